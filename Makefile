@@ -1,0 +1,62 @@
+# asyncauth: everything a fresh machine with python3 and make needs, set-up included.
+#   make demo    the main job: both systems, hundreds of requests a second, faults on the way
+#   make test    all tests, with the newest dependencies
+#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, wheel
+PYTHON ?= python3
+VENV := .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest lint types wheel check format coverage clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Each environment is made when missing, and made up to date when pyproject.toml changes.
+$(VENV)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[cli]' --group dev
+	touch $@
+
+$(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[cli]' --group test --constraint requirements/oldest.txt
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/asyncauth demo $(ARGS)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest $(ARGS)
+
+test-oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+# Builds the wheel, installs it alone in an empty environment, and uses it there.
+wheel: $(VENV)/.ready
+	$(BIN)/python scripts/check_wheel.py
+
+check: test test-oldest lint types wheel
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(VENV)/.ready
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+clean:
+	rm -rf $(VENV) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
