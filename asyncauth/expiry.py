@@ -1,0 +1,395 @@
+"""How long a token lives, worked out from what the server said.
+
+What counts is the token's lifetime, reckoned from when the request for it was sent. In order of trust:
+
+1. A **duration**: ``expires_in``; the difference of two instants by the server's own clock (``.expires`` -
+   ``.issued``, a JWT's ``exp`` - ``iat``). No clock of ours has a part in it. With several, the shortest
+   counts. A server may hand out a JWT that it has had for a while, so that ``exp`` - ``iat`` promises time
+   that is already gone: ``exp`` - the server's now counts beside it.
+2. An **instant** (``expiration_date``, ``expires_at``, ``.expires`` alone, a JWT's ``exp`` without a usable
+   ``iat``) minus the server's now: the answer's ``Date``, plus ``Age`` if a cache answered. Only without a
+   ``Date`` does the caller pass our own wall clock, which a user or NTP may have set wrong.
+3. **Nothing**: the lifetime is unknown (``None``), and the token is used until the server refuses it.
+
+A field that is there and can't be read is an error that names it, and a lifetime of zero or less is one too:
+neither is ever "never expires". Fields the answer can do without (a JWT's claims, ``Date``, ``Age``,
+``Retry-After``) are ignored when they can't be read.
+
+Durations are seconds and instants Unix epoch seconds, always as ``float``. Everything here is a plain
+function of its arguments, and does a bounded amount of work whatever it is given.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, cast
+
+from asyncauth.errors import InvalidTokenResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "duration",
+    "epoch",
+    "http_date",
+    "jwt_lifetime",
+    "jwt_times",
+    "lifetime",
+    "retry_after",
+    "server_now",
+    "try_http_date",
+]
+
+_MILLISECONDS_FROM: Final = 1e11  # as seconds it would be the year 5138; as milliseconds it is 1973
+_ABSURD_FROM: Final = 1e14  # neither seconds nor milliseconds: microseconds, or .NET ticks
+_MAX_TEXT: Final = 64  # characters; no number and no date worth reading is longer
+_MAX_EXCERPT: Final = 16  # characters of a wire value that an error may show
+_MAX_AGE: Final = 31_536_000.0  # seconds, a year; an older "cached" answer is a broken cache
+_JWT_PARTS: Final = 3  # header, payload, signature
+_MAX_PAYLOAD: Final = 65_536  # characters of base64url; a header of such a size is refused by every server
+_PIVOT: Final = 69  # POSIX strptime %y: 69-99 are 1969-1999, 00-68 are 2000-2068
+_CENTURY: Final = 100  # years
+_FAR: Final = 50  # years ahead from which a two-digit year means the past (RFC 9110 §5.6.7)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BLANKS: Final = " \t\r\n"
+
+# [0-9] and ASCII throughout: \d, int() and float() would take Arabic digits and underscores as well.
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE: Final = re.compile(r"[0-9]{1,20}")
+
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH: Final = rf"(?P<month>{'|'.join(_MONTHS)})"
+_TIME: Final = r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):(?P<second>[0-5][0-9]|60)"  # 60: a leap second
+_ZONE: Final = r"(?: *(?:GMT|UTC|UT|Z|(?P<sign>[+-])(?P<east>[01][0-9]|2[0-3]):?(?P<past>[0-5][0-9])))?"
+_FLAGS: Final = re.ASCII | re.IGNORECASE
+# IMF-fixdate ("Sun, 06 Nov 1994 08:49:37 GMT") and RFC 850 ("Sunday, 06-Nov-94 08:49:37 GMT") differ in the
+# dashes and the century alone. The weekday says nothing that the date doesn't, so it is not compared.
+_DATE: Final = re.compile(
+    rf"(?:[A-Z]{{3,9}},? +)?(?P<day>[0-9]{{1,2}})[ -]{_MONTH}[ -](?P<year>[0-9]{{4}}|[0-9]{{2}}) +"
+    rf"{_TIME}{_ZONE}",
+    _FLAGS,
+)
+_ASCTIME: Final = re.compile(
+    rf"[A-Z]{{3,9}},? +{_MONTH} +(?P<day>[0-9]{{1,2}}) +{_TIME} +(?P<year>[0-9]{{4}}){_ZONE}", _FLAGS
+)
+
+
+def duration(value: object, field: str) -> float:
+    """Return the seconds that a wire value such as ``expires_in`` stands for.
+
+    Args:
+        value: The field's value as JSON or a form brought it: ``3600``, ``3600.0``, ``"3600"``.
+        field: The field's name, for the error's message. Not a secret.
+
+    Returns:
+        Seconds, finite and greater than 0.
+
+    Raises:
+        InvalidTokenResponse: The value is no finite number, or the token was expired on arrival (zero or
+            negative). The message names the field and shows at most a short, cleaned excerpt of the value.
+
+    Source: RFC 6749 §5.1 (``expires_in``), whose number arrives as a string from more than one server.
+    """
+    seconds = _number(value)
+    if seconds is None:
+        raise _unreadable(value, field, "a number of seconds")
+    if seconds <= 0:
+        raise InvalidTokenResponse(
+            f"{_clean(field, _MAX_TEXT)} is {seconds:g}: the token was expired on arrival"
+        )
+    return seconds
+
+
+def epoch(value: object, field: str) -> float:
+    """Return the instant that a wire value such as ``expiration_date`` stands for.
+
+    A magnitude of 1e11 and above is milliseconds, as 13 digits are from 2001 to 2286.
+
+    Args:
+        value: Unix epoch seconds or milliseconds: a number, or a string that holds one.
+        field: The field's name, for the error's message. Not a secret.
+
+    Returns:
+        Unix epoch seconds, finite and at least 0. Zero is 1970, an instant like any other.
+
+    Raises:
+        InvalidTokenResponse: The value is no finite number, is negative, or is absurd (1e14 and above).
+
+    Source: Pago Fácil's ``createToken`` (``expiration_date``).
+    """
+    number = _number(value)
+    seconds = None if number is None else _seconds(number)
+    if seconds is None or seconds < 0:
+        raise _unreadable(value, field, "a Unix time in seconds or milliseconds")
+    return seconds
+
+
+def http_date(value: object, field: str, *, now: float | None = None) -> float:
+    """Return the instant that an HTTP date such as Peakly's ``.expires`` stands for.
+
+    All three forms are read: IMF-fixdate, RFC 850 and asctime. They are UTC, all of them, whatever zone this
+    process is in; a numeric zone (``-0300``) is honoured if there is one.
+
+    Args:
+        value: The date's text.
+        field: The field's name, for the error's message. Not a secret.
+        now: Unix epoch seconds by which a two-digit year is put into its century: one that seems to be more
+            than 50 years ahead is the most recent past year that ends in these digits. ``None``: 69 to 99 are
+            1969 to 1999, 00 to 68 are 2000 to 2068, as in POSIX.
+
+    Returns:
+        Unix epoch seconds; negative before 1970.
+
+    Raises:
+        InvalidTokenResponse: The value is not text, or no date of these forms.
+
+    Source: RFC 9110 §5.6.7; Peakly's ``/token``.
+    """
+    instant = _http_date(value, now)
+    if instant is None:
+        raise _unreadable(value, field, "an HTTP date")
+    return instant
+
+
+def try_http_date(value: object) -> float | None:
+    """Return the Unix epoch seconds of an HTTP date, or ``None`` if it can't be read.
+
+    For headers that may be ignored, such as ``Date``. Reads what ``http_date`` reads without a ``now``.
+    """
+    return _http_date(value, None)
+
+
+def jwt_times(token: str) -> tuple[float | None, float | None]:
+    """Return a JWT's ``exp`` and ``iat``, read without verifying anything.
+
+    What comes out says when to renew, never whom to trust. So the header and the signature are not looked at,
+    and a token that merely looks like a JWT is an opaque token, not an error.
+
+    Args:
+        token: The token, a JWT or not. Of a payload of more than 64 KiB nothing is read.
+
+    Returns:
+        ``exp`` and ``iat`` as Unix epoch seconds (milliseconds, as some issuers write, are converted), each
+        ``None`` if it is absent or no readable number: text, ``true``, ``NaN``, 1e400, a list. Negative is a
+        number: an ``exp`` of -1 is long past, not "never".
+
+    Source: RFC 7519 §2 (NumericDate) and §4.1; RFC 7515 §7.1 (three parts with dots between).
+    """
+    parts = token.split(".", 3)
+    if len(parts) != _JWT_PARTS or len(parts[1]) > _MAX_PAYLOAD:
+        return None, None
+    payload = parts[1].rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        text = base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True).decode()
+        # As float: int() refuses more than 4300 digits, and would make the other claim unreadable too.
+        claims: object = json.loads(text, parse_int=float)
+    except (ValueError, RecursionError):  # RecursionError: a payload of 60,000 opening brackets
+        return None, None
+    if not isinstance(claims, dict):
+        return None, None
+    named = cast("dict[str, object]", claims)
+    return _claim(named.get("exp")), _claim(named.get("iat"))
+
+
+def server_now(date: str | None, age: str | None) -> float | None:
+    """Return what the server's clock showed when its answer arrived here.
+
+    Args:
+        date: The answer's ``Date`` header; ``None`` if it has none.
+        age: The answer's ``Age`` header, whole seconds that it spent in caches; ``None`` if it has none. One
+            that can't be read, or is of more than a year, is ignored.
+
+    Returns:
+        Unix epoch seconds, to the whole second that ``Date`` has. ``None`` without a readable ``Date``.
+
+    Source: RFC 9110 §6.6.1 (``Date``); RFC 9111 §5.1 (``Age``).
+    """
+    instant = try_http_date(date)
+    if instant is None or age is None or len(age) > _MAX_TEXT:
+        return instant
+    digits = age.strip(_BLANKS)
+    seconds = float(digits) if _WHOLE.fullmatch(digits) else 0.0
+    return instant + seconds if seconds <= _MAX_AGE else instant
+
+
+def retry_after(value: str | None, now: float | None) -> float | None:
+    """Return for how many seconds a ``Retry-After`` header asks us to wait.
+
+    Args:
+        value: The header: seconds (a fraction is tolerated) or an HTTP date; ``None`` if there is none.
+        now: The server's now, Unix epoch seconds, which a date is reckoned from; ``None`` if it isn't known.
+
+    Returns:
+        Seconds, finite and at least 0; a date in the past is 0. ``None`` if nothing can be read (negative
+        seconds included), or for a date without a ``now``. There is no upper bound: what is too long is the
+        policy's matter.
+
+    Source: RFC 9110 §10.2.3.
+    """
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds if seconds >= 0 else None
+    if now is None:
+        return None
+    instant = _http_date(value, now)
+    return None if instant is None else max(0.0, instant - now)
+
+
+def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: float) -> float | None:
+    """Return how many seconds a token lives, from when the request for it was sent.
+
+    Durations need no clock of ours, so with any of them the instants are not looked at (see the module's
+    docstring).
+
+    Args:
+        durations: What the server gave in seconds. The shortest counts.
+        instants: What it gave as Unix epoch seconds. Without durations the earliest counts.
+        now: The server's now, Unix epoch seconds; our own wall clock only if that isn't known.
+
+    Returns:
+        Seconds, greater than 0. ``None`` if there is neither a duration nor an instant: the lifetime is
+        unknown.
+
+    Raises:
+        InvalidTokenResponse: The token was expired on arrival: nothing, or less, is left of its lifetime.
+    """
+    seconds = min(durations, default=None)
+    if seconds is None:
+        earliest = min(instants, default=None)
+        if earliest is None:
+            return None
+        seconds = earliest - now
+    if seconds <= 0:
+        raise InvalidTokenResponse(f"the token has {seconds:g} s to live: it was expired on arrival")
+    return seconds
+
+
+def jwt_lifetime(token: str, server_now: float | None) -> tuple[list[float], list[float]]:
+    """Return what a JWT's own times contribute to ``lifetime``: durations and instants.
+
+    - ``exp`` and ``iat``: the duration ``exp`` - ``iat``. A server may hand out a JWT that it has had for a
+      while, so ``exp`` - the server's now is a duration beside it if the server's now is known; ``lifetime``
+      takes the shortest. Both are the server's clock against itself, so ours has no part in them.
+    - ``exp`` alone: an instant. It counts when no field of the answer gives a duration.
+    - An ``iat`` that is not before ``exp`` is useless: it says nothing of how long the token lives, and is
+      not to make one that is good for an hour "expired". ``exp`` counts as if it were alone.
+    - No ``exp``, or no JWT: nothing.
+
+    Args:
+        token: The token, a JWT or not.
+        server_now: The server's now by its ``Date`` header (see the function of that name), Unix epoch
+            seconds; ``None`` if it isn't known. Not our own wall clock: that counts only where there is
+            nothing else.
+
+    Returns:
+        Durations in seconds (``exp`` - the server's now may be zero or negative: expired on arrival) and
+        instants in Unix epoch seconds.
+
+    Source: RFC 7519 §4.1.4 and §4.1.6.
+    """
+    exp, iat = jwt_times(token)
+    if exp is None:
+        return [], []
+    if iat is None or exp - iat <= 0:
+        return [], [exp]
+    if server_now is None:
+        return [exp - iat], []
+    return [exp - iat, exp - server_now], []
+
+
+def _number(value: object) -> float | None:
+    """Return the finite number that a wire value holds, or ``None``. ``True`` is no number."""
+    if isinstance(value, str):
+        text = value.strip(_BLANKS) if len(value) <= _MAX_TEXT else ""
+        if _NUMBER.fullmatch(text) is None:
+            return None
+        number = float(text)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+    else:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _seconds(number: float) -> float | None:
+    """Return the Unix epoch seconds of a number of seconds or milliseconds; ``None`` if it is absurd."""
+    size = abs(number)
+    if size >= _ABSURD_FROM:
+        return None
+    return number / 1000 if size >= _MILLISECONDS_FROM else number
+
+
+def _claim(value: object) -> float | None:
+    """Return the Unix epoch seconds of a claim, if it is a readable number (each was parsed as ``float``)."""
+    return _seconds(value) if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _http_date(value: object, now: float | None) -> float | None:
+    """Return the Unix epoch seconds of an HTTP date in any of its forms, or ``None``."""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        return None
+    text = value.strip(_BLANKS)
+    match = _DATE.fullmatch(text) or _ASCTIME.fullmatch(text)
+    if match is None:
+        return None
+    month = 1 + _MONTHS.index(match["month"].lower())
+    day, hour, minute, second = (int(match[name]) for name in ("day", "hour", "minute", "second"))
+    year = int(match["year"])
+    if year < _CENTURY and len(match["year"]) < len("1994"):
+        year = _full_year(year, (month, day, hour, minute, second), now)
+    try:
+        start = datetime(year, month, day, hour, minute, tzinfo=UTC)
+    except ValueError:  # 31 Feb, 24:00, the year 0
+        return None
+    offset = 0
+    if match["sign"] is not None:
+        offset = (int(match["east"]) * 60 + int(match["past"])) * (-60 if match["sign"] == "-" else 60)
+    return start.timestamp() + second - offset
+
+
+def _full_year(digits: int, rest: tuple[int, int, int, int, int], now: float | None) -> int:
+    """Return the latest year with these last two digits that is at most 50 years after ``now``."""
+    pivoted = digits + (1900 if digits >= _PIVOT else 2000)
+    if now is None:
+        return pivoted
+    try:
+        today = _EPOCH + timedelta(seconds=now)  # unlike fromtimestamp(), the same on every platform
+    except (OverflowError, ValueError):  # a clock in the year 10,000, or NaN
+        return pivoted
+    latest = today.year + _FAR
+    year = latest - latest % _CENTURY + digits
+    limit = (latest, today.month, today.day, today.hour, today.minute, today.second)
+    return year - _CENTURY if (year, *rest) > limit else year
+
+
+def _unreadable(value: object, field: str, expected: str) -> InvalidTokenResponse:
+    """Return the error for a field that can't be read."""
+    return InvalidTokenResponse(
+        f"{_clean(field, _MAX_TEXT)} can't be read: {_excerpt(value)} is not {expected}"
+    )
+
+
+def _excerpt(value: object) -> str:
+    """Return a short text for an error's message; of text no more than its beginning."""
+    if isinstance(value, str):
+        return f'"{_clean(value, _MAX_EXCERPT)}"'
+    if value is None:
+        return "null"
+    # A huge int is not printed: beyond 4300 digits str() raises.
+    if isinstance(value, float) or (type(value) is int and abs(value) < 10**_MAX_EXCERPT):
+        return repr(value)
+    return f"a value of type {_clean(type(value).__name__, _MAX_EXCERPT)}"
+
+
+def _clean(text: str, limit: int) -> str:
+    """Return the beginning of a text in printable ASCII; a line break would forge log lines."""
+    kept = "".join(char if " " <= char <= "~" else "?" for char in text[:limit])
+    return kept if len(text) <= limit else f"{kept}..."
