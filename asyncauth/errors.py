@@ -102,7 +102,16 @@ class CredentialsRejected(AuthError):
     """The server refused the credential: a retry with the same one would be refused as well.
 
     A manager remembers the refusal, so that a wrong password is tried once and not once a request.
+
+    Attributes:
+        credential: A keyed digest of what was refused, by which the manager knows it again; ``None`` = unknown.
+        may_change: Whether the credential comes from a callable, which may give another one next time.
+        unsent: Whether it was not sent this time: it is known to be the one that was refused before.
     """
+
+    credential: str | None = None
+    may_change: bool = False
+    unsent: bool = False
 
 
 class TokenEndpointUnavailable(AuthError):

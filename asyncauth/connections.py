@@ -1,0 +1,103 @@
+"""The HTTP sessions that token requests use: a manager's own, one a loop, never the API's.
+
+Behind hundreds of slow API calls on one connector a token request would wait for seconds. The sessions keep no
+cookies: one tenant's login must not carry another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+
+from asyncauth._aiohttp import loop_of
+from asyncauth.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Connections", "Entry"]
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A loop on which the manager was entered, how many times, and its session there, if it was needed."""
+
+    loop: asyncio.AbstractEventLoop
+    times: int = 0
+    session: aiohttp.ClientSession | None = None
+
+
+class Connections:
+    """Where a manager is entered, and the sessions it has there.
+
+    Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
+    """
+
+    __slots__ = ("_entries", "_http", "_timeout")
+
+    def __init__(self, http: aiohttp.ClientSession | None, timeout: float) -> None:
+        self._http = http
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._entries: dict[asyncio.AbstractEventLoop, Entry] | None = None
+
+    def entered_here(self) -> bool:
+        """Return whether the manager is entered on the running loop."""
+        return self._entries is not None and asyncio.get_running_loop() in self._entries
+
+    def entered(self) -> bool:
+        """Return whether the manager is entered anywhere."""
+        return bool(self._entries)
+
+    def enter(self) -> None:
+        """Count an entry on the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._entries is None:
+            self._entries = {}
+        for ended in [known for known in self._entries if known.is_closed()]:
+            del self._entries[ended]  # left without an exit: nothing can be closed on it any more
+        self._entries.setdefault(loop, Entry(loop)).times += 1
+
+    def leave(self) -> Entry | None:
+        """Count an exit on the running loop; return the entry if it was the last one there."""
+        loop = asyncio.get_running_loop()
+        entry = None if self._entries is None else self._entries.get(loop)
+        if entry is None or self._entries is None:
+            return None
+        entry.times -= 1
+        return self._entries.pop(loop) if entry.times == 0 else None
+
+    def leave_all(self) -> list[Entry]:
+        """Forget every entry, and return them."""
+        entries = list((self._entries or {}).values())
+        self._entries = None
+        return entries
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Give a session for one refresh on the running loop.
+
+        The caller's own (``http=``) on its loop; else one that lives as long as the manager is entered here; else
+        one for this refresh alone.
+        """
+        loop = asyncio.get_running_loop()
+        http = self._http
+        if http is not None and loop_of(http) is loop:
+            if http.closed:
+                raise ConfigurationError("the session given as http= is closed: keep it open as long as the manager")
+            yield http
+            return
+        entry = None if self._entries is None else self._entries.get(loop)
+        if entry is None:
+            async with self._new() as session:
+                yield session
+            return
+        if entry.session is None:
+            entry.session = self._new()
+        yield entry.session
+
+    def _new(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout)

@@ -1,0 +1,172 @@
+"""Single flight: one owned task, many waiters, on any event loop.
+
+Each waiter has a future of its own, so one that is cancelled or times out takes nobody with it, and the task goes on.
+A waiter may be on another loop, in another thread, than the task. If the task's loop ends, the waiters learn that
+the flight was lost and one of them starts another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from asyncauth.errors import AuthError, ManagerClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Flight", "FlightLost"]
+
+_T = TypeVar("_T")
+
+_GLANCE = 0.25
+"""Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
+
+
+class FlightLost(Exception):  # noqa: N818 (not an error: the waiter starts another flight)
+    """The flight's event loop ended before the flight did."""
+
+
+class Flight(Generic[_T]):
+    """A piece of work that runs once, however many wait for it.
+
+    Safe to use from any thread. The work runs in a task on the loop that called `start`, in an empty
+    ``contextvars.Context``: it belongs to nobody's request.
+    """
+
+    __slots__ = ("_error", "_guard", "_result", "_task", "_waiters", "done", "loop")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._guard = threading.Lock()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._result: _T | None = None
+        self._error: AuthError | FlightLost | None = None
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        """Start the work on the running loop.
+
+        Args:
+            work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._task = self.loop.create_task(self._run(work), context=contextvars.Context())
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no use in joining it any more."""
+        return self.done or (self.loop is not None and self.loop.is_closed())
+
+    @property
+    def lost(self) -> bool:
+        """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
+        loop = self.loop
+        return not self.done and loop is not None and (loop.is_closed() or not loop.is_running())
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait."""
+        return len(self._waiters)
+
+    async def wait(self) -> _T:
+        """Return the flight's result.
+
+        Any number of callers may wait, each on its own loop; a cancelled one affects no other and not the flight.
+
+        Raises:
+            AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
+            FlightLost: The flight's loop ended.
+        """
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            if not self.done:
+                waiter = loop.create_future()
+                self._waiters.append(waiter)
+        if not self.done:
+            if loop is self.loop:
+                await waiter
+            else:
+                await self._wait_from_afar(waiter)
+        if self._error is None:
+            return self._result  # type: ignore[return-value]  # set by whoever set `done`
+        if isinstance(self._error, FlightLost):
+            raise FlightLost
+        raise self._error.again()
+
+    async def _wait_from_afar(self, waiter: asyncio.Future[None]) -> None:
+        while not waiter.done():
+            await asyncio.wait((waiter,), timeout=_GLANCE)
+            if self.lost and not waiter.done():
+                # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet.
+                await asyncio.wait((waiter,), timeout=_GLANCE)
+                if self.lost:
+                    self._land(error=FlightLost())
+
+    async def settle(self, grace: float) -> None:
+        """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
+        if self._task is not None and not self.done:
+            await asyncio.wait((self._task,), timeout=grace)
+
+    async def end(self, grace: float) -> None:
+        """Let the flight run for ``grace`` more seconds, then cancel it; return when it has ended.
+
+        May be called from any loop. The waiters of a flight that had to be cancelled get ``ManagerClosed``.
+        """
+        task, loop = self._task, self.loop
+        if task is None or loop is None or self.done or self.lost:
+            self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
+            return
+        if loop is asyncio.get_running_loop():
+            await self._end_here(task, grace)
+        else:
+            ending = asyncio.run_coroutine_threadsafe(self._end_here(task, grace), loop)
+            while not ending.done() and not self.lost:
+                await asyncio.wait((asyncio.wrap_future(ending),), timeout=_GLANCE)
+
+    async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
+        if grace > 0:
+            await self.settle(grace)
+        self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
+        task.cancel()
+        await asyncio.wait((task,))
+
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        try:
+            self._land(result=await work())
+        except AuthError as error:
+            # Without its traceback, whose frames hold the credentials, and without what it came from.
+            self._land(error=error.again())
+        finally:
+            # Cancelled by the end of its loop, or by somebody who cancels all tasks.
+            self._land(error=FlightLost())
+
+    def _land(self, *, result: _T | None = None, error: AuthError | FlightLost | None = None) -> None:
+        """Set the outcome, unless there is one, and wake everybody."""
+        with self._guard:
+            if self.done:
+                return
+            self._result, self._error = result, error
+            self.done = True
+            waiters, self._waiters = self._waiters, []
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:  # a task that is closed as garbage, after its loop
+            here = None
+        for waiter in waiters:
+            there = waiter.get_loop()
+            if there is here:
+                _wake(waiter)
+            else:
+                try:
+                    there.call_soon_threadsafe(_wake, waiter)
+                except RuntimeError:  # that loop was closed, and its waiters with it
+                    continue
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,415 @@
+"""The heart: one provider's token, cached, renewed in time behind a single flight, replaced when it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
+from asyncauth.connections import Connections, Entry
+from asyncauth.errors import ConfigurationError, ManagerClosed
+from asyncauth.flight import Flight, FlightLost
+from asyncauth.held import Held
+from asyncauth.policy import RefreshPolicy
+from asyncauth.provider import Chained, Provider
+from asyncauth.refresh import Refresh
+from asyncauth.schedule import Schedule
+from asyncauth.state import TokenState
+from asyncauth.status import Status
+from asyncauth.token import Token
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import aiohttp
+
+__all__ = ["TokenManager"]
+
+_DEFAULT_POLICY = RefreshPolicy()
+
+_log = logging.getLogger("asyncauth.manager")
+
+
+class TokenManager:
+    """Keeps one provider's token: always usable, renewed before anybody has to wait.
+
+    ::
+
+        async with TokenManager(Peakly(username=..., password=...)) as manager:
+            headers = await manager.headers()
+
+    Entered, it renews in the background and keeps a session for its token requests. Not entered it works as well,
+    renews when it is asked, opens and closes a session for each refresh, and leaves nothing to close.
+
+    Concurrency: any number of tasks, threads and event loops may use one manager at the same time; they share the
+    token and make one token request together. Cancelling a caller never cancels the refresh it waits for.
+
+    Args:
+        provider: Whose token it is. Another provider in place of its credential becomes a manager of this one's own.
+        http: The session for token requests on its own event loop; ``None`` (default) = one of its own.
+        store: Reserved for sharing the token between processes; ``None`` = this process alone.
+        policy: When to renew, to give up, to try again.
+        clock: ``None`` (default) = the machine's.
+
+    Raises:
+        ConfigurationError: An argument can't work.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_closed",
+        "_connections",
+        "_flight",
+        "_guard",
+        "_owned",
+        "_policy",
+        "_provider",
+        "_refresh",
+        "_schedule",
+        "_state",
+        "_ticket",
+        "_used_at",
+    )
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        store: None = None,
+        policy: RefreshPolicy = _DEFAULT_POLICY,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connections = Connections(http, policy.deadline / 2)
+        if not isinstance(provider, Provider):
+            kind = type(provider).__name__
+            raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
+        if store is not None:
+            raise ConfigurationError("store= is not supported yet")
+        self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
+        self._policy = policy
+        self._owned: tuple[TokenManager, ...] = ()
+        self._provider = (
+            provider.chained(lambda upstream: self._manage(upstream, http))
+            if isinstance(provider, Chained)
+            else provider
+        )
+        self._state = TokenState(policy)
+        self._guard = threading.Lock()  # over the flight, and who starts it
+        self._flight: Flight[Held] | None = None
+        self._refresh: Refresh | None = None
+        self._used_at = -math.inf
+        self._schedule: Schedule | None = None
+        self._ticket = 0
+        self._closed = False
+
+    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None) -> TokenManager:
+        """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
+        policy = attrs.evolve(self._policy, idle_timeout=0.0)
+        manager = TokenManager(upstream, http=http, policy=policy, clock=self._clock)
+        self._owned = (*self._owned, manager)
+        return manager
+
+    # What callers use
+
+    async def token(self) -> Token:
+        """Return a usable token.
+
+        Fresh: at once, with no lock and no I/O. Stale: at once as well, and one refresh gets under way. Spent:
+        after the one refresh that all callers wait for together.
+
+        Raises:
+            CredentialsRejected: The server refused the credential; it is not asked again for a while.
+            TokenEndpointUnavailable: No token could be had within the policy's deadline, or the server asked for
+                longer than that.
+            InvalidTokenResponse: The server's answer can't be used.
+            ManagerClosed: The manager was closed.
+            AuthError: Another reason, such as a credential callable that failed.
+        """
+        held = self._state.held
+        if boottime() < held.hot_until:
+            return held.token
+        return (await self._obtain()).token
+
+    async def headers(self) -> dict[str, str]:
+        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does."""
+        held = self._state.held
+        if boottime() >= held.hot_until:
+            held = await self._obtain()
+        return {"Authorization": held.authorization}
+
+    async def refresh(self) -> Token:
+        """Obtain a new token now, and return it.
+
+        Tries at once, whatever was being waited out: a backoff, a ``Retry-After``, a remembered refusal. Joins the
+        refresh that is under way, if one is.
+
+        Raises:
+            AuthError: As `token` does; also while the held token is still usable, which stays in place.
+        """
+        while True:
+            with self._guard:
+                self._check_open()
+                self._used_at = self._clock.monotonic()
+                flight, first = self._join()
+                if not first and self._refresh is not None:
+                    self._refresh.hurry()
+            if first:
+                self._start(flight, at_once=True)
+            try:
+                return (await flight.wait()).token
+            except FlightLost:
+                self._forget(flight)
+
+    def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that the API refused this token (401). No I/O, any thread.
+
+        It is dropped, unless it is not the current one any more, so a late refusal of an old token costs nothing.
+        When replacements are refused as well, a cool-down begins in which this changes nothing: some servers answer
+        401 where 403 is meant, and a login a request helps nobody.
+
+        Args:
+            token: The refused one.
+            repeat: Whether it was sent in the repeat of a request whose first token was refused.
+        """
+        hold = self._state.refuse(token, repeat=repeat, now=self._clock.monotonic())
+        if hold == 0.0:
+            _log.info("%s: the API refused token %s; it is dropped", self._provider.name, token.fingerprint)
+        elif hold is not None:
+            _log.warning(
+                "%s: the API refused the fresh token %s as well; it stays, refusals change nothing for %.0f s",
+                self._provider.name,
+                token.fingerprint,
+                hold,
+            )
+
+    def accepted(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that the API accepted this token: any answer but a 401 that the token explains.
+
+        Args:
+            token: The accepted one.
+            repeat: Whether it was sent in the repeat of a request whose first token was refused.
+        """
+        self._state.accept(token, repeat=repeat)
+
+    @property
+    def current(self) -> Token | None:
+        """The token if it is usable, without I/O; else ``None``."""
+        held = self._state.held
+        return held.token if self._clock.monotonic() < held.usable_until else None
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where the token may be sent: the provider's ``origins``."""
+        return tuple(self._provider.origins)
+
+    @property
+    def identity(self) -> str | None:
+        """The provider's ``identity``: a string without secrets that differs wherever the token does."""
+        return self._provider.identity
+
+    def status(self) -> Status:
+        """Return a snapshot for people and health checks. No I/O, any thread."""
+        flight = self._flight
+        return self._state.status(
+            self._provider.name,
+            now=self._clock.monotonic(),
+            refreshing=flight is not None,
+            waiting=0 if flight is None else flight.waiting,
+        )
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    def _enter(self) -> None:
+        for upstream in self._owned:
+            upstream._enter()
+        with self._guard:
+            self._closed = False
+            self._connections.enter()
+            self._used_at = self._clock.monotonic()
+        self._plan()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._guard:
+            entry = self._connections.leave()
+            last = not self._connections.entered()
+            flight = self._flight
+        if last:
+            await self._close(entry)
+        elif entry is not None:
+            if flight is not None and flight.loop is entry.loop:
+                await flight.settle(self._policy.close_grace)
+            await self._leave(entry)
+        for upstream in self._owned:
+            await upstream.__aexit__(exc_type, exc, traceback)
+
+    async def close(self) -> None:
+        """End what the manager does: the background renewal, and a refresh that is under way.
+
+        A refresh whose request is under way gets `RefreshPolicy.close_grace` to finish; callers that still wait then
+        get ``ManagerClosed``, as later ones do. Nothing is left behind. Closing again does nothing; entering again
+        reopens.
+        """
+        await self._close(None)
+
+    async def _close(self, entry: Entry | None) -> None:
+        with self._guard:
+            self._closed = True
+            self._state.held.hot_until = -math.inf
+            flight, refresh = self._flight, self._refresh
+            left = self._connections.leave_all()
+        if flight is not None:
+            resting = refresh is not None and refresh.resting
+            await flight.end(0.0 if resting else self._policy.close_grace)
+            self._forget(flight)
+        for each in [entry, *left]:
+            if each is not None:
+                await self._leave(each)
+        for upstream in self._owned:
+            await upstream.close()
+
+    async def _leave(self, entry: Entry) -> None:
+        """End what the manager has on a loop: on that loop, or not at all if it has ended."""
+        if entry.loop is asyncio.get_running_loop():
+            await self._leave_here(entry)
+        elif entry.loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._leave_here(entry), entry.loop))
+
+    async def _leave_here(self, entry: Entry) -> None:
+        schedule = Schedule.here(self._clock)
+        if self._schedule is schedule:
+            self._schedule = None
+            await schedule.drop(self)
+        if entry.session is not None:
+            await entry.session.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self._connections.entered():
+            _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
+
+    def __repr__(self) -> str:
+        return f"<TokenManager {self._provider!r}>"
+
+    # How it obtains a token
+
+    def _fresh(self) -> Held | None:
+        """Return the token if it is fresh by the machine's clock, for what has no time to await."""
+        held = self._state.held
+        return held if boottime() < held.hot_until else None
+
+    async def _obtain(self) -> Held:
+        """Return a usable token: the slow path of everything that hands one out."""
+        state = self._state
+        while True:
+            with self._guard:
+                self._check_open()
+                held, now = state.held, self._clock.monotonic()
+                self._used_at = now
+                if now < held.fresh_until:
+                    wait, flight, first = False, None, False
+                    if self._clock is SYSTEM_CLOCK:
+                        held.hot_until = held.fresh_until
+                elif now < held.usable_until:
+                    wait, (flight, first) = False, self._join() if state.may_try(now) else (None, False)
+                else:
+                    held_off = state.held_off(now)
+                    if held_off is not None and self._flight is None:
+                        raise held_off
+                    wait, (flight, first) = True, self._join()
+                    state.waits += 1
+            if flight is not None and first:
+                self._start(flight)
+            if flight is None or not wait:
+                self._plan()
+                return held
+            try:
+                return await flight.wait()
+            except FlightLost:
+                self._forget(flight)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self._provider.name)
+
+    def _join(self) -> tuple[Flight[Held], bool]:
+        """Return the one flight, and whether the caller must start it."""
+        flight = self._flight
+        if flight is not None and not flight.over:
+            return flight, False
+        self._flight = flight = Flight()
+        return flight, True
+
+    def _forget(self, flight: Flight[Held]) -> None:
+        with self._guard:
+            if self._flight is flight:
+                self._flight = self._refresh = None
+
+    def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
+        """Start a flight that `_join` said is the caller's to start."""
+        self._refresh = Refresh(
+            self._provider, self._state, self._connections, self._policy, self._clock, at_once=at_once
+        )
+        flight.start(partial(self._fly, flight, self._refresh))
+
+    async def _fly(self, flight: Flight[Held], refresh: Refresh) -> Held:
+        """Do a refresh as the flight's task."""
+        try:
+            return await refresh.run()
+        finally:
+            self._forget(flight)
+            self._plan(anew=True)
+
+    # How it is kept fresh
+
+    def _plan(self, *, anew: bool = False) -> None:
+        """Make an appointment for the next renewal with the running loop's timer, if the manager is entered here."""
+        idle = self._policy.idle_timeout
+        if self._closed or idle == 0 or (self._ticket and not anew) or not self._connections.entered_here():
+            return
+        held, setback, now = self._state.held, self._state.setback, self._clock.monotonic()
+        if held.last is None and setback is None:
+            return  # nobody has wanted a token yet
+        if now >= held.usable_until and setback is not None and not setback.error.transient:
+            return  # nothing to keep fresh, and nothing that time alone mends: the next caller decides
+        due = self._state.due()
+        if due == math.inf:
+            return
+        self._schedule = Schedule.here(self._clock)
+        self._schedule.set(self, due if idle is None or due - idle <= now else due - idle)
+
+    def _on_time(self) -> None:
+        """Renew if it is due and somebody has used the token of late."""
+        now, idle = self._clock.monotonic(), self._policy.idle_timeout
+        if self._closed:
+            return
+        due = self._state.due()
+        if now < due:
+            # One idle timeout before it is due: the next use passes the slow path, which notes it.
+            self._state.held.hot_until = -math.inf
+            if self._schedule is not None:
+                self._schedule.set(self, due)
+            return
+        if idle is not None and now - self._used_at >= idle:
+            return
+        with self._guard:
+            flight, first = self._join() if self._state.may_try(now) else (None, False)
+        if flight is not None and first:
+            self._start(flight)
+

@@ -1,0 +1,137 @@
+"""The aiohttp client middleware: puts a manager's token on the requests that may carry it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs
+from yarl import URL
+
+from asyncauth import challenge
+from asyncauth.body import is_whole
+from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
+from asyncauth.manager import TokenManager
+from asyncauth.origin import is_loopback, origins_of
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+    from asyncauth.token import Token
+
+__all__ = ["BearerAuth"]
+
+_MOST_REPEATS = 2
+"""One; and one more if the first one's token had been asked for before the refusal, as its predecessor was."""
+
+_UNAUTHORIZED = 401
+
+
+class BearerAuth:
+    """An aiohttp client middleware that authorizes requests with bearer tokens.
+
+    ::
+
+        async with aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http: ...
+
+    For each request, and each hop of a redirect, the manager is chosen by the origin. A request to any other origin
+    passes untouched, as does one that has an ``Authorization`` header already. A request whose token can't be had is
+    not sent: the ``AuthError`` reaches the caller.
+
+    When the API refuses the token (a 401 that the token explains), it is dropped, a new one obtained, and the request
+    sent once more, if its body is known to be whole still: none, bytes, text, JSON, a form, seekable files. Otherwise,
+    and if no other token can be had, the caller gets the 401.
+
+    Args:
+        managers: One for each of the systems that the session calls. They stay the caller's to close.
+
+    Raises:
+        ConfigurationError: No manager; two for one origin; or one without origins.
+        InsecureTransport: A manager's origin is plain http to another machine.
+    """
+
+    __slots__ = ("_by_origin", "_in_the_clear")
+
+    def __init__(self, *managers: TokenManager) -> None:
+        if not managers:
+            raise ConfigurationError("BearerAuth takes at least one TokenManager")
+        self._by_origin: dict[URL, TokenManager] = {}
+        self._in_the_clear: set[URL] = set()
+        for manager in managers:
+            if not isinstance(manager, TokenManager):
+                kind = type(manager).__name__
+                raise ConfigurationError(f"BearerAuth takes TokenManagers, not {kind}: write TokenManager(…) around it")
+            self._serve(manager)
+
+    def _serve(self, manager: TokenManager) -> None:
+        origins = origins_of(manager.origins)
+        if not origins:
+            raise ConfigurationError(
+                f"{manager!r} has no origins, so its token can go nowhere:"
+                " give its provider origins=('https://api.example.com',)"
+            )
+        for origin in map(URL, origins):
+            if origin in self._by_origin:
+                raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
+            self._by_origin[origin] = manager
+            # A WebSocket's URL keeps its scheme here.
+            self._by_origin[origin.with_scheme("wss" if origin.scheme == "https" else "ws")] = manager
+            if origin.is_default_port() and not is_loopback(origin.host):
+                self._in_the_clear |= {URL.build(scheme=scheme, host=origin.host or "") for scheme in ("http", "ws")}
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send a request, authorized if it may be. Called by aiohttp, once a hop.
+
+        Raises:
+            AuthError: No token could be had; the request was not sent.
+            InsecureTransport: It goes by plain http to a host that is served by https.
+        """
+        manager = self._by_origin.get(request.url.origin())
+        headers = request.headers
+        if manager is None or hdrs.AUTHORIZATION in headers:
+            if manager is None and request.url.origin() in self._in_the_clear:
+                raise InsecureTransport(f"plain http to {request.url.host}: write https, or what you send can be read")
+            return await handler(request)
+        held = manager._fresh() or await manager._obtain()
+        headers[hdrs.AUTHORIZATION] = held.authorization
+        response = await handler(request)
+        if response.status == _UNAUTHORIZED and _explained(response):
+            return await self._again(manager, held.token, request, response, handler)
+        if not held.accepted:
+            manager.accepted(held.token)
+        return response
+
+    async def _again(
+        self,
+        manager: TokenManager,
+        refused: Token,
+        request: ClientRequest,
+        response: ClientResponse,
+        handler: ClientHandlerType,
+    ) -> ClientResponse:
+        """Send a refused request again with another token, if there is one and the request can be repeated."""
+        manager.invalidate(refused)
+        for _ in range(_MOST_REPEATS if is_whole(request) else 0):
+            try:
+                held = await manager._obtain()
+            except AuthError:
+                return response
+            except BaseException:
+                response.close()
+                raise
+            if held.token.value == refused.value:
+                return response
+            # Before the next one is sent: it may need this one's connection.
+            response.release()
+            refused = held.token
+            request.headers[hdrs.AUTHORIZATION] = held.authorization
+            response = await handler(request)
+            if response.status != _UNAUTHORIZED or not _explained(response):
+                manager.accepted(refused, repeat=True)
+                return response
+            manager.invalidate(refused, repeat=True)
+        return response
+
+
+def _explained(response: ClientResponse) -> bool:
+    """Return whether a 401 is explained by the token."""
+    return challenge.token_refused(response.headers.getall(hdrs.WWW_AUTHENTICATE, ()))

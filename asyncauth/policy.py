@@ -1,0 +1,127 @@
+"""When to renew, how long to hold back: the refresh contract's numbers as plain functions of their arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+from asyncauth.errors import ConfigurationError
+
+__all__ = ["RefreshPolicy", "Windows"]
+
+MARGIN_SHARE = 0.10
+"""The most of a lifetime that `RefreshPolicy.expiry_margin` may take: a 2 s token must work too."""
+EARLIEST_SHARE = 0.50
+"""Renewal is never due before this share of the lifetime: at most two token requests a lifetime."""
+HEADROOM = 1.2
+"""How much slower than the slowest recent one a token request may be and still end in time."""
+LONGEST_HOLD = 3600.0
+"""Seconds: the longest that a refusal or a ``Retry-After`` is remembered."""
+
+
+@attrs.frozen
+class Windows:
+    """The parts of one token's life, in seconds from the moment its request was sent.
+
+    Attributes:
+        fresh: Until then the token is handed out and nothing else happens.
+        usable: Until then it is handed out, while a renewal is under way; from then on it is spent.
+    """
+
+    fresh: float
+    usable: float
+
+
+def _number(
+    instance: RefreshPolicy,  # noqa: ARG001 (attrs passes it)
+    attribute: attrs.Attribute[Any],
+    value: object,
+) -> None:
+    if value is None and attribute.name == "idle_timeout":
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise ConfigurationError(f"RefreshPolicy({attribute.name}=…) takes a number, not {value!r}")
+    low, high = attribute.metadata.get("range", (0.0, math.inf))
+    if not low <= value <= high:
+        raise ConfigurationError(f"RefreshPolicy({attribute.name}={value!r}) must be from {low:g} to {high:g}")
+
+
+def _setting(default: float, low: float = 0.0, high: float = math.inf) -> Any:
+    return attrs.field(default=default, validator=_number, metadata={"range": (low, high)})
+
+
+@attrs.frozen(kw_only=True)
+class RefreshPolicy:
+    """When a manager renews, gives up, and tries again. The defaults suit lifetimes from 2 s to years.
+
+    Attributes:
+        renew_at: The fraction of the lifetime after which renewal is due (0.5 to 1; default 0.8). It is due sooner
+            when the token endpoint has been slow, and never before half the lifetime.
+        jitter: The largest fraction of the lifetime by which a renewal is brought forward at random, so that
+            processes spread out (0 to 0.05; default 0.05).
+        expiry_margin: Seconds before its end from which a token counts as spent, at most 10 % of the lifetime
+            (default 10).
+        deadline: Seconds that one refresh may take, with all its tries (default 30). A provider that knows better
+            has a ``deadline`` of its own. A single token request may take half of it.
+        rejection_cooldown: Seconds for which a refused credential is not tried again (default 60). Doubles with
+            each further refusal of the same credential, up to 1 h.
+        idle_timeout: Seconds without a caller after which a manager is no longer kept fresh in the background
+            (default 3600; 0 = never keep it fresh, ``None`` = always).
+        backoff: Seconds that the first wait after a transient failure takes at most; doubles with each further
+            one, each drawn at random between nearly nothing and its most (full jitter; default 0.25).
+        backoff_limit: The most seconds that such a wait grows to (default 15).
+        refusal_cooldown: Seconds for which refusals by the API (401) change nothing, once a fresh token was refused
+            as well (default 5). Doubles each time, up to ``refusal_cooldown_limit``.
+        refusal_cooldown_limit: Seconds (default 60).
+        close_grace: Seconds that ``close()`` gives a token request that is already under way (default 2).
+
+    Raises:
+        ConfigurationError: A value is no number, or out of its range.
+    """
+
+    renew_at: float = _setting(0.8, EARLIEST_SHARE, 1.0)
+    jitter: float = _setting(0.05, 0.0, 0.05)
+    expiry_margin: float = _setting(10.0)
+    deadline: float = _setting(30.0, 0.001)
+    rejection_cooldown: float = _setting(60.0)
+    idle_timeout: float | None = _setting(3600.0)
+    backoff: float = _setting(0.25, 0.001)
+    backoff_limit: float = _setting(15.0, 0.001)
+    refusal_cooldown: float = _setting(5.0)
+    refusal_cooldown_limit: float = _setting(60.0)
+    close_grace: float = _setting(2.0)
+
+    def windows(self, lifetime: float | None, *, slowest: float = 0.0, draw: float = 0.0) -> Windows:
+        """Return when a token of this lifetime is fresh, stale and spent.
+
+        Args:
+            lifetime: Seconds; ``None`` = unknown, so neither renewal nor the end is ever due.
+            slowest: Seconds that the slowest of the recent token requests took.
+            draw: A random number from 0 to 1: how much of the jitter to take.
+        """
+        if lifetime is None:
+            return Windows(math.inf, math.inf)
+        usable = lifetime - min(self.expiry_margin, MARGIN_SHARE * lifetime)
+        due = min(self.renew_at * lifetime, usable, usable - HEADROOM * slowest) - self.jitter * draw * lifetime
+        return Windows(max(due, EARLIEST_SHARE * lifetime), usable)
+
+    def backoff_after(self, failures: int, draw: float) -> float:
+        """Return the seconds to wait after so many transient failures in a row (1 = the first).
+
+        Args:
+            failures: How many there have been, from 1.
+            draw: A random number from 0 to 1.
+        """
+        most = min(self.backoff_limit, self.backoff * 2.0 ** min(failures - 1, 60))
+        # A tenth at least: an answer in no time must not make a loop that never rests.
+        return most * max(draw, 0.1)
+
+    def rejection_hold(self, refusals: int) -> float:
+        """Return the seconds for which a credential refused so many times in a row (from 1) is not tried."""
+        return min(LONGEST_HOLD, self.rejection_cooldown * 2.0 ** min(refusals - 1, 60))
+
+    def refusal_hold(self, refusals: int) -> float:
+        """Return the seconds for which the API's refusals change nothing, the so-manieth time (from 1)."""
+        return min(self.refusal_cooldown_limit, self.refusal_cooldown * 2.0 ** min(refusals - 1, 60))

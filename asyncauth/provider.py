@@ -1,0 +1,91 @@
+"""What a `TokenManager` asks of a provider: one call to one token endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import aiohttp
+
+    from asyncauth.token import Token
+
+__all__ = ["Chained", "Provider", "TokenSource"]
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """Knows one token endpoint. Holds no token, no state, no lock and no cache, and makes no retries.
+
+    Besides the members below a provider may have a ``deadline``: the seconds that one refresh may take where
+    `RefreshPolicy.deadline` won't do.
+
+    An own provider is a class with these four::
+
+        class Acme:
+            name = "acme"
+            origins = ("https://api.acme.example",)
+            identity = "acme https://api.acme.example/session account=me"
+
+            async def fetch(self, http, previous):
+                async with http.post("https://api.acme.example/session", json={...}, allow_redirects=False) as answer:
+                    fields = await answer.json()
+                return Token(fields["key"], expires_at=time.time() + fields["seconds"])
+    """
+
+    @property
+    def name(self) -> str:
+        """What errors, logs and ``status()`` call it."""
+        ...
+
+    @property
+    def origins(self) -> Collection[str]:
+        """Where its token may be sent, such as ``("https://api.example.com",)``."""
+        ...
+
+    @property
+    def identity(self) -> str | None:
+        """A string without secrets that differs wherever the token does; ``None`` = unknown (no shared store)."""
+        ...
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask the endpoint for a token, once.
+
+        Args:
+            http: The session to use. It keeps no cookies.
+            previous: The last token that was obtained, also when it is spent or was refused: its refresh token
+                still counts. ``None`` = there was none.
+
+        Returns:
+            The token. Of its times only ``expires_at − issued_at`` counts.
+
+        Raises:
+            AuthError: No token could be had; the class says whether a retry makes sense.
+        """
+        ...
+
+
+class TokenSource(Protocol):
+    """What another manager looks like to a provider that uses its token as a credential."""
+
+    async def token(self) -> Token:
+        """Return a usable token."""
+        ...
+
+    def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that this token was refused; ``repeat`` = it had just replaced another refused one."""
+        ...
+
+    def accepted(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that this token was accepted; ``repeat`` = it had just replaced a refused one."""
+        ...
+
+
+@runtime_checkable
+class Chained(Protocol):
+    """A provider whose credential is another provider's token, and that leaves it to its manager to manage that."""
+
+    def chained(self, manage: Callable[[Provider], TokenSource]) -> Provider:
+        """Return the same provider with managers, made by ``manage``, in place of its upstream providers."""
+        ...

@@ -1,0 +1,1 @@
+"""Providers: each knows one system's token endpoint, and nothing else."""

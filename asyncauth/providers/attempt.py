@@ -1,0 +1,51 @@
+"""What one try of a refresh is, from the manager that makes it to the endpoint that sends it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+import attrs
+
+from asyncauth.clock import SYSTEM_CLOCK, Clock
+from asyncauth.errors import CredentialsRejected
+
+__all__ = ["Attempt", "current_attempt", "set_attempt"]
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """One try of a refresh.
+
+    Attributes:
+        clock: The manager's.
+        sent_at: When the last token request was sent, in seconds of ``clock.monotonic()``; ``None`` = none was.
+        refusal: A remembered refusal: if the same credential would be sent again, this is raised instead.
+        server_now: The server's clock when it answered last, by the ``Date`` header, in Unix epoch seconds.
+        unanswered: Whether the last token request may have reached the server and no answer came.
+        spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
+            to a token: unanswered, it must not be sent again.
+    """
+
+    clock: Clock = SYSTEM_CLOCK
+    sent_at: float | None = None
+    refusal: CredentialsRejected | None = None
+    server_now: float | None = None
+    unanswered: bool = False
+    spends_refresh_token: bool = False
+
+
+_attempt: ContextVar[Attempt] = ContextVar("asyncauth_attempt")
+
+
+def set_attempt(attempt: Attempt) -> None:
+    """Make this the current attempt of the running task. It travels beside ``Provider.fetch``."""
+    _attempt.set(attempt)
+
+
+def current_attempt() -> Attempt:
+    """Return the running task's attempt; a new one where a provider is asked without a manager."""
+    attempt = _attempt.get(None)
+    if attempt is None:
+        attempt = Attempt()
+        _attempt.set(attempt)
+    return attempt

@@ -1,0 +1,113 @@
+"""What all providers of this package have in common: address, credentials, origins, identity, repr."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from yarl import URL
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.origin import absolute_url, origin_of, origins_of, require_secure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from asyncauth.provider import Provider, TokenSource
+    from asyncauth.providers.credential import Credential
+    from asyncauth.providers.endpoint import Endpoint
+
+__all__ = ["EndpointProvider", "base_address", "checked_text"]
+
+
+class EndpointProvider:
+    """A provider with one endpoint. Immutable; may serve any number of managers.
+
+    Attributes:
+        name: What errors, logs and ``status()`` call it.
+        origins: Where its token may be sent.
+        identity: A string without secrets that differs wherever the token does; ``None`` = unknown.
+    """
+
+    name: ClassVar[str]
+    origins: tuple[str, ...]
+    identity: str | None
+
+    _endpoint: Endpoint
+    _credentials: tuple[Credential, ...]
+
+    def _configure(
+        self,
+        endpoint: Endpoint,
+        credentials: tuple[Credential, ...],
+        *,
+        origins: str | Iterable[str] | None,
+        account: str | None,
+    ) -> None:
+        """Set what is common.
+
+        Args:
+            endpoint: Where the token comes from.
+            credentials: What it is asked for with.
+            origins: Where it may be sent; ``None`` = where it comes from.
+            account: Whose it is; ``None`` = the upstream's identity says so, or nobody knows.
+
+        Raises:
+            ConfigurationError: Credentials or origins that can't work.
+            InsecureTransport: Plain http to another machine.
+        """
+        require_secure(endpoint.url, "the token endpoint")
+        for credential in credentials:
+            credential.check()
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
+        upstream = [credential.identity for credential in credentials if credential.identity is not None]
+        whose = [f"account={account}"] if account is not None else [f"upstream=({each})" for each in upstream]
+        self.identity = " ".join([self.name, endpoint.step, str(endpoint.url), *whose]) if whose else None
+
+    def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
+        """Return the provider with managers in place of its upstream providers."""
+        if not any(credential.provider is not None for credential in self._credentials):
+            return self
+        twin = copy.copy(self)
+        twin._credentials = tuple(credential.managed(manage) for credential in self._credentials)
+        return twin
+
+    def __repr__(self) -> str:
+        credentials = " ".join(map(repr, self._credentials))
+        return f"<{type(self).__name__} {self._endpoint.url} {credentials}>"
+
+
+def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[str, str]) -> URL:
+    """Return the address that a system's endpoints are relative to.
+
+    Args:
+        environment: One of the system's own, by name.
+        base_url: Any other; wins over ``environment``.
+        hosts: The system's own.
+
+    Raises:
+        ConfigurationError: There is no such environment, or ``base_url`` is no absolute URL.
+        InsecureTransport: Plain http to another machine.
+    """
+    if base_url is not None:
+        url = absolute_url(base_url, "base_url")
+        require_secure(url, "base_url")
+        return url
+    if environment not in hosts:
+        known = " or ".join(map(repr, hosts))
+        raise ConfigurationError(f"there is no environment {environment!r}: write {known}, or give base_url=")
+    return URL(hosts[environment])
+
+
+def checked_text(value: object, name: str) -> str:
+    """Return an argument that must be a string with something in it, such as a username.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if not isinstance(value, str) or not value.strip():
+        kind = "empty" if isinstance(value, str) else type(value).__name__
+        raise ConfigurationError(f"{name} takes a str that is not empty, not {kind}: is an environment variable unset?")
+    return value

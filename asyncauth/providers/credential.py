@@ -1,0 +1,206 @@
+"""What a provider proves itself with: a string, a callable that returns one, or another manager's token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
+
+import attrs
+
+from asyncauth.errors import AuthError, ConfigurationError
+from asyncauth.foreign import auth_error
+from asyncauth.provider import Provider, TokenSource
+from asyncauth.token import Token, digest
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Credential", "CredentialLike", "Lent", "borrow"]
+
+CredentialLike: TypeAlias = "str | Callable[[], str | Awaitable[str]] | TokenSource | Provider | Credential"
+
+
+def _is_source(value: object) -> TypeGuard[TokenSource]:
+    """Tell a manager by what it can do: importing it here would be upwards."""
+    return all(callable(getattr(value, name, None)) for name in ("token", "invalidate", "accepted"))
+
+
+class Credential:
+    """One credential of a provider. Its repr shows its kind, never its value.
+
+    Args:
+        value: A ``str``; a callable or async callable that returns one; another manager; or another provider, which
+            the manager that uses it manages.
+        name: The argument's name (``"password"``), for errors.
+        bearer: Whether it travels in a header, so that only visible ASCII characters can be in it.
+
+    Making one raises nothing. A provider deletes its own argument first and then calls `check`, so that no frame
+    which an error passes through shows a secret among its locals.
+    """
+
+    __slots__ = ("_value", "bearer", "name")
+
+    def __init__(self, value: CredentialLike, name: str, *, bearer: bool = False) -> None:
+        self.name = name
+        self.bearer = bearer
+        self._value: str | Callable[[], str | Awaitable[str]] | TokenSource | Provider = (
+            value._value if isinstance(value, Credential) else value
+        )
+
+    def check(self) -> None:
+        """Refuse what can't work.
+
+        Raises:
+            ConfigurationError: It is of no such kind, empty, or can't travel.
+        """
+        if isinstance(self._value, str):
+            flaw = self._flaw(self._value)
+            if flaw is not None:
+                raise ConfigurationError(f"{self.name} {flaw}")
+        elif not (_is_source(self._value) or isinstance(self._value, Provider) or callable(self._value)):
+            kind = type(self._value).__name__
+            raise ConfigurationError(
+                f"{self.name} takes a str, a callable that returns one, or a TokenManager, not {kind}"
+            )
+
+    @property
+    def provider(self) -> Provider | None:
+        """The upstream provider, if it is one."""
+        return self._value if isinstance(self._value, Provider) else None
+
+    @property
+    def identity(self) -> str | None:
+        """The upstream's identity, if this is an upstream that has one."""
+        if isinstance(self._value, str):
+            return None
+        identity = getattr(self._value, "identity", None)
+        return identity if isinstance(identity, str) else None
+
+    def managed(self, manage: Callable[[Provider], TokenSource]) -> Credential:
+        """Return the credential with a manager in place of an upstream provider."""
+        provider = self.provider
+        return self if provider is None else Credential(manage(provider), self.name, bearer=self.bearer)
+
+    async def borrow(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
+        """Return the value now, and where it came from if that was another manager.
+
+        Raises:
+            AuthError: It could not be had. An upstream manager's error says so (``upstream``).
+            ConfigurationError: A callable returned something that can't be a credential.
+        """
+        source = self._value
+        if isinstance(source, str):
+            return source, None, None
+        if _is_source(source):
+            token = await _upstream(source.token())
+            return token.value, source, token
+        if isinstance(source, Provider):  # a provider asked without a manager
+            return (await _upstream(source.fetch(http, None))).value, None, None
+        value = await self._call(source)
+        flaw = self._flaw(value)
+        if flaw is None:
+            return value, None, None
+        del value
+        raise ConfigurationError(f"what the {self.name} callable returned {flaw}")
+
+    @property
+    def may_change(self) -> bool:
+        """Whether asking again may give another value, with no manager behind it."""
+        return not (isinstance(self._value, str) or _is_source(self._value) or isinstance(self._value, Provider))
+
+    async def _call(self, function: Any) -> Any:
+        try:
+            value = function()
+            return await value if inspect.isawaitable(value) else value
+        except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
+            problem = auth_error(error, f"the {self.name} callable")
+        raise problem
+
+    def _flaw(self, value: object) -> str | None:
+        """Return what is wrong with a value, without the value."""
+        if not isinstance(value, str):
+            return f"is {type(value).__name__}, not str"
+        if not value:
+            return "is empty"
+        if self.bearer and value != value.strip():
+            return "begins or ends with white space: strip() it"
+        if self.bearer and not all("\x21" <= char <= "\x7e" for char in value):
+            return "holds characters that can't travel in a header"
+        if any(char in "\r\n\0" or "\ud800" <= char <= "\udfff" for char in value):
+            return "holds a line break or another character that can't be sent: strip() it"
+        return None
+
+    def __repr__(self) -> str:
+        value = self._value
+        if isinstance(value, str):
+            return f"<{self.name}: str>"
+        return f"<{self.name}: {value!r}>" if _is_source(value) else f"<{self.name}: {type(value).__name__}>"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a credential is not pickled: make the provider in the process that uses it"
+        raise TypeError(msg)
+
+
+async def _upstream(token: Awaitable[Token]) -> Token:
+    try:
+        return await token
+    except AuthError as error:
+        problem = error.again()
+    problem.upstream = True
+    raise problem
+
+
+@attrs.frozen(repr=False)
+class Lent:
+    """The values of a provider's credentials for one token request, and the managers they came from."""
+
+    credentials: tuple[Credential, ...]
+    values: tuple[str, ...]
+    sources: tuple[tuple[TokenSource, Token], ...]
+
+    @property
+    def names(self) -> str:
+        """What the credentials are called, for errors."""
+        return " and ".join(credential.name for credential in self.credentials)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether one comes from a callable."""
+        return any(credential.may_change for credential in self.credentials)
+
+    @property
+    def digest(self) -> str | None:
+        """A keyed digest of what was lent; ``None`` where a manager lent it, which has a memory of its own."""
+        return None if self.sources else digest("\0".join(self.values))
+
+    async def renewed(self, http: aiohttp.ClientSession) -> Lent | None:
+        """Report a refusal to the managers that lent, and borrow again.
+
+        Returns:
+            ``None`` if no manager lent anything, or none has anything else to lend.
+        """
+        for source, token in self.sources:
+            source.invalidate(token)
+        again = await borrow(self.credentials, http) if self.sources else self
+        return again if again.values != self.values else None
+
+    def refused_again(self) -> None:
+        """Report to the managers that what they lent in place of a refused token was refused as well."""
+        for source, token in self.sources:
+            source.invalidate(token, repeat=True)
+
+    def accepted(self, *, repeat: bool) -> None:
+        """Report to the managers that what they lent was accepted."""
+        for source, token in self.sources:
+            source.accepted(token, repeat=repeat)
+
+
+async def borrow(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> Lent:
+    """Obtain every credential's value. Raises as `Credential.borrow` does."""
+    lent = [await credential.borrow(http) for credential in credentials]
+    return Lent(
+        credentials,
+        tuple(value for value, _, _ in lent),
+        tuple((source, token) for _, source, token in lent if source is not None and token is not None),
+    )

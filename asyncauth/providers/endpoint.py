@@ -1,0 +1,224 @@
+"""The only token-endpoint I/O: sends one token request, reads its answer, and says what became of it.
+
+What a provider adds is the request's form and how the answer's fields make a `Token`. Here, once for all providers,
+are the limits (no redirect, 1 MiB, none of a session's middlewares), the classes of failure, and a chain's second
+try: a refused credential that came from another manager is invalidated there, obtained anew, and tried once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from asyncauth import expiry
+from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.credential import Credential, Lent, borrow
+from asyncauth.providers.reply import Reply, parse, server_message
+from asyncauth.token import Token
+
+__all__ = ["Endpoint", "Request"]
+
+LARGEST_ANSWER = 1 << 20
+"""Bytes of a token answer that are read at most."""
+
+_BUSY = frozenset({408, 425, 429})
+_BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
+
+
+@attrs.frozen(repr=False)
+class Request:
+    """A token request: headers, and a form or a JSON body. Holds secrets; its repr shows none."""
+
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    form: Mapping[str, str] | None = None
+    json: Mapping[str, Any] | None = None
+
+    def body(self) -> bytes | aiohttp.FormData | None:
+        """Return the body for aiohttp."""
+        if self.form is not None:
+            return aiohttp.FormData(self.form)  # application/x-www-form-urlencoded, UTF-8
+        return None if self.json is None else json.dumps(self.json).encode()
+
+    def all_headers(self) -> dict[str, str]:
+        """Return the headers, with those that every token request carries."""
+        common = {"Accept": "application/json", "Cache-Control": "no-cache"}
+        if self.json is not None:
+            common["Content-Type"] = "application/json"
+        return {**common, **self.headers}
+
+
+@attrs.frozen(repr=False)
+class _Answer:
+    """Status, headers and body as they came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """One token endpoint.
+
+    Attributes:
+        provider: The provider's name, for errors.
+        step: The provider's own name of the request (``"createToken"``), for errors.
+        url: Where it is.
+        refusals: The statuses that mean "this credential was refused".
+    """
+
+    provider: str
+    step: str
+    url: URL
+    refusals: frozenset[int] = frozenset({400, 401, 403})
+
+    async def fetch(
+        self,
+        http: aiohttp.ClientSession,
+        credentials: tuple[Credential, ...],
+        build: Callable[..., Request],
+        read: Callable[[Reply], Token],
+        mended: Callable[[], bool] | None = None,
+    ) -> Token:
+        """Ask for a token with these credentials.
+
+        Args:
+            http: The session to send with.
+            credentials: Each is obtained and handed to ``build``, in this order.
+            build: Makes the request from the credentials' values.
+            read: Makes the token from the answer; raises ``InvalidTokenResponse`` for a field it can't read.
+
+            mended: Asked after a refusal: whether the request may have been at fault for it, and ``build`` now makes
+                another; then it is tried at once, with the same credentials.
+
+        Raises:
+            CredentialsRejected: A credential was refused, and so was its successor if it came from a manager.
+            TokenEndpointUnavailable: The server could not be reached, or can't answer now.
+            InvalidTokenResponse: The answer can't be used.
+            AuthError: A credential could not be obtained.
+        """
+        lent = await self._borrow(credentials, http)
+        reply = await self._ask(http, lent, build)
+        if isinstance(reply, CredentialsRejected) and mended is not None and mended():
+            reply = await self._ask(http, lent, build)
+        repeat = False
+        if isinstance(reply, CredentialsRejected):
+            # The manager that lent it may not know yet that it was revoked: once more, with a new one.
+            renewed = await lent.renewed(http)
+            if renewed is None:
+                raise reply
+            repeat, lent = True, renewed
+            reply = await self._ask(http, lent, build)
+        if isinstance(reply, CredentialsRejected):
+            lent.refused_again()
+            raise reply
+        lent.accepted(repeat=repeat)
+        return self._read(read, reply)
+
+    def name(self, error: AuthError, status: int | None = None) -> AuthError:
+        """Return the error with what it does not say yet of this endpoint."""
+        error.provider = error.provider or self.provider
+        error.step = error.step or self.step
+        error.endpoint = error.endpoint or str(self.url)
+        error.status = status if error.status is None else error.status
+        return error
+
+    async def _borrow(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> Lent:
+        try:
+            lent = await borrow(credentials, http)
+        except AuthError as error:
+            problem = error if error.upstream else self.name(error)
+            raise problem from None
+        refusal = current_attempt().refusal
+        if refusal is not None and refusal.credential == lent.digest:
+            known = refusal.again()
+            known.unsent = True
+            raise known
+        return lent
+
+    def _read(self, read: Callable[[Reply], Token], reply: Reply) -> Token:
+        try:
+            return read(reply)
+        except InvalidTokenResponse as error:
+            problem = self.name(error.again())
+        raise problem
+
+    async def _ask(
+        self, http: aiohttp.ClientSession, lent: Lent, build: Callable[..., Request]
+    ) -> Reply | CredentialsRejected:
+        """Send one request; return the answer, or the refusal. Other failures are raised."""
+        attempt = current_attempt()
+        request = build(*lent.values)
+        sent_at, attempt.sent_at = attempt.clock.wall(), attempt.clock.monotonic()
+        attempt.unanswered = True
+        answer = await self._send(http, request)
+        if isinstance(answer, AuthError):
+            raise self.name(answer)
+        attempt.unanswered = False
+        fields = parse(answer.body)
+        server_now = expiry.server_now(answer.headers.get("Date"), answer.headers.get("Age"))
+        attempt.server_now = server_now
+        failure = self._failure(answer, fields, lent, server_now)
+        if isinstance(failure, CredentialsRejected):
+            return failure
+        if failure is not None or fields is None:
+            raise failure or self.name(InvalidTokenResponse("the answer is no JSON object"), answer.status)
+        return Reply(fields, sent_at, server_now)
+
+    async def _send(self, http: aiohttp.ClientSession, request: Request) -> _Answer | AuthError:
+        """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
+        try:
+            async with http.post(
+                self.url,
+                data=request.body(),
+                headers=request.all_headers(),
+                middlewares=(),
+                raise_for_status=False,
+                allow_redirects=False,
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > LARGEST_ANSWER:
+                        response.close()
+                        return InvalidTokenResponse("the answer is larger than 1 MiB", status=response.status)
+                return _Answer(response.status, response.headers, bytes(body))
+        except aiohttp.ClientConnectorCertificateError:
+            current_attempt().unanswered = False
+            return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
+        except aiohttp.ClientConnectorError as error:
+            current_attempt().unanswered = False  # nothing was sent
+            return TokenEndpointUnavailable(f"no connection could be made ({type(error).__name__})")
+        except TimeoutError:
+            return TokenEndpointUnavailable("no answer in time")
+        except (aiohttp.ClientError, OSError) as error:
+            # The class and nothing else: aiohttp's texts and reprs can hold headers and queries.
+            return TokenEndpointUnavailable(f"no answer could be had ({type(error).__name__})")
+
+    def _failure(
+        self, answer: _Answer, fields: Mapping[str, Any] | None, lent: Lent, server_now: float | None
+    ) -> AuthError | None:
+        """Return the error that an answer means, or ``None`` if it means success."""
+        status, fields = answer.status, fields or {}
+        success = 200 <= status < 300  # noqa: PLR2004
+        if success and not fields.get("error"):
+            return None
+        code, said = server_message(fields, lent.values)
+        if status in _BUSY or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004
+            wait = expiry.retry_after(answer.headers.get("Retry-After"), server_now)
+            error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=wait)
+        elif success or status in self.refusals:
+            error = CredentialsRejected(f"the server refused the {lent.names}; check it")
+            error.credential, error.may_change = lent.digest, lent.may_change
+        elif 300 <= status < 400:  # noqa: PLR2004
+            error = InvalidTokenResponse("the server redirects, and a token request never follows")
+        else:
+            error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
+        error.error, error.error_description = code, said
+        return self.name(error, status)

@@ -1,0 +1,272 @@
+"""Pago Fácil (Chile, payments): three endpoints that make one chain of tokens.
+
+``login`` turns a username and password into a JWT, ``createToken`` a JWT into a long-lived access token, and
+``loginToken`` an access token into the JWT that the API's other calls carry.
+
+Source: Pago Fácil's documentation, "Tokens de Autenticación" (``POST /tokens/createToken``) and its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from asyncauth import expiry
+from asyncauth.errors import ConfigurationError, InvalidTokenResponse
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.base import EndpointProvider, base_address, checked_text
+from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.endpoint import Endpoint, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import aiohttp
+    from yarl import URL
+
+    from asyncauth.providers.reply import Reply
+    from asyncauth.token import Token
+
+__all__ = ["PagoFacil", "PagoFacilJWT", "PagoFacilLogin"]
+
+_HOSTS = {"production": "https://api.pgf.cl", "development": "https://api-dev.pgf.cl"}
+_NEWER_HOSTS = {"production": "https://apis.pgf.cl", "development": "https://apis-dev.pgf.cl"}
+
+Environment = Literal["production", "development"]
+
+
+class _PagoFacilProvider(EndpointProvider):
+    name: ClassVar[str] = "pago-facil"
+
+
+def _bearer(token: str) -> Request:
+    # The documents' table says "Authentication"; all their examples send "Authorization".
+    return Request(headers={"Authorization": f"Bearer {token}"})
+
+
+class PagoFacil(_PagoFacilProvider):
+    """``createToken``: the long-lived access token of a Pago Fácil account.
+
+    It lives for years and is minted anew at every start of a process that has no store. For calling the API use
+    `PagoFacilJWT`, whose chain needs one only when it has none.
+
+    Args:
+        jwt: A JWT of the account, or what supplies one: a callable, or the manager of a `PagoFacilLogin`.
+        environment: ``"production"`` (default) or ``"development"``.
+        base_url: Any other server, instead of an environment.
+        origins: Where the token may be sent; default: where it comes from.
+        account: A name for whose token it is, so that a shared store can keep it; needed there if ``jwt`` is a
+            string or a callable.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        jwt: CredentialLike,
+        environment: Environment = "production",
+        base_url: str | URL | None = None,
+        origins: str | Iterable[str] | None = None,
+        account: str | None = None,
+    ) -> None:
+        credential = Credential(jwt, "jwt", bearer=True)
+        del jwt  # a traceback through here that shows locals must not show it
+        url = base_address(environment, base_url, _HOSTS) / "tokens" / "createToken"
+        endpoint = Endpoint(provider=self.name, step="createToken", url=url)
+        self._configure(endpoint, (credential,), origins=origins, account=account)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask ``createToken`` for an access token, with the JWT as Bearer."""
+        return await self._endpoint.fetch(http, self._credentials, _bearer, self._read)
+
+    @staticmethod
+    def _read(reply: Reply) -> Token:
+        field = "expiration_date"  # an absolute epoch, by the server's clock
+        instants = [expiry.epoch(reply.fields[field], field)] if reply.has(field) else []
+        return reply.token("access_token", instants=instants, times=(field,))
+
+
+class PagoFacilLogin(_PagoFacilProvider):
+    """``login``: a JWT for a username and password.
+
+    Args:
+        username: The account's.
+        password: Its password, a callable that returns it, or what else a credential can be.
+        environment: ``"production"`` (default) or ``"development"``.
+        generation: 1 (default) = ``/login`` of the API whose tokens the other steps take; 2 = ``/users/login`` of
+            the newer API on its own hosts.
+        base_url: Any other server, instead of an environment.
+        origins: Where the token may be sent; default: where it comes from.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        username: str,
+        password: CredentialLike,
+        environment: Environment = "production",
+        generation: Literal[1, 2] = 1,
+        base_url: str | URL | None = None,
+        origins: str | Iterable[str] | None = None,
+    ) -> None:
+        credential = Credential(password, "password")
+        del password  # a traceback through here that shows locals must not show it
+        if generation not in {1, 2}:
+            raise ConfigurationError("generation is 1 (/login) or 2 (/users/login)")
+        self._username = checked_text(username, "username")
+        self._newer = generation == 2  # noqa: PLR2004
+        base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS)
+        url = base / "users" / "login" if self._newer else base / "login"
+        endpoint = Endpoint(provider=self.name, step="login", url=url)
+        self._configure(endpoint, (credential,), origins=origins, account=username)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask ``login`` for a JWT, with username and password as JSON."""
+        return await self._endpoint.fetch(http, self._credentials, self._request, self._read)
+
+    def _request(self, password: str) -> Request:
+        return Request(json={"user" if self._newer else "username": self._username, "password": password})
+
+    def _read(self, reply: Reply) -> Token:
+        if self._newer:  # the same three fields, wrapped
+            data = reply.fields.get("data")
+            if not isinstance(data, dict):
+                raise InvalidTokenResponse("the answer has no 'data'")
+            reply = attrs.evolve(reply, fields=data)
+        return _read_jwt(reply)
+
+
+class PagoFacilJWT(_PagoFacilProvider):
+    """``loginToken``: the JWT that calls of Pago Fácil's API carry.
+
+    Args:
+        access_token: An access token, made in the dashboard or by the manager of a `PagoFacil`, or a callable.
+        lifetime: Seconds that the JWT shall live (sent as ``expDate``); ``None`` (default) = a year.
+        environment: ``"production"`` (default) or ``"development"``.
+        base_url: Any other server, instead of an environment.
+        origins: Where the token may be sent; default: where it comes from.
+        account: A name for whose token it is, so that a shared store can keep it; needed there if
+            ``access_token`` is a string or a callable.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        access_token: CredentialLike,
+        lifetime: float | None = None,
+        environment: Environment = "production",
+        base_url: str | URL | None = None,
+        origins: str | Iterable[str] | None = None,
+        account: str | None = None,
+    ) -> None:
+        credential = Credential(access_token, "access_token", bearer=True)
+        del access_token  # a traceback through here that shows locals must not show it
+        if lifetime is not None and not (_is_number(lifetime) and 1.0 <= lifetime < math.inf):
+            raise ConfigurationError("lifetime is the seconds that the JWT shall live, at least 1, or None")
+        self._lifetime = lifetime
+        self._server_ahead: float | None = None
+        url = base_address(environment, base_url, _HOSTS) / "loginToken"
+        endpoint = Endpoint(provider=self.name, step="loginToken", url=url)
+        self._configure(endpoint, (credential,), origins=origins, account=account)
+        if self.identity is not None and lifetime is not None:
+            self.identity += f" lifetime={lifetime:g}"
+
+    @classmethod
+    def from_password(
+        cls,
+        *,
+        username: str,
+        password: CredentialLike,
+        lifetime: float | None = None,
+        environment: Environment = "production",
+        generation: Literal[1, 2] = 1,
+        base_url: str | URL | None = None,
+        origins: str | Iterable[str] | None = None,
+    ) -> PagoFacilJWT:
+        """Return the whole chain: ``login``, ``createToken``, ``loginToken``.
+
+        The `TokenManager` of the last step makes the managers of the first two, with its own store, clock and
+        session, and closes them when it is closed. They obtain tokens only when the step after them needs one.
+
+        Args:
+            username: The account's.
+            password: Its password, a callable that returns it, or what else a credential can be. A manager given
+                here stays the caller's: it is used, and not closed.
+            lifetime: See the class.
+            environment: See the class; for all three steps.
+            generation: Of the login; see `PagoFacilLogin`.
+            base_url: See the class; for all three steps.
+            origins: Where the JWT may be sent; default: where it comes from.
+
+        Raises:
+            ConfigurationError: An argument can't work; the message says which.
+            InsecureTransport: Plain http to a host that is not this machine.
+        """
+        credential = Credential(password, "password")
+        del password
+        login = PagoFacilLogin(
+            username=username,
+            password=credential,
+            environment=environment,
+            generation=generation,
+            base_url=base_url,
+        )
+        access = PagoFacil(jwt=login, environment=environment, base_url=base_url)
+        return cls(
+            access_token=access, lifetime=lifetime, environment=environment, base_url=base_url, origins=origins
+        )
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
+        return await self._endpoint.fetch(
+            http, self._credentials, self._request, self._read, mended=self._learn_server_clock
+        )
+
+    def _request(self, access_token: str) -> Request:
+        bearer = _bearer(access_token)
+        if self._lifetime is None:
+            return bearer
+        # An absolute time on the server's clock: by its own Date, as soon as one is known.
+        attempt = current_attempt()
+        server_ahead = self._server_ahead
+        now = attempt.clock.wall() if server_ahead is None else attempt.clock.monotonic() + server_ahead
+        return attrs.evolve(bearer, json={"expDate": int(now + self._lifetime)})
+
+    def _read(self, reply: Reply) -> Token:
+        self._learn_server_clock()
+        return _read_jwt(reply)
+
+    def _learn_server_clock(self) -> bool:
+        """Note how far the server's clock is ahead of our monotonic one; return whether that was news."""
+        attempt, before = current_attempt(), self._server_ahead
+        if self._lifetime is None or attempt.server_now is None or attempt.sent_at is None:
+            return False
+        ahead = attempt.server_now - attempt.sent_at
+        self._server_ahead = ahead
+        wall = attempt.clock.wall() - attempt.clock.monotonic()
+        return abs(ahead - (wall if before is None else before)) > _CLOCKS_AGREE
+
+
+_CLOCKS_AGREE = 5.0
+"""Seconds by which our clock and a server's may differ without ``expDate`` being at fault for a refusal."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _read_jwt(reply: Reply) -> Token:
+    return reply.token("access_token_jwt", durations=reply.durations("expires_in"), times=("expires_in",))

@@ -1,0 +1,140 @@
+"""A token endpoint's answer, read with care. Pure: no I/O and no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from asyncauth import expiry
+from asyncauth.errors import InvalidTokenResponse
+from asyncauth.token import Token
+
+__all__ = ["Reply", "parse", "server_message"]
+
+_LONGEST_MESSAGE = 200
+_LONGEST_TOKEN_TYPE = 32
+
+
+@attrs.frozen(repr=False)
+class Reply:
+    """A successful answer.
+
+    Attributes:
+        fields: The JSON object's members. Secret.
+        sent_at: When the request was sent, in Unix epoch seconds of our wall clock.
+        server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None`` = it sent none.
+    """
+
+    fields: Mapping[str, Any]
+    sent_at: float
+    server_now: float | None
+
+    def has(self, name: str) -> bool:
+        """Return whether the answer has a field, and not as ``null``."""
+        return self.fields.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """Return a field that must be a token: a string of visible ASCII characters (RFC 6750 §2.1).
+
+        Raises:
+            InvalidTokenResponse: It is missing, or holds something that can't travel in a header.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, str) or not value:
+            raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
+        if not all("\x21" <= char <= "\x7e" for char in value):
+            raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
+        return value
+
+    def durations(self, name: str = "expires_in") -> list[float]:
+        """Return a field's seconds in a list that is empty where the answer lacks the field.
+
+        Raises:
+            InvalidTokenResponse: It can't be read, or is not positive.
+        """
+        return [expiry.duration(self.fields[name], name)] if self.has(name) else []
+
+    def token(
+        self,
+        name: str,
+        *,
+        durations: Iterable[float] = (),
+        instants: Iterable[float] = (),
+        times: Iterable[str] = (),
+        refresh_token: str | None = None,
+    ) -> Token:
+        """Return the token in a field, with the lifetime that the answer and, if it is a JWT, itself give it.
+
+        Args:
+            name: The access token's field.
+            durations: Seconds that it lives, by the answer's fields.
+            instants: Moments until which it lives, by the server's clock, in Unix epoch seconds.
+            times: The fields these come from: without any of them the lifetime is unknown, but not with a ``null``.
+            refresh_token: The refresh token to keep with it.
+
+        Raises:
+            InvalidTokenResponse: There is none, it can't travel, or it was expired on arrival.
+        """
+        value = self.text(name)
+        jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.server_now)
+        lifetime = expiry.lifetime(
+            durations=[*durations, *jwt_durations],
+            instants=[*instants, *jwt_instants],
+            now=self.sent_at if self.server_now is None else self.server_now,
+        )
+        unread = next((field for field in times if field in self.fields), None)
+        if lifetime is None and unread is not None:
+            raise InvalidTokenResponse(f"{unread!r} is null, and nothing else says how long the token lives")
+        scope = self.fields.get("scope")
+        return Token(
+            value,
+            issued_at=self.sent_at,
+            expires_at=None if lifetime is None else self.sent_at + lifetime,
+            token_type=_token_type(self.fields.get("token_type")),
+            refresh_token=refresh_token,
+            scope=scope if isinstance(scope, str) else None,
+            extra={key: held for key, held in self.fields.items() if key not in {name, "refresh_token"}},
+        )
+
+
+def _token_type(value: object) -> str:
+    """Return a token type that can stand in a header: none, or nonsense, means Bearer."""
+    if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= _LONGEST_TOKEN_TYPE:
+        return "Bearer" if value.lower() == "bearer" else value
+    return "Bearer"
+
+
+def parse(body: bytes) -> Mapping[str, Any] | None:
+    """Return the JSON object that a body holds, or ``None`` if it holds none."""
+    try:
+        fields = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, absurd numbers, nested too deeply
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def server_message(fields: Mapping[str, Any], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return the server's error code (RFC 6749 §5.2) and its own short message, fit to be shown.
+
+    Args:
+        fields: The answer's.
+        secrets: What was sent: a server that repeats it must not put it in our log.
+    """
+    code, text = fields.get("error"), fields.get("error_description") or fields.get("message")
+    if isinstance(code, str) and not code.replace("_", "").isalnum():
+        code, text = None, text or code  # a sentence where others have a code (Pago Fácil)
+    return _clean(code, secrets), _clean(text, secrets)
+
+
+def _clean(text: object, secrets: tuple[str, ...]) -> str | None:
+    """Return a text without what was sent, without control characters, and short."""
+    if not isinstance(text, str):
+        return None
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    text = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST_MESSAGE])
+    text = " ".join(text.split())
+    return (text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…") or None

@@ -1,0 +1,160 @@
+"""One refresh: a token adopted or fetched, in as many tries as its deadline allows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from asyncauth.clock import Clock, within
+from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.foreign import auth_error
+from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth.setback import Meanwhile
+
+if TYPE_CHECKING:
+    from asyncauth.connections import Connections
+    from asyncauth.held import Held
+    from asyncauth.policy import RefreshPolicy
+    from asyncauth.provider import Provider
+    from asyncauth.state import TokenState
+
+__all__ = ["Refresh"]
+
+_log = logging.getLogger("asyncauth.refresh")
+
+
+class Refresh:
+    """The work of one flight. What it brings, and what went wrong, it tells the manager's state.
+
+    Args:
+        provider: Whom it asks.
+        state: The manager's.
+        connections: Where it gets its session.
+        policy: The manager's.
+        clock: The manager's.
+        at_once: Whether the first try is made whatever is being waited out.
+    """
+
+    __slots__ = ("_at_once", "_clock", "_connections", "_deadline", "_provider", "_rest", "_state")
+
+    def __init__(
+        self,
+        provider: Provider,
+        state: TokenState,
+        connections: Connections,
+        policy: RefreshPolicy,
+        clock: Clock,
+        *,
+        at_once: bool,
+    ) -> None:
+        self._provider = provider
+        self._state = state
+        self._connections = connections
+        self._clock = clock
+        self._at_once = at_once
+        allowed = getattr(provider, "deadline", None)
+        self._deadline = clock.monotonic() + (policy.deadline if allowed is None else allowed)
+        self._rest: asyncio.Future[None] | None = None
+
+    @property
+    def resting(self) -> bool:
+        """Whether it waits for its next try, so that nothing is under way."""
+        return self._rest is not None
+
+    def hurry(self) -> None:
+        """Make the next try at once, if it rests. From any thread."""
+        rest = self._rest
+        if rest is not None:
+            rest.get_loop().call_soon_threadsafe(rest.cancel)
+
+    async def run(self) -> Held:
+        """Return a token that is held from now on.
+
+        Raises:
+            AuthError: None could be had before the deadline, or another try makes no sense.
+        """
+        while True:
+            refusal = None if self._at_once else await self._wait_out()
+            self._at_once = False
+            try:
+                return await self._adopt_or_fetch(refusal)
+            except AuthError as error:
+                if not self._goes_on(error):
+                    raise
+
+    async def _wait_out(self) -> CredentialsRejected | None:
+        """Return when the last failure allows another try.
+
+        Returns:
+            The refusal of a credential that may have changed since, and must not be sent if it has not.
+
+        Raises:
+            AuthError: The last failure again: it can't be waited out before the deadline.
+        """
+        setback, now = self._state.setback, self._clock.monotonic()
+        if setback is None or now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
+            return None
+        if isinstance(setback.error, CredentialsRejected) and setback.may_ask(now):
+            self._state.ask(setback, now)
+            return setback.error
+        if setback.meanwhile is Meanwhile.FAIL or setback.retry_at > self._deadline:
+            raise setback.seen(now)
+        rest = asyncio.ensure_future(self._clock.sleep(setback.retry_at - now))
+        self._rest = rest
+        try:
+            await asyncio.wait((rest,))
+        finally:
+            self._rest = None
+            rest.cancel()
+        return None
+
+    async def _adopt_or_fetch(self, refusal: CredentialsRejected | None) -> Held:
+        """Obtain a token in one try. (A store shared with other processes is asked here, before the provider.)"""
+        return await self._fetch(refusal)
+
+    async def _fetch(self, refusal: CredentialsRejected | None) -> Held:
+        """Ask the provider, once."""
+        before, started = self._state.held, self._clock.monotonic()
+        attempt = Attempt(self._clock, refusal=refusal)
+        set_attempt(attempt)  # in the flight's own context
+        try:
+            async with self._connections.session() as http:
+                token = await within(
+                    self._clock, self._deadline - started, self._provider.fetch(http, before.last)
+                )
+            held = self._state.succeed(
+                token,
+                before=before,
+                sent_at=started if attempt.sent_at is None else attempt.sent_at,
+                now=self._clock.monotonic(),
+                wall=self._clock.wall(),
+                draw=random.random(),  # noqa: S311 (jitter, no secret)
+            )
+        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+            problem = auth_error(error, "the token request")
+        else:
+            _log.debug("%s: obtained %r", self._provider.name, held.token)
+            return held
+        if attempt.spends_refresh_token and attempt.unanswered:
+            self._state.lose_refresh_token(before)
+        problem.provider = problem.provider or self._provider.name
+        raise problem
+
+    def _goes_on(self, error: AuthError) -> bool:
+        """Remember a failed try; return whether another is to be made."""
+        if isinstance(error, CredentialsRejected) and error.unsent:
+            return False  # the credential is still the refused one: that memory stays as it is
+        now = self._clock.monotonic()
+        setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
+        left = self._state.held.usable_until - now
+        _log.warning(
+            "%s: no new token: %s: %s (%s; next try in %.1f s)",
+            self._provider.name,
+            type(error).__name__,
+            error,
+            f"the token is good for another {left:.0f} s" if left > 0 else "there is no usable token",
+            setback.retry_at - now,
+        )
+        return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline

@@ -1,0 +1,97 @@
+"""aiohttp sessions whose requests are authorized: a new one, or one around a session that somebody else made."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from asyncauth._aiohttp import middlewares_of, settings_of
+from asyncauth.errors import ConfigurationError
+from asyncauth.manager import TokenManager
+from asyncauth.middleware import BearerAuth
+
+if TYPE_CHECKING:
+    from asyncauth.provider import Provider
+
+__all__ = ["client_session", "wrap_session"]
+
+
+with warnings.catch_warnings():
+    # aiohttp discourages subclasses, whose attributes might clash with its own: this one has a single new one.
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    class _OwningSession(aiohttp.ClientSession):
+        """A session that closes the managers which were made for it."""
+
+        ATTRS = aiohttp.ClientSession.ATTRS | {"_asyncauth_managers"}
+
+        _asyncauth_managers: tuple[TokenManager, ...] = ()
+
+        async def close(self) -> None:
+            managers, self._asyncauth_managers = self._asyncauth_managers, ()
+            try:
+                for manager in managers:
+                    await manager.close()
+            finally:
+                await super().close()
+
+
+def client_session(*managers_or_providers: TokenManager | Provider, **aiohttp_kwargs: Any) -> aiohttp.ClientSession:
+    """Return a new ``aiohttp.ClientSession`` that authorizes its requests.
+
+    ::
+
+        async with client_session(Peakly(username=..., password=...)) as http: ...
+
+    Call it where you would make the session: in a running event loop.
+
+    Args:
+        managers_or_providers: One for each system that is called. A provider gets a manager that is kept fresh, and
+            closed, with the session; a manager stays the caller's.
+        **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
+
+    Raises:
+        ConfigurationError: See `BearerAuth`.
+        InsecureTransport: See `BearerAuth`.
+    """
+    made: list[TokenManager] = []
+    managers: list[TokenManager] = []
+    for each in managers_or_providers:
+        manager = each if isinstance(each, TokenManager) else TokenManager(each)
+        managers.append(manager)
+        if manager is not each:
+            made.append(manager)
+    auth = BearerAuth(*managers)
+    session = _OwningSession(middlewares=(*aiohttp_kwargs.pop("middlewares", ()), auth), **aiohttp_kwargs)
+    for manager in made:
+        manager._enter()
+    session._asyncauth_managers = tuple(made)
+    return session
+
+
+def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aiohttp.ClientSession:
+    """Return a session like the given one, on its connections and cookies, that authorizes its requests.
+
+    The given session is left as it is, and so are both its connections and the managers when the returned one is
+    closed. The returned one works as long as the given one is open.
+
+    Args:
+        session: The session: its headers, base URL, timeouts, cookie jar, tracing and middlewares are kept; ours
+            runs innermost.
+        managers: One for each system that is called.
+
+    Raises:
+        ConfigurationError: The session is closed; or see `BearerAuth`.
+        InsecureTransport: See `BearerAuth`.
+    """
+    auth = BearerAuth(*managers)
+    if session.closed:
+        raise ConfigurationError("wrap_session takes a session that is open")
+    with warnings.catch_warnings():
+        # Arguments that aiohttp has come to deprecate since the session was made with them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return aiohttp.ClientSession(
+            **settings_of(session), connector_owner=False, middlewares=(*middlewares_of(session), auth)
+        )

@@ -1,0 +1,232 @@
+"""What a manager knows of its token, and how that changes: plain transitions, told the time, without I/O.
+
+Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
+from asyncauth.held import NOTHING, Held
+from asyncauth.setback import Meanwhile, Setback, setback_after
+from asyncauth.status import State, Status
+from asyncauth.token import Token
+
+if TYPE_CHECKING:
+    from asyncauth.policy import RefreshPolicy
+
+__all__ = ["TokenState"]
+
+_REMEMBERED_DURATIONS = 8
+
+
+class TokenState:
+    """The held token, the last failure, the refusals, and the counts.
+
+    Moments (``now``, ``…_at``, ``…_until``) are seconds on the manager's monotonic clock, unless they say wall.
+
+    Attributes:
+        held: The token and its moments, replaced as a whole.
+        setback: The failure since the last success; ``None`` = none.
+        refreshes: How many tokens were obtained.
+        failures: How many tries failed.
+        rejections: How many refused tokens were dropped.
+        waits: How many callers had to wait.
+    """
+
+    __slots__ = (
+        "_damped",
+        "_damped_until",
+        "_durations",
+        "_guard",
+        "_last_success",
+        "_policy",
+        "failures",
+        "held",
+        "refreshes",
+        "rejections",
+        "setback",
+        "waits",
+    )
+
+    def __init__(self, policy: RefreshPolicy) -> None:
+        self.held = NOTHING
+        self.setback: Setback | None = None
+        self.refreshes = self.failures = self.rejections = self.waits = 0
+        self._guard = threading.Lock()
+        self._policy = policy
+        self._damped = 0
+        self._damped_until = -math.inf
+        self._durations: deque[float] | None = None
+        self._last_success: float | None = None
+
+    # What callers meet
+
+    def may_try(self, now: float) -> bool:
+        """Return whether nothing is being waited out, or a refused credential may have changed meanwhile."""
+        setback = self.setback
+        return setback is None or now >= setback.retry_at or setback.may_ask(now)
+
+    def held_off(self, now: float) -> AuthError | None:
+        """Return the last failure for a caller who needs a token, if nothing is to be tried for now."""
+        setback = self.setback
+        if setback is None or setback.meanwhile is not Meanwhile.FAIL or self.may_try(now):
+            return None
+        return setback.seen(now)
+
+    def due(self) -> float:
+        """Return when the next refresh is due, by the token's windows and by what is being waited out."""
+        return self.held.fresh_until if self.setback is None else max(self.held.fresh_until, self.setback.retry_at)
+
+    # What the token endpoint says
+
+    def succeed(self, token: Token, *, before: Held, sent_at: float, now: float, wall: float, draw: float) -> Held:
+        """Make a fetched token the current one. Of its times only the lifetime counts; the rest is by our clock.
+
+        Args:
+            token: The fetched one.
+            before: What was held when its request was made.
+            sent_at: When the request was sent.
+            now: When the answer came.
+            wall: The same moment by the wall clock, in Unix epoch seconds.
+            draw: A random number from 0 to 1, for the jitter.
+
+        Raises:
+            InvalidTokenResponse: It can't be sent, or was spent on arrival.
+        """
+        lifetime = _checked_lifetime(token)
+        with self._guard:
+            if self._durations is None:
+                self._durations = deque(maxlen=_REMEMBERED_DURATIONS)
+            self._durations.append(now - sent_at)
+            windows = self._policy.windows(lifetime, slowest=max(self._durations), draw=draw)
+            if sent_at + windows.usable <= now:
+                raise InvalidTokenResponse(
+                    f"the token was spent on arrival: it lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s"
+                )
+            issued_at = wall - (now - sent_at)
+            expires_at = None if lifetime is None else issued_at + lifetime
+            token = attrs.evolve(token, issued_at=issued_at, expires_at=expires_at)
+            self.held = Held(
+                token=token,
+                authorization=token.authorization,
+                since=now,
+                fresh_until=sent_at + windows.fresh,
+                usable_until=sent_at + windows.usable,
+                replacement=before.refused,
+            )
+            self.setback = None
+            self.refreshes += 1
+            self._last_success = wall
+            return self.held
+
+    def fail(self, error: AuthError, *, now: float, deadline: float, draw: float) -> Setback:
+        """Remember a failed try; see `setback_after` for the arguments."""
+        with self._guard:
+            self.setback = setback_after(
+                error, self.setback, self._policy, now=now, deadline=deadline, draw=draw
+            )
+            self.failures += 1
+            return self.setback
+
+    def ask(self, setback: Setback, now: float) -> None:
+        """Note that a callable credential is being looked at again while a refusal is remembered."""
+        with self._guard:
+            if self.setback is setback:
+                self.setback = attrs.evolve(setback, ask_at=now + self._policy.rejection_cooldown)
+
+    def lose_refresh_token(self, before: Held) -> None:
+        """Forget a refresh token that a request, to which no answer came, may have used up."""
+        with self._guard:
+            token = self.held.token
+            if token.value == before.token.value:
+                self.held = attrs.evolve(self.held, token=attrs.evolve(token, refresh_token=None))
+
+    # What the API says
+
+    def refuse(self, token: Token, *, repeat: bool, now: float) -> float | None:
+        """Take note that the API refused a token.
+
+        It is dropped if it is the current one. But a replacement that is refused as well, before it was accepted or
+        in the repeat of a refused request, stays, and a cool-down begins in which refusals change nothing.
+
+        Returns:
+            Seconds of the cool-down that begins; 0.0 = the token was dropped; ``None`` = nothing changed.
+        """
+        with self._guard:
+            held = self.held
+            if not held.is_token(token) or now < self._damped_until:
+                return None
+            if held.replacement and (repeat or not held.was_accepted(now)):
+                self._damped += 1
+                hold = self._policy.refusal_hold(self._damped)
+                self._damped_until = now + hold
+                return hold
+            self.held = held.after_refusal()
+            self.rejections += 1
+            return 0.0
+
+    def accept(self, token: Token, *, repeat: bool) -> None:
+        """Take note that the API accepted a token; in the repeat of a refused request, the cool-downs start over."""
+        with self._guard:
+            if self.held.is_token(token):
+                self.held.accepted = True
+                if repeat:
+                    self._damped = 0
+
+    # What people see
+
+    def status(self, provider: str, *, now: float, refreshing: bool, waiting: int) -> Status:
+        """Return a snapshot for people."""
+        with self._guard:
+            held, setback = self.held, self.setback
+            usable = now < held.usable_until
+            state: State = "empty" if held.last is None else "stale" if usable else "spent"
+            held_off = setback is not None and setback.meanwhile is Meanwhile.FAIL and now < setback.retry_at
+            return Status(
+                provider=provider,
+                state="fresh" if now < held.fresh_until else state,
+                refreshing=refreshing,
+                cooling_down=held_off or now < self._damped_until,
+                seconds_left=_finite(held.usable_until - now) if usable else None,
+                next_refresh_in=None if held.last is None else _finite(max(0.0, self.due() - now)),
+                last_success_at=self._last_success,
+                last_error=None if setback is None else f"{type(setback.error).__name__}: {setback.error}",
+                refreshes=self.refreshes,
+                failures=self.failures,
+                rejections=self.rejections,
+                waits=self.waits,
+                waiting=waiting,
+                fingerprint=held.token.fingerprint if usable else None,
+            )
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None
+
+
+def _checked_lifetime(token: object) -> float | None:
+    """Return the seconds that what a provider returned lives, if it is a token that can be sent.
+
+    Raises:
+        ConfigurationError: It is no `Token`.
+        InvalidTokenResponse: It is one that can't be used.
+    """
+    if not isinstance(token, Token):
+        raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
+    if not token.value or not all("\x21" <= char <= "\x7e" for char in token.value):
+        raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
+    if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
+        raise InvalidTokenResponse("the token type can't travel in a header")
+    lifetime = token.lifetime
+    if lifetime is None or lifetime == math.inf:
+        return None
+    if not lifetime > 0:  # NaN too
+        raise InvalidTokenResponse("the token was expired on arrival")
+    return lifetime

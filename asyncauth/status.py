@@ -1,0 +1,58 @@
+"""A manager's state, for people and health checks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+__all__ = ["State", "Status"]
+
+State = Literal["empty", "fresh", "stale", "spent"]
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """A snapshot of a `TokenManager`, without secrets.
+
+    Attributes:
+        provider: The provider's name.
+        state: ``empty`` (no token yet), ``fresh``, ``stale`` (usable; renewal is due) or ``spent`` (unusable).
+        refreshing: Whether a refresh is under way.
+        cooling_down: Whether a refused credential, a ``Retry-After``, or an API that refuses fresh tokens as well
+            is being waited out.
+        seconds_left: Seconds for which the token is still usable; ``None`` = no token, or lifetime unknown.
+        next_refresh_in: Seconds until the next refresh is due; ``None`` = none is foreseen.
+        last_success_at: When a token was last obtained, in Unix epoch seconds; ``None`` = never.
+        last_error: Class and text of the failure since then; ``None`` = none.
+        refreshes: How many tokens were obtained.
+        failures: How many tries to obtain one failed.
+        rejections: How many times the API refused a token and it was dropped.
+        waits: How many callers had to wait for a token.
+        waiting: How many are waiting now.
+        fingerprint: 8 hex digits that tell the token from another within this process; ``None`` = no token.
+    """
+
+    provider: str
+    state: State
+    refreshing: bool
+    cooling_down: bool
+    seconds_left: float | None
+    next_refresh_in: float | None
+    last_success_at: float | None
+    last_error: str | None
+    refreshes: int
+    failures: int
+    rejections: int
+    waits: int
+    waiting: int
+    fingerprint: str | None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a request made now would have a token: one is usable, or nothing has failed yet."""
+        return self.state in {"fresh", "stale"} or self.last_error is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the snapshot as plain values, for JSON."""
+        return {**attrs.asdict(self), "healthy": self.healthy}

@@ -1,0 +1,81 @@
+"""A provider whose answers a test decides, without a server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from asyncauth.clock import SYSTEM_CLOCK, Clock
+from asyncauth.token import Token
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["FakeProvider"]
+
+Answer: TypeAlias = "Token | BaseException | Callable[[], Token | Awaitable[Token]]"
+
+
+@attrs.define(eq=False, kw_only=True)
+class FakeProvider:
+    """A ``Provider`` that needs no server.
+
+    ::
+
+        provider = FakeProvider(lifetime=60)
+        provider.answers = [TokenEndpointUnavailable("down")]   # the next answer; then tokens again
+
+    Attributes:
+        lifetime: Seconds that its tokens live; ``None`` = unknown.
+        latency: Seconds of ``clock`` that an answer takes.
+        clock: ``None`` = the machine's. Give it the manager's.
+        answers: What the next calls get, in turn: a token, an exception to raise, or a (possibly async) function that
+            returns a token. When there are none left: a new token each time.
+        name: See ``Provider``.
+        origins: See ``Provider``.
+        identity: See ``Provider``.
+        calls: How many times it was asked.
+        previous: What the manager gave as the previous token, call by call.
+        running: How many calls are under way.
+    """
+
+    lifetime: float | None = 3600.0
+    latency: float = 0.0
+    clock: Clock | None = None
+    answers: list[Any] = attrs.field(factory=list[Any], converter=lambda given: list(given))
+    name: str = "fake"
+    origins: Iterable[str] = ("https://api.example.com",)
+    identity: str | None = "fake"
+    calls: int = attrs.field(default=0, init=False)
+    running: int = attrs.field(default=0, init=False)
+    previous: list[Token | None] = attrs.field(factory=list["Token | None"], init=False, repr=False)
+    _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
+        """Give the next answer."""
+        self.calls += 1
+        self.previous.append(previous)
+        self.running += 1
+        try:
+            clock = self.clock or SYSTEM_CLOCK
+            answer = self.answers.pop(0) if self.answers else self.token
+            if self.latency:
+                await clock.sleep(self.latency)
+            if isinstance(answer, BaseException):
+                raise answer
+            token = answer() if callable(answer) else answer
+            return await token if isinstance(token, Awaitable) else token
+        finally:
+            self.running -= 1
+
+    def token(self) -> Token:
+        """Return a new token: ``token-1``, ``token-2`` and so on."""
+        now = (self.clock or SYSTEM_CLOCK).wall()
+        return Token(
+            f"token-{next(self._numbers)}",
+            issued_at=now,
+            expires_at=None if self.lifetime is None else now + self.lifetime,
+        )

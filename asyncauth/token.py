@@ -1,0 +1,114 @@
+"""The access token, as everything else in the library speaks of it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import attrs
+
+__all__ = ["Token", "digest", "fingerprint"]
+
+_KEY = secrets.token_bytes(32)
+_SCHEMES = {"bearer": "Bearer", "dpop": "DPoP"}
+
+
+def digest(secret: str) -> str:
+    """Return 32 hex digits that tell two secrets apart and reveal neither.
+
+    The digest is keyed with a random key of this process: equal secrets have equal digests within one process, and
+    one that ends up in a log can't be searched for offline.
+    """
+    return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=16).hexdigest()
+
+
+def fingerprint(secret: str) -> str:
+    """Return the first 8 digits of a secret's `digest`: enough for people."""
+    return digest(secret)[:8]
+
+
+def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(value))
+
+
+def _moment(epoch: float | None) -> str:
+    """Return an instant as people read it."""
+    if epoch is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return f"{epoch:.0f}"
+
+
+@attrs.frozen(repr=False)
+class Token:
+    """An access token and what is known about it.
+
+    Immutable, and safe to share between tasks, threads and event loops. Its ``repr`` shows times and a fingerprint,
+    never a secret; pickling it is refused, since a pickle would hold the secret in the clear (a store keeps tokens
+    between processes).
+
+    Attributes:
+        value: The access token itself. Secret.
+        expires_at: When it ends, in Unix epoch seconds; ``None`` = the lifetime is unknown: it is used until the
+            server refuses it.
+        issued_at: When the request for it was sent, in Unix epoch seconds (default: now).
+        token_type: As the server names it (RFC 6749 §7.1); ``"bearer"`` in any case is written ``Bearer``.
+        refresh_token: The refresh token that came with it, if one did. Secret.
+        scope: The scope that was granted, where the server says so (RFC 6749 §3.3).
+        extra: The answer's other fields, read-only. May hold personal data: not in the ``repr``.
+    """
+
+    value: str
+    expires_at: float | None = attrs.field(default=None, kw_only=True)
+    issued_at: float = attrs.field(factory=time.time, kw_only=True)
+    token_type: str = attrs.field(default="Bearer", kw_only=True)
+    refresh_token: str | None = attrs.field(default=None, kw_only=True)
+    scope: str | None = attrs.field(default=None, kw_only=True)
+    extra: Mapping[str, Any] = attrs.field(
+        factory=dict[str, Any], kw_only=True, converter=_frozen_mapping, hash=False
+    )
+
+    @property
+    def authorization(self) -> str:
+        """The ``Authorization`` header's value, such as ``"Bearer …"``. Secret."""
+        return f"{_SCHEMES.get(self.token_type.lower(), self.token_type)} {self.value}"
+
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds from `issued_at` to `expires_at`; ``None`` = unknown."""
+        return None if self.expires_at is None else self.expires_at - self.issued_at
+
+    @property
+    def fingerprint(self) -> str:
+        """8 hex digits that tell this token from another within one process."""
+        return fingerprint(self.value)
+
+    def __repr__(self) -> str:
+        parts = [
+            f"fingerprint={self.fingerprint}",
+            f"issued_at={_moment(self.issued_at)}",
+            f"expires_at={_moment(self.expires_at)}",
+            f"token_type={self.token_type!r}",
+        ]
+        if self.scope is not None:
+            parts.append(f"scope={self.scope!r}")
+        if self.refresh_token is not None:
+            parts.append("refresh_token=…")
+        return f"<Token {' '.join(parts)}>"
+
+    def __copy__(self) -> Token:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Token:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a Token is not pickled: the pickle would hold the secret; share it through a store instead"
+        raise TypeError(msg)
