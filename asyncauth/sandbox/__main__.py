@@ -1,0 +1,86 @@
+"""``python -m asyncauth.sandbox``: both systems on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+
+from .server import Sandbox
+
+_BANNER = """\
+Peakly       {peakly}
+Pago Fácil   {pago_facil}
+username     {username}
+password     {password}
+
+Try it:
+  curl --data-urlencode grant_type=password \\
+       --data-urlencode username={username} \\
+       --data-urlencode password={password} \\
+       {peakly}/token
+  curl {peakly}/_sandbox/state
+
+Ctrl-C ends it.
+"""
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m asyncauth.sandbox",
+        description="Peakly and Pago Fácil on loopback, with faults on demand.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--peakly-port", type=int, default=0, metavar="PORT", help="default: any free port")
+    parser.add_argument("--pago-facil-port", type=int, default=0, metavar="PORT", help="default: any free port")
+    parser.add_argument("--lifetime", type=float, metavar="SECONDS", help="how long tokens live (default: as theirs)")
+    parser.add_argument("--refresh-tokens", action="store_true", help="let Peakly hand out refresh tokens")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="permit a host that other machines can reach, controls included",
+    )
+    return parser.parse_args(argv)
+
+
+async def _run(sandbox: Sandbox) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Where there are no signal handlers (Windows), Ctrl-C comes as KeyboardInterrupt.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, ended.set)
+    async with sandbox:
+        sys.stdout.write(
+            _BANNER.format(
+                peakly=sandbox.peakly.url,
+                pago_facil=sandbox.pago_facil.url,
+                username=sandbox.username,
+                password=sandbox.password,
+            )
+        )
+        sys.stdout.flush()
+        await ended.wait()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sandbox until Ctrl-C: exit code 0; 2 if an option can't be used, 1 if a port is taken."""
+    arguments = _arguments(argv)
+    try:
+        sandbox = Sandbox(**vars(arguments))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        asyncio.run(_run(sandbox))
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"can't listen on {arguments.host}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The protected API of both systems: echoes what it got, and a few resources that behave in their own way."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import WSMsgType, web
+
+from .faults import REDIRECTS, header_value
+from .wire import json_answer
+
+if TYPE_CHECKING:
+    from .system import System
+
+ECHOED_TEXT = 64 * 1024
+"""Bytes up to which a body is echoed as text; of a longer one only the length is told."""
+
+_LONGEST_NAP = 3600.0
+_NEVER_ECHOED = frozenset({"authorization", "proxy-authorization", "authentication", "cookie"})
+
+
+async def answer(system: System[Any], request: web.Request) -> web.StreamResponse:
+    """Answer a request to the API: 401 without a living token, else what the resource does.
+
+    ``/api/forbidden`` answers 401 always, ``/api/redirect?to=URL&status=307`` redirects,
+    ``/api/slow?seconds=1`` takes its time, ``/api/ws`` is a WebSocket echo. Any other path echoes the request.
+    """
+    path = request.path
+    # Refused before the body is read, as real servers do it: the client may still be sending.
+    if path == "/api/forbidden" or not system.admits(request):
+        return system.denial()
+    if path == "/api/redirect":
+        return _redirect(system, request)
+    if path == "/api/ws":
+        return await _websocket(system, request)
+    if path == "/api/slow":
+        nap = _nap(request.query.get("seconds", "1"))
+        if nap is None:
+            return _bad(system, f"seconds must be a number from 0 to {_LONGEST_NAP:g}")
+        await asyncio.sleep(nap)
+    return json_answer(await _echo(request), content_type=system.json_type)
+
+
+async def expected(request: web.Request) -> None:
+    """Tell a client that waits for ``100 Continue`` to send its body (RFC 9110 §10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _echo(request: web.Request) -> dict[str, object]:
+    length, kept = 0, bytearray()
+    await expected(request)
+    async for chunk in request.content.iter_any():
+        length += len(chunk)
+        if length <= ECHOED_TEXT:
+            kept += chunk
+    return {
+        "method": request.method,
+        "path": request.path,
+        "query": {name: request.query.getall(name) for name in request.query},
+        "content_type": request.headers.get("Content-Type"),
+        "length": length,
+        "text": _text(bytes(kept)) if length <= ECHOED_TEXT else None,
+        "headers": {name: value for name, value in request.headers.items() if name.lower() not in _NEVER_ECHOED},
+    }
+
+
+def _text(body: bytes) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _nap(text: str) -> float | None:
+    try:
+        nap = float(text)
+    except ValueError:
+        return None
+    return nap if math.isfinite(nap) and 0 <= nap <= _LONGEST_NAP else None
+
+
+def _bad(system: System[Any], message: str) -> web.Response:
+    return json_answer({"message": message}, 400, content_type=system.json_type)
+
+
+def _redirect(system: System[Any], request: web.Request) -> web.Response:
+    target, status = request.query.get("to", ""), request.query.get("status", "307")
+    try:
+        header_value("to", target)
+    except ValueError as error:
+        return _bad(system, str(error))
+    if status not in map(str, REDIRECTS):
+        return _bad(system, "status must be 301, 302, 303, 307 or 308")
+    return web.Response(status=int(status), headers={"Location": target})
+
+
+async def _websocket(system: System[Any], request: web.Request) -> web.StreamResponse:
+    socket = web.WebSocketResponse()
+    if not socket.can_prepare(request):
+        return _bad(system, "this resource is a WebSocket")
+    system.stamp(socket)
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            await socket.send_str(message.data)
+        elif message.type is WSMsgType.BINARY:
+            await socket.send_bytes(message.data)
+    return socket

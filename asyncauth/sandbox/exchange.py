@@ -1,0 +1,168 @@
+"""One request from its arrival to its answer: counted, delayed, spoilt if a fault says so, dated, logged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from aiohttp import web
+
+from . import api
+from .counts import Record
+from .mishaps import body_of, fresh, perform, until_gone
+from .wire import json_answer
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from .system import System
+
+Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
+"""Answers a request below ``/_sandbox/``, given the base URL of the port it came to."""
+
+_PATH_SHOWN = 200
+_WRITTEN_HERE = frozenset({"date", "content-length", "connection"})
+
+
+@attrs.frozen
+class Call:
+    """One request to a token endpoint, read and not yet answered.
+
+    Attributes:
+        step: The step it asks for.
+        fields: The body's fields, none if there was no body that could be read.
+        bearer: The Bearer token of its ``Authorization`` header.
+    """
+
+    step: str
+    fields: dict[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    bearer: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.define
+class Desk:
+    """What the requests of one system share: the log, the way to the controls, how many are under way."""
+
+    log: deque[Record]
+    control: Control
+    under_way: int = 0
+
+
+@attrs.frozen
+class _TokenScene:
+    system: System[Any]
+    call: Call
+
+    async def usual(self) -> web.StreamResponse:
+        response = self.system.grant(self.call, self.system.moment())
+        self.system.stamp(response)
+        return response
+
+    def refusal(self) -> web.Response:
+        return self.system.refusal(self.call)
+
+    def unauthorized(self) -> web.Response:
+        return json_answer({"message": self.system.denied}, 401, content_type=self.system.json_type)
+
+    def wall(self) -> float:
+        return self.system.moment().wall
+
+
+@attrs.frozen
+class _ApiScene:
+    system: System[Any]
+    request: web.Request
+
+    async def usual(self) -> web.StreamResponse:
+        response = await api.answer(self.system, self.request)
+        if not response.prepared:
+            self.system.stamp(response)
+        return response
+
+    def refusal(self) -> web.Response:
+        return self.system.denial()
+
+    def unauthorized(self) -> web.Response:
+        return self.system.denial()
+
+    def wall(self) -> float:
+        return self.system.moment().wall
+
+
+async def handle(system: System[Any], desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Answer one request to a system."""
+    path = request.path
+    if path.startswith("/_sandbox/"):
+        return await desk.control(request, system.url)
+    arrived, started = time.time(), time.monotonic()
+    call, status = None, None
+    try:
+        call = await system.read_call(request)
+        if call is None:
+            response = await _serve_api(system, request)
+        else:
+            response = await _serve_token(system, desk, request, call)
+        status = response.status
+    except web.HTTPException as error:
+        status = error.status
+        response = json_answer({"message": error.reason}, status, content_type=system.json_type)
+    finally:
+        if call is None:
+            system.counts.api_answer(status)
+        desk.log.append(
+            Record(
+                time=arrived,
+                system=system.name,
+                kind="api" if call is None else "token",
+                method=request.method[:_PATH_SHOWN],
+                path=path[:_PATH_SHOWN],
+                status=status,
+                step=None if call is None else call.step,
+                seconds=time.monotonic() - started,
+            )
+        )
+    return await _dated(system, request, response)
+
+
+async def _serve_token(system: System[Any], desk: Desk, request: web.Request, call: Call) -> web.StreamResponse:
+    desk.under_way += 1
+    try:
+        system.counts.token_request(call.step, desk.under_way)
+        fault = system.token_faults.take(step=call.step, path=request.path)
+        if system.settings.token_latency:
+            await asyncio.sleep(system.settings.token_latency)
+        scene = _TokenScene(system, call)
+        return await (scene.usual() if fault is None else perform(fault, request, scene))
+    finally:
+        desk.under_way -= 1
+
+
+async def _serve_api(system: System[Any], request: web.Request) -> web.StreamResponse:
+    system.counts.api_requests += 1
+    fault = system.api_faults.take(path=request.path)
+    if system.settings.api_latency:
+        await asyncio.sleep(system.settings.api_latency)
+    scene = _ApiScene(system, request)
+    return await (scene.usual() if fault is None else perform(fault, request, scene))
+
+
+async def _dated(system: System[Any], request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    if response.prepared:
+        return response
+    if system.settings.date_header:
+        system.stamp(response)
+        return response
+    whole, transport = fresh(response), request.transport
+    if whole is None or transport is None:
+        return response
+    # aiohttp dates whatever it sends, so an answer without a date goes past it, and its connection ends.
+    body = body_of(whole)
+    lines = [f"HTTP/1.1 {whole.status} {whole.reason}"]
+    lines += [f"{name}: {value}" for name, value in whole.headers.items() if name.lower() not in _WRITTEN_HERE]
+    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    transport.write("\r\n".join(lines).encode() + body)
+    transport.close()
+    return await until_gone()

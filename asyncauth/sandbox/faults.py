@@ -1,0 +1,172 @@
+"""What may go wrong: one fault, checked when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+from aiohttp import web
+
+from .settings import seconds as check_seconds
+
+Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""An async callable that answers a request itself, or returns None to let the sandbox answer."""
+
+KINDS = frozenset(
+    {
+        "answer",
+        "disconnect",
+        "hang",
+        "malformed",
+        "missing_fields",
+        "redirect",
+        "replace_fields",
+        "reset",
+        "server_error",
+        "slow_drip",
+        "too_many_requests",
+        "unauthorized",
+        "wrong_credentials",
+    }
+)
+"""Every kind of fault; the API knows all but `TOKEN_ONLY`."""
+
+TOKEN_ONLY = frozenset({"missing_fields", "replace_fields", "wrong_credentials"})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_ERRORS = range(500, 600)
+
+
+def header_value(name: str, value: object) -> None:
+    """Check that a text can stand in a header.
+
+    Raises:
+        ValueError: It is no text, or it holds something else than printable ASCII.
+    """
+    if not isinstance(value, str) or not value or not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{name} must be a header value in printable ASCII")
+
+
+def _times(_: object, __: object, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError("times must be a whole number of requests from 1 on, or null for until cleared")
+
+
+def _whole(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{attribute.name} must be a whole number")
+
+
+def _mapping(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{attribute.name} must be an object of field names and values")  # noqa: TRY004 - as above
+
+
+def _selector(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError(f"{attribute.name} must be a non-empty string, or null for any")
+
+
+def _names(_: object, __: object, value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError("fields must be a list of field names")
+
+
+def _as_tuple(value: object) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One fault. `FaultPlan` has a method for each kind; this is what they make and what JSON spells out.
+
+    Attributes:
+        kind: One of `KINDS`.
+        times: For how many requests; None is until it is cleared.
+        step: Only for this token step (``"refresh_token"``, ``"loginToken"``…); None is any.
+        path: Only for API paths that start with this; None is any.
+        status: The status of ``server_error`` (500 to 599) and ``redirect`` (301, 302, 303, 307, 308).
+        retry_after: ``Retry-After`` of ``too_many_requests`` and ``server_error``: seconds (a number), or a
+            header value as it is (a string). None sends none.
+        retry_after_date: Send the seconds as an HTTP date by the server's clock.
+        location: Where ``redirect`` points.
+        seconds: How long ``slow_drip`` takes for its body.
+        fields: The fields that ``missing_fields`` takes out of the answer.
+        values: What ``replace_fields`` puts into the answer: any JSON value, by field name.
+        processed: Whether a request that gets no answer (``hang``, ``disconnect``) takes effect all the same,
+            as when an answer is lost on its way.
+        answer: The callable of ``answer``.
+    """
+
+    kind: str
+    times: int | None = attrs.field(default=None, validator=_times)
+    step: str | None = attrs.field(default=None, validator=_selector)
+    path: str | None = attrs.field(default=None, validator=_selector)
+    status: int | None = attrs.field(default=None, validator=_whole)
+    retry_after: float | str | None = None
+    retry_after_date: bool = False
+    location: str | None = None
+    seconds: float = attrs.field(default=1.0, validator=check_seconds)
+    fields: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple, validator=_names)
+    values: Mapping[str, object] = attrs.field(factory=dict[str, object], validator=_mapping)
+    processed: bool = False
+    answer: Answer | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Check what depends on the kind."""
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of fault; choose from: {', '.join(sorted(KINDS))}")
+        for name in ("retry_after_date", "processed"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false")  # noqa: TRY004 - one error for a bad fault
+        self._check_retry_after()
+        self._check_details()
+
+    def _check_retry_after(self) -> None:
+        if isinstance(self.retry_after, str):
+            header_value("retry_after", self.retry_after)
+        elif self.retry_after is not None:
+            check_seconds(self, attrs.fields_dict(Fault)["retry_after"], self.retry_after)
+        if self.retry_after_date and (self.retry_after is None or isinstance(self.retry_after, str)):
+            raise ValueError("retry_after_date needs retry_after as a number of seconds")
+
+    def _check_details(self) -> None:
+        if self.kind == "redirect":
+            header_value("location", self.location)
+            if self.status is not None and self.status not in REDIRECTS:
+                raise ValueError("status of a redirect must be 301, 302, 303, 307 or 308")
+        elif self.kind == "server_error":
+            if self.status is not None and self.status not in _ERRORS:
+                raise ValueError("status of a server_error must be from 500 to 599")
+        elif self.status is not None:
+            raise ValueError("status is for redirect and server_error alone")
+        if self.kind == "missing_fields" and not self.fields:
+            raise ValueError("missing_fields needs fields, a list of field names")
+        if self.kind == "replace_fields" and not self.values:
+            raise ValueError("replace_fields needs values, an object of field names and values")
+        if self.kind == "answer" and not callable(self.answer):
+            raise ValueError("answer needs an async callable; it can be set in Python only")
+
+    @classmethod
+    def from_json(cls, spec: object) -> Fault:
+        """A fault from a JSON object such as ``{"kind": "hang", "times": 2}``.
+
+        Raises:
+            ValueError: It is no object, or a name or value in it can't be used.
+        """
+        if not isinstance(spec, dict):
+            raise ValueError('a fault must be an object such as {"kind": "hang", "times": 2}')  # noqa: TRY004
+        given: dict[str, Any] = {str(name): value for name, value in spec.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        known = set(attrs.fields_dict(cls)) - {"answer"}
+        if not isinstance(given.get("kind"), str):
+            kinds = ", ".join(sorted(KINDS - {"answer"}))
+            raise ValueError(f"a fault needs its kind, one of: {kinds}")  # noqa: TRY004 - one error for a bad fault
+        if unknown := sorted(set(given) - known):
+            raise ValueError(f"unknown name {unknown[0][:80]!r} in a fault; choose from: {', '.join(sorted(known))}")
+        return cls(**given)
+
+    def as_json(self) -> dict[str, object]:
+        """The fault as JSON shows it: what differs from the defaults."""
+        plain = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "answer")
+        usual = attrs.asdict(Fault(kind="hang"))
+        return {name: value for name, value in plain.items() if name == "kind" or value != usual[name]}

@@ -1,0 +1,91 @@
+"""Which tokens are alive: the server's own book, by its own monotonic clock."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_FIRST_SWEEP = 4096
+
+
+@attrs.define
+class Entry:
+    """One token: its kind, the monotonic second it dies at, its family, whether it was used up."""
+
+    kind: str
+    dies_at: float
+    family: str | None = None
+    spent: bool = False
+
+
+class Use(enum.Enum):
+    """What came of presenting a refresh token."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    REUSED = "reused"
+
+
+@attrs.define
+class Ledger:
+    """All tokens of one system; one lives from its issue for exactly its lifetime, unless it is revoked."""
+
+    _entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry], init=False, repr=False)
+    _sweep_at: int = attrs.field(default=_FIRST_SWEEP, init=False, repr=False)
+
+    def issue(self, value: str, kind: str, *, lifetime: float, now: float, family: str | None = None) -> None:
+        """Enter a token that lives ``lifetime`` seconds from ``now`` (monotonic seconds)."""
+        if len(self._entries) >= self._sweep_at:
+            self._sweep(now)
+        self._entries[value] = Entry(kind, now + lifetime, family)
+
+    def alive(self, value: str | None, kinds: Container[str], now: float) -> bool:
+        """Whether this is a token of one of the kinds that is alive at ``now``."""
+        entry = None if value is None else self._entries.get(value)
+        return entry is not None and entry.kind in kinds and now < entry.dies_at
+
+    def use(self, value: str, kind: str, *, now: float, spend: bool) -> tuple[Use, str | None]:
+        """Present a refresh token; ``spend`` uses it up.
+
+        Returns:
+            What came of it, and the token's family. A token presented after it was spent revokes its whole
+            family, access tokens included (RFC 9700 §4.14.2).
+        """
+        entry = self._entries.get(value)
+        if entry is None or entry.kind != kind or now >= entry.dies_at:
+            return Use.UNKNOWN, None
+        if entry.spent:
+            self._revoke_family(entry.family)
+            return Use.REUSED, entry.family
+        entry.spent = spend
+        return Use.ACCEPTED, entry.family
+
+    def revoke(self, kinds: Container[str] | None = None) -> int:
+        """Revoke the tokens of these kinds, or all; returns how many there were."""
+        doomed = [value for value, entry in self._entries.items() if kinds is None or entry.kind in kinds]
+        for value in doomed:
+            del self._entries[value]
+        return len(doomed)
+
+    def living(self, now: float) -> dict[str, int]:
+        """How many tokens of each kind are alive."""
+        counts: dict[str, int] = {}
+        for entry in list(self._entries.values()):
+            if now < entry.dies_at and not entry.spent:
+                counts[entry.kind] = counts.get(entry.kind, 0) + 1
+        return counts
+
+    def _revoke_family(self, family: str | None) -> None:
+        # Spent refresh tokens stay in the book, so that using one a third time is counted as well.
+        for value in [v for v, entry in self._entries.items() if entry.family == family and not entry.spent]:
+            del self._entries[value]
+
+    def _sweep(self, now: float) -> None:
+        self._entries = {value: entry for value, entry in self._entries.items() if now < entry.dies_at}
+        # Doubling keeps the cost of sweeping constant a token, however many are alive.
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._entries))

@@ -1,0 +1,237 @@
+"""One listening socket that can refuse connections for a while and keep its port meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from .mishaps import abort
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+
+MAX_BODY = 1024 * 1024
+_KEEP_ALIVE = 3600.0
+_CALL_TIMEOUT = 10.0
+_SWEEPS = 200
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host name or address is this machine and nobody else's."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        # Without it the port stays taken for a minute after each abort of an accepted connection.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class Listener:
+    """Serves HTTP on one port, stops and starts to listen on demand, and ends at once.
+
+    Args:
+        handler: Answers every request.
+        host: The address to bind.
+        port: The port to bind, 0 for any free one.
+        backlog: How many connections may wait to be accepted (the kernel may allow fewer).
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        *,
+        host: str,
+        port: int,
+        backlog: int,
+    ) -> None:
+        self._handler = handler
+        self._host = host
+        self._wanted_port = port
+        self._backlog = backlog
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._http: web.Server | None = None
+        self._socket: socket.socket | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._reopen: asyncio.TimerHandle | None = None
+        self._accepting = False
+        self.port = port
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not yet stopped."""
+        return self._loop is not None
+
+    @property
+    def accepting(self) -> bool:
+        """Whether connections are accepted, not refused."""
+        return self._accepting
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Bind and listen; the port is known from here on.
+
+        Raises:
+            OSError: The address can't be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._socket = _bound(self._host, self._wanted_port)
+        self.port = self._socket.getsockname()[1]
+        self._http = web.Server(
+            self._handler,  # type: ignore[arg-type] # the factory below makes nothing but web.Request
+            request_factory=self._make_request,
+            # A request that hangs must end with its connection, not with the sandbox.
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE,
+            tcp_keepalive=False,
+        )
+        self._loop = loop
+        self._open()
+
+    def refuse(self, *, seconds: float | None, spare: asyncio.BaseTransport | None) -> None:
+        """Close the listening socket, abort all connections but ``spare``, and keep the port.
+
+        Args:
+            seconds: After how long to accept again; None is not before `accept`.
+            spare: The connection that carried the order, which is still to be answered.
+        """
+        loop = self._started()
+        self._forget_reopening()
+        if self._accepting:
+            self._close()
+            # Bound but not listening: the kernel refuses whoever connects, and nobody else can take the port.
+            self._socket = _bound(self._host, self.port)
+        self.abort_connections(spare=spare)
+        if seconds is not None:
+            self._reopen = loop.call_later(seconds, self.accept)
+
+    def accept(self) -> None:
+        """Listen again on the same port; connections are queued from this call on."""
+        self._started()
+        self._forget_reopening()
+        if not self._accepting:
+            self._open()
+
+    def abort_connections(self, *, spare: asyncio.BaseTransport | None = None) -> None:
+        """Abort every connection but ``spare``."""
+        for connection in [] if self._http is None else self._http.connections:
+            if connection.transport is not None and connection.transport is not spare:
+                abort(connection.transport)
+
+    def call(self, action: Callable[[], Any]) -> None:
+        """Run an action on the listener's loop, from any thread; it is done when this returns.
+
+        Before the start and after the end it runs where it is called.
+        """
+        loop = self._loop
+        if loop is None or _running_loop() is loop:
+            action()
+            return
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                action()
+            except BaseException as error:  # noqa: BLE001 - it belongs to the thread that asked
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        loop.call_soon_threadsafe(run)
+        done.result(timeout=_CALL_TIMEOUT)
+
+    async def stop(self) -> None:
+        """End at once: nothing is answered any more, hanging requests are cancelled. Idempotent."""
+        if self._loop is None:
+            return
+        self._forget_reopening()
+        http = self._http
+        self._close()
+        self._socket = self._http = self._loop = None
+        if http is None:
+            return
+        # An aborted connection cancels its handler in the loop's next rounds; others may be just accepted.
+        for _ in range(_SWEEPS):
+            if not http.connections:
+                break
+            for connection in http.connections:
+                abort(connection.transport)
+            await asyncio.sleep(0)
+        await http.shutdown(timeout=0.1)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the sandbox is not running: use it inside its `async with` block")
+        return self._loop
+
+    def _forget_reopening(self) -> None:
+        if self._reopen is not None:
+            self._reopen.cancel()
+            self._reopen = None
+
+    def _open(self) -> None:
+        if self._socket is None or self._http is None:
+            return
+        # Listening here as well: who connects after accept() has returned is never refused.
+        self._socket.listen(self._backlog)
+        self._server = _at_once(self._started().create_server(self._http, sock=self._socket, backlog=self._backlog))
+        self._accepting = True
+
+    def _close(self) -> None:
+        self._accepting = False
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.Request:
+        # Not through web.Application: its router costs as much as a whole answer here.
+        return web.Request(message, payload, protocol, writer, task, self._started(), client_max_size=MAX_BODY)
+
+
+def _at_once(opening: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing to its end.
+
+    ``create_server`` on a socket that is already bound does no I/O; it only lets one round of the loop pass. As
+    a task it could be overtaken by the next order to refuse, which would then find the port half open.
+    """
+    while True:
+        try:
+            opening.send(None)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

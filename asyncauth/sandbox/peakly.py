@@ -1,0 +1,125 @@
+"""Peakly: ``POST /token`` as an OWIN OAuth server answers it, and an API that takes its tokens."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qsl
+
+from .api import expected
+from .exchange import Call
+from .ledger import Use
+from .settings import PeaklySettings
+from .system import System
+from .wire import JSON_OWIN, http_date, json_answer, number, same_text
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from .wire import Moment
+
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 100
+_NO_STORE = {"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "-1"}
+_WRONG = "Usuario/Contraseña invalidos"
+_ACCESS = "access_token"
+_REFRESH = "refresh_token"
+
+
+class PeaklySandbox(System[PeaklySettings]):
+    """Peakly on a port of its own.
+
+    ``POST /token`` takes a form with ``grant_type=password`` (step ``"password"``) and, where
+    ``settings.refresh_tokens`` is on, ``grant_type=refresh_token`` (step ``"refresh_token"``); what else is
+    asked of it is step ``"unsupported"``. Every other path is the protected API.
+    """
+
+    name: ClassVar[str] = "peakly"
+    steps: ClassVar[frozenset[str]] = frozenset({_ACCESS, _REFRESH})
+    denied: ClassVar[str] = "Authorization has been denied for this request."
+    json_type: ClassVar[str] = JSON_OWIN
+
+    def api_kinds(self) -> frozenset[str]:
+        """The API takes access tokens."""
+        return frozenset({_ACCESS})
+
+    async def read_call(self, request: web.Request) -> Call | None:
+        """Read ``POST /token``; anything but a form counts as one without fields."""
+        if request.method != "POST" or request.path != "/token":
+            return None
+        await expected(request)
+        fields: dict[str, object] = {}
+        body = await request.read()
+        if request.content_type == _FORM:
+            try:
+                fields.update(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+            except ValueError:  # not UTF-8, or too many fields
+                fields.clear()
+        grant = fields.get("grant_type")
+        if grant == "password" or (grant == _REFRESH and self.settings.refresh_tokens):
+            return Call(step=str(grant), fields=fields)
+        return Call(step="unsupported")
+
+    def grant(self, call: Call, now: Moment) -> web.Response:
+        """Answer with a token, or refuse the password, the refresh token or the grant type."""
+        if call.step == "password":
+            family = secrets.token_hex(8) if self._knows(call) else None
+        elif call.step == _REFRESH:
+            family = self._family(call, now)
+        else:
+            return self._answer({"error": "unsupported_grant_type"}, 400)
+        return self.refusal(call) if family is None else self._tokens(call, family, now)
+
+    def refusal(self, call: Call) -> web.Response:
+        """Refuse a password in Peakly's words or OWIN's, a refresh token always in OWIN's (RFC 6749 §5.2)."""
+        if call.step == _REFRESH:
+            return self._answer({"error": "invalid_grant"}, 400)
+        if self.settings.owin_refusals:
+            return self._answer({"error": "invalid_grant", "error_description": _WRONG}, 400)
+        return self._answer({"message": _WRONG}, 401)
+
+    def _knows(self, call: Call) -> bool:
+        user, password = call.fields.get("username"), call.fields.get("password")
+        known = bool(user) if self.settings.accept_any_username else same_text(user, self.settings.username)
+        return same_text(password, self.settings.password) and known
+
+    def _family(self, call: Call, now: Moment) -> str | None:
+        value = str(call.fields.get(_REFRESH, ""))
+        use, family = self._ledger.use(value, _REFRESH, now=now.monotonic, spend=self.settings.rotate_refresh_tokens)
+        if use is Use.REUSED:
+            self.counts.refresh_reuse += 1
+        return family if use is Use.ACCEPTED else None
+
+    def _tokens(self, call: Call, family: str, now: Moment) -> web.Response:
+        lifetime = self.settings.lifetime
+        token = secrets.token_urlsafe(96)
+        self._ledger.issue(token, _ACCESS, lifetime=lifetime, now=now.monotonic, family=family)
+        self.counts.tokens_issued += 1
+        issued = math.floor(now.wall)
+        answer: dict[str, object] = {
+            "access_token": token,
+            "token_type": "bearer",
+            "expires_in": self._expires_in(lifetime),
+            "organizacionActual": "Peakly",
+            "userName": "Administrador",
+            ".issued": http_date(issued),
+            # Whole seconds, rounded up: two equal dates would say that the token is dead on arrival.
+            ".expires": http_date(issued + math.ceil(lifetime)),
+        }
+        if self.settings.refresh_tokens and (call.step == "password" or self.settings.rotate_refresh_tokens):
+            refresh = secrets.token_urlsafe(32)
+            self._ledger.issue(
+                refresh, _REFRESH, lifetime=self.settings.refresh_lifetime, now=now.monotonic, family=family
+            )
+            answer[_REFRESH] = refresh
+        return self._answer(answer, 200, now)
+
+    def _expires_in(self, lifetime: float) -> float:
+        if not self.settings.truncate_expires_in or lifetime <= 1:
+            return number(lifetime)
+        return math.ceil(lifetime) - 1
+
+    def _answer(self, payload: dict[str, object], status: int, now: Moment | None = None) -> web.Response:
+        date = {} if now is None else {"Date": http_date(now.wall)}
+        return json_answer(payload, status, content_type=JSON_OWIN, headers={**_NO_STORE, **date})

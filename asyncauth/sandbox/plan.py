@@ -1,0 +1,184 @@
+"""When things go wrong: the plan that hands faults out to requests."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .faults import KINDS, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .faults import Answer
+
+
+@attrs.define
+class _Planned:
+    fault: Fault
+    left: int | None
+
+
+@attrs.define
+class FaultPlan:
+    """The faults that await a system's token requests, or its API requests.
+
+    Faults queue up: a request gets the first that fits it, so ``server_error(times=2)`` and then
+    ``too_many_requests()`` answer 503, 503, 429, 429… A fault in force stays until it has served its
+    ``times`` requests or until `clear`. Every method raises ``ValueError`` for what can't be used. Safe from
+    any thread.
+    """
+
+    kinds: frozenset[str] = KINDS
+    _queue: list[_Planned] = attrs.field(factory=list[_Planned], init=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def add(self, *faults: Fault) -> None:
+        """Add these faults to the end of the queue: all, or none and ``ValueError``."""
+        for fault in faults:
+            if fault.kind not in self.kinds:
+                raise ValueError(f"{fault.kind} is a fault of token endpoints, not of the API")
+        with self._lock:
+            self._queue.extend(_Planned(fault, fault.times) for fault in faults)
+
+    def clear(self) -> None:
+        """Drop all faults. Requests that already hang go on hanging until their client leaves."""
+        with self._lock:
+            self._queue.clear()
+
+    def take(self, *, step: str | None = None, path: str = "") -> Fault | None:
+        """The fault for a request of this step or path, if any; it counts as served."""
+        if not self._queue:
+            return None
+        with self._lock:
+            for planned in self._queue:
+                fault = planned.fault
+                if (fault.step is None or fault.step == step) and path.startswith(fault.path or ""):
+                    if planned.left is not None:
+                        planned.left -= 1
+                        if not planned.left:
+                            self._queue.remove(planned)
+                    return fault
+        return None
+
+    @property
+    def pending(self) -> tuple[Fault, ...]:
+        """The faults still in force, first to last, ``times`` being what is left of each."""
+        with self._lock:
+            return tuple(attrs.evolve(planned.fault, times=planned.left) for planned in self._queue)
+
+    def hang(
+        self,
+        *,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+        processed: bool = False,
+    ) -> None:
+        """Accept the request and never answer; ``processed`` lets it take effect."""
+        self.add(Fault(kind="hang", times=times, step=step, path=path, processed=processed))
+
+    def disconnect(
+        self,
+        *,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+        processed: bool = False,
+    ) -> None:
+        """Abort the connection (RST) without a byte of answer; ``processed`` lets the request take effect."""
+        self.add(Fault(kind="disconnect", times=times, step=step, path=path, processed=processed))
+
+    def reset(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
+        """Process the request, send the headers and half of the body, then abort the connection."""
+        self.add(Fault(kind="reset", times=times, step=step, path=path))
+
+    def slow_drip(
+        self,
+        seconds: float = 1.0,
+        *,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Send the right answer drop by drop, its body taking this many seconds."""
+        self.add(Fault(kind="slow_drip", seconds=seconds, times=times, step=step, path=path))
+
+    def server_error(
+        self,
+        status: int = 503,
+        *,
+        retry_after: float | str | None = None,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Answer this 5xx status with an HTML body."""
+        self.add(Fault(kind="server_error", status=status, retry_after=retry_after, times=times, step=step, path=path))
+
+    def too_many_requests(
+        self,
+        retry_after: float | str | None = None,
+        *,
+        as_date: bool = False,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Answer 429; ``retry_after`` as in `Fault`, ``as_date`` turns its seconds into an HTTP date."""
+        self.add(
+            Fault(
+                kind="too_many_requests",
+                retry_after=retry_after,
+                retry_after_date=as_date,
+                times=times,
+                step=step,
+                path=path,
+            )
+        )
+
+    def malformed(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
+        """Answer 200 with JSON that ends in the middle; nothing takes effect."""
+        self.add(Fault(kind="malformed", times=times, step=step, path=path))
+
+    def missing_fields(self, *fields: str, times: int | None = None, step: str | None = None) -> None:
+        """Leave these fields out of the token answer (inside ``data`` where it is wrapped)."""
+        self.add(Fault(kind="missing_fields", fields=fields, times=times, step=step))
+
+    def replace_fields(
+        self, values: Mapping[str, object], *, times: int | None = None, step: str | None = None
+    ) -> None:
+        """Put these values into the token answer: ``{"expires_in": "abc"}``. NaN is sent as ``NaN``."""
+        self.add(Fault(kind="replace_fields", values=values, times=times, step=step))
+
+    def wrong_credentials(self, *, times: int | None = None, step: str | None = None) -> None:
+        """Refuse the credential in the endpoint's own words."""
+        self.add(Fault(kind="wrong_credentials", times=times, step=step))
+
+    def unauthorized(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
+        """Answer 401, as the API does, to everything."""
+        self.add(Fault(kind="unauthorized", times=times, step=step, path=path))
+
+    def redirect(
+        self,
+        location: str,
+        *,
+        status: int = 307,
+        times: int | None = None,
+        step: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Answer with a redirect to this URL."""
+        self.add(Fault(kind="redirect", location=location, status=status, times=times, step=step, path=path))
+
+    def answer(
+        self, answer: Answer, *, times: int | None = None, step: str | None = None, path: str | None = None
+    ) -> None:
+        """Have requests answered by an async callable; where it returns None the sandbox answers as usual.
+
+        It runs on the sandbox's event loop. It may read the request's body, which is kept for the sandbox; it
+        must make a new response each time.
+        """
+        self.add(Fault(kind="answer", answer=answer, times=times, step=step, path=path))

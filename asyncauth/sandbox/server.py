@@ -1,0 +1,173 @@
+"""The sandbox: both systems at once, each on a loopback port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+from .control import control
+from .listener import is_loopback
+from .pago_facil import PagoFacilSandbox
+from .peakly import PeaklySandbox
+from .settings import DEFAULT_PASSWORD, DEFAULT_USERNAME, PagoFacilSettings, PeaklySettings, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from .counts import Record
+    from .system import System
+
+
+class Sandbox:
+    """Peakly and Pago Fácil on real loopback sockets, with faults on demand.
+
+    Use it as an async context manager; it serves on the event loop it was entered on, clients anywhere.
+    Its controls are safe from any thread and in force when they return. Leaving it aborts what is still under
+    way.
+
+    Args:
+        host: The address to listen on. Anything but loopback needs ``allow_remote``.
+        peakly_port: Peakly's TCP port, 0 for any free one.
+        pago_facil_port: Pago Fácil's TCP port, 0 for any free one.
+        username: The user that may log in to both.
+        password: That user's password.
+        lifetime: Seconds that every kind of token lives; None leaves each system its own lifetimes.
+        token_latency: Seconds each token request takes.
+        api_latency: Seconds each API request takes.
+        clock_skew: Seconds by which the servers' wall clocks are ahead (negative: behind).
+        refresh_tokens: Whether Peakly hands out refresh tokens.
+        allow_remote: Listen where other machines can connect. They can then work the controls as well.
+        log_size: How many of the last requests the log keeps.
+        backlog: How many connections may wait to be accepted.
+
+    Attributes:
+        peakly: Peakly's server and its controls.
+        pago_facil: Pago Fácil's server and its controls.
+        systems: Both, by name.
+        log: The last requests, oldest first, as `Record`s without secrets.
+
+    Raises:
+        ValueError: A setting can't be used, or the host is not loopback.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        peakly_port: int = 0,
+        pago_facil_port: int = 0,
+        username: str = DEFAULT_USERNAME,
+        password: str = DEFAULT_PASSWORD,
+        lifetime: float | None = None,
+        token_latency: float = 0.0,
+        api_latency: float = 0.0,
+        clock_skew: float = 0.0,
+        refresh_tokens: bool = False,
+        allow_remote: bool = False,
+        log_size: int = 1000,
+        backlog: int = 16384,
+    ) -> None:
+        if not allow_remote and not is_loopback(host):
+            raise ValueError(f"{host} is not loopback: other machines could connect; allow_remote=True permits that")
+        shared: dict[str, Any] = {
+            "username": username,
+            "password": password,
+            "token_latency": token_latency,
+            "api_latency": api_latency,
+            "clock_skew": clock_skew,
+            **({} if lifetime is None else {"lifetime": lifetime}),
+        }
+        self.log: deque[Record] = deque(maxlen=log_size)
+        listening: dict[str, Any] = {
+            "host": host,
+            "backlog": backlog,
+            "log": self.log,
+            "control": functools.partial(control, self),
+        }
+        self.peakly = PeaklySandbox(
+            changed(PeaklySettings(), {**shared, "refresh_tokens": refresh_tokens}),
+            port=peakly_port,
+            **listening,
+        )
+        self.pago_facil = PagoFacilSandbox(changed(PagoFacilSettings(), shared), port=pago_facil_port, **listening)
+        self.systems: Mapping[str, System[Any]] = {system.name: system for system in (self.peakly, self.pago_facil)}
+        self._running = False
+
+    def __repr__(self) -> str:
+        return f"<Sandbox peakly={self.peakly.url} pago_facil={self.pago_facil.url}>"
+
+    @property
+    def username(self) -> str:
+        """The user that Peakly lets in; both systems' at the start."""
+        return self.peakly.settings.username
+
+    @property
+    def password(self) -> str:
+        """The password that Peakly accepts; both systems' at the start."""
+        return self.peakly.settings.password
+
+    async def start(self) -> None:
+        """Listen on both ports.
+
+        Raises:
+            RuntimeError: It is running already.
+            OSError: A port can't be bound; nothing is left open.
+        """
+        if self._running:
+            raise RuntimeError("the sandbox is running already")
+        self._running = True
+        try:
+            for system in self.systems.values():
+                await system.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End at once: abort all connections, cancel what hangs, free the ports. Idempotent."""
+        try:
+            await asyncio.gather(*(system.stop() for system in self.systems.values()))
+        finally:
+            self._running = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def configure(self, **changes: object) -> None:
+        """Change settings that both systems have (``lifetime`` too) on both, or none and ``ValueError``."""
+        for system in self.systems.values():
+            changed(system.settings, changes)
+        for system in self.systems.values():
+            system.configure(**changes)
+
+    def revoke(self) -> int:
+        """Revoke all tokens of both systems; returns how many."""
+        return sum(system.revoke() for system in self.systems.values())
+
+    def reset_counts(self) -> None:
+        """Start both systems' counts from zero and empty the log."""
+        for system in self.systems.values():
+            system.reset_counts()
+        self.log.clear()
+
+    def reset(self) -> None:
+        """Back to the start: first settings, no faults, tokens, counts and log, connections accepted."""
+        for system in self.systems.values():
+            system.reset()
+        self.log.clear()
+
+    def state(self) -> dict[str, object]:
+        """Everything there is to know about both, as JSON and without secrets."""
+        return {name: system.state() for name, system in self.systems.items()}

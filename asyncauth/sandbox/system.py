@@ -1,0 +1,203 @@
+"""One system on its own port: what Peakly and Pago Fácil have in common."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import time
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import attrs
+
+from . import exchange, settings
+from .counts import Counts
+from .faults import KINDS, TOKEN_ONLY
+from .ledger import Ledger
+from .listener import Listener
+from .plan import FaultPlan
+from .settings import SystemSettings
+from .wire import Moment, bearer, http_date, json_answer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import deque
+
+    from aiohttp import web
+
+    from .counts import Record
+
+S = TypeVar("S", bound=SystemSettings)
+
+
+class System(abc.ABC, Generic[S]):
+    """One system: a token endpoint or several, a protected API, and the controls of both.
+
+    Attributes:
+        settings: What can be set; assignments are checked. `configure` changes several at once.
+        token_faults: Faults for requests to the token endpoints.
+        api_faults: Faults for requests to the protected API.
+        counts: What was counted since the start or the last `reset_counts`.
+    """
+
+    name: ClassVar[str]
+    steps: ClassVar[frozenset[str]]
+    """The names that `revoke` takes: what kinds of tokens there are."""
+
+    def __init__(
+        self,
+        settings: S,
+        *,
+        host: str,
+        port: int,
+        backlog: int,
+        log: deque[Record],
+        control: exchange.Control,
+    ) -> None:
+        self.settings: S = settings
+        self.token_faults = FaultPlan()
+        self.api_faults = FaultPlan(kinds=KINDS - TOKEN_ONLY)
+        self.counts = Counts()
+        self._initial = attrs.evolve(settings)
+        self._ledger = Ledger()
+        self._desk = exchange.Desk(log=log, control=control)
+        self._listener = Listener(
+            functools.partial(exchange.handle, self, self._desk), host=host, port=port, backlog=backlog
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The base URL, such as ``"http://127.0.0.1:49152"``; its port is known once the sandbox runs."""
+        return self._listener.url
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return self._listener.port
+
+    @property
+    def accepting(self) -> bool:
+        """Whether connections are accepted, not refused."""
+        return self._listener.accepting
+
+    def configure(self, **changes: object) -> None:
+        """Change settings: all of them, or none and ``ValueError``. Safe from any thread."""
+        settings.change(self.settings, changes)
+
+    def revoke(self, step: str | None = None) -> int:
+        """Revoke all tokens, or those of one step; returns how many. Safe from any thread.
+
+        Args:
+            step: Peakly ``"access_token"`` or ``"refresh_token"``; Pago Fácil ``"login"``, ``"createToken"``
+                or ``"loginToken"``; None is all.
+
+        Raises:
+            ValueError: There is no such step.
+        """
+        if step is not None and step not in self.steps:
+            raise ValueError(f"unknown step of {self.name}; choose from: {', '.join(sorted(self.steps))}")
+        counted: list[int] = []
+        self._listener.call(lambda: counted.append(self._ledger.revoke(None if step is None else {step})))
+        return counted[0]
+
+    def refuse_connections(self, *, seconds: float | None = None, spare: asyncio.BaseTransport | None = None) -> None:
+        """Close the listening socket and abort all connections; whoever connects is refused.
+
+        Safe from any thread.
+
+        Args:
+            seconds: After how long to accept again; None is not before `accept_connections`.
+            spare: A connection to leave alone.
+
+        Raises:
+            RuntimeError: The sandbox is not running.
+        """
+        self._listener.call(functools.partial(self._listener.refuse, seconds=seconds, spare=spare))
+
+    def accept_connections(self) -> None:
+        """Listen again on the same port, if connections were refused. Safe from any thread."""
+        self._listener.call(self._listener.accept)
+
+    def abort_connections(self) -> None:
+        """Abort all connections, kept-alive ones too, and go on accepting new ones. Safe from any thread."""
+        self._listener.call(self._listener.abort_connections)
+
+    def reset_counts(self) -> None:
+        """Start counting from zero."""
+        self.counts = Counts()
+
+    def reset(self) -> None:
+        """Back to the start: first settings, no faults, no tokens, counts at zero, connections accepted."""
+        initial = attrs.asdict(self._initial)
+        settings.change(self.settings, initial)
+        self.token_faults.clear()
+        self.api_faults.clear()
+        self.revoke()
+        self.reset_counts()
+        if self._listener.running:
+            self.accept_connections()
+
+    def state(self) -> dict[str, object]:
+        """Everything there is to know, as JSON and without secrets."""
+        return {
+            "url": self.url,
+            "accepting": self.accepting,
+            "settings": settings.public(self.settings),
+            "token_faults": [fault.as_json() for fault in self.token_faults.pending],
+            "api_faults": [fault.as_json() for fault in self.api_faults.pending],
+            "counts": attrs.asdict(self.counts),
+            "living_tokens": self._ledger.living(time.monotonic()),
+        }
+
+    async def start(self) -> None:
+        """Listen. The `Sandbox` does it."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """End at once. The `Sandbox` does it."""
+        await self._listener.stop()
+
+    def moment(self) -> Moment:
+        """Now, on both of the server's clocks."""
+        return Moment(wall=time.time() + self.settings.clock_skew, monotonic=time.monotonic())
+
+    def stamp(self, response: web.StreamResponse) -> None:
+        """Put the server's date on an answer that has none yet."""
+        if "Date" not in response.headers:
+            response.headers["Date"] = http_date(time.time() + self.settings.clock_skew)
+
+    def admits(self, request: web.Request) -> bool:
+        """Whether the request carries a token that the API accepts."""
+        return self._ledger.alive(bearer(request.headers.get("Authorization")), self.api_kinds(), time.monotonic())
+
+    def denial(self) -> web.Response:
+        """The API's 401, with the challenge and the size that are set."""
+        body: dict[str, object] = {"message": self.denied}
+        if self.settings.big_refusal:
+            body["padding"] = "x" * self.settings.big_refusal
+        challenge = self.settings.www_authenticate
+        headers = {} if challenge is None else {"WWW-Authenticate": challenge}
+        return json_answer(body, 401, content_type=self.json_type, headers=headers)
+
+    denied: ClassVar[str]
+    """The message of the API's 401."""
+    json_type: ClassVar[str]
+    """The ``Content-Type`` of its JSON."""
+
+    @abc.abstractmethod
+    def api_kinds(self) -> frozenset[str]:
+        """The kinds of tokens that the API accepts."""
+
+    @abc.abstractmethod
+    async def read_call(self, request: web.Request) -> exchange.Call | None:
+        """Read a request to a token endpoint; None if it is for the API."""
+
+    @abc.abstractmethod
+    def grant(self, call: exchange.Call, now: Moment) -> web.Response:
+        """Answer a token request as the system does: with a token, or with a refusal in its words."""
+
+    @abc.abstractmethod
+    def refusal(self, call: exchange.Call) -> web.Response:
+        """Refuse the credential of this token request in the endpoint's words."""
