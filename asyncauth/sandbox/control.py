@@ -153,7 +153,7 @@ def _chosen(sandbox: Sandbox, order: dict[str, Any]) -> list[System[Any]]:
     name = order.get("system")
     if name is None:
         return list(sandbox.systems.values())
-    if name not in sandbox.systems:
+    if not isinstance(name, str) or name not in sandbox.systems:
         raise ValueError(f"system must be one of: {', '.join(sandbox.systems)}")
     return [sandbox.systems[name]]
 
