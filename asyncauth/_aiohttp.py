@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +59,7 @@ def settings_of(session: aiohttp.ClientSession) -> dict[str, Any]:
 
     Its middlewares are not among them.
     """
-    settings = {
-        argument: cast(Any, getattr(session, attribute))
-        for argument, attribute in _KEPT_AS.items()
-        if hasattr(session, attribute)
+    settings: dict[str, Any] = {
+        argument: getattr(session, attribute) for argument, attribute in _KEPT_AS.items() if hasattr(session, attribute)
     }
     return {argument: value for argument, value in settings.items() if value is not None}

@@ -30,9 +30,7 @@ _MAX_NAMES: Final = 80  # characters in a repr
 
 _TOKEN_SCHEMES: Final = frozenset({"bearer", "dpop"})
 # A new token of the same kind would meet the same refusal: RFC 6750 §3.1, RFC 9470 §3.
-_NOT_THE_TOKEN: Final = frozenset(
-    {"insufficient_scope", "insufficient_user_authentication", "invalid_request"}
-)
+_NOT_THE_TOKEN: Final = frozenset({"insufficient_scope", "insufficient_user_authentication", "invalid_request"})
 
 # Linear on any input: no two ways to match the same text. The runs inside a repeated group are possessive
 # (++), or an unfinished quoted string would be tried in each of the ways to cut it in pieces. The groups

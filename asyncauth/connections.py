@@ -17,7 +17,7 @@ from asyncauth._aiohttp import loop_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["Connections", "Entry"]
 
@@ -77,7 +77,7 @@ class Connections:
         return entries
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+    async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
         """Give a session for one refresh on the running loop.
 
         The caller's own (``http=``) on its loop; else one that lives as long as the manager is entered here; else

@@ -99,9 +99,7 @@ def duration(value: object, field: str) -> float:
     if seconds is None:
         raise _unreadable(value, field, "a number of seconds")
     if seconds <= 0:
-        raise InvalidTokenResponse(
-            f"{_clean(field, _MAX_TEXT)} is {seconds:g}: the token was expired on arrival"
-        )
+        raise InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} is {seconds:g}: the token was expired on arrival")
     return seconds
 
 
@@ -372,9 +370,7 @@ def _full_year(digits: int, rest: tuple[int, int, int, int, int], now: float | N
 
 def _unreadable(value: object, field: str, expected: str) -> InvalidTokenResponse:
     """Return the error for a field that can't be read."""
-    return InvalidTokenResponse(
-        f"{_clean(field, _MAX_TEXT)} can't be read: {_excerpt(value)} is not {expected}"
-    )
+    return InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} can't be read: {_excerpt(value)} is not {expected}")
 
 
 def _excerpt(value: object) -> str:

@@ -25,7 +25,7 @@ _GLANCE = 0.25
 """Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
 
 
-class FlightLost(Exception):  # noqa: N818 (not an error: the waiter starts another flight)
+class FlightLost(Exception):
     """The flight's event loop ended before the flight did."""
 
 
@@ -82,15 +82,16 @@ class Flight(Generic[_T]):
             FlightLost: The flight's loop ended.
         """
         loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
         with self._guard:
-            if not self.done:
-                waiter = loop.create_future()
-                self._waiters.append(waiter)
-        if not self.done:
-            if loop is self.loop:
-                await waiter
+            if self.done:
+                waiter.set_result(None)
             else:
-                await self._wait_from_afar(waiter)
+                self._waiters.append(waiter)
+        if loop is self.loop:
+            await waiter
+        else:
+            await self._wait_from_afar(waiter)
         if self._error is None:
             return self._result  # type: ignore[return-value]  # set by whoever set `done`
         if isinstance(self._error, FlightLost):

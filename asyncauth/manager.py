@@ -353,8 +353,9 @@ class TokenManager:
         flight = self._flight
         if flight is not None and not flight.over:
             return flight, False
-        self._flight = flight = Flight()
-        return flight, True
+        begun: Flight[Held] = Flight()
+        self._flight = begun
+        return begun, True
 
     def _forget(self, flight: Flight[Held]) -> None:
         with self._guard:
@@ -412,4 +413,3 @@ class TokenManager:
             flight, first = self._join() if self._state.may_try(now) else (None, False)
         if flight is not None and first:
             self._start(flight)
-

@@ -58,7 +58,7 @@ class Provider(Protocol):
                 still counts. ``None`` = there was none.
 
         Returns:
-            The token. Of its times only ``expires_at − issued_at`` counts.
+            The token. Of its times only ``expires_at - issued_at`` counts.
 
         Raises:
             AuthError: No token could be had; the class says whether a retry makes sense.

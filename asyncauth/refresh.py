@@ -111,7 +111,7 @@ class Refresh:
         return None
 
     async def _adopt_or_fetch(self, refusal: CredentialsRejected | None) -> Held:
-        """Obtain a token in one try. (A store shared with other processes is asked here, before the provider.)"""
+        """Obtain a token in one try. A store shared with other processes is asked here, before the provider."""
         return await self._fetch(refusal)
 
     async def _fetch(self, refusal: CredentialsRejected | None) -> Held:
@@ -121,9 +121,7 @@ class Refresh:
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
-                token = await within(
-                    self._clock, self._deadline - started, self._provider.fetch(http, before.last)
-                )
+                token = await within(self._clock, self._deadline - started, self._provider.fetch(http, before.last))
             held = self._state.succeed(
                 token,
                 before=before,

@@ -9,7 +9,7 @@ import itertools
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from asyncauth.clock import Clock
@@ -44,7 +44,7 @@ class Schedule:
 
     __slots__ = ("_clock", "_heap", "_task", "_wakes_at")
 
-    _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Clock, Schedule]] = (
+    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Clock, Schedule]]] = (
         weakref.WeakKeyDictionary()
     )
 
@@ -124,4 +124,4 @@ class Schedule:
             client._on_time()
         except Exception as error:  # noqa: BLE001 (one manager's fault must not end the timer of all)
             # The class alone: a text or a traceback from here may hold anything.
-            _log.error("%r could not be renewed: %s", client, type(error).__name__)  # noqa: TRY400
+            _log.error("%r could not be renewed: %s", client, type(error).__name__)

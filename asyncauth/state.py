@@ -108,7 +108,7 @@ class TokenState:
             windows = self._policy.windows(lifetime, slowest=max(self._durations), draw=draw)
             if sent_at + windows.usable <= now:
                 raise InvalidTokenResponse(
-                    f"the token was spent on arrival: it lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s"
+                    f"the token was spent on arrival: it lives {lifetime:g} s, its answer took {now - sent_at:.3g} s"
                 )
             issued_at = wall - (now - sent_at)
             expires_at = None if lifetime is None else issued_at + lifetime
@@ -129,9 +129,7 @@ class TokenState:
     def fail(self, error: AuthError, *, now: float, deadline: float, draw: float) -> Setback:
         """Remember a failed try; see `setback_after` for the arguments."""
         with self._guard:
-            self.setback = setback_after(
-                error, self.setback, self._policy, now=now, deadline=deadline, draw=draw
-            )
+            self.setback = setback_after(error, self.setback, self._policy, now=now, deadline=deadline, draw=draw)
             self.failures += 1
             return self.setback
 

@@ -71,9 +71,7 @@ class Token:
     token_type: str = attrs.field(default="Bearer", kw_only=True)
     refresh_token: str | None = attrs.field(default=None, kw_only=True)
     scope: str | None = attrs.field(default=None, kw_only=True)
-    extra: Mapping[str, Any] = attrs.field(
-        factory=dict[str, Any], kw_only=True, converter=_frozen_mapping, hash=False
-    )
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, converter=_frozen_mapping, hash=False)
 
     @property
     def authorization(self) -> str:

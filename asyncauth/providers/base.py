@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
@@ -29,7 +29,7 @@ class EndpointProvider:
         identity: A string without secrets that differs wherever the token does; ``None`` = unknown.
     """
 
-    name: ClassVar[str]
+    name: str
     origins: tuple[str, ...]
     identity: str | None
 

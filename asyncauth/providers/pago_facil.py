@@ -9,7 +9,7 @@ Source: Pago Fácil's documentation, "Tokens de Autenticación" (``POST /tokens/
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -38,7 +38,7 @@ Environment = Literal["production", "development"]
 
 
 class _PagoFacilProvider(EndpointProvider):
-    name: ClassVar[str] = "pago-facil"
+    name: str = "pago-facil"
 
 
 def _bearer(token: str) -> Request:
@@ -80,7 +80,7 @@ class PagoFacil(_PagoFacilProvider):
         endpoint = Endpoint(provider=self.name, step="createToken", url=url)
         self._configure(endpoint, (credential,), origins=origins, account=account)
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``createToken`` for an access token, with the JWT as Bearer."""
         return await self._endpoint.fetch(http, self._credentials, _bearer, self._read)
 
@@ -129,7 +129,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         endpoint = Endpoint(provider=self.name, step="login", url=url)
         self._configure(endpoint, (credential,), origins=origins, account=username)
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``login`` for a JWT, with username and password as JSON."""
         return await self._endpoint.fetch(http, self._credentials, self._request, self._read)
 
@@ -225,11 +225,9 @@ class PagoFacilJWT(_PagoFacilProvider):
             base_url=base_url,
         )
         access = PagoFacil(jwt=login, environment=environment, base_url=base_url)
-        return cls(
-            access_token=access, lifetime=lifetime, environment=environment, base_url=base_url, origins=origins
-        )
+        return cls(access_token=access, lifetime=lifetime, environment=environment, base_url=base_url, origins=origins)
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
         return await self._endpoint.fetch(
             http, self._credentials, self._request, self._read, mended=self._learn_server_clock

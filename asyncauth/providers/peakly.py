@@ -5,7 +5,7 @@ Source: Peakly's documentation, "Autenticación" (``POST /token``); RFC 6749 §4
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from asyncauth import expiry
 from asyncauth.errors import CredentialsRejected
@@ -46,7 +46,7 @@ class Peakly(EndpointProvider):
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
-    name: ClassVar[str] = "peakly"
+    name: str = "peakly"
 
     def __init__(
         self,
@@ -81,7 +81,8 @@ class Peakly(EndpointProvider):
 
     @staticmethod
     def _read(reply: Reply) -> Token:
-        durations, instants = reply.durations("expires_in"), []
+        durations = reply.durations("expires_in")
+        instants: list[float] = []
         issued, expires = (
             expiry.http_date(reply.fields[field], field) if reply.has(field) else None
             for field in (".issued", ".expires")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -110,10 +110,10 @@ def _token_type(value: object) -> str:
 def parse(body: bytes) -> Mapping[str, Any] | None:
     """Return the JSON object that a body holds, or ``None`` if it holds none."""
     try:
-        fields = json.loads(body.decode("utf-8-sig"))
+        fields: Any = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):  # not UTF-8, not JSON, absurd numbers, nested too deeply
         return None
-    return fields if isinstance(fields, dict) else None
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
 def server_message(fields: Mapping[str, Any], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:

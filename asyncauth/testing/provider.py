@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -45,9 +46,9 @@ class FakeProvider:
     lifetime: float | None = 3600.0
     latency: float = 0.0
     clock: Clock | None = None
-    answers: list[Any] = attrs.field(factory=list[Any], converter=lambda given: list(given))
+    answers: list[Any] = attrs.field(factory=list[Any])
     name: str = "fake"
-    origins: Iterable[str] = ("https://api.example.com",)
+    origins: Collection[str] = ("https://api.example.com",)
     identity: str | None = "fake"
     calls: int = attrs.field(default=0, init=False)
     running: int = attrs.field(default=0, init=False)
@@ -66,8 +67,9 @@ class FakeProvider:
                 await clock.sleep(self.latency)
             if isinstance(answer, BaseException):
                 raise answer
-            token = answer() if callable(answer) else answer
-            return await token if isinstance(token, Awaitable) else token
+            given = answer() if callable(answer) else answer
+            token: Token = await given if inspect.isawaitable(given) else given
+            return token  # noqa: TRY300 (the finally counts it)
         finally:
             self.running -= 1
 

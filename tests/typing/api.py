@@ -1,0 +1,80 @@
+"""The public API as users' own code sees it: mypy --strict and pyright read this file, nothing runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from asyncauth import (
+    AuthError,
+    BearerAuth,
+    PagoFacil,
+    PagoFacilJWT,
+    PagoFacilLogin,
+    Peakly,
+    Provider,
+    RefreshPolicy,
+    Status,
+    Token,
+    TokenManager,
+    client_session,
+    wrap_session,
+)
+from asyncauth.sandbox import Sandbox
+from asyncauth.testing import FakeClock, FakeProvider
+
+
+class Acme:
+    """A provider of a user's own."""
+
+    name = "acme"
+    origins = ("https://api.acme.example",)
+    identity = None
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        async with http.post("https://api.acme.example/session") as response:
+            return Token(await response.text(), refresh_token=previous.refresh_token if previous else None)
+
+
+async def secret() -> str:
+    return "secret"
+
+
+async def uses() -> None:
+    provider: Provider = Acme()
+    fake: Provider = FakeProvider(lifetime=60)
+    own: Provider = Peakly(username="u", password=secret, environment="qa")
+    async with TokenManager(provider, policy=RefreshPolicy(renew_at=0.7), clock=FakeClock()) as manager:
+        token: Token = await manager.token()
+        value: str = token.value
+        expires_at: float | None = token.expires_at
+        extra: Mapping[str, object] = token.extra
+        headers: dict[str, str] = await manager.headers()
+        renewed: Token = await manager.refresh()
+        manager.invalidate(renewed)
+        current: Token | None = manager.current
+        origins: tuple[str, ...] = manager.origins
+        status: Status = manager.status()
+        state: str = status.state
+        async with (
+            aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http,
+            wrap_session(http, manager) as wrapped,
+            wrapped.get("https://api.acme.example/") as response,
+        ):
+            body: bytes = await response.read()
+    login = TokenManager(PagoFacilLogin(username="u", password="p", generation=2))
+    access = TokenManager(PagoFacil(jwt=login, environment="development"))
+    chain = PagoFacilJWT(access_token=access, lifetime=3600)
+    async with client_session(chain, own, fake, timeout=aiohttp.ClientTimeout(total=5)) as session:
+        await session.get("https://api.pgf.cl/")
+    async with Sandbox() as sandbox:
+        PagoFacilJWT.from_password(username="u", password=lambda: "p", base_url=sandbox.pago_facil.url)
+    try:
+        await login.token()
+    except AuthError as error:
+        step: str | None = error.step
+        wait: float | None = error.retry_after
+        transient: bool = error.transient
+        assert step or wait or transient
+    assert [value, expires_at, extra, headers, current, origins, state, body]
