@@ -125,6 +125,7 @@ class Refresh:
             held = self._state.succeed(
                 token,
                 before=before,
+                started=started,
                 sent_at=started if attempt.sent_at is None else attempt.sent_at,
                 now=self._clock.monotonic(),
                 wall=self._clock.wall(),

@@ -86,7 +86,17 @@ class TokenState:
 
     # What the token endpoint says
 
-    def succeed(self, token: Token, *, before: Held, sent_at: float, now: float, wall: float, draw: float) -> Held:
+    def succeed(
+        self,
+        token: Token,
+        *,
+        before: Held,
+        sent_at: float,
+        now: float,
+        wall: float,
+        draw: float,
+        started: float | None = None,
+    ) -> Held:
         """Make a fetched token the current one. Of its times only the lifetime counts; the rest is by our clock.
 
         Args:
@@ -96,6 +106,8 @@ class TokenState:
             now: When the answer came.
             wall: The same moment by the wall clock, in Unix epoch seconds.
             draw: A random number from 0 to 1, for the jitter.
+            started: When the try began. In a chain, or with a slow callable, what precedes the token request takes
+                its time as well, and the next renewal must begin early enough for it. ``None`` = `sent_at`.
 
         Raises:
             InvalidTokenResponse: It can't be sent, or was spent on arrival.
@@ -104,7 +116,7 @@ class TokenState:
         with self._guard:
             if self._durations is None:
                 self._durations = deque(maxlen=_REMEMBERED_DURATIONS)
-            self._durations.append(now - sent_at)
+            self._durations.append(now - (sent_at if started is None else started))
             windows = self._policy.windows(lifetime, slowest=max(self._durations), draw=draw)
             if sent_at + windows.usable <= now:
                 raise InvalidTokenResponse(
