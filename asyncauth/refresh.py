@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 from asyncauth.clock import Clock, within
-from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected
 from asyncauth.foreign import auth_error
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
@@ -20,9 +20,23 @@ if TYPE_CHECKING:
     from asyncauth.provider import Provider
     from asyncauth.state import TokenState
 
-__all__ = ["Refresh"]
+__all__ = ["Refresh", "deadline_of"]
 
 _log = logging.getLogger("asyncauth.refresh")
+
+
+def deadline_of(provider: Provider, policy: RefreshPolicy) -> float:
+    """Return the seconds that one refresh may take: the provider's own ``deadline``, else the policy's.
+
+    Raises:
+        ConfigurationError: The provider's is no number of seconds.
+    """
+    own = getattr(provider, "deadline", None)
+    if own is None:
+        return policy.deadline
+    if isinstance(own, bool) or not isinstance(own, (int, float)) or not own > 0:  # NaN too
+        raise ConfigurationError("the provider's deadline must be a positive number of seconds, or None")
+    return own
 
 
 class Refresh:
@@ -54,8 +68,7 @@ class Refresh:
         self._connections = connections
         self._clock = clock
         self._at_once = at_once
-        allowed = getattr(provider, "deadline", None)
-        self._deadline = clock.monotonic() + (policy.deadline if allowed is None else allowed)
+        self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
 
     @property
