@@ -69,8 +69,8 @@ class Flight(Generic[_T]):
 
     @property
     def waiting(self) -> int:
-        """How many callers wait."""
-        return len(self._waiters)
+        """How many callers wait, without those that were cancelled."""
+        return sum(not waiter.done() for waiter in self._waiters)
 
     async def wait(self) -> _T:
         """Return the flight's result.
@@ -99,13 +99,16 @@ class Flight(Generic[_T]):
         raise self._error.again()
 
     async def _wait_from_afar(self, waiter: asyncio.Future[None]) -> None:
-        while not waiter.done():
-            await asyncio.wait((waiter,), timeout=_GLANCE)
-            if self.lost and not waiter.done():
-                # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet.
+        try:
+            while not waiter.done():
                 await asyncio.wait((waiter,), timeout=_GLANCE)
-                if self.lost:
-                    self._land(error=FlightLost())
+                if self.lost and not waiter.done():
+                    # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet.
+                    await asyncio.wait((waiter,), timeout=_GLANCE)
+                    if self.lost:
+                        self._land(error=FlightLost())
+        finally:
+            waiter.cancel()  # if the caller was: wait() leaves it pending
 
     async def settle(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""

@@ -19,7 +19,7 @@ from asyncauth.flight import Flight, FlightLost
 from asyncauth.held import Held
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
-from asyncauth.refresh import Refresh
+from asyncauth.refresh import Refresh, deadline_of
 from asyncauth.schedule import Schedule
 from asyncauth.state import TokenState
 from asyncauth.status import Status
@@ -88,6 +88,8 @@ class TokenManager:
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
+        if not isinstance(policy, RefreshPolicy):
+            raise ConfigurationError(f"policy= takes a RefreshPolicy, not {type(policy).__name__}")
         self._connections = Connections(http, policy.deadline / 2)
         if not isinstance(provider, Provider):
             kind = type(provider).__name__
@@ -102,6 +104,7 @@ class TokenManager:
             if isinstance(provider, Chained)
             else provider
         )
+        deadline_of(self._provider, policy)  # raises now what every refresh would
         self._state = TokenState(policy)
         self._guard = threading.Lock()  # over the flight, and who starts it
         self._flight: Flight[Held] | None = None
@@ -301,7 +304,8 @@ class TokenManager:
             await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        if self._connections.entered():
+        connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
+        if connections is not None and connections.entered():
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
@@ -382,7 +386,8 @@ class TokenManager:
     def _plan(self, *, anew: bool = False) -> None:
         """Make an appointment for the next renewal with the running loop's timer, if the manager is entered here."""
         idle = self._policy.idle_timeout
-        if self._closed or idle == 0 or (self._ticket and not anew) or not self._connections.entered_here():
+        known = self._ticket or self._flight is not None  # a flight plans anew when it ends
+        if self._closed or idle == 0 or (known and not anew) or not self._connections.entered_here():
             return
         held, setback, now = self._state.held, self._state.setback, self._clock.monotonic()
         if held.last is None and setback is None:

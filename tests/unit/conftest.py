@@ -1,0 +1,86 @@
+"""What the unit tests share: time that they move, and luck that they choose."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+from aiohttp_mocks import MockedHttp
+from aioresponses import aioresponses
+
+from asyncauth import RefreshPolicy, Token, TokenManager
+from asyncauth.testing import FakeClock, FakeProvider
+
+EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0)
+"""Renewal at 80 % of the lifetime to the second, and ``close()`` at once."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(wall=1_700_000_000.0, monotonic=1_000.0)
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> FakeProvider:
+    """Its tokens live for an hour."""
+    return FakeProvider(clock=clock)
+
+
+@pytest.fixture
+def make(clock: FakeClock) -> Callable[..., TokenManager]:
+    """Return a maker of managers on the fake clock, with exact windows; keywords change the policy."""
+
+    def make(provider: Any, **settings: Any) -> TokenManager:
+        return TokenManager(provider, policy=attrs.evolve(EXACT, **settings), clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the largest number each time: backoffs of 0.25 s, 0.5 s, 1 s and so on."""
+    monkeypatch.setattr("asyncauth.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
+
+
+class Gate:
+    """An answer that comes when the test opens the gate."""
+
+    def __init__(self, token: Token | BaseException | None = None) -> None:
+        self._answer = Token("from-the-gate", issued_at=0, expires_at=3600) if token is None else token
+        self._open = asyncio.Event()
+
+    async def __call__(self) -> Token:
+        await self._open.wait()
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def gate() -> type[Gate]:
+    return Gate
+
+
+async def _settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def settled() -> Callable[[], Any]:
+    """Return when whatever can run without time or I/O has run."""
+    return _settled
+
+
+@pytest.fixture
+def mocked_http() -> Iterator[MockedHttp]:
+    """Token endpoints without sockets: no middleware runs under it."""
+    with aioresponses() as mock:
+        yield MockedHttp(mock)
