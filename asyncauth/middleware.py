@@ -14,6 +14,8 @@ from asyncauth.manager import TokenManager
 from asyncauth.origin import is_loopback, origins_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
     from asyncauth.token import Token
@@ -72,11 +74,10 @@ class BearerAuth:
         for origin in map(URL, origins):
             if origin in self._by_origin:
                 raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
-            self._by_origin[origin] = manager
-            # A WebSocket's URL keeps its scheme here.
-            self._by_origin[origin.with_scheme("wss" if origin.scheme == "https" else "ws")] = manager
+            for spelled in _spellings(origin):
+                self._by_origin[spelled] = manager
             if origin.is_default_port() and not is_loopback(origin.host):
-                self._in_the_clear |= {URL.build(scheme=scheme, host=origin.host or "") for scheme in ("http", "ws")}
+                self._in_the_clear.update(_spellings(URL.build(scheme="http", host=origin.host or "")))
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send a request, authorized if it may be. Called by aiohttp, once a hop.
@@ -130,6 +131,13 @@ class BearerAuth:
                 return response
             manager.invalidate(refused, repeat=True)
         return response
+
+
+def _spellings(origin: URL) -> Iterator[URL]:
+    """Yield an origin as a request's URL may write it: a WebSocket's keeps its scheme, a port may be the default."""
+    for each in (origin, origin.with_scheme("wss" if origin.scheme == "https" else "ws")):
+        yield each
+        yield each.with_port(each.port)  # to yarl "https://host:443" is not equal to "https://host"
 
 
 def _explained(response: ClientResponse) -> bool:

@@ -5,6 +5,7 @@ An origin is scheme, host and port (RFC 6454 §4). A WebSocket's ``wss`` is ``ht
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,12 @@ def absolute_url(text: str | URL, argument: str) -> URL:
     Raises:
         ConfigurationError: It is no absolute URL, or has a user, a query or a fragment.
     """
-    try:
+    url, complete = None, False
+    with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
         url = URL(text)
         complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"{argument} is no URL: write one such as 'https://api.example.com'") from None
+    if url is None:
+        raise ConfigurationError(f"{argument} is no URL: write one such as 'https://api.example.com'")
     if not complete:
         raise ConfigurationError(f"{argument} must be absolute, such as 'https://api.example.com'")
     if url.user is not None or url.password is not None or url.raw_query_string or url.raw_fragment:

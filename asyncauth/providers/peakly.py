@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import attrs
+
 from asyncauth import expiry
 from asyncauth.errors import CredentialsRejected
 from asyncauth.providers.attempt import current_attempt
@@ -71,9 +73,12 @@ class Peakly(EndpointProvider):
             attempt = current_attempt()
             attempt.spends_refresh_token = True
             try:
-                return await self._endpoint.fetch(http, (refresh_token,), _refresh, self._read)
+                token = await self._endpoint.fetch(http, (refresh_token,), _refresh, self._read)
             except CredentialsRejected:
                 attempt.spends_refresh_token = False
+            else:
+                # One that is not replaced stays in force (RFC 6749 §6).
+                return token if token.refresh_token else attrs.evolve(token, refresh_token=previous.refresh_token)
         return await self._endpoint.fetch(http, self._credentials, self._login, self._read)
 
     def _login(self, password: str) -> Request:
@@ -95,7 +100,7 @@ class Peakly(EndpointProvider):
             "access_token",
             durations=durations,
             instants=instants,
-            times=("expires_in", ".issued", ".expires"),
+            times=("expires_in", ".expires"),  # .issued alone says nothing of the end
             refresh_token=reply.text("refresh_token") if reply.has("refresh_token") else None,
         )
 
