@@ -144,6 +144,11 @@ class Flight(Generic[_T]):
         except AuthError as error:
             # Without its traceback, whose frames hold the credentials, and without what it came from.
             self._land(error=error.again())
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001
+            # A loss would make each waiter start another flight, without end. By its class alone: see above.
+            self._land(error=AuthError(f"the refresh raised {type(error).__name__}"))
         finally:
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
             self._land(error=FlightLost())

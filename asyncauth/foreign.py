@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["auth_error"]
 
 
-def auth_error(error: Exception, what: str) -> AuthError:
+def auth_error(error: BaseException, what: str) -> AuthError:
     """Return the error of ours that an exception from a callable or a provider amounts to.
 
     Network trouble is transient; an ``AuthError`` says itself what it is; anything else is a fault, reported by its
@@ -25,7 +25,10 @@ def auth_error(error: Exception, what: str) -> AuthError:
         what: Whose code raised it, for the message.
     """
     if isinstance(error, AuthError):
-        return error.again()
+        again = error.again()
+        if not isinstance(again.retry_after, (int, float)):
+            again.retry_after = None  # whatever it was, nobody can wait for it
+        return again
     kind = type(error).__name__
     if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)):
         return TokenEndpointUnavailable(f"{what} failed ({kind})")

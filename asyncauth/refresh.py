@@ -144,15 +144,22 @@ class Refresh:
                 wall=self._clock.wall(),
                 draw=random.random(),  # noqa: S311 (jitter, no secret)
             )
-        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            self._note_loss(attempt, before)
+            raise
+        except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
         else:
             _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
-        if attempt.spends_refresh_token and attempt.unanswered:
-            self._state.lose_refresh_token(before)
+        self._note_loss(attempt, before)
         problem.provider = problem.provider or self._provider.name
         raise problem
+
+    def _note_loss(self, attempt: Attempt, before: Held) -> None:
+        """Forget a refresh token that was sent, and that the server may have used up: no answer came."""
+        if attempt.spends_refresh_token and attempt.unanswered:
+            self._state.lose_refresh_token(before)
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""

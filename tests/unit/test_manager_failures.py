@@ -1,0 +1,674 @@
+"""Point 7 of the refresh contract: what failures cost, and whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from asyncauth import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.testing import FakeClock, FakeProvider
+from asyncauth.token import digest
+
+Make = Callable[..., TokenManager]
+Settled = Callable[[], Awaitable[None]]
+
+DOWN = TokenEndpointUnavailable("down")
+
+
+def refused(credential: str | None = "wrong", *, may_change: bool = False) -> CredentialsRejected:
+    error = CredentialsRejected("no", status=401)
+    error.credential = None if credential is None else digest(credential)
+    error.may_change = may_change
+    return error
+
+
+async def outcome(manager: TokenManager) -> str | AuthError:
+    try:
+        return (await manager.token()).value
+    except AuthError as error:
+        return error
+
+
+class Timed(FakeProvider):
+    """Notes when it was asked."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.asked_at: list[float] = []
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        assert self.clock is not None
+        self.asked_at.append(self.clock.monotonic() - 1_000)
+        return await super().fetch(http, previous)
+
+
+class Callable_(FakeProvider):  # noqa: N801
+    """Has a callable for its password, as `Peakly` may have, and a server that knows one password."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.password = "wrong"
+        self.right = "right"
+        self.looked = self.tried = 0
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        password, refusal = self.password, current_attempt().refusal
+        self.looked += 1
+        if refusal is not None and refusal.credential == digest(password):
+            known = refusal.again()
+            known.unsent = True
+            raise known
+        self.tried += 1
+        if password != self.right:
+            raise refused(password, may_change=True)
+        return await super().fetch(http, previous)
+
+
+# --- transient
+
+
+async def test_backoff_doubles_at_most_and_ends_with_the_deadline(make: Make, clock: FakeClock, most: None) -> None:
+    """A failing endpoint is tried after 0.25 s, 0.5 s and so on up to 15 s apart, until 30 s are over."""
+    provider = Timed(clock=clock, answers=[DOWN] * 100)
+    waiting = asyncio.ensure_future(outcome(make(provider)))
+    await clock.advance(40)
+    assert isinstance(await waiting, TokenEndpointUnavailable)
+    assert provider.asked_at == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
+
+
+async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeClock, most: None) -> None:
+    """A flight ends within the deadline when the endpoint hangs, whatever the number of tries."""
+    manager = make(FakeProvider(clock=clock, latency=math.inf))
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(29.999)
+    assert not waiting.done()
+    await clock.advance(0.001)
+    error = await waiting
+    assert isinstance(error, TokenEndpointUnavailable)
+    assert "TimeoutError" in str(error)
+    assert not manager.status().refreshing
+
+
+async def test_backoff_outlives_the_flight(make: Make, clock: FakeClock, most: None) -> None:
+    """The next flight waits out what is left of the backoff before it asks."""
+    provider = Timed(clock=clock, answers=[DOWN] * 7)
+    manager = make(provider)
+    failing = asyncio.ensure_future(outcome(manager))
+    await clock.advance(20)  # after seven failures the next try is due 15 s after the last, beyond the deadline
+    assert isinstance(await failing, AuthError)
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(10.749)
+    assert provider.calls == 7
+    await clock.advance(0.001)
+    assert await waiting == "token-1"
+    assert provider.asked_at[-1] == 30.75
+
+
+async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(
+    make: Make, clock: FakeClock, most: None
+) -> None:
+    """Callers of an endpoint that is down fail together, not one after another."""
+    provider = Timed(clock=clock, answers=[DOWN] * 1_000)
+    manager = make(provider)
+    waiting = [asyncio.ensure_future(outcome(manager)) for _ in range(50)]
+    await clock.advance(30)
+    assert all(isinstance(each, TokenEndpointUnavailable) for each in await asyncio.gather(*waiting))
+    assert provider.calls == 7
+
+
+async def test_success_forgets_the_backoff(make: Make, clock: FakeClock, most: None) -> None:
+    """After a success the first wait is a short one again."""
+    provider = Timed(clock=clock, answers=[DOWN, DOWN])
+    manager = make(provider)
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(1)
+    assert await waiting == "token-1"
+    assert manager.status().last_error is None
+    provider.answers = [DOWN]
+    again = asyncio.ensure_future(manager.refresh())
+    await clock.advance(0.25)
+    assert (await again).value == "token-2"
+
+
+async def test_failure_is_seen_in_status_and_log(
+    make: Make, clock: FakeClock, most: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a failing renewal bothers nobody, status() and the log tell of it."""
+    caplog.set_level(logging.DEBUG, "asyncauth")
+    provider = FakeProvider(clock=clock)
+    manager = make(provider)
+    await manager.token()
+    provider.answers = [DOWN] * 100
+    await clock.advance(2900)
+    assert await outcome(manager) == "token-1"
+    await clock.advance(0.1)
+    status = manager.status()
+    assert status.state == "stale"
+    assert status.refreshing
+    assert status.healthy
+    assert not status.cooling_down
+    assert status.last_error == "TokenEndpointUnavailable: fake: down"
+    assert status.next_refresh_in == pytest.approx(0.15)
+    assert "the token is good for another 690 s; next try in 0.2 s" in caplog.text
+
+
+# --- Retry-After
+
+
+async def test_retry_after_within_the_deadline_is_waited_out(make: Make, clock: FakeClock, most: None) -> None:
+    """A Retry-After that ends before the deadline is honoured within the flight."""
+    provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", retry_after=20)])
+    waiting = asyncio.ensure_future(outcome(make(provider)))
+    await clock.advance(19.999)
+    assert not waiting.done()
+    await clock.advance(0.001)
+    assert await waiting == "token-1"
+    assert provider.asked_at == [0, 20]
+
+
+async def test_retry_after_beyond_the_deadline_fails_at_once_and_holds(
+    make: Make, clock: FakeClock, most: None
+) -> None:
+    """A Retry-After beyond the deadline fails the flight at once, and is held against everybody until it is over."""
+    provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", status=429, retry_after=300)])
+    manager = make(provider)
+    first = await outcome(manager)
+    assert isinstance(first, TokenEndpointUnavailable)
+    assert first.retry_after == 300
+    await clock.advance(299)
+    later = await outcome(manager)
+    assert isinstance(later, TokenEndpointUnavailable)
+    assert later is not first
+    assert later.retry_after == pytest.approx(1)
+    assert manager.status().cooling_down
+    assert provider.calls == 1
+    await clock.advance(1)
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, 300]
+
+
+async def test_refresh_by_hand_does_not_wait_for_retry_after(make: Make, clock: FakeClock) -> None:
+    """refresh() asks at once, whatever Retry-After said."""
+    provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", retry_after=300)])
+    manager = make(provider)
+    await outcome(manager)
+    await clock.advance(1)
+    assert (await manager.refresh()).value == "token-1"
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, 1]
+
+
+async def test_retry_after_never_withholds_a_usable_token(make: Make, clock: FakeClock) -> None:
+    """While the token is usable a Retry-After concerns the renewal alone."""
+    provider = Timed(clock=clock)
+    manager = make(provider)
+    await manager.token()
+    provider.answers = [TokenEndpointUnavailable("busy", retry_after=300)]
+    await clock.advance(2880)
+    for _ in range(29):
+        assert await outcome(manager) == "token-1"
+        await clock.advance(10)
+    assert provider.asked_at == [0, 2880]
+    await clock.advance(10)
+    await outcome(manager)
+    await clock.advance(0)
+    assert provider.asked_at == [0, 2880, 3180]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "waited"), [(7200, 3600), (math.inf, 3600), (0, 0.25), (-5, 0.25), (math.nan, 0.25)]
+)
+async def test_absurd_retry_after_is_bounded(
+    make: Make, clock: FakeClock, most: None, asked_for: float, waited: float
+) -> None:
+    """Retry-After holds for an hour at most, and never less than the backoff."""
+    provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", retry_after=asked_for)])
+    manager = make(provider)
+    first = asyncio.ensure_future(outcome(manager))
+    await clock.advance(waited)
+    await first
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, waited]
+
+
+# --- refresh() by hand
+
+
+async def test_refresh_by_hand_ends_the_rest_of_a_flight(make: Make, clock: FakeClock, most: None) -> None:
+    """refresh() while a flight rests makes its next try at once, for all who wait."""
+    provider = Timed(clock=clock, answers=[DOWN] * 6)
+    manager = make(provider)
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(10)  # the next try would be at 15.75
+    assert (await manager.refresh()).value == "token-1"
+    assert await waiting == "token-1"
+    assert provider.asked_at[-1] == 10
+
+
+async def test_refresh_by_hand_joins_the_request_under_way(
+    make: Make, provider: FakeProvider, gate: Any, settled: Settled
+) -> None:
+    """refresh() shares the flight that is under way."""
+    manager = make(provider)
+    held = gate()
+    provider.answers = [held]
+    waiting = [asyncio.ensure_future(manager.token()), asyncio.ensure_future(manager.refresh())]
+    await settled()
+    held.open()
+    one, other = await asyncio.gather(*waiting)
+    assert one is other
+    assert provider.calls == 1
+
+
+async def test_refresh_by_hand_raises_and_leaves_the_usable_token(make: Make, provider: FakeProvider) -> None:
+    """A failed refresh() raises although a token is usable; that token stays."""
+    manager = make(provider)
+    token = await manager.token()
+    provider.answers = [refused()]
+    with pytest.raises(CredentialsRejected):
+        await manager.refresh()
+    assert manager.current is token
+    assert await manager.token() is token
+
+
+# --- InvalidTokenResponse
+
+
+async def test_unreadable_answer_is_raised_at_once_and_not_retried(make: Make, clock: FakeClock, most: None) -> None:
+    """An unreadable answer fails its flight at once; until the backoff is over everybody gets the same error."""
+    provider = Timed(clock=clock, answers=[InvalidTokenResponse("no JSON"), InvalidTokenResponse("no JSON")])
+    manager = make(provider)
+    first, second = await outcome(manager), await outcome(manager)
+    assert isinstance(first, InvalidTokenResponse)
+    assert isinstance(second, InvalidTokenResponse)
+    assert first is not second
+    assert str(first) == str(second)
+    assert provider.calls == 1
+    await clock.advance(0.249)
+    assert isinstance(await outcome(manager), InvalidTokenResponse)
+    assert provider.calls == 1
+    await clock.advance(0.001)
+    assert isinstance(await outcome(manager), InvalidTokenResponse)
+    assert provider.calls == 2
+    await clock.advance(0.499)
+    assert isinstance(await outcome(manager), InvalidTokenResponse)
+    await clock.advance(0.001)
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, 0.25, 0.75]
+
+
+# --- permanent
+
+
+async def test_wrong_password_is_tried_once_not_once_a_request(make: Make, clock: FakeClock) -> None:
+    """A refused credential is tried again after 60 s, 120 s and so on up to an hour, whoever asks meanwhile."""
+    provider = Timed(clock=clock, answers=[refused() for _ in range(1_000)])
+    manager = make(provider)
+    for _ in range(20):
+        assert isinstance(await outcome(manager), CredentialsRejected)
+    assert provider.asked_at == [0]
+    assert manager.status().cooling_down
+    assert not manager.status().healthy
+    for _ in range(4 * 3600):
+        await outcome(manager)
+        clock._now += 1  # nothing sleeps
+    assert provider.asked_at == [0, 60, 180, 420, 900, 1860, 3780, 7380, 10_980]
+
+
+async def test_refresh_by_hand_tries_a_refused_credential_at_once(make: Make, clock: FakeClock) -> None:
+    """refresh() tries a refused credential at once, and so mends what was changed at the server."""
+    provider = Timed(clock=clock, answers=[refused(), refused()])
+    manager = make(provider)
+    await outcome(manager)
+    with pytest.raises(CredentialsRejected):
+        await manager.refresh()
+    await clock.advance(119)
+    assert isinstance(await outcome(manager), CredentialsRejected)
+    assert (await manager.refresh()).value == "token-1"
+    assert await outcome(manager) == "token-1"
+    assert not manager.status().cooling_down
+
+
+async def test_refused_credential_starts_over_when_it_is_another(make: Make, clock: FakeClock) -> None:
+    """The hold doubles only while the refused credential stays the same."""
+    provider = Timed(clock=clock, answers=[refused("one"), refused("one"), refused("two")])
+    manager = make(provider)
+    await outcome(manager)
+    await clock.advance(60)
+    await outcome(manager)
+    await clock.advance(120)
+    await outcome(manager)
+    await clock.advance(59.999)
+    assert isinstance(await outcome(manager), CredentialsRejected)
+    await clock.advance(0.001)
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, 60, 180, 240]
+
+
+async def test_refusal_never_withholds_a_usable_token(make: Make, clock: FakeClock) -> None:
+    """While the token is usable, a refused renewal costs nobody anything."""
+    provider = Timed(clock=clock)
+    manager = make(provider)
+    await manager.token()
+    provider.answers = [refused() for _ in range(100)]
+    await clock.advance(2880)
+    for _ in range(70):
+        assert await outcome(manager) == "token-1"
+        await clock.advance(10)
+    assert provider.asked_at == [0, 2880, 2940, 3060, 3300]
+    await clock.advance(10)
+    assert isinstance(await outcome(manager), CredentialsRejected)
+
+
+async def test_callable_credential_is_asked_again_once_a_cooldown(make: Make, clock: FakeClock) -> None:
+    """After a refusal a callable is looked at once in 60 s, and what it gives is not sent while it is the same."""
+    provider = Callable_(clock=clock)
+    manager = make(provider)
+    for _ in range(3):
+        assert isinstance(await outcome(manager), CredentialsRejected)
+    assert (provider.looked, provider.tried) == (1, 1)
+    await clock.advance(60)
+    await outcome(manager)  # the hold of 60 s is over: tried, and now held for 120 s
+    assert (provider.looked, provider.tried) == (2, 2)
+    await clock.advance(59)
+    await outcome(manager)
+    assert provider.looked == 2
+    await clock.advance(1)
+    for _ in range(3):
+        error = await outcome(manager)
+        assert isinstance(error, CredentialsRejected)
+    assert (provider.looked, provider.tried) == (3, 2)
+    await clock.advance(60)
+    await outcome(manager)
+    assert (provider.looked, provider.tried) == (4, 3)
+
+
+async def test_changed_credential_is_tried_at_once_when_it_is_seen(make: Make, clock: FakeClock) -> None:
+    """A callable that gives another password is believed at its next look, in the middle of a long hold."""
+    provider = Callable_(clock=clock)
+    manager = make(provider)
+    for step in (0, 60, 120, 240):  # the hold is 480 s now
+        await clock.advance(step)
+        await outcome(manager)
+    assert provider.tried == 4
+    provider.password = "right"
+    await clock.advance(59)
+    assert isinstance(await outcome(manager), CredentialsRejected)
+    await clock.advance(1)
+    assert await outcome(manager) == "token-1"
+    assert provider.tried == 5
+    assert manager.status().last_error is None
+
+
+async def test_changed_but_wrong_credential_is_held_anew(make: Make, clock: FakeClock) -> None:
+    """Another password that is wrong as well is tried once, and its hold starts at 60 s."""
+    provider = Callable_(clock=clock)
+    manager = make(provider)
+    for step in (0, 60, 120):
+        await clock.advance(step)
+        await outcome(manager)
+    provider.password = "other"
+    await clock.advance(60)
+    await outcome(manager)
+    assert provider.tried == 4
+    provider.right = "other"
+    await clock.advance(60)
+    assert await outcome(manager) == "token-1"
+
+
+async def test_callers_of_a_changed_credential_share_one_flight(make: Make, clock: FakeClock) -> None:
+    """When the cool-down is over fifty callers look at a callable once."""
+    provider = Callable_(clock=clock)
+    manager = make(provider)
+    for step in (0, 60):
+        await clock.advance(step)
+        await outcome(manager)
+    await clock.advance(60)
+    await asyncio.gather(*(outcome(manager) for _ in range(50)))
+    assert provider.looked == 3
+
+
+async def test_upstreams_refusal_is_not_remembered_here(make: Make, clock: FakeClock) -> None:
+    """What an upstream manager could not supply is asked for again at once: that manager does the holding back."""
+    error = refused()
+    error.upstream = True
+    provider = Timed(clock=clock, answers=[error, error])
+    manager = make(provider)
+    for _ in range(2):
+        assert isinstance(await outcome(manager), CredentialsRejected)
+    assert await outcome(manager) == "token-1"
+    assert provider.asked_at == [0, 0, 0]
+
+
+# --- what providers come up with
+
+
+@pytest.mark.parametrize(
+    "lifetime", [0, -1, -3600, math.nan, -math.inf], ids=["zero", "minus one", "minus an hour", "nan", "minus inf"]
+)
+async def test_token_that_was_expired_on_arrival_is_never_handed_out(
+    make: Make, clock: FakeClock, lifetime: float
+) -> None:
+    """A lifetime that is not positive is an InvalidTokenResponse, and not "for ever"."""
+    manager = make(FakeProvider(clock=clock, lifetime=lifetime))
+    assert isinstance(await outcome(manager), InvalidTokenResponse)
+    assert manager.current is None
+
+
+@pytest.mark.parametrize("lifetime", [None, math.inf])
+async def test_unknown_lifetime_is_used_until_it_is_refused(
+    make: Make, clock: FakeClock, lifetime: float | None
+) -> None:
+    """A token of unknown lifetime stays the current one until the API refuses it."""
+    provider = FakeProvider(clock=clock, lifetime=lifetime)
+    async with make(provider) as manager:
+        token = await manager.token()
+        assert token.expires_at is None
+        await clock.advance(10 * 365 * 86_400)
+        assert await manager.token() is token
+        status = manager.status()
+        assert (status.state, status.seconds_left, status.next_refresh_in) == ("fresh", None, None)
+        manager.invalidate(token)
+        assert await outcome(manager) == "token-2"
+
+
+async def test_token_spent_on_arrival_is_an_invalid_answer(make: Make, clock: FakeClock) -> None:
+    """A token whose lifetime was over before its answer came is never handed out."""
+    manager = make(FakeProvider(clock=clock, lifetime=2.0, latency=1.8))
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(1.8)
+    error = await waiting
+    assert isinstance(error, InvalidTokenResponse)
+    assert "spent on arrival" in str(error)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "two words", "new\nline", "carriage\rreturn", "tab\t", "nul\0", "ümlaut", "del\x7f", " x", "x "]
+)
+async def test_token_that_cannot_travel_is_never_handed_out(make: Make, provider: FakeProvider, value: str) -> None:
+    """A token with anything but visible ASCII in it would forge headers: it is an InvalidTokenResponse."""
+    provider.answers = [Token(value, issued_at=0, expires_at=60)]
+    error = await outcome(make(provider))
+    assert isinstance(error, InvalidTokenResponse)
+    assert not value.strip() or value not in str(error)
+
+
+@pytest.mark.parametrize("kind", ["", "Bea rer", "Bearer\n", "Bearer:", "Béarer"])
+async def test_token_type_that_cannot_travel_is_refused(make: Make, provider: FakeProvider, kind: str) -> None:
+    """A token type that would break the header is an InvalidTokenResponse."""
+    provider.answers = [Token("x", issued_at=0, expires_at=60, token_type=kind)]
+    assert isinstance(await outcome(make(provider)), InvalidTokenResponse)
+
+
+@pytest.mark.parametrize("answer", [None, "token", b"token", 1, {"access_token": "x"}, Token])
+async def test_what_is_no_token_is_a_configuration_error(make: Make, clock: FakeClock, answer: Any) -> None:
+    """A provider that returns something else than a Token is told so by type, and not asked once a request."""
+
+    class Odd(FakeProvider):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Any:
+            self.calls += 1
+            return answer
+
+    provider = Odd(clock=clock)
+    manager = make(provider)
+    for _ in range(3):
+        error = await outcome(manager)
+        assert isinstance(error, ConfigurationError)
+        assert f"not {type(answer).__name__}" in str(error)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        Token(5, issued_at=0, expires_at=60),  # type: ignore[arg-type]
+        Token(b"x", issued_at=0, expires_at=60),  # type: ignore[arg-type]
+        Token("x", issued_at=0, expires_at="60"),  # type: ignore[arg-type]
+        Token("x", issued_at=0, expires_at=60, token_type=None),  # type: ignore[arg-type]
+    ],
+    ids=["int", "bytes", "text time", "no type"],
+)
+async def test_token_of_wrong_types_is_an_auth_error(make: Make, provider: FakeProvider, token: Token) -> None:
+    """A Token whose parts have wrong types fails as an AuthError, not with anything else."""
+    provider.answers = [token]
+    assert isinstance(await outcome(make(provider)), AuthError)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("canary"), ValueError("canary"), RuntimeError("canary"), ZeroDivisionError("canary")]
+)
+async def test_providers_own_exception_is_an_auth_error_by_class_and_place(
+    make: Make, provider: FakeProvider, error: Exception
+) -> None:
+    """Whatever a provider raises reaches callers as an AuthError that names class and place, not the text."""
+    provider.answers = [error]
+    manager = make(provider)
+    raised = await outcome(manager)
+    assert type(raised) is AuthError
+    assert type(error).__name__ in str(raised)
+    assert "provider.py" in str(raised)
+    assert "canary" not in str(raised)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError("canary"), OSError("canary"), aiohttp.ClientPayloadError("canary"), asyncio.CancelledError()]
+)
+async def test_providers_network_trouble_is_transient(
+    make: Make, provider: FakeProvider, clock: FakeClock, most: None, error: BaseException
+) -> None:
+    """Network trouble, a timeout of the provider's own or a cancellation within it, is tried again in the flight."""
+    provider.answers = [error]
+    waiting = asyncio.ensure_future(outcome(make(provider)))
+    await clock.advance(0.25)
+    assert await waiting == "token-1"
+
+
+class Strange(BaseException):
+    """Such as pytest's own outcomes, or another framework's cancellation."""
+
+
+async def test_providers_base_exception_reaches_callers_as_an_auth_error(make: Make, provider: FakeProvider) -> None:
+    """Not even a BaseException in fetch() makes callers spin: it is an AuthError, and asked once."""
+    provider.answers = [Strange("canary") for _ in range(50)]
+    manager = make(provider)
+    async with asyncio.timeout(5):
+        raised = await outcome(manager)
+    assert type(raised) is AuthError
+    assert "Strange" in str(raised)
+    assert "canary" not in str(raised)
+    assert provider.calls == 1
+
+
+async def test_fetch_that_is_no_coroutine_is_an_auth_error(make: Make, clock: FakeClock) -> None:
+    """A provider whose fetch() is a plain function is told so by an AuthError."""
+
+    class Plain(FakeProvider):
+        def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Any:
+            return self.token()
+
+    assert isinstance(await outcome(make(Plain(clock=clock))), AuthError)
+
+
+async def test_odd_retry_after_is_ignored(make: Make, provider: FakeProvider, clock: FakeClock, most: None) -> None:
+    """A provider's ``retry_after`` that is no number counts as none."""
+    provider.answers = [TokenEndpointUnavailable("busy", retry_after="30")]  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(outcome(make(provider)))
+    await clock.advance(0.25)
+    assert await waiting == "token-1"
+
+
+async def test_closed_http_session_is_a_configuration_error(provider: FakeProvider, clock: FakeClock) -> None:
+    """A session given as ``http=`` that was closed is named as the fault."""
+    async with aiohttp.ClientSession() as session:
+        manager = TokenManager(provider, http=session, clock=clock)
+        assert await outcome(manager) == "token-1"
+    with pytest.raises(ConfigurationError, match="http="):
+        await manager.refresh()
+
+
+# --- a refresh token whose request got no answer
+
+
+class Rotating(FakeProvider):
+    """Sends the previous token's refresh token, and has a password besides."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.sent: list[str | None] = []
+        self.hangs = asyncio.Event()
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        attempt = current_attempt()
+        mine = None if previous is None else previous.refresh_token
+        self.sent.append(mine)
+        attempt.spends_refresh_token, attempt.unanswered = mine is not None, True
+        if len(self.sent) > 1 and mine is not None:
+            await self.hangs.wait()
+        attempt.unanswered = False
+        self.calls += 1
+        return Token(f"t{self.calls}", issued_at=0, expires_at=3600, refresh_token=f"r{self.calls}")
+
+
+async def test_refresh_token_without_an_answer_is_not_sent_again(make: Make, clock: FakeClock) -> None:
+    """A refresh token whose request got no answer may be used up: the next try takes the password."""
+    provider = Rotating(clock=clock)
+    manager = make(provider)
+    await manager.token()
+    waiting = asyncio.ensure_future(manager.refresh())
+    await clock.advance(30)
+    with pytest.raises(TokenEndpointUnavailable):
+        await waiting
+    assert (await manager.refresh()).value == "t2"
+    assert provider.sent == [None, "r1", None]
+
+
+async def test_refresh_token_of_a_cancelled_flight_is_not_sent_again(make: Make, clock: FakeClock) -> None:
+    """A flight that was cut short by close() may have used up its refresh token: the next try takes the password."""
+    provider = Rotating(clock=clock)
+    manager = make(provider)
+    await manager.token()
+    waiting = asyncio.ensure_future(manager.refresh())
+    await clock.advance(0)
+    await manager.close()
+    with contextlib.suppress(AuthError):
+        await waiting
+    async with manager:
+        assert (await manager.refresh()).value == "t2"
+    assert provider.sent == [None, "r1", None]
