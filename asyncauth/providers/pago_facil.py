@@ -8,7 +8,6 @@ Source: Pago Fácil's documentation, "Tokens de Autenticación" (``POST /tokens/
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -33,6 +32,9 @@ __all__ = ["PagoFacil", "PagoFacilJWT", "PagoFacilLogin"]
 
 _HOSTS = {"production": "https://api.pgf.cl", "development": "https://api-dev.pgf.cl"}
 _NEWER_HOSTS = {"production": "https://apis.pgf.cl", "development": "https://apis-dev.pgf.cl"}
+
+_LONGEST_LIFETIME = 1e10
+"""Seconds: three centuries. What is longer is a mistake, or no number at all."""
 
 Environment = Literal["production", "development"]
 
@@ -174,7 +176,7 @@ class PagoFacilJWT(_PagoFacilProvider):
     ) -> None:
         credential = Credential(access_token, "access_token", bearer=True)
         del access_token  # a traceback through here that shows locals must not show it
-        if lifetime is not None and not (_is_number(lifetime) and 1.0 <= lifetime < math.inf):
+        if lifetime is not None and not (_is_number(lifetime) and 1.0 <= lifetime <= _LONGEST_LIFETIME):
             raise ConfigurationError("lifetime is the seconds that the JWT shall live, at least 1, or None")
         self._lifetime = lifetime
         self._server_ahead: float | None = None
