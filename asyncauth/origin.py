@@ -33,15 +33,16 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def absolute_url(text: str | URL, argument: str) -> URL:
+def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
     """Return an http or https URL.
 
     Args:
         text: The URL.
         argument: Its name, for the error.
+        query: Whether it may have a query, as a token endpoint's may (RFC 6749 §3.2).
 
     Raises:
-        ConfigurationError: It is no absolute URL, or has a user, a query or a fragment.
+        ConfigurationError: It is no absolute URL, or has a user, a fragment, or a query that it may not have.
     """
     url, complete = None, False
     with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
@@ -51,8 +52,8 @@ def absolute_url(text: str | URL, argument: str) -> URL:
         raise ConfigurationError(f"{argument} is no URL: write one such as 'https://api.example.com'")
     if not complete:
         raise ConfigurationError(f"{argument} must be absolute, such as 'https://api.example.com'")
-    if url.user is not None or url.password is not None or url.raw_query_string or url.raw_fragment:
-        raise ConfigurationError(f"{argument} must have no user, password, query or fragment")
+    if url.user is not None or url.password is not None or url.raw_fragment or (url.raw_query_string and not query):
+        raise ConfigurationError(f"{argument} must have no user, password{'' if query else ', query'} or fragment")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
 import attrs
@@ -21,9 +22,12 @@ class Attempt:
         sent_at: When the last token request was sent, in seconds of ``clock.monotonic()``; ``None`` = none was.
         refusal: A remembered refusal: if the same credential would be sent again, this is raised instead.
         server_now: The server's clock when it answered last, by the ``Date`` header, in Unix epoch seconds.
-        unanswered: Whether the last token request may have reached the server and no answer came.
+        unanswered: Whether the last token request may have reached the server and no answer came that can be read.
         spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
             to a token: unanswered, it must not be sent again.
+        dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
+        release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
+            for a person. ``None`` = no lock is held.
     """
 
     clock: Clock = SYSTEM_CLOCK
@@ -32,6 +36,8 @@ class Attempt:
     server_now: float | None = None
     unanswered: bool = False
     spends_refresh_token: bool = False
+    dpop_nonce: str | None = None
+    release: Callable[[], Awaitable[None]] | None = None
 
 
 _attempt: ContextVar[Attempt] = ContextVar("asyncauth_attempt")

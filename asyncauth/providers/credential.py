@@ -34,16 +34,18 @@ class Credential:
             the manager that uses it manages.
         name: The argument's name (``"password"``), for errors.
         bearer: Whether it travels in a header, so that only visible ASCII characters can be in it.
+        multiline: Whether line breaks are part of it, as in a PEM file. It never travels.
 
     Making one raises nothing. A provider deletes its own argument first and then calls `check`, so that no frame
     which an error passes through shows a secret among its locals.
     """
 
-    __slots__ = ("_value", "bearer", "name")
+    __slots__ = ("_value", "bearer", "multiline", "name")
 
-    def __init__(self, value: CredentialLike, name: str, *, bearer: bool = False) -> None:
+    def __init__(self, value: CredentialLike, name: str, *, bearer: bool = False, multiline: bool = False) -> None:
         self.name = name
         self.bearer = bearer
+        self.multiline = multiline
         self._value: str | Callable[[], str | Awaitable[str]] | TokenSource | Provider = (
             value._value if isinstance(value, Credential) else value
         )
@@ -80,7 +82,10 @@ class Credential:
     def managed(self, manage: Callable[[Provider], TokenSource]) -> Credential:
         """Return the credential with a manager in place of an upstream provider."""
         provider = self.provider
-        return self if provider is None else Credential(manage(provider), self.name, bearer=self.bearer)
+        return self if provider is None else self._of(manage(provider))
+
+    def _of(self, value: CredentialLike) -> Credential:
+        return Credential(value, self.name, bearer=self.bearer, multiline=self.multiline)
 
     async def borrow(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
         """Return the value now, and where it came from if that was another manager.
@@ -127,7 +132,7 @@ class Credential:
             return "begins or ends with white space: strip() it"
         if self.bearer and not all("\x21" <= char <= "\x7e" for char in value):
             return "holds characters that can't travel in a header"
-        if any(char in "\r\n\0" or "\ud800" <= char <= "\udfff" for char in value):
+        if not self.multiline and any(char in "\r\n\0" or "\ud800" <= char <= "\udfff" for char in value):
             return "holds a line break or another character that can't be sent: strip() it"
         return None
 

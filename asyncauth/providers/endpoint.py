@@ -8,8 +8,8 @@ try: a refused credential that came from another manager is invalidated there, o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import aiohttp
 import attrs
@@ -20,9 +20,10 @@ from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenRespons
 from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.credential import Credential, Lent, borrow
 from asyncauth.providers.reply import Reply, parse, server_message
-from asyncauth.token import Token
 
 __all__ = ["Endpoint", "Request"]
+
+_T = TypeVar("_T")
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of a token answer that are read at most."""
@@ -33,16 +34,25 @@ _BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
 
 @attrs.frozen(repr=False)
 class Request:
-    """A token request: headers, and a form or a JSON body. Holds secrets; its repr shows none."""
+    """A token request: headers, and a form or a JSON body. Holds secrets; its repr shows none.
+
+    Attributes:
+        headers: Besides those that every token request carries.
+        form: The fields of a form; a sequence where a name may come more than once.
+        json: A JSON body.
+        secrets: What was made of the credentials, such as a signed assertion: no error may show it.
+    """
 
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    form: Mapping[str, str] | None = None
+    form: Mapping[str, str] | Sequence[tuple[str, str]] | None = None
     json: Mapping[str, Any] | None = None
+    secrets: tuple[str, ...] = ()
 
     def body(self) -> bytes | aiohttp.FormData | None:
         """Return the body for aiohttp."""
         if self.form is not None:
-            return aiohttp.FormData(self.form)  # application/x-www-form-urlencoded, UTF-8
+            fields = self.form.items() if isinstance(self.form, Mapping) else self.form
+            return aiohttp.FormData(list(fields))  # application/x-www-form-urlencoded, UTF-8
         return None if self.json is None else json.dumps(self.json).encode()
 
     def all_headers(self) -> dict[str, str]:
@@ -71,29 +81,34 @@ class Endpoint:
         step: The provider's own name of the request (``"createToken"``), for errors.
         url: Where it is.
         refusals: The statuses that mean "this credential was refused".
+        method: The HTTP method.
+        waits: Error codes that refuse nothing yet (RFC 8628 §3.5). They are raised as refusals are, and no manager
+            that lent a credential is told.
     """
 
     provider: str
     step: str
     url: URL
     refusals: frozenset[int] = frozenset({400, 401, 403})
+    method: str = "POST"
+    waits: frozenset[str] = frozenset()
 
     async def fetch(
         self,
         http: aiohttp.ClientSession,
         credentials: tuple[Credential, ...],
-        build: Callable[..., Request],
-        read: Callable[[Reply], Token],
-        mended: Callable[[], bool] | None = None,
-    ) -> Token:
+        build: Callable[..., Request | AuthError],
+        read: Callable[[Reply], _T],
+        mended: Callable[[CredentialsRejected], bool] | None = None,
+    ) -> _T:
         """Ask for a token with these credentials.
 
         Args:
             http: The session to send with.
             credentials: Each is obtained and handed to ``build``, in this order.
-            build: Makes the request from the credentials' values.
+            build: Makes the request from the credentials' values. An error is returned, not raised: its frame
+                holds the secrets.
             read: Makes the token from the answer; raises ``InvalidTokenResponse`` for a field it can't read.
-
             mended: Asked after a refusal: whether the request may have been at fault for it, and ``build`` now makes
                 another; then it is tried at once, with the same credentials.
 
@@ -105,10 +120,12 @@ class Endpoint:
         """
         lent = await self._borrow(credentials, http)
         reply = await self._ask(http, lent, build)
-        if isinstance(reply, CredentialsRejected) and mended is not None and mended():
+        if isinstance(reply, CredentialsRejected) and mended is not None and mended(reply):
             reply = await self._ask(http, lent, build)
         repeat = False
         if isinstance(reply, CredentialsRejected):
+            if reply.error in self.waits:
+                raise reply
             # The manager that lent it may not know yet that it was revoked: once more, with a new one.
             renewed = await lent.renewed(http)
             if renewed is None:
@@ -125,7 +142,7 @@ class Endpoint:
         """Return the error with what it does not say yet of this endpoint."""
         error.provider = error.provider or self.provider
         error.step = error.step or self.step
-        error.endpoint = error.endpoint or str(self.url)
+        error.endpoint = error.endpoint or str(self.url.with_query(None))
         error.status = status if error.status is None else error.status
         return error
 
@@ -142,7 +159,7 @@ class Endpoint:
             raise known
         return lent
 
-    def _read(self, read: Callable[[Reply], Token], reply: Reply) -> Token:
+    def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
         try:
             return read(reply)
         except InvalidTokenResponse as error:
@@ -150,11 +167,13 @@ class Endpoint:
         raise problem
 
     async def _ask(
-        self, http: aiohttp.ClientSession, lent: Lent, build: Callable[..., Request]
+        self, http: aiohttp.ClientSession, lent: Lent, build: Callable[..., Request | AuthError]
     ) -> Reply | CredentialsRejected:
         """Send one request; return the answer, or the refusal. Other failures are raised."""
         attempt = current_attempt()
         request = build(*lent.values)
+        if isinstance(request, AuthError):
+            raise self.name(request)
         sent_at, attempt.sent_at = attempt.clock.wall(), attempt.clock.monotonic()
         attempt.unanswered = True
         answer = await self._send(http, request)
@@ -163,8 +182,8 @@ class Endpoint:
         attempt.unanswered = False
         fields = parse(answer.body)
         server_now = expiry.server_now(answer.headers.get("Date"), answer.headers.get("Age"))
-        attempt.server_now = server_now
-        failure = self._failure(answer, fields, lent, server_now)
+        attempt.server_now, attempt.dpop_nonce = server_now, answer.headers.get("DPoP-Nonce")
+        failure = self._failure(answer, fields, lent, request.secrets, server_now)
         if isinstance(failure, CredentialsRejected):
             return failure
         if failure is not None or fields is None:
@@ -174,7 +193,8 @@ class Endpoint:
     async def _send(self, http: aiohttp.ClientSession, request: Request) -> _Answer | AuthError:
         """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
         try:
-            async with http.post(
+            async with http.request(
+                self.method,
                 self.url,
                 data=request.body(),
                 headers=request.all_headers(),
@@ -202,14 +222,19 @@ class Endpoint:
             return TokenEndpointUnavailable(f"no answer could be had ({type(error).__name__})")
 
     def _failure(
-        self, answer: _Answer, fields: Mapping[str, Any] | None, lent: Lent, server_now: float | None
+        self,
+        answer: _Answer,
+        fields: Mapping[str, Any] | None,
+        lent: Lent,
+        made: tuple[str, ...],
+        server_now: float | None,
     ) -> AuthError | None:
         """Return the error that an answer means, or ``None`` if it means success."""
         status, fields = answer.status, fields or {}
         success = 200 <= status < 300  # noqa: PLR2004
         if success and not fields.get("error"):
             return None
-        code, said = server_message(fields, lent.values)
+        code, said = server_message(fields, (*lent.values, *made))
         if status in _BUSY or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004
             wait = expiry.retry_after(answer.headers.get("Retry-After"), server_now)
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=wait)

@@ -232,7 +232,7 @@ class PagoFacilJWT(_PagoFacilProvider):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
         return await self._endpoint.fetch(
-            http, self._credentials, self._request, self._read, mended=self._learn_server_clock
+            http, self._credentials, self._request, self._read, mended=lambda _: self._learn_server_clock()
         )
 
     def _request(self, access_token: str) -> Request:
