@@ -24,7 +24,7 @@ class Held:
     Attributes:
         token: The token (an empty one in `NOTHING`, which is never handed out).
         authorization: Its header value, made once.
-        since: When it became the current one.
+        since: When it became the current one; when it was refused, if it was.
         fresh_until: From then on it is to be renewed.
         usable_until: From then on it is spent.
         hot_until: Until then `TokenManager.token` hands it out on the real clock alone. It equals `fresh_until`
@@ -46,7 +46,7 @@ class Held:
 
     def is_token(self, token: Token) -> bool:
         """Return whether this very token is the one held, and not refused already."""
-        return not self.refused and self.token.value == token.value
+        return not self.refused and self.token.value == token.value != ""
 
     @property
     def last(self) -> Token | None:
@@ -57,9 +57,9 @@ class Held:
         """Return whether the API is known, or may be taken, to accept it."""
         return self.accepted or now - self.since >= PROVEN_AFTER
 
-    def after_refusal(self) -> Held:
+    def after_refusal(self, now: float) -> Held:
         """Return it as spent. What else came with it, such as a refresh token, still counts."""
-        return Held(token=self.token, since=self.since, refused=True)
+        return Held(token=self.token, since=now, refused=True)
 
 
 NOTHING = Held(Token(""))

@@ -44,7 +44,7 @@ class Schedule:
 
     __slots__ = ("_clock", "_heap", "_task", "_wakes_at")
 
-    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Clock, Schedule]]] = (
+    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Schedule]]] = (
         weakref.WeakKeyDictionary()
     )
 
@@ -58,9 +58,10 @@ class Schedule:
     def here(cls, clock: Clock) -> Schedule:
         """Return the running loop's schedule for this clock."""
         of_clock = cls._of_loop.setdefault(asyncio.get_running_loop(), {})
-        if clock not in of_clock:
-            of_clock[clock] = cls(clock)
-        return of_clock[clock]
+        known = id(clock)  # the schedule holds it, so the number stays its own; a clock need not be hashable
+        if known not in of_clock:
+            of_clock[known] = cls(clock)
+        return of_clock[known]
 
     def set(self, client: Timed, due: float) -> None:
         """Make an appointment in place of the client's last one.
