@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
+EXTRAS := cli,crypto,file,redis
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -18,13 +19,13 @@ help:
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[cli]' --group dev
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group dev
 	touch $@
 
 $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[cli]' --group test --constraint requirements/oldest.txt
+	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
 	touch $@
 
 demo: $(VENV)/.ready

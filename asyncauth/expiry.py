@@ -389,3 +389,14 @@ def _clean(text: str, limit: int) -> str:
     """Return the beginning of a text in printable ASCII; a line break would forge log lines."""
     kept = "".join(char if " " <= char <= "~" else "?" for char in text[:limit])
     return kept if len(text) <= limit else f"{kept}..."
+
+
+def left_of(expires_at: float | None, issued_at: float, now: float) -> float:
+    """Return the seconds that a stored token has left, at most; ``inf`` = its lifetime is unknown.
+
+    Args:
+        expires_at: When it ends, by the writer's wall clock, in Unix epoch seconds.
+        issued_at: When its request was sent, by the same clock.
+        now: Our wall clock. The two may differ, so never more than its lifetime.
+    """
+    return math.inf if expires_at is None else min(expires_at - now, expires_at - issued_at)

@@ -21,6 +21,7 @@ from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
 from asyncauth.refresh import Refresh, deadline_of
 from asyncauth.schedule import Schedule
+from asyncauth.shared import SharedStore
 from asyncauth.state import TokenState
 from asyncauth.status import Status
 from asyncauth.token import Token
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import aiohttp
+
+    from asyncauth.stores.base import TokenStore
 
 __all__ = ["TokenManager"]
 
@@ -54,7 +57,8 @@ class TokenManager:
     Args:
         provider: Whose token it is. Another provider in place of its credential becomes a manager of this one's own.
         http: The session for token requests on its own event loop; ``None`` (default) = one of its own.
-        store: Reserved for sharing the token between processes; ``None`` = this process alone.
+        store: Where it shares the token with other processes, see `asyncauth.stores`; ``None`` = with none. It stays
+            the caller's to close.
         policy: When to renew, to give up, to try again.
         clock: ``None`` (default) = the machine's.
 
@@ -74,6 +78,7 @@ class TokenManager:
         "_provider",
         "_refresh",
         "_schedule",
+        "_shared",
         "_state",
         "_ticket",
         "_used_at",
@@ -84,7 +89,7 @@ class TokenManager:
         provider: Provider,
         *,
         http: aiohttp.ClientSession | None = None,
-        store: None = None,
+        store: TokenStore | None = None,
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
@@ -94,17 +99,20 @@ class TokenManager:
         if not isinstance(provider, Provider):
             kind = type(provider).__name__
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
-        if store is not None:
-            raise ConfigurationError("store= is not supported yet")
         self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._policy = policy
         self._owned: tuple[TokenManager, ...] = ()
         self._provider = (
-            provider.chained(lambda upstream: self._manage(upstream, http))
+            provider.chained(lambda upstream: self._manage(upstream, http, store))
             if isinstance(provider, Chained)
             else provider
         )
         deadline_of(self._provider, policy)  # raises now what every refresh would
+        self._shared = (
+            None
+            if store is None
+            else SharedStore(store, provider.identity, provider.name, self._clock, policy.store_timeout)
+        )
         self._state = TokenState(policy)
         self._guard = threading.Lock()  # over the flight, and who starts it
         self._flight: Flight[Held] | None = None
@@ -114,10 +122,10 @@ class TokenManager:
         self._ticket = 0
         self._closed = False
 
-    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None) -> TokenManager:
+    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
         policy = attrs.evolve(self._policy, idle_timeout=0.0)
-        manager = TokenManager(upstream, http=http, policy=policy, clock=self._clock)
+        manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
         self._owned = (*self._owned, manager)
         return manager
 
@@ -227,6 +235,7 @@ class TokenManager:
             now=self._clock.monotonic(),
             refreshing=flight is not None,
             waiting=0 if flight is None else flight.waiting,
+            store=None if self._shared is None else self._shared.trouble or "ok",
         )
 
     # Its life
@@ -282,6 +291,8 @@ class TokenManager:
             resting = refresh is not None and refresh.resting
             await flight.end(0.0 if resting else self._policy.close_grace)
             self._forget(flight)
+        if self._shared is not None:
+            await self._shared.stop_saving()
         for each in [entry, *left]:
             if each is not None:
                 await self._leave(each)
@@ -369,7 +380,13 @@ class TokenManager:
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         """Start a flight that `_join` said is the caller's to start."""
         self._refresh = Refresh(
-            self._provider, self._state, self._connections, self._policy, self._clock, at_once=at_once
+            self._provider,
+            self._state,
+            self._connections,
+            self._policy,
+            self._clock,
+            shared=self._shared,
+            at_once=at_once,
         )
         flight.start(partial(self._fly, flight, self._refresh))
 

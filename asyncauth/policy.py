@@ -75,6 +75,7 @@ class RefreshPolicy:
         refusal_cooldown: Seconds for which refusals by the API (401) change nothing, once a fresh token was refused
             as well (default 5). Doubles each time, up to ``refusal_cooldown_limit``.
         refusal_cooldown_limit: Seconds (default 60).
+        store_timeout: Seconds that a call to a shared store may take before the manager does without (default 1).
         close_grace: Seconds that ``close()`` gives a token request that is already under way (default 2).
 
     Raises:
@@ -91,6 +92,7 @@ class RefreshPolicy:
     backoff_limit: float = _setting(15.0, 0.001)
     refusal_cooldown: float = _setting(5.0)
     refusal_cooldown_limit: float = _setting(60.0)
+    store_timeout: float = _setting(1.0, 0.001)
     close_grace: float = _setting(2.0)
 
     def windows(self, lifetime: float | None, *, slowest: float = 0.0, draw: float = 0.0) -> Windows:

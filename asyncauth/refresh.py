@@ -7,11 +7,15 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
+import attrs
+
 from asyncauth.clock import Clock, within
-from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected
+from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, LockTimeout, StoreError
 from asyncauth.foreign import auth_error
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
+from asyncauth.shared import SharedStore, StoreTrouble
+from asyncauth.token import Token
 
 if TYPE_CHECKING:
     from asyncauth.connections import Connections
@@ -19,8 +23,14 @@ if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
     from asyncauth.state import TokenState
+    from asyncauth.stores.base import Lease
 
 __all__ = ["Refresh", "deadline_of"]
+
+_LONGEST_LOCK_WAIT = 15.0
+"""Seconds that waiting for another process' refresh may take."""
+_TIME_TO_FETCH = 10.0
+"""Seconds of the deadline that are left for our own, if the other's does not come."""
 
 _log = logging.getLogger("asyncauth.refresh")
 
@@ -48,10 +58,11 @@ class Refresh:
         connections: Where it gets its session.
         policy: The manager's.
         clock: The manager's.
+        shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
         at_once: Whether the first try is made whatever is being waited out.
     """
 
-    __slots__ = ("_at_once", "_clock", "_connections", "_deadline", "_provider", "_rest", "_state")
+    __slots__ = ("_at_once", "_clock", "_connections", "_deadline", "_provider", "_rest", "_shared", "_state")
 
     def __init__(
         self,
@@ -61,12 +72,14 @@ class Refresh:
         policy: RefreshPolicy,
         clock: Clock,
         *,
+        shared: SharedStore | None,
         at_once: bool,
     ) -> None:
         self._provider = provider
         self._state = state
         self._connections = connections
         self._clock = clock
+        self._shared = shared
         self._at_once = at_once
         self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
@@ -124,18 +137,66 @@ class Refresh:
         return None
 
     async def _adopt_or_fetch(self, refusal: CredentialsRejected | None) -> Held:
-        """Obtain a token in one try. A store shared with other processes is asked here, before the provider."""
-        return await self._fetch(refusal)
+        """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
+        shared, before = self._shared, self._state.held
+        if shared is None:
+            return await self._fetch(before.last, refusal)
+        try:
+            async with shared.opened():
+                if before.refused:
+                    await shared.delete(before.token)
+                held = self._adopt(await shared.load(), before)
+                if held is None:
+                    async with shared.locked(self._longest_wait()) as lease:
+                        stored = await shared.load()
+                        held = self._adopt(stored, before)
+                        if held is None:
+                            held = await self._fetch(shared.previous(stored), refusal, lease=lease, shared=shared)
+            shared.note_success()
+        except StoreTrouble as trouble:
+            problem = trouble
+        else:
+            return held
+        shared.note(problem)
+        if shared.strict or getattr(self._provider, "needs_lock", False):
+            kind = LockTimeout if problem.lock_timeout else StoreError
+            raise kind(f"the token store fails: {problem}", provider=self._provider.name)
+        # No refresh token without the lock: another process may be using it up at this moment.
+        last = before.last
+        return await self._fetch(None if last is None else attrs.evolve(last, refresh_token=None), refusal)
 
-    async def _fetch(self, refusal: CredentialsRejected | None) -> Held:
-        """Ask the provider, once."""
+    def _longest_wait(self) -> float:
+        """Return the seconds to wait for the lock, so that there is time to fetch without it."""
+        left = self._deadline - self._clock.monotonic()
+        return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
+
+    def _adopt(self, stored: Token | None, before: Held) -> Held | None:
+        """Take over what another process stored, if it is for us."""
+        if stored is None:
+            return None
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        held = self._state.adoptable(stored, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
+        if held is not None:
+            self._state.hold(held, wall=wall, adopted=True)
+            _log.debug("%s: adopted %r", self._provider.name, held.token)
+        return held
+
+    async def _fetch(
+        self,
+        previous: Token | None,
+        refusal: CredentialsRejected | None,
+        *,
+        shared: SharedStore | None = None,
+        lease: Lease | None = None,
+    ) -> Held:
+        """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
         attempt = Attempt(self._clock, refusal=refusal)
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
-                token = await within(self._clock, self._deadline - started, self._provider.fetch(http, before.last))
-            held = self._state.succeed(
+                token = await within(self._clock, self._deadline - started, self._provider.fetch(http, previous))
+            held = self._state.examine(
                 token,
                 before=before,
                 started=started,
@@ -144,22 +205,28 @@ class Refresh:
                 wall=self._clock.wall(),
                 draw=random.random(),  # noqa: S311 (jitter, no secret)
             )
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except asyncio.CancelledError:
             self._note_loss(attempt, before)
             raise
-        except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
+        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
         else:
+            if shared is not None:
+                await shared.save(held.token, instead_of=previous, lease=lease)
+            self._state.hold(held, wall=self._clock.wall())
             _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
-        self._note_loss(attempt, before)
+        if self._note_loss(attempt, before) and shared is not None and previous is not None:
+            await shared.forget_refresh_token(previous)
         problem.provider = problem.provider or self._provider.name
         raise problem
 
-    def _note_loss(self, attempt: Attempt, before: Held) -> None:
+    def _note_loss(self, attempt: Attempt, before: Held) -> bool:
         """Forget a refresh token that was sent, and that the server may have used up: no answer came."""
-        if attempt.spends_refresh_token and attempt.unanswered:
+        lost = attempt.spends_refresh_token and attempt.unanswered
+        if lost:
             self._state.lose_refresh_token(before)
+        return lost
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""

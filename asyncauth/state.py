@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth import expiry
 from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.held import NOTHING, Held
 from asyncauth.setback import Meanwhile, Setback, setback_after
@@ -34,7 +35,8 @@ class TokenState:
     Attributes:
         held: The token and its moments, replaced as a whole.
         setback: The failure since the last success; ``None`` = none.
-        refreshes: How many tokens were obtained.
+        refreshes: How many tokens were fetched.
+        adoptions: How many were taken over from other processes.
         failures: How many tries failed.
         rejections: How many refused tokens were dropped.
         waits: How many callers had to wait.
@@ -47,6 +49,7 @@ class TokenState:
         "_guard",
         "_last_success",
         "_policy",
+        "adoptions",
         "failures",
         "held",
         "refreshes",
@@ -58,7 +61,7 @@ class TokenState:
     def __init__(self, policy: RefreshPolicy) -> None:
         self.held = NOTHING
         self.setback: Setback | None = None
-        self.refreshes = self.failures = self.rejections = self.waits = 0
+        self.refreshes = self.adoptions = self.failures = self.rejections = self.waits = 0
         self._guard = threading.Lock()
         self._policy = policy
         self._damped = 0
@@ -86,7 +89,7 @@ class TokenState:
 
     # What the token endpoint says
 
-    def succeed(
+    def examine(
         self,
         token: Token,
         *,
@@ -97,7 +100,7 @@ class TokenState:
         draw: float,
         started: float | None = None,
     ) -> Held:
-        """Make a fetched token the current one. Of its times only the lifetime counts; the rest is by our clock.
+        """Return a fetched token as it is to be held. Of its times only the lifetime counts; the rest is by our clock.
 
         Args:
             token: The fetched one.
@@ -117,26 +120,77 @@ class TokenState:
             if self._durations is None:
                 self._durations = deque(maxlen=_REMEMBERED_DURATIONS)
             self._durations.append(now - (sent_at if started is None else started))
-            windows = self._policy.windows(lifetime, slowest=max(self._durations), draw=draw)
-            if sent_at + windows.usable <= now:
-                raise InvalidTokenResponse(
-                    f"the token was spent on arrival: it lives {lifetime:g} s, its answer took {now - sent_at:.3g} s"
-                )
-            issued_at = wall - (now - sent_at)
-            expires_at = None if lifetime is None else issued_at + lifetime
-            token = attrs.evolve(token, issued_at=issued_at, expires_at=expires_at)
-            self.held = Held(
-                token=token,
-                authorization=token.authorization,
-                since=now,
-                fresh_until=sent_at + windows.fresh,
-                usable_until=sent_at + windows.usable,
-                replacement=before.refused,
+            held = self._held(token, lifetime, sent_at=sent_at, now=now, wall=wall, draw=draw)
+        if held.usable_until <= now:
+            raise InvalidTokenResponse(
+                f"the token was spent on arrival: it lives {lifetime:g} s, its answer took {now - sent_at:.3g} s"
             )
+        held.replacement = before.refused
+        return held
+
+    def adoptable(self, token: Token, *, before: Held, now: float, wall: float, draw: float) -> Held | None:
+        """Return another process' token as it is to be held; ``None`` = it is not for us.
+
+        It must be another than ours. While ours is usable, it must be fresh by windows without jitter, or two
+        processes would hand each other a token that both should renew; else any usable one will do.
+
+        Args:
+            token: The stored one; its times are by the writer's wall clock.
+            before: What is held.
+            now: The monotonic clock's seconds.
+            wall: The same moment by the wall clock, in Unix epoch seconds.
+            draw: A random number from 0 to 1, for the jitter.
+        """
+        if token.value == before.token.value:
+            return None
+        try:
+            lifetime = _checked_lifetime(token)
+        except InvalidTokenResponse:
+            return None  # marked as refused
+        age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
+        with self._guard:
+            plain = self._policy.windows(lifetime, slowest=max(self._durations or (0.0,)))
+            if age >= (plain.fresh if now < before.usable_until else plain.usable):
+                return None
+            held = self._held(token, lifetime, sent_at=now - age, now=now, wall=wall, draw=draw)
+        if before.refused:
+            if held.token.issued_at <= before.token.issued_at:
+                return None  # older than the refused one: refused, too, most likely
+            # Asked for since the refusal? Then a refusal of this one as well is no matter of its age.
+            held.replacement = now - age > before.since
+        return held
+
+    def hold(self, held: Held, *, wall: float, adopted: bool = False) -> None:
+        """Make an examined token the current one: a success.
+
+        Args:
+            held: From `examine` or `adoptable`.
+            wall: The wall clock, in Unix epoch seconds.
+            adopted: Whether it is another process'.
+        """
+        with self._guard:
+            self.held = held
             self.setback = None
-            self.refreshes += 1
             self._last_success = wall
-            return self.held
+            if adopted:
+                self.adoptions += 1
+            else:
+                self.refreshes += 1
+
+    def _held(
+        self, token: Token, lifetime: float | None, *, sent_at: float, now: float, wall: float, draw: float
+    ) -> Held:
+        """Return a token with its times and windows by our own clocks."""
+        windows = self._policy.windows(lifetime, slowest=max(self._durations or (0.0,)), draw=draw)
+        issued_at = wall - (now - sent_at)
+        expires_at = None if lifetime is None else issued_at + lifetime
+        return Held(
+            token=attrs.evolve(token, issued_at=issued_at, expires_at=expires_at),
+            authorization=token.authorization,
+            since=now,
+            fresh_until=sent_at + windows.fresh,
+            usable_until=sent_at + windows.usable,
+        )
 
     def fail(self, error: AuthError, *, now: float, deadline: float, draw: float) -> Setback:
         """Remember a failed try; see `setback_after` for the arguments."""
@@ -178,7 +232,7 @@ class TokenState:
                 hold = self._policy.refusal_hold(self._damped)
                 self._damped_until = now + hold
                 return hold
-            self.held = held.after_refusal()
+            self.held = held.after_refusal(now)
             self.rejections += 1
             return 0.0
 
@@ -192,7 +246,7 @@ class TokenState:
 
     # What people see
 
-    def status(self, provider: str, *, now: float, refreshing: bool, waiting: int) -> Status:
+    def status(self, provider: str, *, now: float, refreshing: bool, waiting: int, store: str | None = None) -> Status:
         """Return a snapshot for people."""
         with self._guard:
             held, setback = self.held, self.setback
@@ -209,6 +263,8 @@ class TokenState:
                 last_success_at=self._last_success,
                 last_error=None if setback is None else f"{type(setback.error).__name__}: {setback.error}",
                 refreshes=self.refreshes,
+                adoptions=self.adoptions,
+                store=store,
                 failures=self.failures,
                 rejections=self.rejections,
                 waits=self.waits,

@@ -25,7 +25,9 @@ class Status:
         next_refresh_in: Seconds until the next refresh is due; ``None`` = none is foreseen.
         last_success_at: When a token was last obtained, in Unix epoch seconds; ``None`` = never.
         last_error: Class and text of the failure since then; ``None`` = none.
-        refreshes: How many tokens were obtained.
+        refreshes: How many tokens were fetched.
+        adoptions: How many were taken over from other processes, through the store.
+        store: ``"ok"``, or what the shared store's trouble is; ``None`` = there is no store.
         failures: How many tries to obtain one failed.
         rejections: How many times the API refused a token and it was dropped.
         waits: How many callers had to wait for a token.
@@ -42,6 +44,8 @@ class Status:
     last_success_at: float | None
     last_error: str | None
     refreshes: int
+    adoptions: int
+    store: str | None
     failures: int
     rejections: int
     waits: int

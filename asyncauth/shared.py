@@ -1,0 +1,226 @@
+"""A manager's dealings with a store that it shares with other processes.
+
+Every call has a time limit. The first one that fails ends the store's part in a refresh (`StoreTrouble`): the manager
+does without, and comes back to the store with its next refresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import math
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from asyncauth.clock import Clock, within
+from asyncauth.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable
+
+    from asyncauth.stores.base import Lease, TokenStore
+    from asyncauth.token import Token
+
+__all__ = ["SharedStore", "StoreTrouble"]
+
+_T = TypeVar("_T")
+
+_SAVES = 3
+"""How many times a save is tried before it is left to the background."""
+_LONGEST_PAUSE = 30.0
+_LOG_EVERY = 60.0
+"""Seconds between log lines of a trouble that lasts."""
+
+_log = logging.getLogger("asyncauth.store")
+
+
+class StoreTrouble(Exception):
+    """A call to the store failed or took too long. The text names the call and the class of what it raised."""
+
+    def __init__(self, text: str, *, lock_timeout: bool = False) -> None:
+        super().__init__(text)
+        self.lock_timeout = lock_timeout
+
+
+class SharedStore:
+    """One manager's entry in a store.
+
+    Args:
+        store: The caller's.
+        identity: The provider's: the entry's key is made of it, so that no token is found under another's.
+        name: The provider's, for the log.
+        clock: The manager's.
+        time_limit: Seconds for a call.
+
+    Raises:
+        ConfigurationError: The provider has no identity, or the store is none.
+    """
+
+    __slots__ = ("_clock", "_key", "_logged_at", "_name", "_saving", "_store", "_time_limit", "trouble", "unsaved")
+
+    def __init__(self, store: TokenStore, identity: str | None, name: str, clock: Clock, time_limit: float) -> None:
+        if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
+            kind = type(store).__name__
+            raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {kind}")
+        if identity is None:
+            raise ConfigurationError(
+                f"a token of {name} can't be shared: nothing says whose it is; give its provider account='…'"
+            )
+        self._store = store
+        self._key = hashlib.sha256(identity.encode()).hexdigest()
+        self._name = name
+        self._clock = clock
+        self._time_limit = time_limit
+        self._logged_at = -math.inf
+        self._saving: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+        self.unsaved: tuple[str | None, Token] | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether trouble is to reach the caller."""
+        return bool(getattr(self._store, "strict", False))
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """Keep the store open for one refresh, if it is something that is opened."""
+        store: Any = self._store  # what it is besides a store
+        if not isinstance(store, AbstractAsyncContextManager):
+            yield
+            return
+        await self._call("open", store.__aenter__())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(StoreTrouble):
+                await self._call("close", store.__aexit__(None, None, None))
+
+    async def load(self) -> Token | None:
+        """Return what is stored."""
+        return await self._call("load", self._store.load(self._key))
+
+    async def delete(self, token: Token) -> None:
+        """Take a refused token out of the store, unless another has taken its place."""
+        await self._call("delete", self._store.delete(self._key, token))
+
+    @contextlib.asynccontextmanager
+    async def locked(self, wait: float) -> AsyncGenerator[Lease | None, None]:
+        """Hold the entry's lock.
+
+        Args:
+            wait: Seconds that waiting for it may take.
+        """
+        lock: AbstractAsyncContextManager[Any] = self._store.lock(self._key)
+        try:
+            lease = await within(self._clock, wait, lock.__aenter__())
+        except TimeoutError:
+            raise StoreTrouble(f"another process held the lock for {wait:.3g} s", lock_timeout=True) from None
+        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
+            raise StoreTrouble(f"lock: {type(error).__name__}") from None
+        try:
+            yield lease
+        finally:
+            with contextlib.suppress(StoreTrouble):
+                await self._call("unlock", lock.__aexit__(None, None, None))
+
+    async def save(self, token: Token, *, instead_of: Token | None, lease: Lease | None) -> None:
+        """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
+
+        Args:
+            token: The new one.
+            instead_of: The entry that it was obtained with, whose refresh token it may have used up.
+            lease: The lock it is saved under.
+        """
+        await self.stop_saving()
+        tries = _SAVES if token.refresh_token is not None else 1
+        for number in range(1, tries + 1):
+            try:
+                await self._save_unless_older(token, checked=lease is not None and lease.lost)
+            except StoreTrouble as trouble:
+                if number == tries:
+                    self._give_to_background(token, instead_of, trouble)
+                else:
+                    await self._clock.sleep(0.1)
+            else:
+                self.unsaved = None
+                return
+
+    def _give_to_background(self, token: Token, instead_of: Token | None, trouble: StoreTrouble) -> None:
+        self.unsaved = (None if instead_of is None else instead_of.value, token)
+        _log.error("%s: a new token could not be saved (%s); tried again in the background", self._name, trouble)
+        self.note(trouble)
+        self._saving = asyncio.ensure_future(self._save_later(token))
+
+    async def forget_refresh_token(self, stored: Token) -> None:
+        """Keep an entry without its refresh token, which may have been used up: nobody must send it again."""
+        try:
+            await self._call("save", self._store.save(self._key, attrs.evolve(stored, refresh_token=None)))
+        except StoreTrouble as trouble:
+            self.note(trouble)
+
+    async def stop_saving(self) -> None:
+        """End what is left to the background."""
+        saving, self._saving = self._saving, None
+        if saving is not None and saving.get_loop() is asyncio.get_running_loop():
+            saving.cancel()
+            await asyncio.wait((saving,))
+
+    def previous(self, stored: Token | None) -> Token | None:
+        """Return the entry whose refresh token counts, of what is stored and what could not be.
+
+        An entry that our unsaved token was obtained with holds a refresh token that has been used up.
+        """
+        if self.unsaved is None:
+            return stored
+        spent, token = self.unsaved
+        return token if stored is None or stored.value == spent else stored
+
+    def note(self, trouble: StoreTrouble) -> None:
+        """Remember a trouble for ``status()``, and log it, once a minute while it lasts."""
+        self.trouble = str(trouble)
+        now = self._clock.monotonic()
+        if now - self._logged_at >= _LOG_EVERY:
+            self._logged_at = now
+            _log.warning("%s: the token store fails (%s); going on without it", self._name, trouble)
+
+    def note_success(self) -> None:
+        """Forget the trouble: the store has served."""
+        if self.trouble is not None and self.unsaved is None:
+            self.trouble = None
+            self._logged_at = -math.inf
+            _log.info("%s: the token store is back", self._name)
+
+    async def _save_unless_older(self, token: Token, *, checked: bool) -> None:
+        if checked:
+            stored = await self.load()
+            if stored is not None and stored.issued_at > token.issued_at:
+                return
+        await self._call("save", self._store.save(self._key, token))
+
+    async def _save_later(self, token: Token) -> None:
+        pause = 1.0
+        while True:
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            try:
+                async with self.opened():
+                    await self._save_unless_older(token, checked=True)
+            except StoreTrouble as trouble:
+                self.note(trouble)
+            else:
+                self.unsaved = None
+                self.note_success()
+                return
+
+    async def _call(self, what: str, call: Awaitable[_T]) -> _T:
+        try:
+            return await within(self._clock, self._time_limit, call)
+        except TimeoutError:
+            problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
+        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
+            problem = StoreTrouble(f"{what}: {type(error).__name__}")
+        raise problem

@@ -1,0 +1,151 @@
+"""A store in files: for the processes of one machine, and for a token that outlives its process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import tempfile
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.stores.base import LARGEST_ENTRY, dumps, loads, remains
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from asyncauth.token import Token
+
+__all__ = ["FileStore"]
+
+_POLL = 0.05
+"""Seconds between looks at a lock that another process holds."""
+
+_log = logging.getLogger("asyncauth.stores")
+
+
+class FileStore:
+    """Keeps each token in a file of a folder, readable by its owner alone.
+
+    Files have mode 0600, a folder that it makes 0700; a folder that exists is left as it is. A file is written whole
+    or not at all. The lock is one of the operating system's, so it ends with the process that holds it. Not for
+    network file systems without working locks: use Redis there.
+
+    The tokens are in the clear: `EncryptedStore` around it keeps them unreadable.
+
+    Args:
+        path: The folder. It is made when first written to.
+        strict: Whether callers get a ``StoreError`` when the files can't be used; ``False`` (default) = the manager
+            does without them.
+
+    Raises:
+        ConfigurationError: The extra is not installed, or the path is a file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
+        if importlib.util.find_spec("filelock") is None:
+            raise ConfigurationError("FileStore needs filelock: pip install 'asyncauth[file]'")
+        self.path = Path(path).expanduser()
+        self.strict = strict
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigurationError(f"FileStore takes a folder, and {self.path} is a file")
+        self._warned: set[str] = set()
+
+    async def load(self, key: str) -> Token | None:
+        """Return the token in a key's file, if there is one that can be read."""
+        return await asyncio.to_thread(self._load, key)
+
+    async def save(self, key: str, token: Token) -> None:
+        """Write a token into a key's file, whole."""
+        async with self._changing(key):
+            await asyncio.to_thread(self._save, key, token)
+
+    async def delete(self, key: str, token: Token) -> None:
+        """Leave what remains of the entry, if it is this token's."""
+        async with self._changing(key):
+            await asyncio.to_thread(self._delete, key, token)
+
+    @contextlib.asynccontextmanager
+    async def lock(self, key: str) -> AsyncGenerator[None, None]:
+        """Give one task of one process at a time the key."""
+        async with self._locked(self._file(key).with_suffix(".lock")):
+            yield
+
+    def _changing(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Keep what is compared from being replaced before it is deleted."""
+        return self._locked(self._file(key).with_suffix(".change"))
+
+    def _file(self, key: str) -> Path:
+        return self.path / f"{key}.json"
+
+    @contextlib.asynccontextmanager
+    async def _locked(self, path: Path) -> AsyncGenerator[None, None]:
+        import filelock  # noqa: PLC0415 (an extra)
+
+        await asyncio.to_thread(self._make_folder)
+        # One object a use, and not shared between threads: the operating system tells two of them apart.
+        lock = filelock.FileLock(path, mode=0o600, thread_local=False, blocking=False)
+        while True:
+            try:
+                lock.acquire()
+                break
+            except filelock.Timeout:
+                await asyncio.sleep(_POLL)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _make_folder(self) -> None:
+        if not self.path.is_dir():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+
+    def _load(self, key: str) -> Token | None:
+        path = self._file(key)
+        try:
+            with path.open("rb") as file:
+                return loads(file.read(LARGEST_ENTRY + 1))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            if key not in self._warned:
+                self._warned.add(key)
+                _log.warning("%s: %s; it counts as absent", path, error)
+            return None
+
+    def _save(self, key: str, token: Token) -> None:
+        self._make_folder()
+        handle, name = tempfile.mkstemp(dir=self.path, prefix=f"{key[:8]}.", suffix=".new")  # mode 0600
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(dumps(token))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._file(key))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+        self._warned.discard(key)
+
+    def _delete(self, key: str, token: Token) -> None:
+        stored = self._load(key)
+        if stored is None or stored.value != token.value:
+            return
+        left = remains(stored)
+        if left is None:
+            self._file(key).unlink(missing_ok=True)
+        else:
+            self._save(key, left)
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self.path}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)

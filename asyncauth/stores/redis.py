@@ -1,0 +1,261 @@
+"""A store in Redis or Valkey: for processes on any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import logging
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import attrs
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.stores.base import dumps, loads, remains, time_to_live
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+
+    from asyncauth.token import Token
+
+__all__ = ["RedisStore"]
+
+_LEASE = 10.0
+"""Seconds that a lock outlives a holder that died."""
+_EXTEND_EVERY = 3.0
+_POLL = 0.05
+"""Seconds between looks at a lock that another process holds."""
+_OLDEST_NEWS = 300.0
+"""Seconds that may lie between a token's request and its saving."""
+_FAREWELL = 1.0
+"""Seconds that giving a lock back may take: it ends by itself."""
+
+# Replaces an entry, or deletes it, if it is still the one that was read.
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+"""
+
+_log = logging.getLogger("asyncauth.stores")
+
+
+@attrs.define(eq=False)
+class _Here:
+    """One loop's client, and how many use it."""
+
+    client: Any
+    users: int = 0
+
+
+class RedisStore:
+    """Keeps tokens in Redis 6.2 or newer, or Valkey, through redis-py and its lock.
+
+    Each entry has a time-to-live, so nothing is left behind. The tokens are in the clear: `EncryptedStore` around it
+    keeps them unreadable.
+
+    Args:
+        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``, for which the store opens a connection when a
+            manager needs one and closes it afterwards, one a loop; or a ``redis.asyncio`` client of the caller's
+            (Sentinel, Cluster, a pool of its own), which stays open and serves on its own loop.
+        prefix: What the keys begin with (default ``"asyncauth:"``).
+        strict: Whether callers get a ``StoreError`` when Redis can't be used; ``False`` (default) = the manager does
+            without it.
+
+    Raises:
+        ConfigurationError: The extra is not installed, or the argument is neither URL nor client.
+    """
+
+    def __init__(self, url_or_client: Any, *, prefix: str = "asyncauth:", strict: bool = False) -> None:
+        given, url_or_client = url_or_client, None  # a URL holds a password
+        if importlib.util.find_spec("redis") is None:
+            raise ConfigurationError("RedisStore needs redis-py: pip install 'asyncauth[redis]'")
+        self._given = given
+        del given
+        if isinstance(self._given, str):
+            if not self._given.startswith(("redis://", "rediss://", "unix://")):
+                raise ConfigurationError("RedisStore takes a URL such as 'redis://localhost:6379/0', or a client")
+        elif not hasattr(self._given, "pipeline") or not inspect.iscoroutinefunction(
+            getattr(self._given, "aclose", None)
+        ):
+            raise ConfigurationError("RedisStore takes a URL, or a client of redis.asyncio")
+        self.prefix = prefix
+        self.strict = strict
+        self._loops: dict[asyncio.AbstractEventLoop, _Here] = {}
+        self._guard = threading.Lock()
+        self._warned: set[str] = set()
+
+    # A connection while it is needed
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            for ended in [known for known in self._loops if known.is_closed()]:
+                del self._loops[ended]
+            here = self._loops.get(loop)
+            if here is None:
+                here = self._loops[loop] = _Here(self._new_client())
+            here.users += 1
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            here = self._loops[loop]
+            here.users -= 1
+            if here.users:
+                return
+            del self._loops[loop]
+        if isinstance(self._given, str):
+            with contextlib.suppress(Exception):  # a connection that is broken is closed
+                await here.client.aclose()
+
+    def _new_client(self) -> Any:
+        if not isinstance(self._given, str):
+            return self._given
+        from redis.asyncio import Redis  # noqa: PLC0415 (an extra)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        # No waiting between tries: a caller has a second for a call, and does without the store then.
+        connect: Any = getattr(Redis, "from_url")  # noqa: B009 (loosely typed there)
+        return connect(self._given, retry=Retry(NoBackoff(), 1))
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncGenerator[Any, None]:
+        async with self:
+            yield self._loops[asyncio.get_running_loop()].client
+
+    # The store
+
+    async def load(self, key: str) -> Token | None:
+        """Return the token under a key; of its lifetime no more is left than Redis' own clock says."""
+        name = self.prefix + key
+        async with self._client() as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.get(name)
+            pipeline.pttl(name)
+            raw, milliseconds = await pipeline.execute()
+        token = self._read(key, raw)
+        if token is None or token.expires_at is None or milliseconds < 0:
+            return token
+        # The entry was given its whole life less the age it had: what is missing now is its age.
+        age = time_to_live(token, token.issued_at) - milliseconds / 1000
+        expires_at = min(token.expires_at, time.time() + token.expires_at - token.issued_at - age)
+        return attrs.evolve(token, expires_at=max(token.issued_at, expires_at))
+
+    async def save(self, key: str, token: Token) -> None:
+        """Keep a token, for as long as it is of use."""
+        age = time.time() - token.issued_at
+        if not 0 <= age <= _OLDEST_NEWS:
+            age = 0.0  # by another clock than ours
+        milliseconds = int(1000 * (time_to_live(token, token.issued_at) - age))
+        if milliseconds > 0:
+            async with self._client() as client:
+                await client.set(self.prefix + key, dumps(token), px=milliseconds)
+
+    async def delete(self, key: str, token: Token) -> None:
+        """Leave what remains of the entry, if it is this token's."""
+        name = self.prefix + key
+        async with self._client() as client:
+            raw = await client.get(name)
+            stored = self._read(key, raw)
+            if stored is None or stored.value != token.value:
+                return
+            left = remains(stored)
+            await client.eval(_SWAP, 1, name, raw, "" if left is None else dumps(left))
+
+    @contextlib.asynccontextmanager
+    async def lock(self, key: str) -> AsyncGenerator[_RedisLease, None]:
+        """Give one task of one process at a time the key; the lease is extended while the task lives."""
+        async with self._client() as client:
+            lock = client.lock(f"{self.prefix}{key}:lock", timeout=_LEASE, sleep=_POLL, thread_local=False)
+            mark = uuid.uuid4().hex.encode()
+            lease = _RedisLease(lock)
+            try:
+                # Its own token, so that a lock taken in the very moment of a cancellation can be given back.
+                await lock.acquire(token=mark)
+                lease.begin()
+                yield lease
+            finally:
+                await lease.end(mark)
+
+    def _read(self, key: str, raw: Any) -> Token | None:
+        if raw is None:
+            return None
+        try:
+            return loads(raw)
+        except ValueError as error:
+            if key not in self._warned:
+                self._warned.add(key)
+                _log.warning("Redis key %s%s: %s; it counts as absent", self.prefix, key, error)
+            return None
+
+    def __repr__(self) -> str:
+        kind = self._given.split(":", 1)[0] + "://…" if isinstance(self._given, str) else type(self._given).__name__
+        return f"<RedisStore {kind} {self.prefix!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a RedisStore is not pickled: make one in the process that uses it"
+        raise TypeError(msg)
+
+
+class _RedisLease:
+    """A lock that is held, and the task that extends it."""
+
+    __slots__ = ("_extending", "_lock", "_until")
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._until = 0.0
+        self._extending: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process may hold the lock by now."""
+        return time.monotonic() >= self._until
+
+    def begin(self) -> None:
+        """Start to extend the lease."""
+        self._until = time.monotonic() + _LEASE
+        self._extending = asyncio.ensure_future(self._extend())
+
+    async def _extend(self) -> None:
+        from redis.exceptions import LockError, RedisError  # noqa: PLC0415 (an extra)
+
+        while not self.lost:
+            await asyncio.sleep(_EXTEND_EVERY)
+            before = time.monotonic()
+            try:
+                async with asyncio.timeout(_EXTEND_EVERY):
+                    await self._lock.extend(_LEASE, replace_ttl=True)
+                self._until = before + _LEASE
+            except LockError:
+                self._until = 0.0
+            except (RedisError, OSError, TimeoutError):
+                continue  # Redis may be back before the lease is over
+
+    async def end(self, mark: bytes) -> None:
+        """Stop to extend, and give the lock back if it is held."""
+        release = asyncio.ensure_future(self._release(mark))
+        # Not cancelled with the caller: the others would wait for the lease to run out.
+        await asyncio.wait((release,), timeout=_FAREWELL)
+        release.cancel()
+
+    async def _release(self, mark: bytes) -> None:
+        if self._extending is not None:
+            self._extending.cancel()
+            await asyncio.gather(self._extending, return_exceptions=True)
+        with contextlib.suppress(Exception):  # lost, or Redis is: it ends by itself
+            await self._lock.do_release(mark)
