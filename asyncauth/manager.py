@@ -37,6 +37,9 @@ __all__ = ["TokenManager"]
 
 _DEFAULT_POLICY = RefreshPolicy()
 
+_UPSTREAM_SHARE = 0.9
+"""The part of its own deadline that a manager gives each manager it makes for an upstream provider."""
+
 _log = logging.getLogger("asyncauth.manager")
 
 
@@ -124,7 +127,8 @@ class TokenManager:
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
-        policy = attrs.evolve(self._policy, idle_timeout=0.0)
+        # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
+        policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
         manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
         self._owned = (*self._owned, manager)
         return manager
@@ -161,11 +165,13 @@ class TokenManager:
         """Obtain a new token now, and return it.
 
         Tries at once, whatever was being waited out: a backoff, a ``Retry-After``, a remembered refusal. Joins the
-        refresh that is under way, if one is.
+        refresh that is under way, if one is. In a chain that was made in one call, each step tries at once.
 
         Raises:
             AuthError: As `token` does; also while the held token is still usable, which stays in place.
         """
+        for upstream in self._owned:
+            upstream._hasten()
         while True:
             with self._guard:
                 self._check_open()
@@ -179,6 +185,15 @@ class TokenManager:
                 return (await flight.wait()).token
             except FlightLost:
                 self._forget(flight)
+
+    def _hasten(self) -> None:
+        """Let the next try be made at once, here and further upstream, whatever is being waited out."""
+        for upstream in self._owned:
+            upstream._hasten()
+        self._state.hasten(self._clock.monotonic())
+        refresh = self._refresh
+        if refresh is not None:
+            refresh.hurry()
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API refused this token (401). No I/O, any thread.

@@ -218,6 +218,8 @@ class Refresh:
             return held
         if self._note_loss(attempt, before) and shared is not None and previous is not None:
             await shared.forget_refresh_token(previous)
+        if attempt.name is not None:
+            attempt.name(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
         raise problem
 
@@ -235,7 +237,9 @@ class Refresh:
         now = self._clock.monotonic()
         setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
         left = self._state.held.usable_until - now
-        _log.warning(
+        _log.log(
+            # A manager further upstream has warned already; it would be once a caller here.
+            logging.DEBUG if error.upstream else logging.WARNING,
             "%s: no new token: %s: %s (%s; next try in %.1f s)",
             self._provider.name,
             type(error).__name__,

@@ -199,6 +199,12 @@ class TokenState:
             self.failures += 1
             return self.setback
 
+    def hasten(self, now: float) -> None:
+        """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
+        with self._guard:
+            if self.setback is not None and self.setback.retry_at > now:
+                self.setback = attrs.evolve(self.setback, retry_at=now)
+
     def ask(self, setback: Setback, now: float) -> None:
         """Note that a callable credential is being looked at again while a refusal is remembered."""
         with self._guard:

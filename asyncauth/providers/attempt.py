@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.errors import CredentialsRejected
+
+if TYPE_CHECKING:
+    from asyncauth.errors import AuthError
 
 __all__ = ["Attempt", "current_attempt", "set_attempt"]
 
@@ -22,6 +26,7 @@ class Attempt:
         sent_at: When the last token request was sent, in seconds of ``clock.monotonic()``; ``None`` = none was.
         refusal: A remembered refusal: if the same credential would be sent again, this is raised instead.
         server_now: The server's clock when it answered last, by the ``Date`` header, in Unix epoch seconds.
+        name: Adds to an error what it does not say yet of the endpoint that is asked; ``None`` = none was.
         unanswered: Whether the last token request may have reached the server and no answer came that can be read.
         spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
             to a token: unanswered, it must not be sent again.
@@ -34,6 +39,7 @@ class Attempt:
     sent_at: float | None = None
     refusal: CredentialsRejected | None = None
     server_now: float | None = None
+    name: Callable[[AuthError], AuthError] | None = None
     unanswered: bool = False
     spends_refresh_token: bool = False
     dpop_nonce: str | None = None

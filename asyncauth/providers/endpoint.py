@@ -118,6 +118,7 @@ class Endpoint:
             InvalidTokenResponse: The answer can't be used.
             AuthError: A credential could not be obtained.
         """
+        current_attempt().name = self.name
         lent = await self._borrow(credentials, http)
         reply = await self._ask(http, lent, build)
         if isinstance(reply, CredentialsRejected) and mended is not None and mended(reply):
@@ -150,14 +151,15 @@ class Endpoint:
         try:
             lent = await borrow(credentials, http)
         except AuthError as error:
-            problem = error if error.upstream else self.name(error)
-            raise problem from None
-        refusal = current_attempt().refusal
-        if refusal is not None and refusal.credential == lent.digest:
-            known = refusal.again()
-            known.unsent = True
-            raise known
-        return lent
+            problem = error.again()
+        else:
+            refusal = current_attempt().refusal
+            if refusal is not None and refusal.credential == lent.digest:
+                known = refusal.again()
+                known.unsent = True
+                raise known
+            return lent
+        raise problem if problem.upstream else self.name(problem)
 
     def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
         try:
@@ -186,9 +188,10 @@ class Endpoint:
         failure = self._failure(answer, fields, lent, request.secrets, server_now)
         if isinstance(failure, CredentialsRejected):
             return failure
-        if failure is not None or fields is None:
-            raise failure or self.name(InvalidTokenResponse("the answer is no JSON object"), answer.status)
-        return Reply(fields, sent_at, server_now)
+        if failure is None and fields is not None:
+            return Reply(fields, sent_at, server_now)
+        del fields  # a server may repeat what was sent: no frame that an error passes through shows it
+        raise failure or self.name(InvalidTokenResponse("the answer is no JSON object"), answer.status)
 
     async def _send(self, http: aiohttp.ClientSession, request: Request) -> _Answer | AuthError:
         """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
