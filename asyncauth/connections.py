@@ -17,7 +17,7 @@ from asyncauth._aiohttp import loop_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 __all__ = ["Connections", "Entry"]
 
@@ -51,6 +51,14 @@ class Connections:
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
         return bool(self._entries)
+
+    def hand_on(self, work: Callable[[], object]) -> None:
+        """Call ``work`` on a running loop where the manager is entered, if there is one."""
+        for loop in list(self._entries or ()):
+            if loop.is_running():
+                with contextlib.suppress(RuntimeError):  # closed meanwhile
+                    loop.call_soon_threadsafe(work)
+                    return
 
     def enter(self) -> None:
         """Count an entry on the running loop."""

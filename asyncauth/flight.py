@@ -132,11 +132,13 @@ class Flight(Generic[_T]):
                 await asyncio.wait((asyncio.wrap_future(ending),), timeout=_GLANCE)
 
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
-        if grace > 0:
-            await self.settle(grace)
-        self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
-        task.cancel()
-        await asyncio.wait((task,))
+        try:
+            if grace > 0:
+                await self.settle(grace)
+        finally:  # also when the caller is cancelled during the grace
+            self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
+            task.cancel()
+            await asyncio.wait((task,))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
         try:

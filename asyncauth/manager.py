@@ -248,7 +248,7 @@ class TokenManager:
         return self._state.status(
             self._provider.name,
             now=self._clock.monotonic(),
-            refreshing=flight is not None,
+            refreshing=flight is not None and not flight.over,
             waiting=0 if flight is None else flight.waiting,
             store=None if self._shared is None else self._shared.trouble or "ok",
         )
@@ -266,7 +266,7 @@ class TokenManager:
             self._closed = False
             self._connections.enter()
             self._used_at = self._clock.monotonic()
-        self._plan()
+        self._plan(anew=True)  # an earlier appointment may be on a loop that ended
 
     async def __aexit__(
         self,
@@ -284,6 +284,7 @@ class TokenManager:
             if flight is not None and flight.loop is entry.loop:
                 await flight.settle(self._policy.close_grace)
             await self._leave(entry)
+            self._plan()  # on another loop, if the appointment was here
         for upstream in self._owned:
             await upstream.__aexit__(exc_type, exc, traceback)
 
@@ -302,17 +303,19 @@ class TokenManager:
             self._state.held.hot_until = -math.inf
             flight, refresh = self._flight, self._refresh
             left = self._connections.leave_all()
-        if flight is not None:
-            resting = refresh is not None and refresh.resting
-            await flight.end(0.0 if resting else self._policy.close_grace)
-            self._forget(flight)
-        if self._shared is not None:
-            await self._shared.stop_saving()
-        for each in [entry, *left]:
-            if each is not None:
-                await self._leave(each)
-        for upstream in self._owned:
-            await upstream.close()
+        try:
+            if flight is not None:
+                resting = refresh is not None and refresh.resting
+                await flight.end(0.0 if resting else self._policy.close_grace)
+                self._forget(flight)
+            if self._shared is not None:
+                await self._shared.stop_saving()
+        finally:  # also when the caller is cancelled during the grace
+            for each in [entry, *left]:
+                if each is not None:
+                    await self._leave(each)
+            for upstream in self._owned:
+                await upstream.close()
 
     async def _leave(self, entry: Entry) -> None:
         """End what the manager has on a loop: on that loop, or not at all if it has ended."""
@@ -324,8 +327,8 @@ class TokenManager:
     async def _leave_here(self, entry: Entry) -> None:
         schedule = Schedule.here(self._clock)
         if self._schedule is schedule:
-            self._schedule = None
-            await schedule.drop(self)
+            self._schedule, self._ticket = None, 0
+        await schedule.sweep()
         if entry.session is not None:
             await entry.session.close()
 
@@ -416,10 +419,13 @@ class TokenManager:
     # How it is kept fresh
 
     def _plan(self, *, anew: bool = False) -> None:
-        """Make an appointment for the next renewal with the running loop's timer, if the manager is entered here."""
+        """Make an appointment for the next renewal with the timer of a loop where the manager is entered, if it is."""
         idle = self._policy.idle_timeout
         known = self._ticket or self._flight is not None  # a flight plans anew when it ends
-        if self._closed or idle == 0 or (known and not anew) or not self._connections.entered_here():
+        if self._closed or idle == 0 or (known and not anew):
+            return
+        if not self._connections.entered_here():
+            self._connections.hand_on(partial(self._plan, anew=anew))
             return
         held, setback, now = self._state.held, self._state.setback, self._clock.monotonic()
         if held.last is None and setback is None:

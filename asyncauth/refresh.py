@@ -205,10 +205,10 @@ class Refresh:
                 wall=self._clock.wall(),
                 draw=random.random(),  # noqa: S311 (jitter, no secret)
             )
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self._note_loss(attempt, before)
             raise
-        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+        except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
         else:
             if shared is not None:

@@ -75,9 +75,8 @@ class Schedule:
         if self._task is None or self._task.done() or due < self._wakes_at:
             self._restart()
 
-    async def drop(self, client: Timed) -> None:
-        """Cancel the client's appointment; when it was the last one, return after the timer has ended."""
-        client._ticket = 0
+    async def sweep(self) -> None:
+        """Forget void appointments; when there are no others, return after the timer has ended."""
         self._discard_void()
         if not self._heap and (task := self._task) is not None:
             self._task = None
