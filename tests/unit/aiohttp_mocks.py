@@ -7,7 +7,7 @@ import json
 import traceback
 from email.utils import formatdate
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import aiohttp
@@ -116,7 +116,7 @@ class MockedHttp:
         if isinstance(data, aiohttp.FormData):
             form = data()
             assert isinstance(form, payload.BytesPayload)
-            body, content_type = cast(bytes, form._value), form.content_type
+            body, content_type = form._value, form.content_type
         elif data is not None:
             assert isinstance(data, bytes)
             body = data

@@ -120,7 +120,11 @@ async def test_each_environment_has_its_host(mocked_http: MockedHttp, environmen
     mocked_http.answers(f"{host}/login", jwt_answer())
     mocked_http.answers(f"{host}/tokens/createToken", access_answer())
     mocked_http.answers(f"{host}/loginToken", jwt_answer())
-    for provider in (login(environment=environment), create(environment=environment), exchange(environment=environment)):
+    for provider in (
+        login(environment=environment),
+        create(environment=environment),
+        exchange(environment=environment),
+    ):
         await fetch(provider)
         assert provider.origins == (host,)
     assert len(mocked_http.sent) == 3
@@ -255,7 +259,8 @@ async def test_create_token_without_an_end(mocked_http: MockedHttp) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [None, "abc", "", [], True, 0, -1, NOW, NOW - 1, (NOW - 1) * 1000, "0", 10**15, "Tue, 28 Nov 2023 22:13:20 GMT"]
+    "bad",
+    [None, "abc", "", [], True, 0, -1, NOW, NOW - 1, (NOW - 1) * 1000, "0", 10**15, "28 Nov 2023"],
 )
 async def test_an_expiration_date_that_cant_be_used(mocked_http: MockedHttp, bad: object) -> None:
     """One that can't be read, or has passed, is an error: neither a token nor "never expires"."""
@@ -278,7 +283,7 @@ async def test_an_expiration_date_that_cant_be_used(mocked_http: MockedHttp, bad
     ids=["login", "createToken", "loginToken"],
 )
 async def test_numbers_beyond_json(
-    mocked_http: MockedHttp, provider: Any, url: str, field: str, token: str, number: str
+    *, mocked_http: MockedHttp, provider: Any, url: str, field: str, token: str, number: str
 ) -> None:
     """Numbers that JSON parsers let through and no clock can hold are an error that names the field."""
     mocked_http.answers(url, body=f'{{"{token}": "new-token", "{field}": {number}}}'.encode())
@@ -331,6 +336,7 @@ class TestJWTSteps:
     )
     async def test_the_jwts_own_times(
         self,
+        *,
         mocked_http: MockedHttp,
         provider: Any,
         url: str,
@@ -386,7 +392,7 @@ class TestJWTSteps:
     ],
 )
 async def test_refusals(
-    mocked_http: MockedHttp, provider: Any, url: str, step: str, status: int, fields: dict[str, str], said: str
+    *, mocked_http: MockedHttp, provider: Any, url: str, step: str, status: int, fields: dict[str, str], said: str
 ) -> None:
     """The documented refusals are permanent, and tell provider, step, endpoint, status and the server's words."""
     mocked_http.answers(url, fields, status=status)
@@ -478,7 +484,7 @@ def serve_chain(mocked_http: MockedHttp, host: str = HOST) -> None:
 
 
 @pytest.mark.parametrize("managed", [True, False])
-async def test_the_whole_chain(mocked_http: MockedHttp, managed: bool) -> None:
+async def test_the_whole_chain(mocked_http: MockedHttp, *, managed: bool) -> None:
     """``from_password`` goes login, createToken, loginToken, each with the token of the step before."""
     serve_chain(mocked_http)
     if managed:
@@ -516,9 +522,7 @@ async def test_the_chains_options_reach_every_step(mocked_http: MockedHttp) -> N
 
 
 @pytest.mark.parametrize(("status", "refused"), [(403, EXCHANGE), (401, CREATE)])
-async def test_a_refused_step_is_mended_by_the_one_before(
-    mocked_http: MockedHttp, status: int, refused: str
-) -> None:
+async def test_a_refused_step_is_mended_by_the_one_before(mocked_http: MockedHttp, status: int, refused: str) -> None:
     """A credential of an earlier step that is refused is dropped there, obtained anew once, and tried again."""
     mocked_http.answers(LOGIN, jwt_answer(access_token_jwt="login-jwt"))
     if refused == CREATE:

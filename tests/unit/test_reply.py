@@ -1,0 +1,129 @@
+"""Reading a token endpoint's answer: plain functions, no I/O."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncauth import InvalidTokenResponse
+from asyncauth.providers.reply import Reply, parse, server_message
+
+NOW = 1_700_000_000.0
+
+
+def reply(server_now: float | None = NOW, **fields: object) -> Reply:
+    return Reply({"access_token": "t", **fields}, sent_at=NOW, server_now=server_now)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (b"{}", {}),
+        (b'{"a": 1}', {"a": 1}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        ('{"ñ": "é"}'.encode(), {"ñ": "é"}),
+        (b"", None),
+        (b"[]", None),
+        (b"\xff", None),
+        (b"{'a': 1}", None),
+        (b'{"a": 1} x', None),
+        (b'{"a":' * 50_000, None),
+    ],
+)
+def test_parse(body: bytes, fields: object) -> None:
+    """A body is a JSON object in UTF-8, or nothing; never an exception."""
+    assert parse(body) == fields
+
+
+@pytest.mark.parametrize("lifetime", [1, 60, 3600.5])
+def test_the_lifetime_counts_from_the_request(lifetime: float) -> None:
+    """The token's times are by our own clock, from when the request was sent."""
+    token = reply().token("access_token", durations=[lifetime])
+    assert token.issued_at == NOW
+    assert token.expires_at == NOW + lifetime
+
+
+def test_instants_go_by_the_servers_now() -> None:
+    """An instant is reckoned from the server's now, else from ours."""
+    assert reply(NOW + 7200).token("access_token", instants=[NOW + 7260]).lifetime == 60
+    assert reply(None).token("access_token", instants=[NOW + 60]).lifetime == 60
+
+
+def test_a_null_beside_something_readable_is_no_error() -> None:
+    """``null`` beside another time says nothing; alone it is an error; a missing field is none."""
+    assert reply(expires_in=None).token("access_token", durations=[60], times=("expires_in",)).lifetime == 60
+    assert reply().token("access_token", times=("expires_in",)).lifetime is None
+    with pytest.raises(InvalidTokenResponse, match="'expires_in' is null"):
+        reply(expires_in=None).token("access_token", times=("expires_in",))
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("Bearer", "Bearer"),
+        ("bEARER", "Bearer"),
+        ("DPoP", "DPoP"),
+        ("mac", "mac"),
+        ("", "Bearer"),
+        ("Bearer\r\nX: 1", "Bearer"),
+        ("a b", "Bearer"),
+        ("ñ", "Bearer"),
+        ("x" * 33, "Bearer"),
+        (None, "Bearer"),
+        ([], "Bearer"),
+    ],
+)
+def test_token_types(sent: object, kept: str) -> None:
+    """A token type that can stand in a header is kept; nonsense means Bearer."""
+    assert reply(token_type=sent).token("access_token").token_type == kept
+
+
+def test_scope_and_extra() -> None:
+    """Scope is kept if it is text; the other fields are the token's ``extra``, without the secrets among them."""
+    token = reply(scope="a b", refresh_token="r", user="ana").token("access_token")
+    assert token.scope == "a b"
+    assert dict(token.extra) == {"scope": "a b", "user": "ana"}
+    assert reply(scope=["a"]).token("access_token").scope is None
+
+
+def test_the_repr_shows_nothing() -> None:
+    """An answer holds the token: its repr shows none of it."""
+    assert "the-token" not in repr(reply(access_token="the-token"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "text"),
+    [
+        ({}, None, None),
+        ({"error": "invalid_grant"}, "invalid_grant", None),
+        ({"error": "invalid_grant", "error_description": "No."}, "invalid_grant", "No."),
+        ({"error": "invalid_grant", "message": "No."}, "invalid_grant", "No."),
+        ({"error": "Wrong email or password."}, None, "Wrong email or password."),
+        ({"error": "Wrong email.", "message": "No."}, None, "No."),
+        ({"message": "No."}, None, "No."),
+        ({"error": 7, "message": ["No."]}, None, None),
+        ({"error": True}, None, None),
+        ({"error": "", "message": ""}, None, None),
+        ({"message": " \n\t "}, None, None),
+        ({"message": "a \r\n b"}, None, "a b"),
+    ],
+)
+def test_the_servers_words(fields: dict[str, object], code: str | None, text: str | None) -> None:
+    """A code is a code, a sentence is a message wherever it stands, and anything else is nothing."""
+    assert server_message(fields, ()) == (code, text)
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "a b", "ñandú", '"quoted"', "\\", "</b>"])
+def test_secrets_are_taken_out(secret: str) -> None:
+    """What was sent is taken out of code and message, wherever it stands."""
+    fields = {"error": secret, "message": f"{secret}, not {secret}"}
+    assert all(secret not in (part or "") for part in server_message(fields, (secret,)))
+
+
+@pytest.mark.parametrize("length", [199, 200, 201, 10_000])
+def test_messages_are_short(length: int) -> None:
+    """A message has at most 200 characters; a longer one ends in an ellipsis."""
+    _, text = server_message({"message": "x" * length}, ())
+    assert text is not None
+    assert len(text) == min(length, 200)
+    assert text.endswith("…") == (length > 200)
