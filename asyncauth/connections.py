@@ -46,7 +46,12 @@ class Connections:
 
     def entered_here(self) -> bool:
         """Return whether the manager is entered on the running loop."""
-        return self._entries is not None and asyncio.get_running_loop() in self._entries
+        if self._entries is None:
+            return False
+        try:
+            return asyncio.get_running_loop() in self._entries
+        except RuntimeError:  # asked by a flight that is closed as garbage, after its loop
+            return False
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""

@@ -146,7 +146,7 @@ class Flight(Generic[_T]):
         except AuthError as error:
             # Without its traceback, whose frames hold the credentials, and without what it came from.
             self._land(error=error.again())
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001
             # A loss would make each waiter start another flight, without end. By its class alone: see above.

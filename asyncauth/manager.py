@@ -117,7 +117,9 @@ class TokenManager:
             else SharedStore(store, provider.identity, provider.name, self._clock, policy.store_timeout)
         )
         self._state = TokenState(policy)
-        self._guard = threading.Lock()  # over the flight, and who starts it
+        # Over the flight, and who starts it. Reentrant: a flight whose loop was closed is ended by the garbage
+        # collector, at any moment, and takes the lock for that.
+        self._guard = threading.RLock()
         self._flight: Flight[Held] | None = None
         self._refresh: Refresh | None = None
         self._used_at = -math.inf

@@ -205,6 +205,8 @@ class Refresh:
                 wall=self._clock.wall(),
                 draw=random.random(),  # noqa: S311 (jitter, no secret)
             )
+        except GeneratorExit:
+            raise  # a flight that is closed as garbage, after its loop
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self._note_loss(attempt, before)
             raise

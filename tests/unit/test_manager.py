@@ -8,6 +8,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -60,9 +61,11 @@ async def test_fresh_token_needs_no_lock() -> None:
     manager = TokenManager(FakeProvider())
     token = await manager.token()
     await manager.token()  # the first use after a refresh is the one that takes the slow path
-    with manager._guard, manager._state._guard:
+    with ThreadPoolExecutor(1) as other, manager._state._guard:
+        other.submit(manager._guard.acquire).result()
         assert await manager.token() is token
         assert await manager.headers() == {"Authorization": "Bearer token-1"}
+        other.submit(manager._guard.release).result()
 
 
 async def test_fresh_token_does_not_suspend_the_caller(make: Make, provider: FakeProvider) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -153,21 +154,35 @@ def test_run_that_ended_during_a_backoff_does_no_harm() -> None:
     assert asyncio.run(manager.refresh()).value == "token-1"
 
 
-def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm() -> None:
-    """A loop that is closed without a chance for its tasks: the next caller starts another flight."""
+@pytest.mark.parametrize("entered", [False, True])
+def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) -> None:  # noqa: FBT001
+    """A loop that is closed without a chance for its tasks: the next caller starts another flight.
+
+    The lost one may be collected at any moment, also while the manager's lock is held.
+    """
     provider = FakeProvider(answers=[Door()])
-    manager = TokenManager(provider)
+    manager = TokenManager(provider, policy=PROMPT)
     loop = asyncio.new_event_loop()
+    if entered:
+        loop.run_until_complete(manager.__aenter__())
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     assert manager.status().refreshing
-    left = asyncio.all_tasks(loop)
+    sessions = [entry.session for entry in (manager._connections._entries or {}).values()]
+    for each in asyncio.all_tasks(loop):  # nothing can run on that loop any more: no word about them
+        each._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     assert not manager.status().refreshing
     assert asyncio.run(manager.token()).value == "token-1"
-    for each in left:  # nothing can run on that loop any more: no word about them
-        each._log_destroy_pending = False  # type: ignore[attr-defined]
-    del task, left
+    del task, each
+    with manager._guard:
+        gc.collect()
+    assert manager.current is not None
+    assert asyncio.run(manager.token()).value == "token-1"
+    asyncio.run(manager.close())
+    for session in sessions:
+        if session is not None:
+            asyncio.run(session.close())
 
 
 def test_loop_that_was_left_entered_does_not_stop_the_next_from_being_kept_fresh(
