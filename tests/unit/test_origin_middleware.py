@@ -1,0 +1,254 @@
+"""Origins, and how BearerAuth chooses among managers by them: no sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from asyncauth import BearerAuth, ConfigurationError, InsecureTransport, Peakly, TokenManager
+from asyncauth.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
+from asyncauth.testing import FakeProvider
+
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientResponse
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.8.9.1", "::1", "0:0:0:0:0:0:0:1"]
+)
+def test_this_machine(host: str) -> None:
+    """Loopback is localhost, 127.0.0.0/8 and ::1."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "0.0.0.1",
+        "128.0.0.1",
+        "10.0.0.1",
+        "::",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "notlocalhost",
+    ],
+)
+def test_other_machines(host: str | None) -> None:
+    """Nothing that merely looks like loopback is."""
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://api.example.com/a?b#c", "https://api.example.com"),
+        ("https://API.Example.com:443/", "https://api.example.com"),
+        ("https://api.example.com:8443/a", "https://api.example.com:8443"),
+        ("wss://api.example.com/a", "https://api.example.com"),
+        ("ws://localhost:8080/a", "http://localhost:8080"),
+        ("ws://localhost:80/a", "http://localhost"),
+        ("https://user:secret@api.example.com/", "https://api.example.com"),
+        ("https://[::1]:443/", "https://[::1]"),
+        ("https://ñandú.example/", "https://xn--and-6ma2c.example"),
+    ],
+)
+def test_the_origin_of_a_url(url: str, origin: str) -> None:
+    """An origin is scheme, host and port in one form; a WebSocket's scheme is what it is on the wire."""
+    assert str(origin_of(URL(url))) == origin
+
+
+def test_origins_are_normal_and_each_once() -> None:
+    """Several spellings of an origin are one."""
+    given = ["https://A.example", "https://a.example:443/", "wss://a.example", "https://b.example:8443"]
+    assert origins_of(given) == ("https://a.example", "https://b.example:8443")
+    assert origins_of("https://a.example") == ("https://a.example",)
+    assert origins_of([]) == ()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "api.example.com",
+        "api.example.com:443",
+        "//api.example.com",
+        "/api",
+        "https://",
+        "https:///api",
+        "ftp://api.example.com",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://user@api.example.com",
+        "https://user:secret@api.example.com",
+        "https://user:secret@api.example.com:port",
+        "https://api.example.com/api",
+        "https://api.example.com/?q=secret",
+        "https://api.example.com/#secret",
+        "https://api.example.com:99999999",
+        "https://[::1",
+        None,
+        7,
+    ],
+)
+def test_no_origin(bad: Any) -> None:
+    """What is no origin is refused, without showing what a URL may hold."""
+    with pytest.raises(ConfigurationError) as caught:
+        origins_of([bad])
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com", "ws://10.0.0.1:8080", "http://localhost.evil.example"])
+def test_plain_http_to_another_machine(url: str) -> None:
+    """Plain http leaves this machine in no case."""
+    with pytest.raises(InsecureTransport):
+        require_secure(URL(url), "it")
+    with pytest.raises(InsecureTransport):
+        origins_of(url)
+    require_secure(URL("http://127.0.0.1:1"), "it")
+    require_secure(URL("wss://api.example.com"), "it")
+
+
+def test_a_url_may_be_a_yarl_url() -> None:
+    """A URL object is as good as text."""
+    assert absolute_url(URL("https://a.example/x"), "base_url") == URL("https://a.example/x")
+    assert Peakly(username="a", password="b", base_url=URL("https://a.example")).origins == ("https://a.example",)
+
+
+# --- BearerAuth
+
+
+def manager(*origins: str) -> TokenManager:
+    return TokenManager(FakeProvider(origins=origins))
+
+
+@pytest.mark.parametrize(
+    ("managers", "error", "words"),
+    [
+        ((), ConfigurationError, "at least one"),
+        ((manager(),), ConfigurationError, "no origins"),
+        ((manager("https://a.example"), manager("https://a.example")), ConfigurationError, "two managers for"),
+        ((manager("https://a.example"), manager("wss://A.example:443")), ConfigurationError, "two managers for"),
+        ((manager("https://a.example"), manager("https://b.example", "https://a.example")), ConfigurationError, "two"),
+        ((manager("http://a.example"),), InsecureTransport, "plain http"),
+        ((manager("nonsense"),), ConfigurationError, "absolute"),
+        ((Peakly(username="a", password="hunter2"),), ConfigurationError, "TokenManager(…)"),
+        ((None,), ConfigurationError, "not NoneType"),
+    ],
+)
+def test_what_cant_work_is_refused_when_it_is_built(
+    managers: tuple[Any, ...], error: type[Exception], words: str
+) -> None:
+    """A BearerAuth that could not do its work is never made."""
+    with pytest.raises(error) as caught:
+        BearerAuth(*managers)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_one_manager_given_twice() -> None:
+    """The same manager twice is two for one origin as well."""
+    one = manager("https://a.example")
+    with pytest.raises(ConfigurationError):
+        BearerAuth(one, one)
+
+
+class Request:
+    """As much of an aiohttp request as the middleware looks at."""
+
+    def __init__(self, url: str, **headers: str) -> None:
+        self.url = URL(url)
+        self.headers: CIMultiDict[str] = CIMultiDict(headers)
+        self.body = b""
+
+
+class Answer:
+    status = 200
+    headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+
+async def authorization(auth: BearerAuth, url: str, **headers: str) -> str | None:
+    """Return the Authorization that a request would go out with."""
+    sent: list[str | None] = []
+
+    async def handler(request: ClientRequest) -> ClientResponse:
+        sent.append(request.headers.get("Authorization"))
+        return cast("ClientResponse", Answer())
+
+    await auth(cast("ClientRequest", Request(url, **headers)), handler)
+    (value,) = sent
+    return value
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("https://a.example/x", "token-1"),
+        ("https://a.example:443/x", "token-1"),
+        ("https://A.EXAMPLE/x", "token-1"),
+        ("wss://a.example/x", "token-1"),
+        ("wss://a.example:443/x", "token-1"),
+        ("https://user:pw@a.example/x", "token-1"),
+        ("http://localhost:8080/x", "token-1"),
+        ("ws://localhost:8080/x", "token-1"),
+        ("http://127.0.0.1/x", "token-1"),
+        ("http://127.0.0.1:80/x", "token-1"),
+        ("https://a.example:8443/x", None),
+        ("https://b.example/x", None),
+        ("https://a.example.evil.example/x", None),
+        ("https://evil.example/a.example", None),
+        ("https://a.example@evil.example/x", None),
+        ("http://b.example/x", None),
+        ("http://localhost:8081/x", None),
+        ("https://localhost:8080/x", None),
+        ("http://127.0.0.2/x", None),
+    ],
+)
+async def test_who_gets_the_token(url: str, token: str | None) -> None:
+    """The token goes to the manager's origins, however a URL writes them, and nowhere else."""
+    auth = BearerAuth(manager("https://a.example", "http://localhost:8080", "http://127.0.0.1"))
+    assert await authorization(auth, url) == (None if token is None else f"Bearer {token}")
+
+
+async def test_the_manager_is_chosen_by_origin() -> None:
+    """Each request carries the token of its own system."""
+    one, two = FakeProvider(origins=["https://a.example"]), FakeProvider(origins=["https://b.example"])
+    two.answers = [two.token(), two.token()]
+    two.answers.pop(0)
+    auth = BearerAuth(TokenManager(one), TokenManager(two))
+    assert await authorization(auth, "https://a.example/") == "Bearer token-1"
+    assert await authorization(auth, "https://b.example/") == "Bearer token-2"
+    assert (one.calls, two.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+@pytest.mark.parametrize("value", ["Basic eDp5", "Bearer mine", ""])
+async def test_the_callers_own_header_is_never_overridden(name: str, value: str) -> None:
+    """An Authorization that the caller set stays, and costs no token."""
+    provider = FakeProvider(origins=["https://a.example"])
+    auth = BearerAuth(TokenManager(provider))
+    assert await authorization(auth, "https://a.example/", **{name: value}) == value
+    assert provider.calls == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example/x", "http://a.example:80/x", "ws://a.example/x", "ws://a.example:80"]
+)
+async def test_plain_http_to_a_host_of_https(url: str) -> None:
+    """The plain twin of an https origin is refused: a forgotten ``s`` shows, and nothing is sent."""
+    auth = BearerAuth(manager("https://a.example"))
+    with pytest.raises(InsecureTransport, match=r"a\.example"):
+        await authorization(auth, url)
+
+
+async def test_plain_http_elsewhere_is_not_our_business() -> None:
+    """Other hosts pass untouched, loopback twins too."""
+    auth = BearerAuth(manager("https://a.example", "https://localhost"))
+    assert await authorization(auth, "http://b.example/") is None
+    assert await authorization(auth, "http://localhost/") is None
+    assert await authorization(auth, "http://a.example:8080/") is None
