@@ -16,10 +16,10 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 # Each environment is made when missing, and made up to date when pyproject.toml changes.
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml requirements/newest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group dev
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group dev --constraint requirements/newest.txt
 	touch $@
 
 $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
