@@ -16,8 +16,14 @@ from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Provider
+from asyncauth.providers.declared import DeclaredProvider
+from asyncauth.providers.device_code import DeviceCode, DevicePrompt
+from asyncauth.providers.grants import ClientCredentials, PasswordGrant
+from asyncauth.providers.jwt_bearer import JWTBearer
 from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
 from asyncauth.providers.peakly import Peakly
+from asyncauth.providers.refresh_grant import RefreshGrant
+from asyncauth.providers.token_exchange import TokenExchange
 from asyncauth.session import client_session, wrap_session
 from asyncauth.status import Status
 from asyncauth.token import Token
@@ -25,23 +31,31 @@ from asyncauth.token import Token
 __all__ = [
     "AuthError",
     "BearerAuth",
+    "ClientCredentials",
     "Clock",
     "ConfigurationError",
     "CredentialsRejected",
+    "DeclaredProvider",
+    "DeviceCode",
+    "DevicePrompt",
     "InsecureTransport",
     "InvalidTokenResponse",
+    "JWTBearer",
     "LockTimeout",
     "ManagerClosed",
     "PagoFacil",
     "PagoFacilJWT",
     "PagoFacilLogin",
+    "PasswordGrant",
     "Peakly",
     "Provider",
+    "RefreshGrant",
     "RefreshPolicy",
     "Status",
     "StoreError",
     "Token",
     "TokenEndpointUnavailable",
+    "TokenExchange",
     "TokenManager",
     "client_session",
     "wrap_session",

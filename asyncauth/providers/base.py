@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import TYPE_CHECKING, Self
 
 from yarl import URL
@@ -64,7 +65,7 @@ class EndpointProvider:
         self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
         upstream = [credential.identity for credential in credentials if credential.identity is not None]
         whose = [f"account={account}"] if account is not None else [f"upstream=({each})" for each in upstream]
-        self.identity = " ".join([self.name, endpoint.step, str(endpoint.url), *whose]) if whose else None
+        self.identity = " ".join([self.name, endpoint.step, *_where(endpoint.url), *whose]) if whose else None
 
     def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
         """Return the provider with managers in place of its upstream providers."""
@@ -75,8 +76,18 @@ class EndpointProvider:
         return twin
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_credentials"):  # shown in a traceback through __init__
+            return f"<{type(self).__name__}>"
         credentials = " ".join(map(repr, self._credentials))
-        return f"<{type(self).__name__} {self._endpoint.url} {credentials}>"
+        return f"<{type(self).__name__} {self._endpoint.url.with_query(None)} {credentials}>"
+
+
+def _where(url: URL) -> tuple[str, ...]:
+    """Return an address for an identity; its query, which might hold anything, as a hash."""
+    if not url.raw_query_string:
+        return (str(url),)
+    query = hashlib.sha256(url.raw_query_string.encode()).hexdigest()[:16]
+    return str(url.with_query(None)), f"query={query}"
 
 
 def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[str, str]) -> URL:

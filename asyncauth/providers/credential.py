@@ -67,6 +67,11 @@ class Credential:
             )
 
     @property
+    def constant(self) -> str | None:
+        """The value, if it is a string that never changes. Secret."""
+        return self._value if isinstance(self._value, str) else None
+
+    @property
     def provider(self) -> Provider | None:
         """The upstream provider, if it is one."""
         return self._value if isinstance(self._value, Provider) else None
@@ -167,7 +172,7 @@ class Lent:
     @property
     def names(self) -> str:
         """What the credentials are called, for errors."""
-        return " and ".join(credential.name for credential in self.credentials)
+        return " and ".join(credential.name for credential in self.credentials) or "request"
 
     @property
     def may_change(self) -> bool:

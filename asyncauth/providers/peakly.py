@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import attrs
-
 from asyncauth import expiry
-from asyncauth.errors import CredentialsRejected
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.base import EndpointProvider, base_address, checked_text
+from asyncauth.origin import origin_of
+from asyncauth.providers.base import base_address
 from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.grants import PasswordGrant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import aiohttp
     from yarl import URL
 
     from asyncauth.providers.reply import Reply
@@ -30,7 +26,7 @@ __all__ = ["Peakly"]
 _HOSTS = {"production": "https://api.peakly.co", "qa": "https://qa.api.peakly.co"}
 
 
-class Peakly(EndpointProvider):
+class Peakly(PasswordGrant):
     """``/token``: the access token of a Peakly user.
 
     Where the server adds a refresh token it is used for the next renewal; when it is refused, or lost with an answer
@@ -61,31 +57,11 @@ class Peakly(EndpointProvider):
     ) -> None:
         credential = Credential(password, "password")
         del password  # a traceback through here that shows locals must not show it
-        self._username = checked_text(username, "username")
         url = base_address(environment, base_url, _HOSTS) / "token"
-        endpoint = Endpoint(provider=self.name, step="token", url=url)
-        self._configure(endpoint, (credential,), origins=origins, account=username)
+        own = str(origin_of(url)) if origins is None else origins
+        super().__init__(token_url=url, username=username, password=credential, origins=own)
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        """Ask ``/token``: with the refresh token if there is one, else with username and password."""
-        if previous is not None and previous.refresh_token is not None:
-            refresh_token = Credential(previous.refresh_token, "refresh_token")
-            attempt = current_attempt()
-            attempt.spends_refresh_token = True
-            try:
-                token = await self._endpoint.fetch(http, (refresh_token,), _refresh, self._read)
-            except CredentialsRejected:
-                attempt.spends_refresh_token = False
-            else:
-                # One that is not replaced stays in force (RFC 6749 §6).
-                return token if token.refresh_token else attrs.evolve(token, refresh_token=previous.refresh_token)
-        return await self._endpoint.fetch(http, self._credentials, self._login, self._read)
-
-    def _login(self, password: str) -> Request:
-        return Request(form={"grant_type": "password", "username": self._username, "password": password})
-
-    @staticmethod
-    def _read(reply: Reply) -> Token:
+    def _token(self, reply: Reply, refresh_token: str | None) -> Token:
         durations = reply.durations("expires_in")
         instants: list[float] = []
         issued, expires = (
@@ -101,9 +77,5 @@ class Peakly(EndpointProvider):
             durations=durations,
             instants=instants,
             times=("expires_in", ".expires"),  # .issued alone says nothing of the end
-            refresh_token=reply.text("refresh_token") if reply.has("refresh_token") else None,
+            refresh_token=refresh_token,
         )
-
-
-def _refresh(refresh_token: str) -> Request:
-    return Request(form={"grant_type": "refresh_token", "refresh_token": refresh_token})

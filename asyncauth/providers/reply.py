@@ -36,6 +36,16 @@ class Reply:
         """Return whether the answer has a field, and not as ``null``."""
         return self.fields.get(name) is not None
 
+    def with_fields(self, fields: Mapping[str, Any], *, without: str) -> Reply:
+        """Return the answer with more fields, and without one.
+
+        Args:
+            fields: What comes.
+            without: What goes, such as one that holds a secret somewhere within.
+        """
+        kept = {name: value for name, value in self.fields.items() if name != without}
+        return attrs.evolve(self, fields={**kept, **fields})
+
     def text(self, name: str) -> str:
         """Return a field that must be a token: a string of visible ASCII characters (RFC 6750 §2.1).
 

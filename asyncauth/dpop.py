@@ -1,0 +1,119 @@
+"""DPoP: tokens that are worth nothing without the key they are bound to (RFC 9449; extra ``jwt``)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from asyncauth import challenge, jose
+from asyncauth.body import is_whole
+from asyncauth.errors import ConfigurationError
+from asyncauth.origin import origin_of
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+    from yarl import URL
+
+__all__ = ["Prover"]
+
+_LONGEST_NONCE = 1024
+_MOST_NONCES = 64
+_UNAUTHORIZED = 401
+
+
+class Prover:
+    """Makes the proofs that a key is at hand, one for each request, with the nonces that servers ask for.
+
+    Safe to share between tasks, threads and event loops.
+
+    Args:
+        key: The private key.
+    """
+
+    __slots__ = ("_key", "_nonces", "_public", "thumbprint")
+
+    def __init__(self, key: jose.SigningKey) -> None:
+        self._key = key
+        self._public = key.public
+        self._nonces: dict[str, str] = {}
+        self.thumbprint = key.thumbprint
+
+    @classmethod
+    def of(cls, key: str | None) -> Prover | ConfigurationError:
+        """Return the prover of a key in PEM or JWK, or of a new one; or what is wrong."""
+        loaded = jose.new_key() if key is None else jose.load_key(key, "dpop_key")
+        return loaded if isinstance(loaded, ConfigurationError) else cls(loaded)
+
+    def proof(self, method: str, url: URL, token: str | None = None) -> str:
+        """Return the ``DPoP`` header of one request (RFC 9449 §4.2).
+
+        Args:
+            method: The request's.
+            url: The request's; query and fragment are left out.
+            token: The access token that goes with it; ``None`` = none does: it is a token request.
+        """
+        origin = origin_of(url)
+        claims = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method.upper(),
+            "htu": str(url.with_scheme(origin.scheme).with_query(None).with_fragment(None)),
+            "iat": int(time.time()),
+        }
+        if token is not None:
+            digest = hashlib.sha256(token.encode()).digest()
+            claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        nonce = self._nonces.get(str(origin))
+        if nonce is not None:
+            claims["nonce"] = nonce
+        return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})
+
+    def note(self, url: URL, nonce: str | None) -> bool:
+        """Remember the nonce that a server gave for its next request (RFC 9449 §8.2).
+
+        Returns:
+            Whether it is another than before.
+        """
+        origin = str(origin_of(url))
+        if nonce is None or not nonce.isprintable() or len(nonce) > _LONGEST_NONCE or self._nonces.get(origin) == nonce:
+            return False
+        if len(self._nonces) >= _MOST_NONCES:
+            self._nonces.clear()
+        self._nonces[origin] = nonce
+        return True
+
+    def sending(self, handler: ClientHandlerType, token: str) -> ClientHandlerType:
+        """Return a handler that sends each request with a proof of its own.
+
+        A server that asks for a nonce (RFC 9449 §9) gets the request once more, with it, if the body is whole still.
+
+        Args:
+            handler: What sends the request.
+            token: The access token that goes with it.
+        """
+
+        async def send(request: ClientRequest) -> ClientResponse:
+            request.headers["DPoP"] = self.proof(request.method, request.url, token)
+            response = await handler(request)
+            news = self.note(request.url, response.headers.get("DPoP-Nonce"))
+            if not (news and _wants_nonce(response) and is_whole(request)):
+                return response
+            response.release()  # the next one may need its connection
+            request.headers["DPoP"] = self.proof(request.method, request.url, token)
+            response = await handler(request)
+            self.note(request.url, response.headers.get("DPoP-Nonce"))
+            return response
+
+        return send
+
+    def __repr__(self) -> str:
+        return f"<Prover {self.thumbprint}>"
+
+
+def _wants_nonce(response: ClientResponse) -> bool:
+    return response.status == _UNAUTHORIZED and any(
+        each.scheme == "dpop" and each.params.get("error") == "use_dpop_nonce"
+        for each in challenge.parse(response.headers.getall("WWW-Authenticate", ()))
+    )

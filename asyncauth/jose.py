@@ -1,0 +1,140 @@
+"""Signed JWTs and keys: the one place that uses joserfc (extra ``jwt``), which is imported when it is needed.
+
+What goes wrong is returned, not raised: the frames here hold private keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import types
+from collections.abc import Mapping
+from typing import Any, cast
+
+import attrs
+
+from asyncauth.errors import ConfigurationError
+
+__all__ = ["SigningKey", "load_key", "missing", "new_key"]
+
+_KINDS = ("RSAKey", "ECKey", "OKPKey")
+_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
+
+
+@attrs.frozen(repr=False)
+class SigningKey:
+    """A private key, and how it signs.
+
+    Attributes:
+        algorithm: The JWS algorithm (RFC 7518 §3.1), such as ``"ES256"``.
+        key_id: What the server knows the key as; ``None`` = the signatures don't say.
+    """
+
+    _key: Any
+    algorithm: str
+    key_id: str | None
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """The public key as a JWK (RFC 7517), with what belongs to the key itself and nothing else."""
+        parts = ("kty", "crv", "x", "y", "n", "e")
+        return {name: part for name, part in self._key.as_dict(private=False).items() if name in parts}
+
+    @property
+    def thumbprint(self) -> str:
+        """The public key's SHA-256 thumbprint (RFC 7638)."""
+        return str(self._key.thumbprint())
+
+    def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+        """Return a signed JWT (RFC 7515 §3.1).
+
+        Args:
+            claims: What it says.
+            header: The header's members besides ``alg`` and ``kid``.
+        """
+        named = {} if self.key_id is None else {"kid": self.key_id}
+        jwt = importlib.import_module("joserfc.jwt")
+        full = {"alg": self.algorithm, **named, **header}
+        return str(jwt.encode(full, dict(claims), self._key, algorithms=[self.algorithm]))
+
+
+def load_key(
+    text: str, argument: str, *, algorithm: str | None = None, key_id: str | None = None
+) -> SigningKey | ConfigurationError:
+    """Return a private key, or what is wrong with it.
+
+    Args:
+        text: PEM (PKCS #8 or the older forms, without a passphrase), or a JWK as JSON. Secret.
+        argument: What it came as, for the error.
+        algorithm: How it signs; ``None`` = as the JWK says, else RS256, ES256, ES384, ES512 or Ed25519, by its kind.
+        key_id: ``None`` = as the JWK says, if it is one.
+    """
+    jwk = _jwk_module()
+    if isinstance(jwk, ConfigurationError):
+        return jwk
+    fields = _jwk(text)
+    key = _imported(jwk, text, fields)
+    if key is None:
+        return ConfigurationError(
+            f"{argument} is no RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON"
+        )
+    if not key.is_private:
+        return ConfigurationError(f"{argument} is a public key: it takes the private one")
+    kept = _texts(fields)
+    signing = SigningKey(key, algorithm or kept.get("alg") or _algorithm(key), key_id or kept.get("kid"))
+    try:
+        signing.sign({}, {})
+    except Exception:  # noqa: BLE001 (joserfc's own classes, and cryptography's)
+        return ConfigurationError(f"{argument} can't sign with {signing.algorithm[:16]!r}: give the key's algorithm=")
+    return signing
+
+
+def new_key() -> SigningKey | ConfigurationError:
+    """Return a new key on the curve P-256."""
+    jwk = _jwk_module()
+    if isinstance(jwk, ConfigurationError):
+        return jwk
+    return SigningKey(jwk.ECKey.generate_key("P-256"), "ES256", None)
+
+
+def missing() -> ConfigurationError | None:
+    """Return the error that joserfc is missing, or ``None`` if it is there."""
+    jwk = _jwk_module()
+    return jwk if isinstance(jwk, ConfigurationError) else None
+
+
+def _jwk_module() -> Any:
+    """Return joserfc's keys, or the error that it is missing."""
+    try:
+        module: types.ModuleType = importlib.import_module("joserfc.jwk")
+    except ImportError:
+        return ConfigurationError("signed JWTs need joserfc: pip install 'asyncauth[jwt]'")
+    return module
+
+
+def _jwk(text: str) -> dict[str, Any] | None:
+    """Return the JWK that a text holds, if it is one."""
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
+
+
+def _imported(jwk: Any, text: str, fields: dict[str, Any] | None) -> Any:
+    """Return the key, or ``None`` if it can't be read."""
+    for kind in _KINDS:
+        try:
+            return getattr(jwk, kind).import_key(text if fields is None else fields)
+        except Exception:  # noqa: BLE001, S112 (of another kind, or none; the library's errors are many)
+            continue
+    return None
+
+
+def _texts(fields: dict[str, Any] | None) -> dict[str, str]:
+    return {name: value for name, value in (fields or {}).items() if isinstance(value, str)}
+
+
+def _algorithm(key: Any) -> str:
+    """Return how a key of this kind signs where nothing says so."""
+    return "RS256" if key.key_type == "RSA" else _ALGORITHMS.get(key.curve_name, "none")

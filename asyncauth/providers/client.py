@@ -1,0 +1,197 @@
+"""How a client proves to a token endpoint which one it is (RFC 6749 §2.3, RFC 7523 §2.2)."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote_plus
+
+import attrs
+
+from asyncauth import jose
+from asyncauth.errors import ConfigurationError
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.credential import Credential, CredentialLike
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Client", "ClientAuth", "Proof", "Secrets", "assertion", "check_key"]
+
+ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+
+_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+_JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_LIFETIME = 60
+"""Seconds that a signed assertion is good for: it is made for one request."""
+
+
+@attrs.frozen(repr=False)
+class Secrets:
+    """A client's secret arguments. Made of them at once, so that no frame needs to keep one that could be shown.
+
+    Attributes:
+        secret: ``client_secret=``.
+        key: ``private_key=``.
+        dpop_key: ``dpop_key=``.
+    """
+
+    secret: Credential | None
+    key: Credential | None
+    dpop_key: Credential | None
+
+    @classmethod
+    def of(
+        cls, client_secret: CredentialLike | None, private_key: CredentialLike | None, dpop_key: str | None
+    ) -> Secrets:
+        """Return them, each ``None`` if it is."""
+        return cls(
+            None if client_secret is None else Credential(client_secret, "client_secret"),
+            None if private_key is None else Credential(private_key, "private_key", multiline=True),
+            None if dpop_key is None else Credential(dpop_key, "dpop_key", multiline=True),
+        )
+
+
+@attrs.frozen(repr=False)
+class Proof:
+    """What a token request carries of the client. Holds secrets.
+
+    Attributes:
+        headers: Headers.
+        fields: Form fields.
+        made: What was made of the credential: no error may show it.
+    """
+
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    fields: tuple[tuple[str, str], ...] = ()
+    made: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Client:
+    """A client as its authorization server knows it.
+
+    Attributes:
+        id: Its ``client_id``; ``None`` = the server needs none.
+        auth: How it authenticates.
+        credential: Its secret, or its private key; ``None`` = it is a public client.
+        key_id: See ``private_key=``.
+        algorithm: See ``private_key=``.
+    """
+
+    id: str | None
+    auth: ClientAuth
+    credential: Credential | None
+    key_id: str | None
+    algorithm: str | None
+
+    @classmethod
+    def of(
+        cls,
+        client_id: str | None,
+        auth: ClientAuth,
+        given: Secrets,
+        *,
+        key_id: str | None,
+        algorithm: str | None,
+        confidential: bool,
+    ) -> Client:
+        """Return the client that a provider's arguments describe.
+
+        Args:
+            client_id: See the class.
+            auth: ``client_auth=``.
+            given: The secret arguments.
+            key_id: See ``private_key=``.
+            algorithm: See ``private_key=``.
+            confidential: Whether it must authenticate, unless ``auth`` is ``"none"``.
+
+        Raises:
+            ConfigurationError: They don't go together.
+        """
+        if auth not in _METHODS:
+            raise ConfigurationError(f"client_auth is one of {', '.join(map(repr, _METHODS))}")
+        if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
+            raise ConfigurationError("client_id takes a str that is not empty: is an environment variable unset?")
+        credential = None if auth == "none" else given.key if auth == "private_key_jwt" else given.secret
+        if auth == "private_key_jwt" and credential is None:
+            raise ConfigurationError("client_auth='private_key_jwt' needs private_key=, in PEM or as a JWK")
+        if auth == "none" and given.secret is not None:
+            raise ConfigurationError("client_auth='none' sends no client_secret: leave one of the two out")
+        if credential is None and confidential and auth != "none":
+            raise ConfigurationError(f"client_auth={auth!r} needs client_secret=: is an environment variable unset?")
+        if client_id is None and (credential is not None or confidential):
+            raise ConfigurationError("client_id is missing")
+        return cls(id=client_id, auth=auth, credential=credential, key_id=key_id, algorithm=algorithm)
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """What it needs to authenticate."""
+        return () if self.credential is None else (self.credential,)
+
+    def check(self) -> None:
+        """Refuse a key that can't sign, if it is known already.
+
+        Raises:
+            ConfigurationError: It can't, or joserfc is missing.
+        """
+        if self.auth == "private_key_jwt" and self.credential is not None:
+            check_key(self.credential, key_id=self.key_id, algorithm=self.algorithm)
+
+    def proof(self, values: tuple[str, ...], audience: str) -> Proof | ConfigurationError:
+        """Return what a token request carries of the client.
+
+        Args:
+            values: What its `credentials` are now.
+            audience: The authorization server, for an assertion.
+        """
+        name = self.id or ""
+        if not values:
+            return Proof(fields=(("client_id", name),) if name else ())
+        value = values[0]
+        if self.auth == "client_secret_basic":
+            # Form-encoded before base64 (RFC 6749 §2.3.1), or a ":" or "%" in either is read as something else.
+            pair = base64.b64encode(f"{quote_plus(name)}:{quote_plus(value)}".encode()).decode()
+            return Proof(headers={"Authorization": f"Basic {pair}"}, made=(pair, quote_plus(value)))
+        if self.auth == "client_secret_post":
+            return Proof(fields=(("client_id", name), ("client_secret", value)))
+        claims = {"iss": name, "sub": name, "aud": audience}
+        signed = assertion(value, claims, key_id=self.key_id, algorithm=self.algorithm)
+        if isinstance(signed, ConfigurationError):
+            return signed
+        fields = (("client_id", name), ("client_assertion_type", _JWT_BEARER), ("client_assertion", signed))
+        return Proof(fields=fields, made=(signed,))
+
+
+def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> None:
+    """Refuse a private key that can't sign. One that comes from a callable is not asked for.
+
+    Raises:
+        ConfigurationError: It can't, or joserfc is missing.
+    """
+    text = key.constant
+    loaded = jose.missing() if text is None else jose.load_key(text, key.name, key_id=key_id, algorithm=algorithm)
+    del text
+    if isinstance(loaded, ConfigurationError):
+        raise loaded
+
+
+def assertion(
+    key: str, claims: Mapping[str, Any], *, key_id: str | None, algorithm: str | None, lifetime: float | None = None
+) -> str | ConfigurationError:
+    """Return a signed assertion for one request (RFC 7523 §3), or what is wrong with the key.
+
+    Args:
+        key: The private key, in PEM or as a JWK. Secret.
+        claims: What it says, besides ``jti``, ``iat`` and ``exp``.
+        key_id: See ``private_key=``.
+        algorithm: See ``private_key=``.
+        lifetime: Seconds that it is good for; ``None`` = 60.
+    """
+    loaded = jose.load_key(key, "private_key", key_id=key_id, algorithm=algorithm)
+    if isinstance(loaded, ConfigurationError):
+        return loaded
+    now = int(current_attempt().clock.wall())
+    times = {"iat": now, "exp": now + int(lifetime or _ASSERTION_LIFETIME), "jti": secrets.token_urlsafe(16)}
+    return loaded.sign({**times, **claims}, {"typ": "JWT"})

@@ -1,0 +1,176 @@
+"""A provider that is declared: for the many APIs that hand out tokens almost as OAuth does."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.origin import absolute_url
+from asyncauth.providers.base import EndpointProvider, checked_text
+from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.moments import UNITS, Path, Unit, lifetime_of
+from asyncauth.providers.parameters import hashed
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
+
+    from asyncauth.providers.reply import Reply
+    from asyncauth.token import Token
+
+__all__ = ["DeclaredProvider"]
+
+SentAs = Literal["form", "json", "bearer", "basic", "header"]
+
+_WAYS = ("form", "json", "bearer", "basic", "header")
+_LEAST_STATUS = 400
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class DeclaredProvider(EndpointProvider):
+    """A provider in ten lines, without a class.
+
+    ::
+
+        DeclaredProvider(
+            name="acme",
+            url="https://api.acme.example/v1/session",
+            credential=os.environ["ACME_SECRET"],
+            sent_as="json",
+            field="secret",
+            fields={"key": "my-key"},
+            token="data.session",
+            lifetime="data.valid_until",
+            unit="iso8601",
+        )
+
+    Args:
+        name: What errors, logs and ``status()`` call it.
+        url: Where the token comes from. It may have a query.
+        credential: What it is asked for with: a ``str``, a callable that returns one, or another manager.
+        sent_as: How that travels: ``"form"`` or ``"json"`` (as the body's ``field``), ``"bearer"``, ``"basic"`` (as
+            the password of ``username``) or ``"header"`` (as the header ``field``).
+        field: The name of the body's field, or of the header, that holds the credential.
+        username: The user name of ``"basic"``.
+        fields: What else the form or JSON holds, without secrets. With another ``sent_as``: a JSON body.
+        headers: What other headers go along, without secrets.
+        method: The HTTP method (default: ``"POST"``).
+        token: Where the answer's JSON holds the token: ``"access_token"`` (default), ``"data.token"``,
+            ``"items[0].token"``, ``"['odd.name']"``.
+        lifetime: Where it says how long the token lives (default: ``"expires_in"``); an answer without it means
+            that nobody knows, and so does ``None``: the token is used until the API refuses it.
+        unit: In what: ``"seconds"`` (default), ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
+        refusals: The statuses that mean "this credential was refused" (default: 400, 401, 403).
+        origins: Where the token may be sent; default: where it comes from.
+        account: A name for whose token it is, so that a shared store can keep it; default: ``username``.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str | URL,
+        credential: CredentialLike,
+        sent_as: SentAs,
+        field: str | None = None,
+        username: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+        token: str = "access_token",  # noqa: S107 (a field's name)
+        lifetime: str | None = "expires_in",
+        unit: Unit = "seconds",
+        refusals: Iterable[int] = (400, 401, 403),
+        origins: str | Iterable[str] | None = None,
+        account: str | None = None,
+    ) -> None:
+        held = Credential(credential, "credential", bearer=sent_as in {"bearer", "header"})
+        del credential  # a traceback through here that shows locals must not show it
+        self.name = checked_text(name, "name")
+        self._sent_as, self._field, self._username = sent_as, field or "", username or ""
+        self._fields, self._headers = dict(fields or {}), dict(headers or {})
+        _check(sent_as, field, username, self._fields)
+        if unit not in UNITS:
+            raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
+        self._token = Path.of(token, "token")
+        self._lifetime = None if lifetime is None else Path.of(lifetime, "lifetime")
+        self._unit: Unit = unit
+        statuses = frozenset(refusals)
+        if not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
+            raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
+        where = absolute_url(url, "url", query=True)
+        endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=statuses, method=method.upper())
+        self._configure(endpoint, (held,), origins=origins, account=account or username)
+        if self.identity is not None:
+            self.identity += f" request={hashed([method, sent_as, field, self._fields, self._headers])}"
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
+        """Ask for a token, as declared."""
+        return await self._endpoint.fetch(http, self._credentials, self._request, self._read)
+
+    def _request(self, value: str) -> Request:
+        name, fields, headers = self._field, self._fields, dict(self._headers)
+        if self._sent_as == "form":
+            form = {key: str(each) for key, each in fields.items()}
+            return Request(headers=headers, form={**form, name: value})
+        if self._sent_as == "json":
+            return Request(headers=headers, json={**fields, name: value})
+        made: tuple[str, ...] = ()
+        if self._sent_as == "basic":
+            made = (base64.b64encode(f"{self._username}:{value}".encode()).decode(),)
+            headers["Authorization"] = f"Basic {made[0]}"
+        elif self._sent_as == "bearer":
+            headers["Authorization"] = f"Bearer {value}"
+        else:
+            headers[name] = value
+        return Request(headers=headers, json=fields or None, secrets=made)
+
+    def _read(self, reply: Reply) -> Token:
+        path, until = self._token, self._lifetime
+        found: dict[str, Any] = {}
+        durations: list[float] = []
+        instants: list[float] = []
+        with contextlib.suppress(LookupError):
+            found[path.text] = path.value(reply.fields)
+        with contextlib.suppress(LookupError):
+            if until is not None:
+                found[until.text] = value = until.value(reply.fields)
+                durations, instants = ([], []) if value is None else lifetime_of(value, until.text, self._unit)
+        return reply.with_fields(found, without=str(path.steps[0])).token(
+            path.text, durations=durations, instants=instants, times=() if until is None else (until.text,)
+        )
+
+
+def _check(sent_as: str, field: str | None, username: str | None, fields: Mapping[str, Any]) -> None:
+    """Refuse arguments that don't go together.
+
+    Raises:
+        ConfigurationError: They don't.
+    """
+    if sent_as not in _WAYS:
+        raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
+    if (field is None) == (sent_as in {"form", "json", "header"}):
+        needs = "needs field=, the name of" if field is None else "has no use for field=, the name of"
+        raise ConfigurationError(f"sent_as={sent_as!r} {needs} the field or header that holds the credential")
+    if (username is None) == (sent_as == "basic"):
+        raise ConfigurationError("username= goes with sent_as='basic'; elsewhere it is one of fields=")
+    if username is not None and ":" in username:
+        raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
+    if sent_as == "header" and not _HEADER.fullmatch(field or ""):
+        raise ConfigurationError("field= is no name that a header can have")
+    try:
+        json.dumps(dict(fields))
+    except (TypeError, ValueError):
+        raise ConfigurationError("fields= takes a mapping of what JSON can hold") from None
+    if field is not None and field in fields:
+        raise ConfigurationError(f"fields= holds {field!r} already, which is for the credential")

@@ -1,0 +1,223 @@
+"""A person approves on another device (RFC 8628)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth import expiry
+from asyncauth.errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+)
+from asyncauth.foreign import auth_error
+from asyncauth.origin import absolute_url, require_secure
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.client import Client, ClientAuth, Secrets
+from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.oauth2 import Fields, OAuthProvider
+from asyncauth.providers.parameters import Parameters, Several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import aiohttp
+    from yarl import URL
+
+    from asyncauth.providers.endpoint import Endpoint
+    from asyncauth.providers.reply import Reply
+    from asyncauth.token import Token
+
+__all__ = ["DeviceCode", "DevicePrompt"]
+
+_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_EXPIRES_IN = 600.0
+"""Seconds that a code is taken to live where the server does not say, which it must."""
+_INTERVAL = 5.0
+"""Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
+
+
+@attrs.frozen(kw_only=True)
+class DevicePrompt:
+    """What a person needs in order to approve.
+
+    Attributes:
+        user_code: What they type.
+        verification_uri: Where they type it.
+        verification_uri_complete: The same with the code in it, for a QR code; ``None`` = the server has none.
+        expires_in: Seconds that they have.
+    """
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: float
+
+
+@attrs.frozen(repr=False)
+class _Started:
+    """A device authorization: the prompt, and how to poll for its outcome."""
+
+    prompt: DevicePrompt
+    device_code: Credential
+    interval: float
+
+
+class DeviceCode(OAuthProvider):
+    """The device authorization grant: a person approves in a browser, perhaps on another device (RFC 8628).
+
+    ::
+
+        DeviceCode(issuer="https://login.example.com", client_id="cli", scope="offline_access", show=print)
+
+    They are asked once for as long as the server gives refresh tokens. While they are being waited for no lock of a
+    shared store is held.
+
+    Args:
+        token_url: See `ClientCredentials`, as for all arguments that are not here.
+        issuer: See there.
+        show: Called with a `DevicePrompt`, which it shows to the person; may be async.
+        device_authorization_url: Where the codes come from; needed with ``token_url``.
+        deadline: Seconds that one refresh may take, the person's time included (default: 900).
+        client_id: The client's.
+        client_secret: Its secret; ``None`` (default) = it is a public client.
+        client_auth: See there.
+        private_key: See there.
+        key_id: See there.
+        algorithm: See there.
+        scope: See there.
+        audience: See there.
+        resource: See there.
+        extra: See there.
+        origins: See there.
+        account: A name for whose token it is, so that a shared store can keep it.
+        dpop: See there.
+        dpop_key: See there.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    name: str = "device-code"
+
+    def __init__(
+        self,
+        *,
+        token_url: str | URL | None = None,
+        issuer: str | None = None,
+        show: Callable[[DevicePrompt], object],
+        device_authorization_url: str | URL | None = None,
+        deadline: float = 900.0,
+        client_id: str,
+        client_secret: CredentialLike | None = None,
+        client_auth: ClientAuth = "client_secret_basic",
+        private_key: CredentialLike | None = None,
+        key_id: str | None = None,
+        algorithm: str | None = None,
+        scope: Several | None = None,
+        audience: Several | None = None,
+        resource: Several | None = None,
+        extra: Mapping[str, str] | None = None,
+        origins: str | Iterable[str] | None = None,
+        account: str | None = None,
+        dpop: bool = False,
+        dpop_key: str | None = None,
+    ) -> None:
+        given = Secrets.of(client_secret, private_key, dpop_key)
+        del client_secret, private_key, dpop_key  # a traceback through here that shows locals must not show them
+        if not callable(show):
+            raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
+        if issuer is None and token_url is not None and device_authorization_url is None:
+            raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
+        self._show = show
+        self._device_url = None
+        if device_authorization_url is not None:
+            self._device_url = absolute_url(device_authorization_url, "device_authorization_url", query=True)
+            require_secure(self._device_url, "device_authorization_url")
+        self.deadline = deadline
+        self._set_up(
+            given,
+            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
+            Parameters.of(scope, audience, resource, extra),
+            token_url=token_url,
+            issuer=issuer,
+            origins=origins,
+            account=account,
+            dpop=dpop,
+        )
+
+    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
+        attempt = current_attempt()
+        started = await self._start(endpoint, http)
+        if attempt.release is not None:
+            await attempt.release()
+        await self._prompt(started.prompt)
+        clock, interval = attempt.clock, started.interval
+        ends_at = clock.monotonic() + started.prompt.expires_in
+        waiting = attrs.evolve(endpoint, waits=frozenset({"authorization_pending", "slow_down"}))
+        while True:
+            await clock.sleep(interval)
+            pending: AuthError
+            try:
+                return await self._ask(waiting, http, (started.device_code,), self._poll_fields, self._read)
+            except CredentialsRejected as error:
+                pending = error.again()
+                if pending.error == "slow_down":
+                    interval += _INTERVAL
+                elif pending.error != "authorization_pending":
+                    raise pending from None
+            except TokenEndpointUnavailable as error:
+                pending = error.again()
+                interval = max(2 * interval, pending.retry_after or 0.0)
+            if clock.monotonic() + interval >= ends_at:
+                raise endpoint.name(CredentialsRejected("nobody approved in time", error="expired_token"))
+
+    async def _start(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> _Started:
+        """Ask for a device code (RFC 8628 §3.1)."""
+        url = self._device_url or await self._known_issuer.endpoint(http, "device_authorization_endpoint")
+        there = attrs.evolve(endpoint, step="device_authorization", url=url)
+        return await self._ask(there, http, (), self._parameters.fields, _started)
+
+    async def _prompt(self, prompt: DevicePrompt) -> None:
+        try:
+            shown = self._show(prompt)
+            if inspect.isawaitable(shown):
+                await shown
+        except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
+            problem = auth_error(error, "the show callable")
+        else:
+            return
+        raise problem
+
+    @staticmethod
+    def _poll_fields(device_code: str) -> Fields:
+        return (("grant_type", _GRANT), ("device_code", device_code))
+
+
+def _started(reply: Reply) -> _Started:
+    """Return what a device authorization's answer says (RFC 8628 §3.2)."""
+    complete = reply.fields.get("verification_uri_complete")
+    uri = "verification_uri" if reply.has("verification_uri") else "verification_url"  # Google's spelling
+    prompt = DevicePrompt(
+        user_code=_shown(reply, "user_code"),
+        verification_uri=_shown(reply, uri),
+        verification_uri_complete=_shown(reply, "verification_uri_complete") if isinstance(complete, str) else None,
+        expires_in=min(reply.durations("expires_in"), default=_EXPIRES_IN),
+    )
+    interval = expiry.duration(reply.fields["interval"], "interval") if reply.fields.get("interval") else _INTERVAL
+    return _Started(prompt, Credential(reply.text("device_code"), "device_code"), interval)
+
+
+def _shown(reply: Reply, name: str) -> str:
+    """Return a field that a person is going to see."""
+    value = reply.fields.get(name)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise InvalidTokenResponse(f"the answer has no {name!r} that can be shown")
+    return value

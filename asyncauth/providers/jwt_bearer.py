@@ -1,0 +1,139 @@
+"""A signed assertion in place of a password (RFC 7523 §2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.providers.client import Client, ClientAuth, Secrets, assertion, check_key
+from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.oauth2 import Fields, OAuthProvider
+from asyncauth.providers.parameters import Parameters, Several, hashed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import aiohttp
+    from yarl import URL
+
+    from asyncauth.providers.endpoint import Endpoint
+    from asyncauth.token import Token
+
+__all__ = ["JWTBearer"]
+
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+class JWTBearer(OAuthProvider):
+    """The JWT bearer grant: a token for whom a signed assertion speaks of (RFC 7523 §2.1).
+
+    The assertion is given, or signed here, anew for each request (extra ``jwt``)::
+
+        JWTBearer(
+            token_url="https://login.example.com/token",
+            private_key=Path("key.pem").read_text(),
+            assertion_issuer="robot@example.com",
+            subject="robot@example.com",
+            claims={"scope": "read"},
+        )
+
+    Args:
+        token_url: See `ClientCredentials`, as for all arguments that are not here.
+        issuer: See there.
+        assertion: The assertion, a callable that returns it, or another manager; ``None`` (default) = it is signed
+            here with ``private_key``.
+        subject: Whom the assertion that is signed here speaks of (``sub``); default: ``assertion_issuer``.
+        assertion_issuer: Who signs it (``iss``); default: ``client_id``.
+        assertion_audience: For whom it is (``aud``); default: ``issuer``, else ``token_url``.
+        assertion_lifetime: Seconds that it is good for (default: 60; some servers allow up to 3600).
+        claims: Further claims of it.
+        client_id: The client's; ``None`` (default) = the server needs none.
+        client_secret: Its secret; ``None`` (default) = it is a public client.
+        client_auth: See there.
+        private_key: See there; without ``assertion`` it signs that too.
+        key_id: See there.
+        algorithm: See there.
+        scope: See there.
+        audience: See there.
+        resource: See there.
+        extra: See there.
+        origins: See there.
+        account: A name for whose token it is, so that a shared store can keep it; needed there if ``assertion`` is a
+            string or a callable.
+        dpop: See there.
+        dpop_key: See there.
+
+    Raises:
+        ConfigurationError: An argument can't work; the message says which.
+        InsecureTransport: Plain http to a host that is not this machine.
+    """
+
+    name: str = "jwt-bearer"
+
+    def __init__(
+        self,
+        *,
+        token_url: str | URL | None = None,
+        issuer: str | None = None,
+        assertion: CredentialLike | None = None,
+        subject: str | None = None,
+        assertion_issuer: str | None = None,
+        assertion_audience: str | None = None,
+        assertion_lifetime: float = 60.0,
+        claims: Mapping[str, Any] | None = None,
+        client_id: str | None = None,
+        client_secret: CredentialLike | None = None,
+        client_auth: ClientAuth = "client_secret_basic",
+        private_key: CredentialLike | None = None,
+        key_id: str | None = None,
+        algorithm: str | None = None,
+        scope: Several | None = None,
+        audience: Several | None = None,
+        resource: Several | None = None,
+        extra: Mapping[str, str] | None = None,
+        origins: str | Iterable[str] | None = None,
+        account: str | None = None,
+        dpop: bool = False,
+        dpop_key: str | None = None,
+    ) -> None:
+        given = Secrets.of(client_secret, private_key, dpop_key)
+        given_assertion = None if assertion is None else Credential(assertion, "assertion")
+        del assertion, client_secret, private_key, dpop_key  # a traceback that shows locals must not show them
+        self._signs = given_assertion is None
+        credential = given_assertion or given.key
+        if credential is None:
+            raise ConfigurationError("give assertion=, or private_key= to sign one with")
+        iss = assertion_issuer or client_id
+        if self._signs and iss is None:
+            raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")
+        self._claims = {**(claims or {}), "iss": iss, "sub": subject or iss}
+        self._audience, self._lifetime = assertion_audience or issuer or str(token_url), assertion_lifetime
+        self._key_id, self._algorithm = key_id, algorithm
+        if self._signs:
+            account = account or f"{iss} for {subject or iss}"
+            check_key(credential, key_id=key_id, algorithm=algorithm)
+        self._set_up(
+            given,
+            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
+            Parameters.of(scope, audience, resource, extra),
+            credential,
+            token_url=token_url,
+            issuer=issuer,
+            origins=origins,
+            account=account,
+            dpop=dpop,
+            claims=hashed(claims) if claims else None,
+        )
+
+    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
+        return await self._ask(endpoint, http, self._credentials[:1], self._fields, self._read)
+
+    def _fields(self, value: str) -> Fields | ConfigurationError:
+        made = self._sign(value) if self._signs else value
+        if isinstance(made, ConfigurationError):
+            return made
+        return (("grant_type", _GRANT), ("assertion", made), *self._parameters.fields())
+
+    def _sign(self, key: str) -> str | ConfigurationError:
+        claims = {**self._claims, "aud": self._audience}
+        return assertion(key, claims, key_id=self._key_id, algorithm=self._algorithm, lifetime=self._lifetime)

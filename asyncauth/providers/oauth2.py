@@ -1,0 +1,230 @@
+"""What all OAuth 2.0 grants have in common: the client, the parameters, the answer, the refresh token (RFC 6749)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from asyncauth.dpop import Prover
+from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
+from asyncauth.origin import absolute_url
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.base import EndpointProvider
+from asyncauth.providers.client import Client, Secrets
+from asyncauth.providers.credential import Credential
+from asyncauth.providers.discovery import Issuer
+from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.parameters import Parameters
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
+
+    from asyncauth.providers.reply import Reply
+    from asyncauth.token import Token
+
+__all__ = ["Fields", "OAuthProvider"]
+
+Fields = Sequence[tuple[str, str]]
+
+_T = TypeVar("_T")
+
+_ANSWERED_OK = range(200, 300)
+
+
+class OAuthProvider(EndpointProvider):
+    """A grant of any OAuth 2.0 server.
+
+    A refresh token that comes with an access token is used for the next renewal; when it is refused, or lost with an
+    answer that never came, the grant itself is. One that is not replaced stays in force (RFC 6749 §6).
+
+    Attributes:
+        prover: Makes the proofs of a token that is bound to a key; ``None`` = it is a bearer token.
+    """
+
+    prover: Prover | None = None
+
+    _client: Client
+    _parameters: Parameters
+    _issuer: Issuer | None
+    _located: bool
+
+    def _set_up(
+        self,
+        given: Secrets,
+        client: Client,
+        parameters: Parameters,
+        *credentials: Credential,
+        token_url: str | URL | None,
+        issuer: str | None,
+        origins: str | Iterable[str] | None,
+        account: str | None,
+        dpop: bool,
+        **details: str | None,
+    ) -> None:
+        """Set what is common.
+
+        Args:
+            given: The client's secret arguments.
+            client: The client.
+            parameters: Scope, audience, resource and what else is asked for.
+            *credentials: The grant's own.
+            token_url: Where tokens come from; ``None`` = where the issuer's metadata says.
+            issuer: The authorization server.
+            origins: Where the token may be sent.
+            account: Whose it is; ``None`` = the upstream's identity says so, or nobody knows.
+            dpop: Whether the token is to be bound to a key.
+            **details: What else makes one token differ from another; no secrets.
+
+        Raises:
+            ConfigurationError: They don't work, or not together.
+            InsecureTransport: Plain http to another machine.
+        """
+        self._issuer = None if issuer is None else Issuer(issuer, self.name)
+        self._located = token_url is not None
+        url = absolute_url(token_url, "token_url", query=True) if token_url is not None else self._known_issuer.url
+        self._client, self._parameters = client, parameters
+        self._configure(
+            Endpoint(provider=self.name, step="token", url=url),
+            (*credentials, *client.credentials),
+            origins=() if origins is None else origins,  # the token's API is somewhere else
+            account=account,
+        )
+        client.check()
+        if dpop or given.dpop_key is not None:
+            self.prover = _prover(given.dpop_key)
+        if account is None and not (credentials and all(each.identity is not None for each in credentials)):
+            self.identity = None
+        if given.dpop_key is None and self.prover is not None:
+            self.identity = None  # a token that no other process has the key of
+        if self.identity is not None:
+            thumbprint = None if self.prover is None else self.prover.thumbprint
+            self.identity += parameters.identity(client_id=client.id, dpop=thumbprint, **details)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask for a token: with the refresh token if there is one, else by the grant itself."""
+        endpoint = await self._find(http)
+        if previous is not None and previous.refresh_token is not None:
+            attempt = current_attempt()
+            attempt.spends_refresh_token = True
+            try:
+                return await self._renew(endpoint, http, previous)
+            except CredentialsRejected as error:
+                attempt.spends_refresh_token = False
+                problem = error.again()
+            if problem.error == "invalid_client":  # the grant would be refused as well
+                raise problem
+        return await self._grant(endpoint, http)
+
+    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
+        """Ask for a token by the grant itself."""
+        raise NotImplementedError
+
+    async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
+        """Ask for a token with the refresh token of the previous one."""
+        credential = Credential(previous.refresh_token or "", "refresh_token")
+        return await self._ask(endpoint, http, (credential,), self._refresh_fields, partial(self._read, kept=previous))
+
+    def _refresh_fields(self, refresh_token: str) -> Fields:
+        fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
+        return (*fields, *self._parameters.fields(scope=False))
+
+    @property
+    def _known_issuer(self) -> Issuer:
+        if self._issuer is None:
+            raise ConfigurationError("give token_url=, or issuer= to have it found by the server's metadata")
+        return self._issuer
+
+    async def _find(self, http: aiohttp.ClientSession) -> Endpoint:
+        """Return the token endpoint."""
+        if self._located:
+            return self._endpoint
+        return attrs.evolve(self._endpoint, url=await self._known_issuer.endpoint(http, "token_endpoint"))
+
+    async def _ask(
+        self,
+        endpoint: Endpoint,
+        http: aiohttp.ClientSession,
+        credentials: tuple[Credential, ...],
+        fields: Callable[..., Fields | AuthError],
+        read: Callable[[Reply], _T],
+    ) -> _T:
+        """Send a request that the client authenticates.
+
+        Args:
+            endpoint: Where to.
+            http: The session to send with.
+            credentials: What it takes besides the client's own.
+            fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
+            read: Makes the result from the answer.
+        """
+        own, prover = len(credentials), self.prover
+        audience = str(endpoint.url) if self._issuer is None else self._issuer.name
+
+        def build(*values: str) -> Request | AuthError:
+            form = fields(*values[:own])
+            if isinstance(form, AuthError):
+                return form
+            proof = self._client.proof(values[own:], audience)
+            if isinstance(proof, AuthError):
+                return proof
+            headers = dict(proof.headers)
+            if prover is not None:
+                headers["DPoP"] = prover.proof(endpoint.method, endpoint.url)
+            return Request(headers=headers, form=(*form, *proof.fields), secrets=proof.made)
+
+        def noted() -> bool:
+            return prover is not None and prover.note(endpoint.url, current_attempt().dpop_nonce)
+
+        def mended(refusal: CredentialsRejected) -> bool:
+            return noted() and refusal.error == "use_dpop_nonce"  # RFC 9449 §8
+
+        try:
+            answer = await endpoint.fetch(http, (*credentials, *self._client.credentials), build, read, mended)
+        except InvalidTokenResponse as error:
+            problem = error.again()
+        else:
+            noted()
+            return answer
+        if problem.status is None or problem.status in _ANSWERED_OK:
+            # It meant success, and what it replaced the refresh token with can't be read.
+            current_attempt().unanswered = True
+        raise problem
+
+    def _read(self, reply: Reply, *, kept: Token | None = None) -> Token:
+        """Return the token that an answer holds (RFC 6749 §5.1).
+
+        Args:
+            reply: The answer.
+            kept: The token whose refresh token the answer may replace.
+        """
+        token = self._token(reply, reply.text("refresh_token") if reply.has("refresh_token") else None)
+        bound = token.token_type.lower() == "dpop"
+        if bound and self.prover is None:
+            raise InvalidTokenResponse("the token is bound to a key (token_type DPoP): give dpop=True or dpop_key=")
+        if self.prover is not None and not bound:
+            raise InvalidTokenResponse(f"the token is bound to no key: its type is {token.token_type}, not DPoP")
+        if kept is None or token.refresh_token is not None:
+            return token
+        return attrs.evolve(token, refresh_token=kept.refresh_token)
+
+    def _token(self, reply: Reply, refresh_token: str | None) -> Token:
+        """Return the token with its lifetime, as this system's answers tell it."""
+        return reply.token(
+            "access_token",
+            durations=reply.durations("expires_in"),
+            times=("expires_in",),
+            refresh_token=refresh_token,
+        )
+
+
+def _prover(key: Credential | None) -> Prover:
+    if key is not None:
+        key.check()
+    prover = Prover.of(None if key is None else key.constant)
+    if isinstance(prover, ConfigurationError):
+        raise prover
+    return prover

@@ -1,0 +1,103 @@
+"""What a token is asked for: scope, audience, resource, and parameters of a server's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+import attrs
+from yarl import URL
+
+from asyncauth.errors import ConfigurationError
+
+__all__ = ["Parameters", "Several", "hashed"]
+
+Several = str | Iterable[str]
+
+_RESERVED = frozenset(
+    {
+        "grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "username", "password",
+        "refresh_token", "assertion", "subject_token", "actor_token", "device_code", "scope", "audience", "resource",
+    }
+)  # fmt: skip
+
+
+@attrs.frozen
+class Parameters:
+    """The parameters that every grant takes.
+
+    Attributes:
+        scope: What the token shall allow (RFC 6749 §3.3).
+        audience: For whom it is, by name (RFC 8693 §2.1, and several servers' own).
+        resource: For whom it is, by URI (RFC 8707).
+        extra: Parameters of the server's own.
+    """
+
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+    resource: tuple[str, ...]
+    extra: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(
+        cls, scope: Several | None, audience: Several | None, resource: Several | None, extra: Mapping[str, str] | None
+    ) -> Parameters:
+        """Return what a provider's arguments say.
+
+        Raises:
+            ConfigurationError: One is of the wrong kind.
+        """
+        resources = _several(resource, "resource")
+        for each in resources:
+            if not URL(each).absolute or "#" in each:
+                raise ConfigurationError("resource takes absolute URIs without a fragment (RFC 8707 §2)")
+        scopes = tuple(part for each in _several(scope, "scope") for part in each.split())
+        return cls(scopes, _several(audience, "audience"), resources, _extra(extra))
+
+    def fields(self, *, scope: bool = True) -> tuple[tuple[str, str], ...]:
+        """Return the form's fields.
+
+        Args:
+            scope: Whether it is named. A refreshed token has its predecessor's if it is not (RFC 6749 §6).
+        """
+        named = (("scope", " ".join(self.scope)),) if scope and self.scope else ()
+        audience = tuple(("audience", each) for each in self.audience)
+        return (*named, *audience, *(("resource", each) for each in self.resource), *self.extra)
+
+    def identity(self, **details: str | None) -> str:
+        """Return all that makes one token differ from another, to end a provider's ``identity`` with.
+
+        Args:
+            **details: What else does.
+        """
+        parts: dict[str, object] = {name: value for name, value in details.items() if value is not None}
+        parts |= {"scope": sorted(self.scope), "audience": self.audience, "resource": self.resource}
+        if self.extra:
+            parts["extra"] = hashed(sorted(self.extra))
+        parts = {name: value for name, value in parts.items() if value}
+        return f" {json.dumps(parts, sort_keys=True)}" if parts else ""
+
+
+def hashed(value: object) -> str:
+    """Return 16 hex digits that tell one JSON value from another, in any process, and don't show it."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _several(value: Several | None, name: str) -> tuple[str, ...]:
+    """Return an argument that takes a string or several."""
+    values = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(each, str) and each.strip() for each in values):
+        raise ConfigurationError(f"{name} takes a str that is not empty, or several")
+    return values
+
+
+def _extra(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    if extra is None:
+        return ()
+    if not isinstance(extra, Mapping) or not all(isinstance(part, str) for pair in extra.items() for part in pair):
+        raise ConfigurationError("extra takes a mapping of str to str")
+    taken = sorted(_RESERVED & set(extra))
+    if taken:
+        raise ConfigurationError(f"extra can't hold {', '.join(taken)}: the provider has arguments for it")
+    return tuple(extra.items())
