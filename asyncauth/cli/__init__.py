@@ -1,0 +1,1 @@
+"""The command line: a demo on loopback, and tokens and requests against the real systems. Needs the extra ``cli``."""

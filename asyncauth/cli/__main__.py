@@ -1,0 +1,28 @@
+"""The ``asyncauth`` command, and ``python -m asyncauth.cli``."""
+
+from __future__ import annotations
+
+import sys
+
+_FROM_THE_EXTRA = frozenset({"typer", "rich", "click", "shellingham"})
+
+
+def main() -> int:
+    """Run the command line; return its exit code.
+
+    Without the extra ``cli`` this says so in one line and returns 1: the console script exists either way.
+    """
+    try:
+        from asyncauth.cli.app import run  # noqa: PLC0415 (its imports may be missing)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _FROM_THE_EXTRA:
+            raise
+        sys.stderr.write(
+            f"asyncauth: the command line needs {error.name}, which is not installed: pip install 'asyncauth[cli]'\n"
+        )
+        return 1
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

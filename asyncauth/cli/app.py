@@ -1,0 +1,57 @@
+"""The Typer application: its commands, and what they have in common."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from asyncauth.cli.demo import demo
+from asyncauth.cli.request import request
+from asyncauth.cli.token import token
+
+__all__ = ["app", "run"]
+
+# Typer's own tracebacks show the values of local variables, passwords among them. Its boxes around usage errors go as
+# well: an error is a line.
+app = typer.Typer(
+    name="asyncauth",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(token)
+app.command()(request)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 (Typer calls it)
+    if wanted:
+        typer.echo(f"asyncauth {importlib.metadata.version('asyncauth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Bearer tokens for asyncio and aiohttp, kept fresh.
+
+    Exit codes: 0 success, 1 a request failed, 2 wrong usage, 3 no token could be had, 130 Ctrl-C.
+    """
+
+
+def run() -> int:
+    """Run the command line with the process's arguments; return the exit code."""
+    try:
+        app(prog_name="asyncauth")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -1,0 +1,139 @@
+"""``asyncauth demo``: both systems on loopback, hundreds of requests a second, and things that go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import aiohttp
+import attrs
+import typer
+
+from asyncauth.cli.display import Display, Plain, display_on, watch
+from asyncauth.cli.load import Load
+from asyncauth.cli.mishaps import Mishaps
+from asyncauth.cli.options import Verbose
+from asyncauth.cli.outcome import ExitCode, conclude
+from asyncauth.cli.report import Report, report_on
+from asyncauth.cli.scene import Lives, Scene
+from asyncauth.middleware import BearerAuth
+from asyncauth.sandbox import sandbox_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from asyncauth.sandbox import Sandbox
+
+__all__ = ["demo"]
+
+_PATIENCE = 60.0
+"""Seconds that a request may take: more than a refresh may."""
+
+
+def demo(
+    *,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="How long requests are sent.")] = 20.0,
+    rate: Annotated[float, typer.Option("--rate", min=1.0, max=5000.0, help="Requests a second, in total.")] = 300.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON to stdout; the progress goes to stderr.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Watch tokens being renewed under load, on loopback.
+
+    Starts both systems on this machine, with tokens that live for seconds, and sends requests to both through one
+    aiohttp session, while all tokens are revoked, and the token endpoints go down and become slow. Nothing leaves
+    this machine. Ctrl-C ends it with the report so far.
+
+    Exit codes: 0 no request failed, 1 one did, 130 Ctrl-C.
+    """
+
+    def work() -> int:
+        display = Plain(sys.stderr) if as_json else display_on(sys.stdout)
+        # The servers have an event loop of their own: on the requests' loop they would slow down what is measured.
+        with sandbox_in_thread() as sandbox:
+            report = asyncio.run(_Demo(sandbox, seconds, rate, display).run())
+        text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(report.lines())
+        typer.echo(text)
+        if report.interrupted:
+            return ExitCode.INTERRUPTED
+        return ExitCode.FAILED if report.failed else ExitCode.OK
+
+    conclude(work, verbose=verbose)
+
+
+@attrs.frozen
+class _Demo:
+    """One run."""
+
+    sandbox: Sandbox
+    seconds: float
+    rate: float
+    display: Display
+
+    async def run(self) -> Report:
+        """Run it; a SIGINT ends it early."""
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        scene = Scene(self.sandbox, Lives.of_run(self.seconds))
+        mishaps = Mishaps(self.sandbox, scene.managers, self.seconds, self.display.say)
+        with _ended_by_hand(stop), self.display.showing():
+            async with (
+                scene.peakly,
+                scene.pago_facil,
+                aiohttp.ClientSession(
+                    middlewares=(BearerAuth(*scene.managers),), timeout=aiohttp.ClientTimeout(total=_PATIENCE)
+                ) as http,
+            ):
+                load, started = Load(http, scene.tallies, self.rate), loop.time()
+                self._introduce(scene.lives)
+                first = await load.first()
+                waits = mishaps.waits()
+                await self._play(load, scene, mishaps, stop)
+                ended = loop.time()
+                self.display.update(ended - started, scene.rows())
+                # Before the managers close: a renewal that is under way then belongs to no request.
+                return report_on(
+                    scene,
+                    mishaps,
+                    rate=self.rate,
+                    started=started,
+                    ended=ended,
+                    first=first,
+                    waits=(waits, mishaps.waits()),
+                    interrupted=stop.is_set(),
+                )
+
+    async def _play(self, load: Load, scene: Scene, mishaps: Mishaps, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            others = [group.create_task(mishaps.run()), group.create_task(watch(self.display, scene.rows))]
+            try:
+                await load.run(self.seconds, stop)
+            finally:
+                for other in others:
+                    other.cancel()
+
+    def _introduce(self, lives: Lives) -> None:
+        self.display.say(
+            f"{self.rate:g} requests a second for {self.seconds:g} s; tokens live for {lives.peakly} s (Peakly)"
+            f" and {lives.login_token} s (Pago Fácil, obtained through login, createToken and loginToken)"
+        )
+
+
+@contextlib.contextmanager
+def _ended_by_hand(stop: asyncio.Event) -> Generator[None]:
+    """Set an event at the first Ctrl-C; leave a second one to Python."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+
+    def on_signal(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        loop.call_soon_threadsafe(stop.set)
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,242 @@
+"""``asyncauth request``: one authorized request, as curl would send it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import aiohttp
+import attrs
+import typer
+from yarl import URL
+
+from asyncauth.cli.answer import Answer
+from asyncauth.cli.credentials import OptionalSystem, System, provider_of
+from asyncauth.cli.options import (
+    CREDENTIALS_HELP,
+    BaseUrl,
+    Environment,
+    OptionalText,
+    OptionalTexts,
+    Timeout,
+    Verbose,
+)
+from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.token import place_of
+from asyncauth.errors import AuthError
+from asyncauth.manager import TokenManager
+from asyncauth.middleware import BearerAuth
+from asyncauth.origin import absolute_url, origin_of
+from asyncauth.policy import RefreshPolicy
+from asyncauth.providers import pago_facil, peakly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["request"]
+
+_HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""A method or a header's name (RFC 9110 §5.6.2)."""
+
+
+def request(
+    url: Annotated[str, typer.Argument(metavar="URL", help="What to ask for.", show_default=False)],
+    *,
+    system: Annotated[
+        OptionalSystem, typer.Option("--as", help="Whose token to send, if the URL doesn't say.", show_default=False)
+    ] = None,
+    method: Annotated[
+        OptionalText,
+        typer.Option("--method", "-X", metavar="METHOD", help="GET, or POST with --data.", show_default=False),
+    ] = None,
+    data: Annotated[
+        OptionalText,
+        typer.Option("--data", "-d", metavar="DATA", help="The body: text, @file, or - for stdin.", show_default=False),
+    ] = None,
+    header: Annotated[
+        OptionalTexts,
+        typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="May be repeated.", show_default=False),
+    ] = None,
+    location: Annotated[bool, typer.Option("--location", "-L", help="Follow redirects.")] = False,
+    environment: Environment = None,
+    base_url: BaseUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print status, headers and body as JSON.")] = False,
+    timeout: Timeout = 30.0,
+    verbose: Verbose = False,
+) -> None:
+    """Send an authorized request; print the answer's body."""
+
+    def work() -> int:
+        order = _order(url, method, data, header or [], location=location)
+        where = {"environment": environment, "base_url": base_url}
+        manager = _manager(order.url, system, where, timeout)
+        answer = asyncio.run(_send(order, manager, timeout))
+        answer.write(as_json=as_json)
+        return ExitCode.OK if answer.succeeded else ExitCode.FAILED
+
+    conclude(work, verbose=verbose)
+
+
+request.__doc__ = f"""{request.__doc__}
+
+The token is chosen by the URL's origin. For any other server say whose token it takes with --as, and
+where that comes from with --environment or --base-url; then it is sent to the URL's origin.
+
+A body that is JSON is sent as application/json, unless -H says otherwise.
+
+{CREDENTIALS_HELP}
+
+Exit codes: 0 a status below 400, 1 any other status or no answer, 2 wrong usage, 3 no token could be had.
+"""
+
+
+@attrs.frozen(repr=False)
+class _Order:
+    """What is to be sent."""
+
+    url: URL
+    method: str
+    headers: list[tuple[str, str]]
+    body: bytes | None
+    follow: bool
+
+
+def _order(url: str, method: str | None, data: str | None, headers: Iterable[str], *, location: bool) -> _Order:
+    """Read the arguments.
+
+    Raises:
+        Problem: One can't be used.
+    """
+    target = _target(url)
+    verb = (method or ("GET" if data is None else "POST")).upper()
+    if not _NAME.fullmatch(verb):
+        raise Problem("--method takes a word such as PUT")
+    pairs = [_header(line) for line in headers]
+    body = None if data is None else _body(data)
+    if body is not None and not any(name.lower() == "content-type" for name, _ in pairs) and _is_json(body):
+        pairs.append(("Content-Type", "application/json"))
+    return _Order(target, verb, pairs, body, location)
+
+
+def _target(url: str) -> URL:
+    try:
+        target = URL(url)
+        complete = target.absolute and target.scheme in {"http", "https"} and bool(target.host)
+    except ValueError:
+        complete, target = False, URL()
+    if not complete:
+        raise Problem("the URL must be absolute, such as https://api.peakly.co/api/Ventas/Clientes/Page?page=1")
+    if target.user is not None or target.password is not None:
+        raise Problem("the URL must have no user and no password: they would stand in the shell's history")
+    return target
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon or not _NAME.fullmatch(name) or not value.isprintable():
+        raise Problem("--header takes 'Name: value'")
+    if name.lower() == "authorization":
+        raise Problem("--header can't set Authorization: that is what asyncauth does")
+    return name, value
+
+
+def _body(data: str) -> bytes:
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if not data.startswith("@"):
+        return data.encode("utf-8", "surrogateescape")
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        message = f"--data {data}: {error.strerror}"
+    raise Problem(message)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), (dict, list))
+    except ValueError:
+        return False
+
+
+def _manager(url: URL, system: System | None, where: dict[str, str | None], timeout: float) -> TokenManager:
+    """Return the manager whose token this URL gets.
+
+    Raises:
+        Problem: The URL alone doesn't say, and nothing else was given.
+    """
+    place: dict[str, Any] = place_of(**where)
+    origin = str(origin_of(url))
+    known: list[tuple[System, dict[str, Any]]] = [
+        (each, {"environment": name})
+        for each, hosts in _HOSTS.items()
+        for name, host in hosts.items()
+        if host == origin
+    ]
+    if known and system in {None, known[0][0]}:
+        system, deduced = known[0]
+        if place.get("environment", deduced["environment"]) != deduced["environment"]:
+            raise Problem(f"{origin} is {system.value}'s {deduced['environment']}: that takes no other token")
+        place = place or deduced
+    elif system is None:
+        raise Problem(f"whose token does {origin} take? Say it with --as, and --environment or --base-url")
+    elif not place:
+        # A mistyped host must get neither a password nor a token.
+        raise Problem(
+            f"{origin} is none of {system.value}'s: say with --environment or --base-url where its token comes from"
+        )
+    if "base_url" not in place or origin_of(absolute_url(place["base_url"], "--base-url")) != URL(origin):
+        place["origins"] = (origin,)
+    provider = provider_of(system, **place).provider
+    return TokenManager(provider, policy=RefreshPolicy(deadline=timeout))
+
+
+async def _send(order: _Order, manager: TokenManager, timeout: float) -> Answer:  # noqa: ASYNC109 (aiohttp keeps it)
+    """Send the request.
+
+    Raises:
+        AuthError: No token could be had.
+        Problem: No answer came.
+    """
+    # First, so that the timeout is the request's own.
+    secrets = {(await manager.token()).value}
+    started = time.monotonic()
+    async with aiohttp.ClientSession(
+        middlewares=(BearerAuth(manager),), timeout=aiohttp.ClientTimeout(total=timeout)
+    ) as http:
+        try:
+            async with http.request(
+                order.method, order.url, headers=order.headers, data=order.body, allow_redirects=order.follow
+            ) as response:
+                body = await response.read()
+        except AuthError:
+            raise
+        except TimeoutError:
+            message = f"no answer from {order.url.origin()} within {timeout:g} s"
+        except aiohttp.ClientConnectorCertificateError:
+            message = f"no connection to {order.url.origin()}: its TLS certificate is not trusted"
+        except aiohttp.ClientConnectorError as error:
+            message = f"no connection to {order.url.origin()}: {_reason(error.os_error)}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # The class alone: these texts can hold headers and queries.
+            message = f"no answer from {order.url.origin()}: {type(error).__name__}"
+        else:
+            current = manager.current
+            secrets |= set() if current is None else {current.value}
+            return Answer.of(response, body, seconds=time.monotonic() - started, secrets=secrets)
+    raise Problem(message, ExitCode.FAILED)
+
+
+def _reason(error: OSError) -> str:
+    # A resolver's numbers are negative and not the system's; asyncio's texts repeat the address.
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or type(error).__name__

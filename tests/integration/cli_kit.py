@@ -1,0 +1,76 @@
+"""What the command line's tests share: the command in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth.cli import app
+
+if TYPE_CHECKING:
+    import pytest
+
+    from asyncauth.sandbox import Sandbox
+
+
+@attrs.frozen
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def has_none_of(self, *secrets: str) -> bool:
+        """Return whether no secret is in what it printed."""
+        return not any(secret in self.out or secret in self.err for secret in secrets)
+
+
+def credentials(sandbox: Sandbox) -> dict[str, str]:
+    """Return environment variables with the sandbox's username and password for both systems."""
+    return {
+        f"ASYNCAUTH_{system}_{name}": value
+        for system in ("PEAKLY", "PAGO_FACIL")
+        for name, value in (("USERNAME", sandbox.username), ("PASSWORD", sandbox.password))
+    }
+
+
+class Shell:
+    """Runs commands with these environment variables and no others of asyncauth's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+        self._patch = monkeypatch
+        self._captured = capfdbinary
+        for name in [name for name in os.environ if name.startswith("ASYNCAUTH_")]:
+            monkeypatch.delenv(name)
+
+    def set(self, **environ: str) -> None:
+        """Set environment variables."""
+        for name, value in environ.items():
+            self._patch.setenv(name, value)
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
+        """Run a command in this process."""
+        self._patch.setattr(sys, "argv", ["asyncauth", *arguments])
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = app.run()
+        sys.stdout.flush()
+        out, err = self._captured.readouterr()
+        return Ended(code, out.decode(), err.decode())
+
+    @staticmethod
+    def spawn(*arguments: str, stdin: bytes = b"") -> Ended:
+        """Run a command as a process of its own, in which warnings are errors."""
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "asyncauth.cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=50,
+        )
+        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())

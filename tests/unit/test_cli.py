@@ -1,0 +1,111 @@
+"""The command line's parts that need no server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from asyncauth import TokenEndpointUnavailable
+from asyncauth.cli import app, outcome
+from asyncauth.cli.load import Tally, quantile
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_there_is_one_line(missing: str) -> None:
+    """Without the extra the command says in one line what to install, and exits with 1."""
+    program = f"import sys; sys.modules[{missing!r}] = None\nfrom asyncauth.cli.__main__ import main\nsys.exit(main())"
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert f"needs {missing}" in ended.stderr
+    assert "pip install 'asyncauth[cli]'" in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "-h"], ["token", "--help"], ["request", "--help"]])
+def test_help(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command has help that tells its exit codes."""
+    monkeypatch.setattr(sys, "argv", ["asyncauth", *arguments])
+    assert app.run() == 0
+    assert "Exit codes: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["PEAKLY_USERNAME", "PEAKLY_PASSWORD"]
+    + [f"PAGO_FACIL_{name}" for name in ("ACCESS_TOKEN", "JWT", "USERNAME", "PASSWORD")],
+)
+@pytest.mark.parametrize("command", ["token", "request"])
+def test_help_names_the_variables(
+    command: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help names every environment variable that credentials are read from."""
+    monkeypatch.setattr(sys, "argv", ["asyncauth", command, "--help"])
+    app.run()
+    assert f"ASYNCAUTH_{variable}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["token"], ["token", "nobody"], ["demo", "--seconds", "0"]])
+def test_wrong_usage(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage ends with 2 and leaves stdout empty."""
+    monkeypatch.setattr(sys, "argv", ["asyncauth", *arguments])
+    assert app.run() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Usage:" in captured.err
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints the name and version."""
+    monkeypatch.setattr(sys, "argv", ["asyncauth", "--version"])
+    assert app.run() == 0
+    assert capsys.readouterr().out.startswith("asyncauth ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyError("a secret"), 1, "asyncauth: this is a bug in asyncauth: KeyError (--verbose shows where)\n"),
+        (PermissionError(13, "Permission denied", "/etc/x"), 1, "asyncauth: Permission denied\n"),
+        (outcome.Problem("two\nlines"), 2, "asyncauth: two lines\n"),
+        (TokenEndpointUnavailable("down"), 3, "asyncauth: TokenEndpointUnavailable: down\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_how_commands_end(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a command raises becomes an exit code and a line without a traceback or an unknown error's text."""
+
+    def fail() -> int:
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        outcome.conclude(fail, verbose=False)
+    assert ended.value.exit_code == code
+    assert ended.value.__context__ is None
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([], 0.5, None), ([1.0], 0.99, 1.0), ([1.0, 2.0], 0.5, 1.0), ([1.0, 2.0], 0.51, 2.0), ([1.0, 2.0], 0.0, 1.0)],
+)
+def test_quantile(values: list[float], share: float, expected: float | None) -> None:
+    """A quantile is one of the values: the first that the share of them does not exceed."""
+    assert quantile(values, share) == expected
+
+
+def test_quantile_of_a_hundred() -> None:
+    """The 99th of a hundred is not yet the slowest."""
+    assert quantile([float(number) for number in range(1, 101)], 0.99) == 99.0
+
+
+def test_recent_latencies() -> None:
+    """A tally's recent latencies are those since the last look."""
+    tally = Tally("system", "http://127.0.0.1")
+    tally.latencies.extend([0.3, 0.1])
+    assert tally.recent() == [0.1, 0.3]
+    assert tally.recent() == []
