@@ -32,8 +32,11 @@ def fingerprint(secret: str) -> str:
     return digest(secret)[:8]
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all, so that a token without extras costs none
+
+
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(value))
+    return MappingProxyType(dict(value)) if value else _NOTHING
 
 
 def _moment(epoch: float | None) -> str:
