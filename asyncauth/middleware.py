@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+    from asyncauth.held import Held
     from asyncauth.token import Token
 
 __all__ = ["BearerAuth"]
@@ -87,14 +88,12 @@ class BearerAuth:
             InsecureTransport: It goes by plain http to a host that is served by https.
         """
         manager = self._by_origin.get(request.url.origin())
-        headers = request.headers
-        if manager is None or hdrs.AUTHORIZATION in headers:
+        if manager is None or hdrs.AUTHORIZATION in request.headers:
             if manager is None and request.url.origin() in self._in_the_clear:
                 raise InsecureTransport(f"plain http to {request.url.host}: write https, or what you send can be read")
             return await handler(request)
         held = manager._fresh() or await manager._obtain()
-        headers[hdrs.AUTHORIZATION] = held.authorization
-        response = await handler(request)
+        response = await _send(request, handler, held)
         if response.status == _UNAUTHORIZED and _explained(response):
             return await self._again(manager, held.token, request, response, handler)
         if not held.accepted:
@@ -124,8 +123,7 @@ class BearerAuth:
             # Before the next one is sent: it may need this one's connection.
             response.release()
             refused = held.token
-            request.headers[hdrs.AUTHORIZATION] = held.authorization
-            response = await handler(request)
+            response = await _send(request, handler, held)
             if response.status != _UNAUTHORIZED or not _explained(response):
                 manager.accepted(refused, repeat=True)
                 return response
@@ -138,6 +136,18 @@ def _spellings(origin: URL) -> Iterator[URL]:
     for each in (origin, origin.with_scheme("wss" if origin.scheme == "https" else "ws")):
         yield each
         yield each.with_port(each.port)  # to yarl "https://host:443" is not equal to "https://host"
+
+
+async def _send(request: ClientRequest, handler: ClientHandlerType, held: Held) -> ClientResponse:
+    """Send a request with this token, which is taken off it again once there is an answer, or none.
+
+    Otherwise ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``.
+    """
+    request.headers[hdrs.AUTHORIZATION] = held.authorization
+    try:
+        return await handler(request)
+    finally:
+        request.headers.popall(hdrs.AUTHORIZATION, None)
 
 
 def _explained(response: ClientResponse) -> bool:

@@ -1,0 +1,276 @@
+"""No secret in a repr, a log at DEBUG, an exception or a traceback that shows locals: whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from contract_kit import QUICK, SYSTEMS, Side, client, serving, status_of
+
+from asyncauth import BearerAuth, ConfigurationError, Peakly, RefreshPolicy, TokenManager, client_session, wrap_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asyncauth.sandbox import FaultPlan
+
+SHORT = RefreshPolicy(backoff=0.02, backoff_limit=0.02, deadline=0.3)
+
+FAULTS: dict[str, Callable[[FaultPlan], None]] = {
+    "disconnect": lambda plan: plan.disconnect(processed=True),
+    "reset": lambda plan: plan.reset(),
+    "hang": lambda plan: plan.hang(processed=True),
+    "slow drip": lambda plan: plan.slow_drip(30.0),
+    "503": lambda plan: plan.server_error(),
+    "429": lambda plan: plan.too_many_requests(120),
+    "malformed": lambda plan: plan.malformed(),
+    "no token": lambda plan: plan.missing_fields("access_token", "access_token_jwt"),
+    "no number": lambda plan: plan.replace_fields({"expires_in": "abc", "expiration_date": "abc"}),
+    "forged headers": lambda plan: plan.replace_fields(
+        {"access_token": "canary\r\nb: c", "access_token_jwt": "canary\n"}
+    ),
+    "redirect": lambda plan: plan.redirect("http://127.0.0.1:1/token?canary=1"),
+    "wrong credentials": lambda plan: plan.wrong_credentials(),
+}
+
+
+class Watch:
+    """Collects everything that people may come to see, and the secrets that must not be in it."""
+
+    def __init__(self, side: Side) -> None:
+        self.texts: list[str] = []
+        self._side = side
+
+    def show(self, *things: object) -> None:
+        """Take the repr and str of things, and of an exception all that tools print of it."""
+        for thing in things:
+            self.texts += [repr(thing), str(thing)]
+            if isinstance(thing, BaseException):
+                self.texts += [repr(thing.args), repr(vars(thing))]
+                self.texts += traceback.TracebackException.from_exception(thing, capture_locals=True).format()
+
+    def secrets(self) -> set[str]:
+        server = self._side.server
+        return {"canary", server.settings.password, *server._ledger._entries}
+
+    def check(self, *, logged: str) -> None:
+        text = "\n".join([*self.texts, logged])
+        assert len(text) > 100
+        for secret in self.secrets():
+            assert text.find(secret) == -1, text[max(0, text.find(secret) - 300) :][:600]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Record what every logger says at DEBUG, in asyncio's debug mode."""
+    caplog.set_level(logging.DEBUG)
+    before = {}
+    for name in ("aiohttp.client", "aiohttp.internal", "aiohttp.websocket", "asyncio", "asyncauth"):
+        before[name] = logging.getLogger(name).level
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    yield caplog
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def logged(log: pytest.LogCaptureFixture) -> str:
+    return log.text + "\n".join(f"{record.msg!r} {record.args!r} {vars(record)!r}" for record in log.records)
+
+
+async def fail(watch: Watch, work: Any) -> None:
+    """Let work fail, as often as it takes to come by every path, and look at how."""
+    for _ in range(2):
+        with pytest.raises((aiohttp.ClientError, TimeoutError)) as caught:
+            await work()
+        watch.show(caught.value)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_secret_is_shown_when_the_token_endpoint_fails(
+    name: str, kind: str, log: pytest.LogCaptureFixture, *, warm: bool
+) -> None:
+    """Whatever the fault, cold or with a token in hand, nothing that people see holds a password or a token."""
+
+    async def go(side: Side, watch: Watch) -> None:
+        async with client(manager := side.manager(SHORT)) as http:
+            if warm:
+                await status_of(http, side.url())
+                watch.show(manager.current)
+            FAULTS[kind](side.server.token_faults)
+            await fail(watch, manager.refresh)
+            if not warm:
+                await fail(watch, manager.token)
+                await fail(watch, lambda: status_of(http, side.url()))
+            watch.show(manager, manager.status(), manager.status().as_dict(), manager.origins, manager.identity)
+            watch.show(
+                side.provider(), BearerAuth(manager), http, manager._state, manager._state.held, manager._refresh
+            )
+            watch.show(*asyncio.all_tasks())
+
+    with serving(name, refresh_tokens=True) as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        watch.check(logged=logged(log))
+
+
+async def post(http: aiohttp.ClientSession, url: str) -> bytes:
+    async with http.post(url, json={"a": 1}) as response:
+        return await response.read()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_secret_is_shown_when_the_api_fails(name: str, log: pytest.LogCaptureFixture) -> None:
+    """What aiohttp raises for a request that carried the token holds no token: it is off the request by then."""
+
+    async def go(side: Side, watch: Watch) -> None:
+        async with client(manager := side.manager(), raise_for_status=True) as http:
+            async with http.get(side.url()) as response:
+                watch.show(response, response.request_info, response.method)
+            faults = side.server.api_faults
+            for fault in (faults.disconnect, faults.server_error, faults.unauthorized, faults.hang, faults.reset):
+                fault()
+                await fail(watch, lambda: asyncio.wait_for(status_of(http, side.url()), 0.2))
+                await fail(watch, lambda: asyncio.wait_for(post(http, side.url()), 0.2))
+                if fault != faults.reset:  # which cuts no WebSocket
+                    await fail(watch, lambda: asyncio.wait_for(http.ws_connect(side.url("/api/ws")), 0.2))
+                faults.clear()
+            side.server.refuse_connections()
+            await asyncio.sleep(0.05)
+            await fail(watch, lambda: status_of(http, side.url()))
+            side.server.accept_connections()
+            await fail(watch, lambda: status_of(http, side.url("/api/redirect?to=http://127.0.0.1:1/")))
+            watch.show(manager, http, *asyncio.all_tasks())
+
+    with serving(name) as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        watch.check(logged=logged(log))
+
+
+def test_no_secret_is_shown_by_a_response() -> None:
+    """A response that says what was asked does not say with which token."""
+
+    async def go(side: Side) -> None:
+        async with client(manager := side.manager()) as http:
+            value = (await manager.token()).value
+            for revoked in (False, True):
+                if revoked:
+                    side.server.revoke()
+                async with http.get(side.url()) as response:
+                    assert response.status == 200
+                    value = (await manager.token()).value
+                    assert value not in repr(response.request_info)
+                    assert value not in repr(response.raise_for_status)
+
+    with serving() as side:
+        asyncio.run(go(side))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_secret_is_shown_when_callers_are_cancelled_or_the_manager_closed(
+    name: str, log: pytest.LogCaptureFixture
+) -> None:
+    """Cancelled in the middle, closed in the middle, timed out in the middle: no traceback holds a secret."""
+
+    async def go(side: Side, watch: Watch) -> None:
+        side.server.token_faults.hang(processed=True)
+        manager = side.manager(RefreshPolicy(close_grace=0.05))
+        async with client(manager) as http:
+            callers = [asyncio.create_task(manager.token()), asyncio.create_task(status_of(http, side.url()))]
+            with pytest.raises(TimeoutError) as caught:
+                await status_of(http, side.url(), timeout=aiohttp.ClientTimeout(total=0.1))
+            watch.show(caught.value, *asyncio.all_tasks())
+            callers[0].cancel()
+            await manager.close()
+            watch.show(*await asyncio.gather(*callers, return_exceptions=True), manager)
+            await fail(watch, manager.token)
+
+    with serving(name) as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        watch.check(logged=logged(log))
+
+
+def test_no_secret_is_shown_by_a_callable_that_fails(log: pytest.LogCaptureFixture) -> None:
+    """A credential callable's own exception, text and frames, stays out of sight; its class and place are told."""
+
+    def broken() -> str:
+        secret = "canary"
+        raise RuntimeError(secret)
+
+    async def go(side: Side, watch: Watch) -> None:
+        manager = TokenManager(Peakly(username="me", password=broken, base_url=side.server.url), policy=QUICK)
+        async with client(manager) as http:
+            await fail(watch, manager.token)
+            await fail(watch, lambda: status_of(http, side.url()))
+            watch.show(manager, manager.status())
+
+    with serving() as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        assert "RuntimeError" in "".join(watch.texts)
+        watch.check(logged=logged(log))
+
+
+def test_no_secret_is_shown_by_an_argument_that_cant_work() -> None:
+    """An error about a credential does not quote it, nor does its traceback."""
+    with serving() as side:
+        watch = Watch(side)
+        for arguments in (
+            {"username": "me", "password": "canary\n"},
+            {"username": "", "password": "canary"},
+            {"username": "me", "password": "canary", "base_url": "nonsense"},
+            {"username": "me", "password": "canary", "base_url": "http://example.com"},
+            {"username": "me", "password": "canary", "environment": "nowhere"},
+        ):
+            try:
+                Peakly(**arguments)  # type: ignore[arg-type] # that is the test
+            except aiohttp.ClientError as error:
+                # Without this frame, whose own locals are the caller's affair.
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                watch.show(error)
+        assert len(watch.texts) >= 5
+        watch.check(logged="")
+
+
+def test_no_secret_is_shown_by_what_was_not_closed() -> None:
+    """The warning of a manager that was entered and never closed names it, and no secret."""
+
+    async def go(side: Side) -> None:
+        async with aiohttp.ClientSession() as http:
+            manager = await side.manager(http=http).__aenter__()
+            await manager.token()
+
+    with serving() as side, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(go(side))
+        gc.collect()
+        watch = Watch(side)
+        watch.show(*(warning.message for warning in caught if "Unclosed <TokenManager" in str(warning.message)))
+        watch.check(logged="")
+
+
+async def test_sessions_and_wrappers_show_no_secret() -> None:
+    """client_session, wrap_session and what is wrong with their arguments show no secret."""
+    with serving() as side:
+        watch = Watch(side)
+        async with client_session(side.provider()) as http, aiohttp.ClientSession() as plain:
+            assert await status_of(http, side.url()) == 200
+            manager = side.manager()
+            async with wrap_session(plain, manager) as wrapped:
+                assert await status_of(wrapped, side.url()) == 200
+                watch.show(http, wrapped, vars(wrapped), vars(http))
+            try:
+                BearerAuth(manager, manager)
+            except ConfigurationError as error:
+                watch.show(error)
+            await manager.close()
+        watch.check(logged="")
