@@ -20,7 +20,7 @@ from asyncauth.held import Held
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
 from asyncauth.refresh import Refresh, deadline_of
-from asyncauth.schedule import Schedule
+from asyncauth.schedule import Appointment, Schedule
 from asyncauth.shared import SharedStore
 from asyncauth.state import TokenState
 from asyncauth.status import Status
@@ -124,7 +124,7 @@ class TokenManager:
         self._refresh: Refresh | None = None
         self._used_at = -math.inf
         self._schedule: Schedule | None = None
-        self._ticket = 0
+        self._ticket: Appointment | None = None
         self._closed = False
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
@@ -329,7 +329,7 @@ class TokenManager:
     async def _leave_here(self, entry: Entry) -> None:
         schedule = Schedule.here(self._clock)
         if self._schedule is schedule:
-            self._schedule, self._ticket = None, 0
+            self._schedule, self._ticket = None, None
         await schedule.sweep()
         if entry.session is not None:
             await entry.session.close()
@@ -340,7 +340,8 @@ class TokenManager:
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
-        return f"<TokenManager {self._provider!r}>"
+        # Not the provider's repr: anybody's may be a data class that shows its password.
+        return f"<TokenManager {type(self._provider).__name__} {self._provider.name!r}>"
 
     # How it obtains a token
 
@@ -423,7 +424,7 @@ class TokenManager:
     def _plan(self, *, anew: bool = False) -> None:
         """Make an appointment for the next renewal with the timer of a loop where the manager is entered, if it is."""
         idle = self._policy.idle_timeout
-        known = self._ticket or self._flight is not None  # a flight plans anew when it ends
+        known = self._ticket is not None or self._flight is not None  # a flight plans anew when it ends
         if self._closed or idle == 0 or (known and not anew):
             return
         if not self._connections.entered_here():

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-import itertools
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     from asyncauth.clock import Clock
 
-__all__ = ["Schedule", "Timed"]
+__all__ = ["Appointment", "Schedule", "Timed"]
 
 _LONGEST_SLEEP = 60.0
 """Seconds: a loop's clock stands still during suspend, so nobody sleeps by it for longer than this."""
 
-_tickets = itertools.count(1)
-"""Numbers for appointments, unique over all schedules: a client may move from one loop's to another's."""
+_FEW = 64
+"""Appointments among which void ones are not worth looking for."""
 
 _log = logging.getLogger("asyncauth.schedule")
 
@@ -28,12 +27,38 @@ _log = logging.getLogger("asyncauth.schedule")
 class Timed(Protocol):
     """Something with an appointment, held weakly."""
 
-    _ticket: int
-    """The number of its current appointment on this schedule; others that are still listed are void."""
+    _ticket: Appointment | None
+    """Its current appointment, on whichever loop; others that are still listed are void."""
 
     def _on_time(self) -> None:
         """Keep the appointment: on the schedule's loop, without blocking."""
         ...
+
+
+class Appointment(weakref.ref[Timed]):
+    """A client, held weakly, and when it is due: one object an appointment, for there may be 100,000 of them."""
+
+    __slots__ = ("due",)
+
+    due: float
+
+    def __new__(cls, client: Timed, due: float) -> Self:
+        """Hold the client weakly. ``due`` is in seconds of the schedule's clock."""
+        appointment = super().__new__(cls, client)
+        appointment.due = due
+        return appointment
+
+    def __init__(self, client: Timed, due: float) -> None:
+        """Do nothing: all is done, and the one that is inherited takes no ``due``."""
+
+    def __lt__(self, other: Appointment) -> bool:
+        return self.due < other.due
+
+    @property
+    def client(self) -> Timed | None:
+        """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
+        client = self()
+        return client if client is not None and client._ticket is self else None
 
 
 class Schedule:
@@ -42,7 +67,7 @@ class Schedule:
     Belongs to its loop: nothing of it may be called from another thread.
     """
 
-    __slots__ = ("_clock", "_heap", "_task", "_wakes_at")
+    __slots__ = ("_clock", "_heap", "_many", "_task", "_wakes_at")
 
     _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Schedule]]] = (
         weakref.WeakKeyDictionary()
@@ -50,7 +75,8 @@ class Schedule:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, weakref.ref[Timed]]] = []
+        self._heap: list[Appointment] = []
+        self._many = _FEW
         self._task: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
 
@@ -70,8 +96,10 @@ class Schedule:
             client: Whose ``_on_time`` is called.
             due: When, in seconds of the clock's ``monotonic()``.
         """
-        client._ticket = next(_tickets)
-        heapq.heappush(self._heap, (due, client._ticket, weakref.ref(client)))
+        if len(self._heap) >= self._many:
+            self._forget_void()
+        client._ticket = appointment = Appointment(client, due)
+        heapq.heappush(self._heap, appointment)
         if self._task is None or self._task.done() or due < self._wakes_at:
             self._restart()
 
@@ -90,14 +118,15 @@ class Schedule:
         self._wakes_at = -math.inf
         self._task = loop.create_task(self._run(), context=contextvars.Context())
 
+    def _forget_void(self) -> None:
+        """Keep the list short where clients come and go: no more than half of it is void after a long time."""
+        self._heap = [appointment for appointment in self._heap if appointment.client is not None]
+        heapq.heapify(self._heap)
+        self._many = max(_FEW, 2 * len(self._heap))
+
     def _discard_void(self) -> None:
-        heap = self._heap
-        while heap:
-            _, ticket, ref = heap[0]
-            client = ref()
-            if client is not None and client._ticket == ticket:
-                return
-            heapq.heappop(heap)
+        while self._heap and self._heap[0].client is None:
+            heapq.heappop(self._heap)
 
     async def _run(self) -> None:
         while True:
@@ -106,20 +135,19 @@ class Schedule:
                 self._wakes_at = math.inf
                 return
             now = self._clock.monotonic()
-            due, _, ref = self._heap[0]
+            due = self._heap[0].due
             if due <= now:
-                heapq.heappop(self._heap)
-                self._keep(ref)
+                self._keep(heapq.heappop(self._heap))
                 continue
             self._wakes_at = min(due, now + _LONGEST_SLEEP)
             await self._clock.sleep(self._wakes_at - now)
 
     @staticmethod
-    def _keep(ref: weakref.ref[Timed]) -> None:
-        client = ref()
+    def _keep(appointment: Appointment) -> None:
+        client = appointment.client
         if client is None:
             return
-        client._ticket = 0
+        client._ticket = None
         try:
             client._on_time()
         except Exception as error:  # noqa: BLE001 (one manager's fault must not end the timer of all)
