@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -41,7 +42,8 @@ class Connections:
 
     def __init__(self, http: aiohttp.ClientSession | None, timeout: float) -> None:
         self._http = http
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        # aiohttp rounds its limits up to whole seconds, which infinity has not.
+        self._timeout = aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None)
         self._entries: dict[asyncio.AbstractEventLoop, Entry] | None = None
 
     def entered_here(self) -> bool:

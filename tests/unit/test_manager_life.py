@@ -1,0 +1,358 @@
+"""Points 11 and 12 of the refresh contract: connections of its own, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth.provider import Provider, TokenSource
+from asyncauth.testing import FakeClock, FakeProvider
+
+Make = Callable[..., TokenManager]
+Settled = Callable[[], Awaitable[None]]
+
+
+class Sessions(FakeProvider):
+    """Notes which sessions it was given."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.given: list[aiohttp.ClientSession] = []
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        assert not http.closed
+        self.given.append(http)
+        return await super().fetch(http, previous)
+
+
+def alone() -> bool:
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# --- 11: own connections
+
+
+async def test_session_for_token_requests_keeps_no_cookies(make: Make, clock: FakeClock) -> None:
+    """One tenant's login carries no cookie of another's: the sessions have a jar that keeps none."""
+    provider = Sessions(clock=clock)
+    async with make(provider) as manager:
+        await manager.token()
+        assert isinstance(provider.given[0].cookie_jar, aiohttp.DummyCookieJar)
+    assert provider.given[0].closed
+
+
+async def test_entered_manager_keeps_one_session(make: Make, clock: FakeClock) -> None:
+    """Inside ``async with`` all refreshes share a session, which is closed at the end."""
+    provider = Sessions(clock=clock)
+    async with make(provider) as manager:
+        for _ in range(3):
+            await manager.refresh()
+        assert len(set(map(id, provider.given))) == 1
+        assert not provider.given[0].closed
+    assert provider.given[0].closed
+
+
+async def test_manager_that_is_not_entered_has_a_session_a_flight(make: Make, clock: FakeClock) -> None:
+    """Outside ``async with`` each flight opens a session and closes it."""
+    provider = Sessions(clock=clock)
+    manager = make(provider)
+    for _ in range(3):
+        await manager.refresh()
+    assert len(set(map(id, provider.given))) == 3
+    assert all(session.closed for session in provider.given)
+    assert all(isinstance(session.cookie_jar, aiohttp.DummyCookieJar) for session in provider.given)
+
+
+async def test_session_given_as_http_is_used_and_not_closed(clock: FakeClock) -> None:
+    """``http=`` is used for token requests, inside and outside ``async with``, and stays the caller's to close."""
+    provider = Sessions(clock=clock)
+    async with aiohttp.ClientSession() as session:
+        manager = TokenManager(provider, http=session, clock=clock)
+        await manager.refresh()
+        async with manager:
+            await manager.refresh()
+        assert provider.given == [session, session]
+        assert not session.closed
+
+
+async def test_session_given_as_http_serves_its_own_loop_only(clock: FakeClock) -> None:
+    """On another loop than its own ``http=`` is left alone."""
+    provider = Sessions()
+    async with aiohttp.ClientSession() as session:
+        manager = TokenManager(provider, http=session)
+        await asyncio.to_thread(lambda: asyncio.run(manager.token()))
+        assert provider.given[0] is not session
+        assert provider.given[0].closed
+
+
+# --- 12: ending
+
+
+async def test_close_is_idempotent(make: Make, provider: FakeProvider) -> None:
+    """Closing again does nothing, and callers get ManagerClosed; status() and current still work."""
+    manager = make(provider)
+    async with manager:
+        token = await manager.token()
+        await manager.close()
+        await manager.close()
+        for call in (manager.token, manager.headers, manager.refresh):
+            with pytest.raises(ManagerClosed, match="async with"):
+                await call()
+    await manager.close()
+    assert manager.current is token
+    assert manager.status().state == "fresh"
+    assert provider.calls == 1
+
+
+async def test_closed_manager_hands_out_nothing_on_the_machines_clock() -> None:
+    """The fast path is closed as well."""
+    manager = TokenManager(FakeProvider())
+    await manager.token()
+    await manager.token()
+    await manager.close()
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+    with pytest.raises(ManagerClosed):
+        await manager.headers()
+
+
+async def test_entering_again_reopens(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
+    """A manager that was closed is open again inside another ``async with``, with the token it had."""
+    manager = make(provider)
+    async with manager:
+        token = await manager.token()
+    async with manager:
+        assert await manager.token() is token
+        await clock.advance(2880)
+        assert provider.calls == 2
+    assert alone()
+
+
+async def test_nested_entering_closes_with_the_outermost(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
+    """Entered twice on a loop, a manager is open until it was left twice."""
+    manager = make(provider)
+    async with manager:
+        async with manager:
+            await manager.token()
+        await clock.advance(2880)
+        assert provider.calls == 2
+        assert (await manager.token()).value == "token-2"
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+    assert alone()
+
+
+async def test_nothing_is_left_after_close(make: Make, provider: FakeProvider, gate: Any, clock: FakeClock) -> None:
+    """After ``async with`` no task is left: no timer, no flight, no rest between tries."""
+    async with make(provider) as manager:
+        await manager.token()
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 2
+    assert alone()
+    provider.answers = [gate()]
+    async with make(provider) as manager:
+        leader = asyncio.ensure_future(manager.token())
+        await clock.advance(0)
+    assert asyncio.all_tasks() <= {asyncio.current_task(), leader}
+    with pytest.raises(ManagerClosed):
+        await leader
+    provider.answers = [TokenEndpointUnavailable("down")]
+    async with make(provider, backoff=20.0) as manager:
+        leader = asyncio.ensure_future(manager.token())
+        await clock.advance(0.1)
+    assert asyncio.all_tasks() <= {asyncio.current_task(), leader}
+    with pytest.raises(ManagerClosed):
+        await leader
+    assert [each for _, _, each in clock._sleepers if not each.done()] == []
+    gc.collect()
+
+
+async def test_waiters_get_manager_closed_when_the_grace_is_over(
+    make: Make, provider: FakeProvider, gate: Any, settled: Settled
+) -> None:
+    """close() ends a flight that does not end by itself: each waiter gets a ManagerClosed of its own."""
+    manager = make(provider, close_grace=0.01)
+    provider.answers = [gate()]
+    waiting = [asyncio.ensure_future(manager.token()) for _ in range(3)]
+    await settled()
+    await manager.close()
+    raised = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in raised] == [ManagerClosed] * 3
+    assert len(set(map(id, raised))) == 3
+    assert provider.running == 0
+    assert alone()
+
+
+async def test_flight_that_ends_within_the_grace_serves_its_waiters(
+    make: Make, provider: FakeProvider, gate: Any, settled: Settled
+) -> None:
+    """close() lets a request that is under way finish: its waiters get the token, and it is kept for a reopening."""
+    manager = make(provider, close_grace=30.0)
+    held = gate()
+    provider.answers = [held]
+    waiting = asyncio.ensure_future(manager.token())
+    await settled()
+    closing = asyncio.ensure_future(manager.close())
+    await settled()
+    assert not closing.done()
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+    held.open()
+    await closing
+    assert (await waiting).value == "from-the-gate"
+    async with manager:
+        assert (await manager.token()).value == "from-the-gate"
+    assert provider.calls == 1
+
+
+async def test_resting_flight_gets_no_grace(make: Make, provider: FakeProvider, clock: FakeClock, most: None) -> None:
+    """close() does not wait for a flight that rests between tries: nothing of it is under way."""
+    manager = make(provider, close_grace=3600.0)
+    provider.answers = [TokenEndpointUnavailable("down", retry_after=20.0)]
+    waiting = asyncio.ensure_future(manager.token())
+    await clock.advance(1)
+    async with asyncio.timeout(5):
+        await manager.close()
+    with pytest.raises(ManagerClosed):
+        await waiting
+
+
+async def test_cancelled_close_leaves_nothing_either(make: Make, clock: FakeClock, gate: Any, settled: Settled) -> None:
+    """close() that is cancelled during its grace ends the flight, the timer and the session all the same."""
+    provider = Sessions(clock=clock)
+    manager = make(provider, close_grace=3600.0)
+    await manager.__aenter__()
+    await manager.token()
+    provider.answers = [gate()]
+    waiting = asyncio.ensure_future(manager.refresh())
+    await settled()
+    closing = asyncio.ensure_future(manager.close())
+    await settled()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(ManagerClosed):
+        await waiting
+    assert provider.given[0].closed
+    assert provider.running == 0
+    assert alone()
+
+
+async def test_leaving_by_an_exception_closes(make: Make, provider: FakeProvider) -> None:
+    """An exception inside ``async with`` passes through, and the manager is closed."""
+    manager = make(provider)
+    with pytest.raises(KeyError):  # noqa: PT012
+        async with manager:
+            await manager.token()
+            raise KeyError
+    assert alone()
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+
+
+async def test_manager_that_was_never_closed_warns(make: Make, provider: FakeProvider) -> None:
+    """An entered manager that is dropped without close() warns, as aiohttp does."""
+    manager = make(provider)
+    await manager.__aenter__()
+    ref = weakref.ref(manager)
+    with pytest.warns(ResourceWarning, match="Unclosed <TokenManager"):  # noqa: PT031
+        del manager
+        gc.collect()
+    assert ref() is None
+
+
+async def test_work_that_outlives_close_cannot_reopen_it(make: Make, provider: FakeProvider, settled: Settled) -> None:
+    """A provider that ignores its cancellation for a while brings nothing back to life."""
+
+    async def stubborn() -> Token:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return provider.token()
+        raise AssertionError
+
+    provider.answers = [stubborn]
+    async with make(provider) as manager:
+        waiting = asyncio.ensure_future(manager.token())
+        await settled()
+    with pytest.raises(ManagerClosed):
+        await waiting
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+    assert alone()
+
+
+# --- chains: managers of a manager's own
+
+
+class Chain(FakeProvider):
+    """Its credential is another provider's token."""
+
+    def __init__(self, upstream: Provider | TokenSource, **given: Any) -> None:
+        super().__init__(**given)
+        self.upstream: Any = upstream
+
+    def chained(self, manage: Callable[[Provider], TokenSource]) -> Chain:
+        return Chain(manage(self.upstream), clock=self.clock)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        await self.upstream.token()
+        return await super().fetch(http, previous)
+
+
+async def test_chains_managers_live_and_end_with_it(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
+    """A provider in place of a credential gets a manager, entered, left and closed with the one it belongs to."""
+    chain = Chain(provider, clock=clock)
+    manager = make(chain)
+    (upstream,) = manager._owned
+    async with manager:
+        async with manager:
+            await manager.token()
+            assert upstream._connections.entered()
+        assert upstream._connections.entered()
+        await manager.refresh()
+        assert provider.calls == 1
+    assert not upstream._connections.entered()
+    with pytest.raises(ManagerClosed):
+        await upstream.token()
+    async with manager:
+        await manager.refresh()
+    assert alone()
+
+
+async def test_last_link_of_a_chain_is_renewed_only_on_demand(
+    make: Make, provider: FakeProvider, clock: FakeClock
+) -> None:
+    """A chain's upstream tokens are not kept fresh by themselves: they are wanted only when the next link is."""
+    manager = make(Chain(provider, clock=clock), idle_timeout=None)
+    async with manager:
+        await manager.token()
+        assert manager._owned[0]._policy.idle_timeout == 0.0
+        assert manager._owned[0]._ticket is None
+
+
+def test_pago_facils_chain_is_two_managers_deep() -> None:
+    """PagoFacilJWT.from_password brings a manager for each step before its own."""
+    manager = TokenManager(PagoFacilJWT.from_password(username="me", password="secret"))
+    (access,) = manager._owned
+    (login,) = access._owned
+    assert login._owned == ()
+    assert manager.identity is not None
+
+
+# --- policy, seen through the session
+
+
+@pytest.mark.parametrize(("deadline", "total"), [(30.0, 15.0), (float("inf"), None)])
+async def test_request_may_take_half_the_deadline(clock: FakeClock, deadline: float, total: float | None) -> None:
+    """One token request may take half of the flight's deadline; without a deadline there is no limit."""
+    provider = Sessions(clock=clock)
+    await TokenManager(provider, policy=RefreshPolicy(deadline=deadline), clock=clock).token()
+    assert provider.given[0].timeout.total == total
