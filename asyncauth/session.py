@@ -14,6 +14,7 @@ from asyncauth.middleware import BearerAuth
 
 if TYPE_CHECKING:
     from asyncauth.provider import Provider
+    from asyncauth.stores.base import TokenStore
 
 __all__ = ["client_session", "wrap_session"]
 
@@ -38,7 +39,9 @@ with warnings.catch_warnings():
                 await super().close()
 
 
-def client_session(*managers_or_providers: TokenManager | Provider, **aiohttp_kwargs: Any) -> aiohttp.ClientSession:
+def client_session(
+    *managers_or_providers: TokenManager | Provider, store: TokenStore | None = None, **aiohttp_kwargs: Any
+) -> aiohttp.ClientSession:
     """Return a new ``aiohttp.ClientSession`` that authorizes its requests.
 
     ::
@@ -50,19 +53,23 @@ def client_session(*managers_or_providers: TokenManager | Provider, **aiohttp_kw
     Args:
         managers_or_providers: One for each system that is called. A provider gets a manager that is kept fresh, and
             closed, with the session; a manager stays the caller's.
+        store: Where the managers that are made here share their tokens with other processes; ``None`` (default) = with
+            none. So one object that a worker opens when it starts, and closes when it ends, is all it needs.
         **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
 
     Raises:
-        ConfigurationError: See `BearerAuth`.
+        ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` is given, and no provider.
         InsecureTransport: See `BearerAuth`.
     """
     made: list[TokenManager] = []
     managers: list[TokenManager] = []
     for each in managers_or_providers:
-        manager = each if isinstance(each, TokenManager) else TokenManager(each)
+        manager = each if isinstance(each, TokenManager) else TokenManager(each, store=store)
         managers.append(manager)
         if manager is not each:
             made.append(manager)
+    if store is not None and not made:
+        raise ConfigurationError("store= is for providers; a manager has its own: TokenManager(…, store=…)")
     auth = BearerAuth(*managers)
     session = _OwningSession(middlewares=(*aiohttp_kwargs.pop("middlewares", ()), auth), **aiohttp_kwargs)
     for manager in made:

@@ -1,0 +1,58 @@
+"""aiohttp.web: the token lives as long as the application does (``cleanup_ctx``).
+
+Run:  python aiohttp_web_app.py 8080     (several at once share the port, and the token)
+Ask:  curl 'http://127.0.0.1:8080/clients?page=1'
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+
+from asyncauth import Peakly, TokenManager, client_session
+from asyncauth.stores import RedisStore
+
+PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
+REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+
+MANAGER = web.AppKey("manager", TokenManager)
+PEAKLY = web.AppKey("peakly", aiohttp.ClientSession)
+
+
+async def peakly(app: web.Application) -> AsyncIterator[None]:
+    """Open what the handlers use, and close it when the application ends."""
+    provider = Peakly(
+        username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
+    )
+    async with (
+        TokenManager(provider, store=RedisStore(REDIS_URL)) as app[MANAGER],
+        client_session(app[MANAGER], base_url=PEAKLY_URL, raise_for_status=True) as app[PEAKLY],
+    ):
+        yield
+
+
+async def clients(request: web.Request) -> web.Response:
+    """Answer with one page of clients. It knows nothing of tokens."""
+    page = request.query.get("page", "1")
+    async with request.app[PEAKLY].get("/api/Ventas/Clientes/Page", params={"page": page, "rows": "50"}) as response:
+        return web.json_response(await response.json())
+
+
+async def health(request: web.Request) -> web.Response:
+    """Tell how the token is; without I/O."""
+    status = request.app[MANAGER].status()
+    return web.json_response({"token": status.state, "store": status.store, "process": os.getpid()})
+
+
+def application() -> web.Application:
+    """Return the application."""
+    app = web.Application()
+    app.cleanup_ctx.append(peakly)
+    app.add_routes([web.get("/clients", clients), web.get("/health", health)])
+    return app
+
+
+if __name__ == "__main__":
+    web.run_app(application(), host="127.0.0.1", port=int(sys.argv[1]), reuse_port=True)

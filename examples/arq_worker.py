@@ -1,0 +1,62 @@
+"""arq: every worker on every machine uses the one token, from its start until its end.
+
+Run:      arq arq_worker.WorkerSettings                      (as often as you like)
+Enqueue:  python arq_worker.py 50
+"""
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from arq import create_pool
+from arq.connections import RedisSettings
+
+from asyncauth import Peakly, client_session
+from asyncauth.stores import RedisStore
+
+PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
+REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+
+
+async def startup(ctx: dict[str, Any]) -> None:
+    """Make the one session that all jobs of this worker use."""
+    provider = Peakly(
+        username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
+    )
+    ctx["peakly"] = client_session(provider, store=RedisStore(REDIS_URL), base_url=PEAKLY_URL, raise_for_status=True)
+
+
+async def shutdown(ctx: dict[str, Any]) -> None:
+    """Close it: arq calls this when the last job has ended."""
+    await ctx["peakly"].close()
+
+
+async def clients_page(ctx: dict[str, Any], page: int) -> Any:
+    """Fetch one page of clients. It knows nothing of tokens."""
+    async with ctx["peakly"].get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
+        return await response.json()
+
+
+class WorkerSettings:
+    """What the command ``arq`` reads."""
+
+    functions = (clients_page,)
+    on_startup = startup
+    on_shutdown = shutdown
+    redis_settings = RedisSettings.from_dsn(REDIS_URL)
+
+
+async def main(pages: int) -> None:
+    """Enqueue a job a page, and wait for what they return."""
+    redis = await create_pool(WorkerSettings.redis_settings)
+    try:
+        jobs = [await redis.enqueue_job("clients_page", page) for page in range(1, pages + 1)]
+        results = [await job.result() for job in jobs if job is not None]
+    finally:
+        await redis.aclose()
+    print(f"{len(results)} pages")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

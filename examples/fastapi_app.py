@@ -1,0 +1,48 @@
+"""FastAPI under uvicorn with several workers: the token lives as long as the application does (``lifespan``).
+
+Run:  uvicorn fastapi_app:app --workers 4 --port 8000
+Ask:  curl 'http://127.0.0.1:8000/clients?page=1'
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from asyncauth import Peakly, TokenManager, client_session
+from asyncauth.stores import RedisStore
+
+PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
+REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the handlers use, and close it when the application ends: once a worker."""
+    provider = Peakly(
+        username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
+    )
+    async with (
+        TokenManager(provider, store=RedisStore(REDIS_URL)) as app.state.manager,
+        client_session(app.state.manager, base_url=PEAKLY_URL, raise_for_status=True) as app.state.peakly,
+    ):
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/clients")
+async def clients(request: Request, page: int = 1) -> Any:
+    """Answer with one page of clients. It knows nothing of tokens."""
+    async with request.app.state.peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
+        return await response.json()
+
+
+@app.get("/health")
+async def health(request: Request) -> dict[str, Any]:
+    """Tell how the token is; without I/O."""
+    status = request.app.state.manager.status()
+    return {"token": status.state, "store": status.store, "process": os.getpid()}

@@ -1,0 +1,76 @@
+"""The examples of queue workers, as their readers run them: several workers, many jobs, one token request."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from examples_kit import Fleet, fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no redis-server for it")
+
+PAGES = 60
+
+
+@pytest.fixture
+def ships(tmp_path: Path) -> Iterator[Fleet]:
+    """Its API takes a while, so that one worker can't do all the work before the others have begun."""
+    with fleet(tmp_path, api_latency=0.1) as ships:
+        yield ships
+
+
+def do_all(ships: Fleet, *programs: str, revoked_before: bool = False) -> None:
+    """Run programs at the same time, each of which does all pages and says so."""
+    if revoked_before:
+        assert ships.sandbox.revoke() > 0
+    before = ships.served
+    for process in [ships.start("python", program, str(PAGES)) for program in programs]:
+        assert process.ended() == f"{PAGES} pages\n"
+    assert ships.served - before == PAGES * len(programs)
+
+
+def test_arq(ships: Fleet) -> None:
+    """Three arq workers: one token request, one more after a revocation, no failed job, a clean end."""
+    workers = [ships.start("arq", "arq_worker.WorkerSettings") for _ in range(3)]
+    for worker in workers:
+        worker.tell("Starting worker for 1 functions")
+    do_all(ships, "arq_worker.py")
+    assert ships.token_requests == 1
+    do_all(ships, "arq_worker.py", revoked_before=True)
+    assert ships.token_requests == 2
+    assert sum("clients_page" in worker.text for worker in workers) > 1
+    ships.stop(*workers)
+
+
+def test_taskiq(ships: Fleet) -> None:
+    """Three processes of a taskiq worker: one token request, one more after a revocation, a clean end."""
+    worker = ships.start("taskiq", "worker", "taskiq_worker:broker", "--workers", "3")
+    for number in range(3):
+        worker.tell(f"[worker-{number}] Listening started.")
+    do_all(ships, "taskiq_worker.py")
+    assert ships.token_requests == 1
+    do_all(ships, "taskiq_worker.py", revoked_before=True)
+    assert ships.token_requests == 2
+    assert sum(f"[worker-{number}] Executing task" in worker.text for number in range(3)) > 1
+    ships.stop(worker)
+
+
+def test_aiojobs(ships: Fleet) -> None:
+    """Three processes that run aiojobs: one token request, one more after a revocation, a clean end."""
+    do_all(ships, *["aiojobs_worker.py"] * 3)
+    assert ships.token_requests == 1
+    do_all(ships, *["aiojobs_worker.py"] * 3, revoked_before=True)
+    assert ships.token_requests == 2
+
+
+def test_asyncio_run(ships: Fleet) -> None:
+    """Four processes, an event loop a task: one token request, one more after a revocation, a clean end."""
+    do_all(ships, "asyncio_run_task.py")
+    assert ships.token_requests == 1
+    do_all(ships, "asyncio_run_task.py", revoked_before=True)
+    assert ships.token_requests == 2
