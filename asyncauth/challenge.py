@@ -30,7 +30,16 @@ _MAX_NAMES: Final = 80  # characters in a repr
 
 _TOKEN_SCHEMES: Final = frozenset({"bearer", "dpop"})
 # A new token of the same kind would meet the same refusal: RFC 6750 §3.1, RFC 9470 §3.
-_NOT_THE_TOKEN: Final = frozenset({"insufficient_scope", "insufficient_user_authentication", "invalid_request"})
+# Nor does it mend a proof (RFC 9449 §7.1, §9), for which there is one of its own with every request.
+_NOT_THE_TOKEN: Final = frozenset(
+    {
+        "insufficient_scope",
+        "insufficient_user_authentication",
+        "invalid_request",
+        "use_dpop_nonce",
+        "invalid_dpop_proof",
+    }
+)
 
 # Linear on any input: no two ways to match the same text. The runs inside a repeated group are possessive
 # (++), or an unfinished quoted string would be tried in each of the ways to cut it in pieces. The groups
@@ -116,7 +125,8 @@ def token_refused(values: Iterable[str]) -> bool:
     Returns:
         ``False`` if all challenges are of schemes other than Bearer and DPoP, or if one of these two carries
         ``claims`` (a step-up that only the user can make) or the ``error`` ``insufficient_scope``,
-        ``invalid_request`` or ``insufficient_user_authentication``. ``True`` otherwise.
+        ``invalid_request``, ``insufficient_user_authentication``, ``use_dpop_nonce`` or ``invalid_dpop_proof``.
+        ``True`` otherwise.
 
     Source: RFC 6750 §3.1, RFC 9449 §7.1 (DPoP), RFC 9470 §3.
     """

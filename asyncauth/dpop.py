@@ -84,29 +84,28 @@ class Prover:
         self._nonces[origin] = nonce
         return True
 
-    def sending(self, handler: ClientHandlerType, token: str) -> ClientHandlerType:
-        """Return a handler that sends each request with a proof of its own.
+    async def send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
+        """Send an API request with a proof.
 
         A server that asks for a nonce (RFC 9449 §9) gets the request once more, with it, if the body is whole still.
 
         Args:
-            handler: What sends the request.
+            request: The request.
+            handler: What sends it.
             token: The access token that goes with it.
         """
-
-        async def send(request: ClientRequest) -> ClientResponse:
-            request.headers["DPoP"] = self.proof(request.method, request.url, token)
-            response = await handler(request)
-            news = self.note(request.url, response.headers.get("DPoP-Nonce"))
-            if not (news and _wants_nonce(response) and is_whole(request)):
-                return response
-            response.release()  # the next one may need its connection
-            request.headers["DPoP"] = self.proof(request.method, request.url, token)
-            response = await handler(request)
-            self.note(request.url, response.headers.get("DPoP-Nonce"))
+        response = await self._send(request, handler, token)
+        news = self.note(request.url, response.headers.get("DPoP-Nonce"))
+        if not (news and _wants_nonce(response) and is_whole(request)):
             return response
+        response.release()  # the next one may need its connection
+        response = await self._send(request, handler, token)
+        self.note(request.url, response.headers.get("DPoP-Nonce"))
+        return response
 
-        return send
+    async def _send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
+        request.headers["DPoP"] = self.proof(request.method, request.url, token)
+        return await handler(request)
 
     def __repr__(self) -> str:
         return f"<Prover {self.thumbprint}>"

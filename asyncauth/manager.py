@@ -14,6 +14,7 @@ import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.connections import Connections, Entry
+from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
 from asyncauth.held import Held
@@ -78,6 +79,7 @@ class TokenManager:
         "_guard",
         "_owned",
         "_policy",
+        "_prover",
         "_provider",
         "_refresh",
         "_schedule",
@@ -110,6 +112,7 @@ class TokenManager:
             if isinstance(provider, Chained)
             else provider
         )
+        self._prover: Prover | None = getattr(provider, "prover", None)
         deadline_of(self._provider, policy)  # raises now what every refresh would
         self._shared = (
             None
@@ -157,7 +160,13 @@ class TokenManager:
         return (await self._obtain()).token
 
     async def headers(self) -> dict[str, str]:
-        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does."""
+        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does.
+
+        Raises:
+            ConfigurationError: The token is bound to a key (DPoP): each request needs a proof of its own.
+        """
+        if self._prover is not None:
+            raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
         held = self._state.held
         if boottime() >= held.hot_until:
             held = await self._obtain()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+    from asyncauth.dpop import Prover
     from asyncauth.held import Held
     from asyncauth.token import Token
 
@@ -93,7 +94,7 @@ class BearerAuth:
                 raise InsecureTransport(f"plain http to {request.url.host}: write https, or what you send can be read")
             return await handler(request)
         held = manager._fresh() or await manager._obtain()
-        response = await _send(request, handler, held)
+        response = await _send(request, handler, held, manager._prover)
         if response.status == _UNAUTHORIZED and _explained(response):
             return await self._again(manager, held.token, request, response, handler)
         if not held.accepted:
@@ -123,7 +124,7 @@ class BearerAuth:
             # Before the next one is sent: it may need this one's connection.
             response.release()
             refused = held.token
-            response = await _send(request, handler, held)
+            response = await _send(request, handler, held, manager._prover)
             if response.status != _UNAUTHORIZED or not _explained(response):
                 manager.accepted(refused, repeat=True)
                 return response
@@ -138,14 +139,17 @@ def _spellings(origin: URL) -> Iterator[URL]:
         yield each.with_port(each.port)  # to yarl "https://host:443" is not equal to "https://host"
 
 
-async def _send(request: ClientRequest, handler: ClientHandlerType, held: Held) -> ClientResponse:
-    """Send a request with this token, which is taken off it again once there is an answer, or none.
+async def _send(
+    request: ClientRequest, handler: ClientHandlerType, held: Held, prover: Prover | None
+) -> ClientResponse:
+    """Send a request with this token, and a proof if it is bound to a key.
 
-    Otherwise ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``.
+    The token is taken off it again once there is an answer, or none: otherwise
+    ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``.
     """
     request.headers[hdrs.AUTHORIZATION] = held.authorization
     try:
-        return await handler(request)
+        return await (handler(request) if prover is None else prover.send(request, handler, held.token.value))
     finally:
         request.headers.popall(hdrs.AUTHORIZATION, None)
 

@@ -18,8 +18,14 @@ __all__ = ["Chained", "Provider", "TokenSource"]
 class Provider(Protocol):
     """Knows one token endpoint. Holds no token, no state, no lock and no cache, and makes no retries.
 
-    Besides the members below a provider may have a ``deadline``: the seconds that one refresh may take where
-    `RefreshPolicy.deadline` won't do.
+    Besides the members below a provider may have:
+
+    - ``deadline``: the seconds that one refresh may take where `RefreshPolicy.deadline` won't do;
+    - ``needs_lock = True``: a refresh token is its only way to a token. With a shared store it is then asked under the
+      store's lock or not at all, since two processes that send one refresh token lose both; callers get a
+      ``StoreError`` or ``LockTimeout`` when the lock can't be had. Without it, a provider that is asked without the
+      lock is given no refresh token, and takes its primary grant;
+    - ``prover``: its tokens are bound to a key (DPoP), and this makes the proofs that go with them.
 
     An own provider is a class with these four::
 
