@@ -73,7 +73,8 @@ def require_secure(url: URL, argument: str) -> None:
 def origin_of(url: URL) -> URL:
     """Return the origin of an absolute URL, with ``ws`` and ``wss`` as what they are on the wire."""
     origin = url.origin()
-    return origin.with_scheme(_WEB.get(origin.scheme, origin.scheme))
+    # Through text: a default port that was written out makes a yarl.URL unequal to the same one without it.
+    return URL(str(origin.with_scheme(_WEB.get(origin.scheme, origin.scheme))))
 
 
 def origins_of(values: str | Iterable[str], argument: str = "origins") -> tuple[str, ...]:

@@ -1,0 +1,101 @@
+"""The machine's clocks, and a time limit by any clock."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from asyncauth import clock as clocks
+from asyncauth.clock import SYSTEM_CLOCK, Clock, within
+from asyncauth.testing import FakeClock
+
+
+def test_system_clock_tells_the_machines_time() -> None:
+    """wall() is Unix epoch seconds, and monotonic() the suspend-proof clock."""
+    clock: Clock = SYSTEM_CLOCK
+    assert abs(clock.wall() - time.time()) < 60
+    before = clock.monotonic()
+    assert before <= clocks.boottime() <= clock.monotonic()
+
+
+async def test_system_clock_sleeps_by_the_loop() -> None:
+    """A sleep of nothing returns."""
+    await SYSTEM_CLOCK.sleep(0)
+
+
+@pytest.mark.parametrize(("platform", "name"), [("linux", "CLOCK_BOOTTIME"), ("darwin", "CLOCK_MONOTONIC")])
+def test_monotonic_clock_runs_through_suspend(monkeypatch: pytest.MonkeyPatch, platform: str, name: str) -> None:
+    """Linux' and macOS' clocks that also count while the machine sleeps are the ones that are asked."""
+    asked: list[int] = []
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(time, name, 77, raising=False)
+    monkeypatch.setattr(time, "clock_gettime", asked.append)
+    clocks._suspend_proof()()
+    assert asked == [77]
+
+
+def test_other_platforms_have_the_plain_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is nothing better time.monotonic serves."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert clocks._suspend_proof() is time.monotonic
+
+
+async def test_within_returns_what_the_work_returns(clock: FakeClock) -> None:
+    """Work that ends in time gives its result, and no timer is left."""
+    assert await within(clock, 5, asyncio.sleep(0, "done")) == "done"
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_within_raises_what_the_work_raises(clock: FakeClock) -> None:
+    """An exception of the work comes out as it is."""
+
+    async def work() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await within(clock, 5, work())
+
+
+@pytest.mark.parametrize("seconds", [5.0, 0.0, -1.0])
+async def test_within_ends_the_work_when_the_time_is_up(clock: FakeClock, seconds: float) -> None:
+    """When the time is up the work is cancelled, and has ended."""
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    limited = asyncio.ensure_future(within(clock, seconds, work()))
+    await clock.advance(max(0.0, seconds - 0.001))
+    assert limited.done() == (seconds <= 0)
+    await clock.advance(0.001)
+    with pytest.raises(TimeoutError):
+        await limited
+    assert ended.is_set()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_within_passes_a_cancellation_on(clock: FakeClock) -> None:
+    """Cancelling the caller cancels the work and the timer."""
+    limited = asyncio.ensure_future(within(clock, 5, asyncio.Event().wait()))
+    await clock.advance(1)
+    limited.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await limited
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_cancellation_of_the_work_alone_is_not_the_callers(clock: FakeClock) -> None:
+    """Work that was cancelled by somebody else does not look like a cancellation of the caller."""
+
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(InterruptedError):
+        await within(clock, 5, work())

@@ -1,0 +1,118 @@
+"""The contract's numbers, at their edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+
+from asyncauth import ConfigurationError, RefreshPolicy
+from asyncauth.policy import Windows
+
+POLICY = RefreshPolicy()
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "fresh", "usable"),
+    [
+        (0.5, 0.4, 0.45),
+        (2.0, 1.6, 1.8),
+        (99.0, 79.2, 89.1),
+        (100.0, 80.0, 90.0),
+        (101.0, 80.8, 91.0),
+        (240.0, 192.0, 230.0),
+        (3600.0, 2880.0, 3590.0),
+        (14 * DAY, 11.2 * DAY, 14 * DAY - 10),
+    ],
+)
+def test_windows_follow_the_lifetime(lifetime: float, fresh: float, usable: float) -> None:
+    """Renewal at 80 %; the end 10 s early, but never by more than a tenth of the lifetime."""
+    windows = POLICY.windows(lifetime)
+    assert windows.fresh == pytest.approx(fresh)
+    assert windows.usable == pytest.approx(usable)
+
+
+def test_unknown_lifetime_has_no_windows() -> None:
+    """What lives for an unknown time is neither renewed nor spent by the clock."""
+    assert POLICY.windows(None) == Windows(math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("draw", "fresh"), [(0.0, 80.0), (0.5, 77.5), (1.0, 75.0)])
+def test_jitter_only_makes_it_earlier(draw: float, fresh: float) -> None:
+    """Jitter brings a renewal forward by 5 % of the lifetime at most."""
+    assert POLICY.windows(100.0, draw=draw).fresh == pytest.approx(fresh)
+
+
+@pytest.mark.parametrize(
+    ("slowest", "fresh"), [(0.0, 80.0), (8.0, 80.0), (10.0, 78.0), (25.0, 60.0), (34.0, 50.0), (1000.0, 50.0)]
+)
+def test_slow_endpoint_is_asked_earlier_but_never_before_half(slowest: float, fresh: float) -> None:
+    """Renewal starts so early that a refresh as slow as the slowest ends in time, at half the lifetime at the least."""
+    assert POLICY.windows(100.0, slowest=slowest).fresh == pytest.approx(fresh)
+    assert POLICY.windows(100.0, slowest=slowest, draw=1.0).fresh >= 50.0
+
+
+def test_margin_can_be_none_at_all() -> None:
+    """``expiry_margin=0``: used to the end; zero is data."""
+    assert RefreshPolicy(expiry_margin=0).windows(100.0).usable == 100.0
+
+
+def test_renewal_is_never_due_after_the_end() -> None:
+    """``renew_at=1``: renewal is due when the token is spent, not later."""
+    windows = RefreshPolicy(renew_at=1.0).windows(100.0)
+    assert windows.fresh == windows.usable == 90.0
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.25), (2, 0.5), (6, 8.0), (7, 15.0), (8, 15.0), (10_000, 15.0)])
+def test_backoff_doubles_to_its_limit(failures: int, seconds: float) -> None:
+    """The longest wait doubles with each failure, up to 15 s; the draw takes a part of it, never nothing."""
+    assert POLICY.backoff_after(failures, 1.0) == seconds
+    assert POLICY.backoff_after(failures, 0.5) == seconds / 2
+    assert POLICY.backoff_after(failures, 0.0) == pytest.approx(seconds / 10)
+
+
+@pytest.mark.parametrize(("refusals", "seconds"), [(1, 60), (2, 120), (6, 1920), (7, 3600), (10_000, 3600)])
+def test_rejection_hold_doubles_to_an_hour(refusals: int, seconds: float) -> None:
+    """A refused credential is held back for a minute, then two, up to an hour."""
+    assert POLICY.rejection_hold(refusals) == seconds
+
+
+@pytest.mark.parametrize(("refusals", "seconds"), [(1, 5), (2, 10), (4, 40), (5, 60), (10_000, 60)])
+def test_refusal_hold_doubles_to_a_minute(refusals: int, seconds: float) -> None:
+    """The API's refusals are ignored for 5 s, then 10 s, up to a minute."""
+    assert POLICY.refusal_hold(refusals) == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("renew_at", [0.5, 0.8, 1, 1.0], [0.499, 1.001, 0, -1]),
+        ("jitter", [0, 0.05], [-0.001, 0.051]),
+        ("expiry_margin", [0, 10, math.inf], [-0.001]),
+        ("deadline", [0.001, 30], [0, -1]),
+        ("rejection_cooldown", [0, 60], [-1]),
+        ("idle_timeout", [0, None, 3600], [-1]),
+        ("backoff", [0.001], [0]),
+        ("backoff_limit", [0.001], [0]),
+        ("close_grace", [0], [-1]),
+    ],
+)
+def test_settings_have_ranges(name: str, good: list[Any], bad: list[Any]) -> None:
+    """Each setting takes its range, ends included, and nothing outside it; what is no number is refused."""
+    for value in good:
+        assert getattr(attrs.evolve(POLICY, **{name: value}), name) == value
+    for value in [*bad, math.nan, "1", True, [], *([] if name == "idle_timeout" else [None])]:
+        with pytest.raises(ConfigurationError, match=name):
+            attrs.evolve(POLICY, **{name: value})
+
+
+def test_policy_is_frozen_and_by_name_only() -> None:
+    """A policy may be shared between managers, and reads as what it says."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        POLICY.jitter = 0.0  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        RefreshPolicy(0.8)  # type: ignore[call-arg]
+    assert RefreshPolicy() == RefreshPolicy()

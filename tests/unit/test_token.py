@@ -1,0 +1,78 @@
+"""The token: what it shows, what it hides."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import attrs
+import pytest
+
+from asyncauth import Token
+from asyncauth.token import digest, fingerprint
+
+
+def test_repr_shows_times_and_a_fingerprint_and_no_secret() -> None:
+    """A token in a log line is recognised, and can't be used."""
+    token = Token(
+        "secret-value",
+        issued_at=0,
+        expires_at=3600,
+        refresh_token="secret-refresh",
+        scope="read",
+        extra={"user": "secret-user"},
+    )
+    for shown in (repr(token), str(token), f"{token}", f"{[token]}"):
+        assert "secret" not in shown
+        assert token.fingerprint in shown
+        assert "1970-01-01T01:00:00Z" in shown
+        assert "refresh_token=…" in shown
+        assert "scope='read'" in shown
+    assert "refresh_token" not in repr(Token("x"))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "shown"), [(None, "unknown"), (1e20, "100000000000000000000"), (math.inf, "inf"), (math.nan, "nan")]
+)
+def test_repr_shows_any_time(epoch: float | None, shown: str) -> None:
+    """A time beyond the calendar does not break the repr."""
+    assert f"expires_at={shown}" in repr(Token("x", expires_at=epoch))
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [("Bearer", "Bearer x"), ("bearer", "Bearer x"), ("BEARER", "Bearer x"), ("dpop", "DPoP x"), ("MAC", "MAC x")],
+)
+def test_authorization_is_the_headers_value(kind: str, header: str) -> None:
+    """Bearer is written as everybody writes it; other types as the server names them."""
+    assert Token("x", token_type=kind).authorization == header
+
+
+def test_lifetime_is_the_difference_of_its_times() -> None:
+    """Unknown where the end is unknown; zero is data."""
+    assert Token("x", issued_at=10, expires_at=70).lifetime == 60
+    assert Token("x", issued_at=10, expires_at=10).lifetime == 0
+    assert Token("x", issued_at=10).lifetime is None
+
+
+def test_fingerprints_tell_tokens_apart_within_the_process() -> None:
+    """Equal secrets have equal fingerprints; they are keyed, so no dictionary finds the secret."""
+    assert digest("a") == digest("a") != digest("b")
+    assert len(digest("a")) == 32
+    assert Token("a").fingerprint == fingerprint("a") == digest("a")[:8]
+    assert digest("\ud800")  # no encoding fault for what a wild string may hold
+
+
+def test_token_is_immutable_to_its_depth() -> None:
+    """A token that is shared between tasks can't be changed by one of them."""
+    given = {"a": 1}
+    token = Token("x", extra=given)
+    given["a"] = 2
+    assert token.extra == {"a": 1}
+    with pytest.raises(TypeError):
+        token.extra["a"] = 3  # type: ignore[index]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        token.value = "y"  # type: ignore[misc]
+    assert copy.copy(token) is token
+    assert copy.deepcopy([token])[0] is token
+    assert hash(token) == hash(copy.deepcopy(token))
