@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import threading
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from asyncauth.gate import Gate
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["TokenManager"]
@@ -117,7 +117,7 @@ class TokenManager:
         self._shared = (
             None
             if store is None
-            else SharedStore(store, provider.identity, provider.name, self._clock, policy.store_timeout)
+            else SharedStore(store, self.identity, provider.name, self._clock, policy.store_timeout)
         )
         self._state = TokenState(policy)
         # Over the flight, and who starts it. Reentrant: a flight whose loop was closed is ended by the garbage
@@ -294,7 +294,7 @@ class TokenManager:
         elif entry is not None:
             if flight is not None and flight.loop is entry.loop:
                 await flight.settle(self._policy.close_grace)
-            await self._leave(entry)
+            await entry.run(self._leave_here)
             self._plan()  # on another loop, if the appointment was here
         for upstream in self._owned:
             await upstream.__aexit__(exc_type, exc, traceback)
@@ -320,22 +320,16 @@ class TokenManager:
                 await flight.end(0.0 if resting else self._policy.close_grace)
                 self._forget(flight)
             if self._shared is not None:
-                await self._shared.stop_saving()
+                await self._shared.close()
         finally:  # also when the caller is cancelled during the grace
             for each in [entry, *left]:
                 if each is not None:
-                    await self._leave(each)
+                    await each.run(self._leave_here)
             for upstream in self._owned:
                 await upstream.close()
 
-    async def _leave(self, entry: Entry) -> None:
-        """End what the manager has on a loop: on that loop, or not at all if it has ended."""
-        if entry.loop is asyncio.get_running_loop():
-            await self._leave_here(entry)
-        elif entry.loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._leave_here(entry), entry.loop))
-
     async def _leave_here(self, entry: Entry) -> None:
+        """End what the manager has on the running loop."""
         schedule = Schedule.here(self._clock)
         if self._schedule is schedule:
             self._schedule, self._ticket = None, None
@@ -345,7 +339,7 @@ class TokenManager:
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
-        if connections is not None and connections.entered():
+        if connections is not None and connections.unclosed():
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
@@ -353,6 +347,11 @@ class TokenManager:
         return f"<TokenManager {type(self._provider).__name__} {self._provider.name!r}>"
 
     # How it obtains a token
+
+    @property
+    def _gate(self) -> Gate | None:
+        """Where its refreshes wait for their turn; ``None`` = they need not. The managers of a pool share one."""
+        return None
 
     def _fresh(self) -> Held | None:
         """Return the token if it is fresh by the machine's clock, for what has no time to await."""
@@ -416,6 +415,7 @@ class TokenManager:
             self._policy,
             self._clock,
             shared=self._shared,
+            gate=self._gate,
             at_once=at_once,
         )
         flight.start(partial(self._fly, flight, self._refresh))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from typing import TYPE_CHECKING
@@ -14,16 +15,18 @@ from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected,
 from asyncauth.foreign import auth_error
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
-from asyncauth.shared import SharedStore, StoreTrouble
+from asyncauth.shared import Hold, SharedStore, StoreTrouble
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from asyncauth.connections import Connections
+    from asyncauth.gate import Gate
     from asyncauth.held import Held
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
     from asyncauth.state import TokenState
-    from asyncauth.stores.base import Lease
 
 __all__ = ["Refresh", "deadline_of"]
 
@@ -59,10 +62,22 @@ class Refresh:
         policy: The manager's.
         clock: The manager's.
         shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
+        gate: Where it waits for its turn to ask the provider; ``None`` = it need not.
         at_once: Whether the first try is made whatever is being waited out.
     """
 
-    __slots__ = ("_at_once", "_clock", "_connections", "_deadline", "_provider", "_rest", "_shared", "_state")
+    __slots__ = (
+        "_at_once",
+        "_clock",
+        "_connections",
+        "_deadline",
+        "_gate",
+        "_provider",
+        "_queued",
+        "_rest",
+        "_shared",
+        "_state",
+    )
 
     def __init__(
         self,
@@ -73,6 +88,7 @@ class Refresh:
         clock: Clock,
         *,
         shared: SharedStore | None,
+        gate: Gate | None,
         at_once: bool,
     ) -> None:
         self._provider = provider
@@ -80,14 +96,16 @@ class Refresh:
         self._connections = connections
         self._clock = clock
         self._shared = shared
+        self._gate = gate
+        self._queued = False
         self._at_once = at_once
         self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
 
     @property
     def resting(self) -> bool:
-        """Whether it waits for its next try, so that nothing is under way."""
-        return self._rest is not None
+        """Whether it waits for its next try, or for its turn, so that nothing is under way."""
+        return self._rest is not None or self._queued
 
     def hurry(self) -> None:
         """Make the next try at once, if it rests. From any thread."""
@@ -140,37 +158,71 @@ class Refresh:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
         shared, before = self._shared, self._state.held
         if shared is None:
-            return await self._fetch(before.last, refusal)
+            async with self._turn():
+                return await self._fetch(before.last, Attempt(self._clock, refusal=refusal))
         try:
             async with shared.opened():
                 if before.refused:
                     await shared.delete(before.token)
-                held = self._adopt(await shared.load(), before)
+                held = await self._adopt(await shared.load(), before)
                 if held is None:
-                    async with shared.locked(self._longest_wait()) as lease:
+                    async with self._turn(), shared.locked(self._longest_wait()) as hold:
                         stored = await shared.load()
-                        held = self._adopt(stored, before)
+                        held = await self._adopt(stored, before)
                         if held is None:
-                            held = await self._fetch(shared.previous(stored), refusal, lease=lease, shared=shared)
+                            held = await self._fetch_under(hold, shared, shared.previous(stored), refusal)
             shared.note_success()
         except StoreTrouble as trouble:
             problem = trouble
         else:
             return held
         shared.note(problem)
-        if shared.strict or getattr(self._provider, "needs_lock", False):
+        if shared.strict or self._needs_lock:
             kind = LockTimeout if problem.lock_timeout else StoreError
             raise kind(f"the token store fails: {problem}", provider=self._provider.name)
         # No refresh token without the lock: another process may be using it up at this moment.
         last = before.last
-        return await self._fetch(None if last is None else attrs.evolve(last, refresh_token=None), refusal)
+        last = None if last is None else attrs.evolve(last, refresh_token=None)
+        async with self._turn():
+            return await self._fetch(last, Attempt(self._clock, refusal=refusal))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        """Wait for a turn to ask the provider, and keep it for the block. The deadline stands still meanwhile."""
+        if self._gate is None:
+            yield
+            return
+        self._queued = True
+        try:
+            async with self._gate.turn(self._clock, self._deadline - self._clock.monotonic()) as waited:
+                self._queued = False
+                self._deadline += waited
+                yield
+        finally:
+            self._queued = False
+
+    @property
+    def _needs_lock(self) -> bool:
+        """Whether a refresh token is the provider's only way to a token."""
+        return bool(getattr(self._provider, "needs_lock", False))
+
+    async def _fetch_under(
+        self, hold: Hold, shared: SharedStore, previous: Token | None, refusal: CredentialsRejected | None
+    ) -> Held:
+        """Ask the provider under the store's lock, with the refresh token that is in the store."""
+        attempt = Attempt(self._clock, refusal=refusal, release=hold.release)
+        if self._needs_lock:
+            # A store that was emptied: our own is later than the one that the provider was given.
+            return await self._fetch(previous or self._state.held.last, attempt, shared=shared, hold=hold)
+        async with shared.lent(previous, hold, used=lambda: _lost(attempt)):
+            return await self._fetch(previous, attempt, shared=shared, hold=hold)
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
         left = self._deadline - self._clock.monotonic()
         return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
 
-    def _adopt(self, stored: Token | None, before: Held) -> Held | None:
+    async def _adopt(self, stored: Token | None, before: Held) -> Held | None:
         """Take over what another process stored, if it is for us."""
         if stored is None:
             return None
@@ -178,20 +230,21 @@ class Refresh:
         held = self._state.adoptable(stored, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
         if held is not None:
             self._state.hold(held, wall=wall, adopted=True)
+            if self._shared is not None:
+                await self._shared.note_adopted(stored)
             _log.debug("%s: adopted %r", self._provider.name, held.token)
         return held
 
     async def _fetch(
         self,
         previous: Token | None,
-        refusal: CredentialsRejected | None,
+        attempt: Attempt,
         *,
         shared: SharedStore | None = None,
-        lease: Lease | None = None,
+        hold: Hold | None = None,
     ) -> Held:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
-        attempt = Attempt(self._clock, refusal=refusal)
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
@@ -213,24 +266,21 @@ class Refresh:
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
         else:
-            if shared is not None:
-                await shared.save(held.token, instead_of=previous, lease=lease)
+            if shared is not None and hold is not None:
+                await shared.save(held.token, instead_of=previous, hold=hold)
             self._state.hold(held, wall=self._clock.wall())
             _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
-        if self._note_loss(attempt, before) and shared is not None and previous is not None:
-            await shared.forget_refresh_token(previous)
+        self._note_loss(attempt, before)
         if attempt.name is not None:
             attempt.name(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
         raise problem
 
-    def _note_loss(self, attempt: Attempt, before: Held) -> bool:
+    def _note_loss(self, attempt: Attempt, before: Held) -> None:
         """Forget a refresh token that was sent, and that the server may have used up: no answer came."""
-        lost = attempt.spends_refresh_token and attempt.unanswered
-        if lost:
+        if _lost(attempt):
             self._state.lose_refresh_token(before)
-        return lost
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
@@ -250,3 +300,8 @@ class Refresh:
             setback.retry_at - now,
         )
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
+
+
+def _lost(attempt: Attempt) -> bool:
+    """Return whether the refresh token that was sent may have been used up: no answer came."""
+    return attempt.spends_refresh_token and attempt.unanswered

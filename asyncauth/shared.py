@@ -18,14 +18,14 @@ import attrs
 
 from asyncauth.clock import Clock, within
 from asyncauth.errors import ConfigurationError
+from asyncauth.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from asyncauth.stores.base import Lease, TokenStore
-    from asyncauth.token import Token
+    from asyncauth.stores.base import TokenStore
 
-__all__ = ["SharedStore", "StoreTrouble"]
+__all__ = ["Hold", "SharedStore", "StoreTrouble"]
 
 _T = TypeVar("_T")
 
@@ -44,6 +44,29 @@ class StoreTrouble(Exception):
     def __init__(self, text: str, *, lock_timeout: bool = False) -> None:
         super().__init__(text)
         self.lock_timeout = lock_timeout
+
+
+class Hold:
+    """An entry's lock while it is held."""
+
+    __slots__ = ("_lease", "_release", "_released")
+
+    def __init__(self, lease: object, release: Callable[[], Awaitable[object]]) -> None:
+        self._lease = lease
+        self._release = release
+        self._released = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process may hold it by now."""
+        return self._released or bool(getattr(self._lease, "lost", False))
+
+    async def release(self) -> None:
+        """Give it back, unless that was done before."""
+        if not self._released:
+            self._released = True
+            with contextlib.suppress(StoreTrouble):
+                await self._release()
 
 
 class SharedStore:
@@ -89,78 +112,102 @@ class SharedStore:
     async def opened(self) -> AsyncGenerator[None, None]:
         """Keep the store open for one refresh, if it is something that is opened."""
         store: Any = self._store  # what it is besides a store
-        if not isinstance(store, AbstractAsyncContextManager):
+        if not (hasattr(store, "__aenter__") and hasattr(store, "__aexit__")):
             yield
             return
-        await self._call("open", store.__aenter__())
+        await self._call("open", store.__aenter__)
         try:
             yield
         finally:
             with contextlib.suppress(StoreTrouble):
-                await self._call("close", store.__aexit__(None, None, None))
+                await self._call("close", store.__aexit__, None, None, None)
 
     async def load(self) -> Token | None:
         """Return what is stored."""
-        return await self._call("load", self._store.load(self._key))
+        stored: object = await self._call("load", self._store.load, self._key)
+        if stored is None or isinstance(stored, Token):
+            return stored
+        raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
-        await self._call("delete", self._store.delete(self._key, token))
+        await self._call("delete", self._store.delete, self._key, token)
 
     @contextlib.asynccontextmanager
-    async def locked(self, wait: float) -> AsyncGenerator[Lease | None, None]:
+    async def locked(self, wait: float) -> AsyncGenerator[Hold, None]:
         """Hold the entry's lock.
 
         Args:
             wait: Seconds that waiting for it may take.
         """
-        lock: AbstractAsyncContextManager[Any] = self._store.lock(self._key)
         try:
+            lock: AbstractAsyncContextManager[Any] = self._store.lock(self._key)
             lease = await within(self._clock, wait, lock.__aenter__())
         except TimeoutError:
             raise StoreTrouble(f"another process held the lock for {wait:.3g} s", lock_timeout=True) from None
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
             raise StoreTrouble(f"lock: {type(error).__name__}") from None
+        hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
         try:
-            yield lease
+            yield hold
         finally:
-            with contextlib.suppress(StoreTrouble):
-                await self._call("unlock", lock.__aexit__(None, None, None))
+            await hold.release()
 
-    async def save(self, token: Token, *, instead_of: Token | None, lease: Lease | None) -> None:
+    @contextlib.asynccontextmanager
+    async def lent(self, stored: Token | None, hold: Hold, used: Callable[[], bool]) -> AsyncGenerator[None, None]:
+        """Take an entry's refresh token out of the store while it is being sent, and put it back if it was not used.
+
+        A process that dies meanwhile leaves none behind that the server may have replaced: sent again, a server that
+        rotates would take it for a theft, and revoke all that came of it. The others use the primary grant then.
+
+        Args:
+            stored: The entry; ``None``, or one without a refresh token: there is nothing to take out.
+            hold: The lock that is held.
+            used: Asked after a failure: whether the server may have used the refresh token up.
+        """
+        if stored is None or stored.refresh_token is None:
+            yield
+            return
+        await self._call("save", self._store.save, self._key, attrs.evolve(stored, refresh_token=None))
+        try:
+            yield
+        except Exception:
+            if not used():
+                with contextlib.suppress(StoreTrouble):
+                    await self._save_unless_older(stored, checked=hold.lost)
+            raise
+
+    async def save(self, token: Token, *, instead_of: Token | None, hold: Hold) -> None:
         """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
 
         Args:
             token: The new one.
             instead_of: The entry that it was obtained with, whose refresh token it may have used up.
-            lease: The lock it is saved under.
+            hold: The lock it is saved under.
         """
         await self.stop_saving()
+        self.unsaved = (None if instead_of is None else instead_of.value, token)
         tries = _SAVES if token.refresh_token is not None else 1
         for number in range(1, tries + 1):
             try:
-                await self._save_unless_older(token, checked=lease is not None and lease.lost)
+                await self._save_unless_older(token, checked=hold.lost)
             except StoreTrouble as trouble:
                 if number == tries:
-                    self._give_to_background(token, instead_of, trouble)
+                    self._give_to_background(token, trouble)
                 else:
                     await self._clock.sleep(0.1)
             else:
                 self.unsaved = None
                 return
 
-    def _give_to_background(self, token: Token, instead_of: Token | None, trouble: StoreTrouble) -> None:
-        self.unsaved = (None if instead_of is None else instead_of.value, token)
-        _log.error("%s: a new token could not be saved (%s); tried again in the background", self._name, trouble)
+    def _give_to_background(self, token: Token, trouble: StoreTrouble) -> None:
+        if token.refresh_token is not None:  # the only one that is in force, perhaps
+            _log.error(
+                "%s: a new refresh token can't be saved (%s); tried again in the background", self._name, trouble
+            )
+            self._logged_at = self._clock.monotonic()
         self.note(trouble)
         self._saving = asyncio.ensure_future(self._save_later(token))
-
-    async def forget_refresh_token(self, stored: Token) -> None:
-        """Keep an entry without its refresh token, which may have been used up: nobody must send it again."""
-        try:
-            await self._call("save", self._store.save(self._key, attrs.evolve(stored, refresh_token=None)))
-        except StoreTrouble as trouble:
-            self.note(trouble)
 
     async def stop_saving(self) -> None:
         """End what is left to the background."""
@@ -168,6 +215,18 @@ class SharedStore:
         if saving is not None and saving.get_loop() is asyncio.get_running_loop():
             saving.cancel()
             await asyncio.wait((saving,))
+
+    async def close(self) -> None:
+        """End what is left to the background, after one more try to save a refresh token that would be lost."""
+        await self.stop_saving()
+        if self.unsaved is None or self.unsaved[1].refresh_token is None:
+            return
+        try:
+            await self._call("save", self._save_anew, self.unsaved[1])
+        except StoreTrouble as trouble:
+            _log.error("%s: a refresh token is lost: it could not be saved (%s)", self._name, trouble)
+        else:
+            self.unsaved = None
 
     def previous(self, stored: Token | None) -> Token | None:
         """Return the entry whose refresh token counts, of what is stored and what could not be.
@@ -187,6 +246,12 @@ class SharedStore:
             self._logged_at = now
             _log.warning("%s: the token store fails (%s); going on without it", self._name, trouble)
 
+    async def note_adopted(self, token: Token) -> None:
+        """Forget an unsaved token: another process has stored a later one."""
+        if self.unsaved is not None and self.unsaved[0] != token.value:
+            self.unsaved = None
+            await self.stop_saving()
+
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""
         if self.trouble is not None and self.unsaved is None:
@@ -199,7 +264,11 @@ class SharedStore:
             stored = await self.load()
             if stored is not None and stored.issued_at > token.issued_at:
                 return
-        await self._call("save", self._store.save(self._key, token))
+        await self._call("save", self._store.save, self._key, token)
+
+    async def _save_anew(self, token: Token) -> None:
+        async with self.opened():
+            await self._save_unless_older(token, checked=True)
 
     async def _save_later(self, token: Token) -> None:
         pause = 1.0
@@ -207,18 +276,18 @@ class SharedStore:
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             try:
-                async with self.opened():
-                    await self._save_unless_older(token, checked=True)
+                await self._save_anew(token)
             except StoreTrouble as trouble:
                 self.note(trouble)
             else:
-                self.unsaved = None
+                if self.unsaved is not None and self.unsaved[1] is token:
+                    self.unsaved = None
                 self.note_success()
                 return
 
-    async def _call(self, what: str, call: Awaitable[_T]) -> _T:
+    async def _call(self, what: str, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
         try:
-            return await within(self._clock, self._time_limit, call)
+            return await within(self._clock, self._time_limit, call(*arguments))
         except TimeoutError:
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)

@@ -22,8 +22,8 @@ UNKNOWN_LIFETIME = 86400.0
 """Seconds for which a token of unknown lifetime is kept."""
 REFRESH_TOKEN_LIFETIME = 30 * 86400.0
 """Seconds for which an entry is kept for the sake of its refresh token, whose own lifetime servers seldom tell."""
-LARGEST_ENTRY = 1 << 20
-"""Characters of an entry that are read at most."""
+LARGEST_ENTRY = 1 << 24
+"""Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
 
 
 class Lease(Protocol):
@@ -40,6 +40,10 @@ class TokenStore(Protocol):
     """Keeps tokens where several processes find them.
 
     To write one, write these four methods::
+
+        import asyncio
+        from collections import defaultdict
+        from asyncauth.stores import remains
 
         class DictStore:
             def __init__(self):
@@ -66,7 +70,8 @@ class TokenStore(Protocol):
     A store may have ``close()``, which its owner calls; may be an async context manager, which a manager then enters
     around what it does, from any number of tasks at once; and may have ``strict = True``: then callers get a
     ``StoreError`` where otherwise the manager does without the store. What any method raises is store trouble, never
-    the caller's. `asyncauth.testing.StoreConformance` is a test suite for a store.
+    the caller's: unless the provider ``needs_lock``, see `Provider`, a token is had without the store.
+    `asyncauth.testing.StoreConformance` is a test suite for a store.
 
     Methods are called from any event loop, each within a time limit (`RefreshPolicy.store_timeout`), by cancellation.
     """
@@ -76,7 +81,10 @@ class TokenStore(Protocol):
         ...
 
     async def save(self, key: str, token: Token) -> None:
-        """Keep a token in place of what was under the key, for `time_to_live` seconds at most."""
+        """Keep a token in place of what was under the key, for `time_to_live` seconds at most.
+
+        Also where those are 0 or less: what was under the key must be gone.
+        """
         ...
 
     async def delete(self, key: str, token: Token) -> None:
@@ -154,7 +162,10 @@ _converter.register_structure_hook(float, _number)
 
 
 def dumps(token: Token) -> str:
-    """Return a token in its written form: JSON, in the clear."""
+    """Return a token in its written form: JSON, in the clear.
+
+    Of `Token.extra` only what JSON can hold is written: a provider of somebody's own may put anything there.
+    """
     entry = _Entry(
         v=SCHEMA,
         value=token.value,
@@ -163,9 +174,17 @@ def dumps(token: Token) -> str:
         token_type=token.token_type,
         refresh_token=token.refresh_token,
         scope=token.scope,
-        extra=dict(token.extra),
+        extra={name: value for name, value in token.extra.items() if _is_json(value)},
     )
     return json.dumps(_converter.unstructure(entry), separators=(",", ":"))
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def loads(text: str | bytes) -> Token:
@@ -183,7 +202,7 @@ def loads(text: str | bytes) -> Token:
         or entry.v != SCHEMA
         or not entry.value
         or not all("\x21" <= char <= "\x7e" for char in entry.value)
-        or not entry.token_type.replace("-", "").isalnum()
+        or not (entry.token_type.isascii() and entry.token_type.replace("-", "").isalnum())
     ):
         msg = "an entry that is damaged, or of another version"
         raise ValueError(msg)

@@ -68,11 +68,14 @@ class EncryptedStore:
 
     async def load(self, key: str) -> Token | None:
         """Return the token under a key, if one of the keys opens it."""
-        return self._open(key, await self._store.load(key))
+        token = self._open(key, await self._store.load(key))
+        if token is not None:
+            self._warned.discard(key)
+        return token
 
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, sealed."""
-        await self._store.save(key, self._seal(token))
+        await self._store.save(key, self._seal(key, token))
 
     async def delete(self, key: str, token: Token) -> None:
         """Leave what remains of the entry, if it is this token's."""
@@ -105,10 +108,10 @@ class EncryptedStore:
         if isinstance(self._store, AbstractAsyncContextManager):
             await self._store.__aexit__(exc_type, exc, traceback)
 
-    def _seal(self, token: Token) -> Token:
-        """Return a token for the inner store: its value is the whole of this one, encrypted."""
+    def _seal(self, key: str, token: Token) -> Token:
+        """Return a token for the inner store: its value is the whole of this one, and whose it is, encrypted."""
         return Token(
-            self._fernet.encrypt(dumps(token).encode()).decode(),
+            self._fernet.encrypt(f"{key} {dumps(token)}".encode()).decode(),
             expires_at=token.expires_at,
             issued_at=token.issued_at,
             token_type=_SEALED,
@@ -125,7 +128,10 @@ class EncryptedStore:
         try:
             if sealed.token_type != _SEALED:
                 raise InvalidToken  # noqa: TRY301 (written in the clear: as good as absent)
-            token = loads(self._fernet.decrypt(sealed.value))
+            owner, _, text = self._fernet.decrypt(sealed.value).partition(b" ")
+            if owner != key.encode():
+                raise InvalidToken  # noqa: TRY301 (another key's, copied here by somebody who can write there)
+            token = loads(text)
         except (InvalidToken, ValueError):
             if key not in self._warned:
                 self._warned.add(key)

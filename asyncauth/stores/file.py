@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import LARGEST_ENTRY, dumps, loads, remains
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from asyncauth.token import Token
 
@@ -24,6 +25,8 @@ __all__ = ["FileStore"]
 
 _POLL = 0.05
 """Seconds between looks at a lock that another process holds."""
+_FAREWELL = 0.5
+"""Seconds for which a cancelled task waits for the file system's answer, in case that has given it the lock."""
 
 _log = logging.getLogger("asyncauth.stores")
 
@@ -86,31 +89,40 @@ class FileStore:
     async def _locked(self, path: Path) -> AsyncGenerator[None, None]:
         import filelock  # noqa: PLC0415 (an extra)
 
-        await asyncio.to_thread(self._make_folder)
-        # One object a use, and not shared between threads: the operating system tells two of them apart.
-        lock = filelock.FileLock(path, mode=0o600, thread_local=False, blocking=False)
-        while True:
-            try:
-                lock.acquire()
-                break
-            except filelock.Timeout:
-                await asyncio.sleep(_POLL)
+        # One object a use, whichever thread it is used from: the operating system tells two of them apart.
+        lock = filelock.FileLock(path, mode=0o600, thread_local=False)
+        while not await _finished(self._try(lock), lock.release):  # noqa: ASYNC110 (another process holds it)
+            await asyncio.sleep(_POLL)
         try:
             yield
         finally:
             lock.release()
 
+    async def _try(self, lock: Any) -> bool:
+        """Take a lock if it is free."""
+        import filelock  # noqa: PLC0415 (an extra)
+
+        def attempt() -> bool:
+            self._make_folder()
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                return False
+            return True
+
+        return await asyncio.to_thread(attempt)
+
     def _make_folder(self) -> None:
-        if not self.path.is_dir():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
+        for folder in (*reversed(self.path.parents), self.path):
+            if not folder.is_dir():
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
 
     def _load(self, key: str) -> Token | None:
         path = self._file(key)
         try:
             with path.open("rb") as file:
-                return loads(file.read(LARGEST_ENTRY + 1))
+                token = loads(file.read(LARGEST_ENTRY + 1))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -118,6 +130,8 @@ class FileStore:
                 self._warned.add(key)
                 _log.warning("%s: %s; it counts as absent", path, error)
             return None
+        self._warned.discard(key)
+        return token
 
     def _save(self, key: str, token: Token) -> None:
         self._make_folder()
@@ -132,7 +146,6 @@ class FileStore:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
-        self._warned.discard(key)
 
     def _delete(self, key: str, token: Token) -> None:
         stored = self._load(key)
@@ -148,4 +161,25 @@ class FileStore:
         return f"<FileStore {self.path}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path,)
+        return partial(type(self), strict=self.strict), (self.path,)
+
+
+async def _finished(attempt: Coroutine[Any, Any, bool], undo: Callable[[], object]) -> bool:
+    """Return what an attempt returns; if the caller is cancelled meanwhile, undo it if it succeeds.
+
+    A thread can't be cancelled, and a lock that it takes after its task has ended would never be released.
+    """
+    task = asyncio.ensure_future(attempt)
+
+    def ended(task: asyncio.Task[bool]) -> None:
+        if not task.cancelled() and task.exception() is None and task.result():
+            undo()
+
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait((task,), timeout=_FAREWELL)
+        finally:
+            task.add_done_callback(ended)
+        raise

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import inspect
 import logging
+import math
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import attrs
 
+from asyncauth.clock import boottime
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import dumps, loads, remains, time_to_live
 
@@ -30,8 +32,8 @@ _LEASE = 10.0
 _EXTEND_EVERY = 3.0
 _POLL = 0.05
 """Seconds between looks at a lock that another process holds."""
-_OLDEST_NEWS = 300.0
-"""Seconds that may lie between a token's request and its saving."""
+_PATIENCE = 1.0
+"""Seconds that Redis may take for one answer, if the URL names no ``socket_timeout``."""
 _FAREWELL = 1.0
 """Seconds that giving a lock back may take: it ends by itself."""
 
@@ -128,9 +130,11 @@ class RedisStore:
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
 
-        # No waiting between tries: a caller has a second for a call, and does without the store then.
+        # No waiting between tries: a caller has a second for a call, and does without the store then. Whoever waits
+        # for the lock has longer, but must notice as soon that Redis answers no more.
+        patience = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
         connect: Any = getattr(Redis, "from_url")  # noqa: B009 (loosely typed there)
-        return connect(self._given, retry=Retry(NoBackoff(), 1))
+        return connect(self._given, retry=Retry(NoBackoff(), 1), **patience)
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncGenerator[Any, None]:
@@ -157,13 +161,15 @@ class RedisStore:
 
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, for as long as it is of use."""
-        age = time.time() - token.issued_at
-        if not 0 <= age <= _OLDEST_NEWS:
+        life, age = time_to_live(token, token.issued_at), time.time() - token.issued_at
+        if not 0 <= age < life:
             age = 0.0  # by another clock than ours
-        milliseconds = int(1000 * (time_to_live(token, token.issued_at) - age))
-        if milliseconds > 0:
-            async with self._client() as client:
-                await client.set(self.prefix + key, dumps(token), px=milliseconds)
+        name, milliseconds = self.prefix + key, math.floor(1000 * (life - age))
+        async with self._client() as client:
+            if milliseconds > 0:
+                await client.set(name, dumps(token), px=milliseconds)
+            else:
+                await client.delete(name)  # what it replaces must not stay: its refresh token may be spent
 
     async def delete(self, key: str, token: Token) -> None:
         """Leave what remains of the entry, if it is this token's."""
@@ -184,9 +190,12 @@ class RedisStore:
             mark = uuid.uuid4().hex.encode()
             lease = _RedisLease(lock)
             try:
+                sent_at = boottime()
                 # Its own token, so that a lock taken in the very moment of a cancellation can be given back.
-                await lock.acquire(token=mark)
-                lease.begin()
+                while not await lock.acquire(blocking=False, token=mark):
+                    await asyncio.sleep(_POLL)
+                    sent_at = boottime()
+                lease.begin(sent_at)
                 yield lease
             finally:
                 await lease.end(mark)
@@ -195,12 +204,14 @@ class RedisStore:
         if raw is None:
             return None
         try:
-            return loads(raw)
+            token = loads(raw)
         except ValueError as error:
             if key not in self._warned:
                 self._warned.add(key)
                 _log.warning("Redis key %s%s: %s; it counts as absent", self.prefix, key, error)
             return None
+        self._warned.discard(key)
+        return token
 
     def __repr__(self) -> str:
         kind = self._given.split(":", 1)[0] + "://…" if isinstance(self._given, str) else type(self._given).__name__
@@ -224,11 +235,11 @@ class _RedisLease:
     @property
     def lost(self) -> bool:
         """Whether another process may hold the lock by now."""
-        return time.monotonic() >= self._until
+        return boottime() >= self._until  # it runs out during suspend, too
 
-    def begin(self) -> None:
-        """Start to extend the lease."""
-        self._until = time.monotonic() + _LEASE
+    def begin(self, since: float) -> None:
+        """Start to extend the lease, which began when its request was sent."""
+        self._until = since + _LEASE
         self._extending = asyncio.ensure_future(self._extend())
 
     async def _extend(self) -> None:
@@ -236,7 +247,7 @@ class _RedisLease:
 
         while not self.lost:
             await asyncio.sleep(_EXTEND_EVERY)
-            before = time.monotonic()
+            before = boottime()
             try:
                 async with asyncio.timeout(_EXTEND_EVERY):
                     await self._lock.extend(_LEASE, replace_ttl=True)
@@ -249,9 +260,12 @@ class _RedisLease:
     async def end(self, mark: bytes) -> None:
         """Stop to extend, and give the lock back if it is held."""
         release = asyncio.ensure_future(self._release(mark))
-        # Not cancelled with the caller: the others would wait for the lease to run out.
-        await asyncio.wait((release,), timeout=_FAREWELL)
-        release.cancel()
+        try:
+            # Not cancelled with the caller: the others would wait for the lease to run out.
+            await asyncio.wait((release,), timeout=_FAREWELL)
+        finally:
+            release.cancel()
+            await asyncio.gather(release, return_exceptions=True)
 
     async def _release(self, mark: bytes) -> None:
         if self._extending is not None:
