@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
@@ -18,9 +18,9 @@ from asyncauth._aiohttp import loop_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
-__all__ = ["Connections", "Entry"]
+__all__ = ["Connections", "Entry", "LentConnections"]
 
 
 @attrs.define(eq=False)
@@ -30,6 +30,13 @@ class Entry:
     loop: asyncio.AbstractEventLoop
     times: int = 0
     session: aiohttp.ClientSession | None = None
+
+    async def run(self, work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+        """Do something with the entry on its loop, or not at all if that has ended."""
+        if self.loop is asyncio.get_running_loop():
+            await work(self)
+        elif self.loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(self), self.loop))
 
 
 class Connections:
@@ -57,6 +64,10 @@ class Connections:
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
+        return bool(self._entries)
+
+    def unclosed(self) -> bool:
+        """Return whether there is something left to close, so that whoever forgets it is to be warned."""
         return bool(self._entries)
 
     def hand_on(self, work: Callable[[], object]) -> None:
@@ -115,4 +126,49 @@ class Connections:
         yield entry.session
 
     def _new(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout)
+        return aiohttp.ClientSession(
+            # No limit: a request that queued inside of aiohttp would look like a slow token endpoint.
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+        )
+
+
+class LentConnections(Connections):
+    """A pool's, as its managers see them: entering, leaving and closing are the pool's business alone."""
+
+    __slots__ = ("_lender",)
+
+    def __init__(self, lender: Connections) -> None:
+        self._lender = lender
+
+    def entered_here(self) -> bool:
+        """Return whether the pool is entered on the running loop."""
+        return self._lender.entered_here()
+
+    def entered(self) -> bool:
+        """Return ``True``: the pool may be entered for longer than any of its managers."""
+        return True
+
+    def unclosed(self) -> bool:
+        """Return ``False``: there is nothing that a manager would have to close."""
+        return False
+
+    def hand_on(self, work: Callable[[], object]) -> None:
+        """Call ``work`` on a running loop where the pool is entered, if there is one."""
+        self._lender.hand_on(work)
+
+    def enter(self) -> None:
+        """Do nothing."""
+
+    def leave(self) -> Entry | None:
+        """Return that no loop was left."""
+        return None
+
+    def leave_all(self) -> list[Entry]:
+        """Return that no loop was left."""
+        return []
+
+    def session(self) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientSession]:
+        """Give the pool's session on the running loop."""
+        return self._lender.session()
