@@ -53,6 +53,8 @@ class Flight(Generic[_T]):
         Args:
             work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
         """
+        if self.done:  # close() was faster, in another thread
+            return
         self.loop = asyncio.get_running_loop()
         self._task = self.loop.create_task(self._run(work), context=contextvars.Context())
 

@@ -12,7 +12,7 @@ from asyncauth import errors
 from asyncauth.errors import AuthError, CredentialsRejected, LockTimeout, StoreError, TokenEndpointUnavailable
 
 CLASSES: list[type[AuthError]] = [
-    each for _, each in inspect.getmembers(errors, inspect.isclass) if each.__module__ == errors.__name__
+    each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, AuthError)
 ]
 
 

@@ -1,0 +1,40 @@
+"""What other people's code raises, as errors of ours."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
+from asyncauth.foreign import auth_error
+
+
+@pytest.mark.parametrize("error", [aiohttp.ClientError("x"), OSError("x"), TimeoutError("x"), ConnectionResetError()])
+def test_network_trouble_is_transient(error: Exception) -> None:
+    """It is named by its class alone."""
+    found = auth_error(error, "the thing")
+    assert type(found) is TokenEndpointUnavailable
+    assert str(found) == f"the thing failed ({type(error).__name__})"
+
+
+def test_error_of_ours_stays_what_it_is() -> None:
+    """An AuthError says itself what it is; its twin has no chain."""
+    error = CredentialsRejected("no", status=401)
+    found = auth_error(error, "the thing")
+    assert found is not error
+    assert (type(found), vars(found)) == (type(error), vars(error))
+
+
+def test_anything_else_is_a_fault_with_its_place() -> None:
+    """Class and innermost place, not the text; no place where there is none."""
+    assert str(auth_error(KeyError("canary"), "the thing")) == "the thing raised KeyError"
+
+    def inner() -> None:
+        raise KeyError("canary")
+
+    with pytest.raises(KeyError) as caught:
+        inner()
+    found = auth_error(caught.value, "the thing")
+    assert type(found) is AuthError
+    assert "test_foreign.py:" in str(found)
+    assert "canary" not in str(found)

@@ -1,0 +1,99 @@
+"""What a failed refresh asks of the next one."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncauth import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    RefreshPolicy,
+    TokenEndpointUnavailable,
+)
+from asyncauth.setback import Meanwhile, Setback, setback_after
+
+POLICY = RefreshPolicy()
+
+
+def after(error: AuthError, before: Setback | None = None, *, now: float = 100.0, deadline: float = 130.0) -> Setback:
+    return setback_after(error, before, POLICY, now=now, deadline=deadline, draw=1.0)
+
+
+def refused(credential: str | None, *, may_change: bool = False, upstream: bool = False) -> CredentialsRejected:
+    error = CredentialsRejected("no")
+    error.credential, error.may_change, error.upstream = credential, may_change, upstream
+    return error
+
+
+def test_transient_failure_is_waited_out() -> None:
+    """Network trouble: callers wait for the next try, later each time."""
+    first = after(TokenEndpointUnavailable("down"))
+    assert (first.retry_at, first.meanwhile, first.failures) == (100.25, Meanwhile.WAIT, 1)
+    second = after(TokenEndpointUnavailable("down"), first)
+    assert (second.retry_at, second.meanwhile, second.failures) == (100.5, Meanwhile.WAIT, 2)
+
+
+@pytest.mark.parametrize("kind", [AuthError, InvalidTokenResponse, ConfigurationError])
+def test_permanent_failure_is_the_callers_at_once(kind: type[AuthError]) -> None:
+    """What a retry does not mend: the same error for everybody until the backoff is over."""
+    setback = after(kind("no"))
+    assert (setback.retry_at, setback.meanwhile) == (100.25, Meanwhile.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "retry_at", "meanwhile"),
+    [
+        (0.1, 100.25, Meanwhile.WAIT),
+        (29.999, 129.999, Meanwhile.WAIT),
+        (30.0, 130.0, Meanwhile.WAIT),
+        (30.001, 130.001, Meanwhile.FAIL),
+        (99_999.0, 3700.0, Meanwhile.FAIL),
+    ],
+)
+def test_retry_after_at_the_edge_of_the_deadline(retry_after: float, retry_at: float, meanwhile: Meanwhile) -> None:
+    """Retry-After is waited out up to the deadline; beyond it callers fail."""
+    setback = after(TokenEndpointUnavailable("busy", retry_after=retry_after))
+    assert setback.retry_at == pytest.approx(retry_at)
+    assert setback.meanwhile is meanwhile
+
+
+def test_what_is_left_of_retry_after_is_told() -> None:
+    """A caller who meets the setback later is told what is left, and never less than nothing."""
+    setback = after(TokenEndpointUnavailable("busy", retry_after=300.0))
+    assert setback.seen(150.0).retry_after == 250
+    assert setback.seen(500.0).retry_after == 0
+    assert setback.error.retry_after == 300
+    assert after(TokenEndpointUnavailable("down")).seen(100.0).retry_after is None
+
+
+def test_refusals_of_the_same_credential_double_the_hold() -> None:
+    """Known by its digest; one that is unknown counts as the same."""
+    one = after(refused("a"))
+    assert (one.retry_at, one.refusals, one.refused_credential) == (160, 1, "a")
+    assert after(refused("a"), one).retry_at == 220
+    assert after(refused(None), one).refusals == 2
+    other = after(refused("b"), one)
+    assert (other.retry_at, other.refusals, other.failures) == (160, 1, 2)
+
+
+def test_other_failure_ends_the_row_of_refusals() -> None:
+    """A refusal after network trouble starts at the first hold again."""
+    assert after(refused("a"), after(TokenEndpointUnavailable("down"), after(refused("a")))).refusals == 1
+
+
+def test_upstreams_failures_are_not_held_back_here() -> None:
+    """The upstream manager does its own holding back, whatever the failure."""
+    for error in (refused("a", upstream=True), TokenEndpointUnavailable("busy", retry_after=300.0)):
+        error.upstream = True
+        assert after(error).meanwhile is Meanwhile.ASK
+
+
+@pytest.mark.parametrize(("now", "may"), [(159.999, False), (160.0, True)])
+def test_credential_that_may_change_is_asked_after_a_cooldown(now: float, *, may: bool) -> None:
+    """A callable may be looked at again 60 s after the refusal; a plain string never."""
+    assert after(refused("a", may_change=True)).may_ask(now) == may
+    assert not after(refused("a")).may_ask(now)
+    assert not after(InvalidTokenResponse("no")).may_ask(now)
+    assert after(InvalidTokenResponse("no")).refused_credential is None

@@ -1,0 +1,137 @@
+"""What a manager knows of its token: transitions told the time."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+)
+from asyncauth.held import NOTHING, Held
+from asyncauth.state import TokenState
+
+POLICY = RefreshPolicy(jitter=0.0)
+
+
+def obtained(state: TokenState, value: str = "t", *, now: float = 0.0, lifetime: float | None = 100.0) -> Held:
+    token = Token(value, issued_at=0, expires_at=lifetime, refresh_token="r")
+    held = state.examine(token, before=state.held, sent_at=now, now=now, wall=1e9 + now, draw=0.0)
+    state.hold(held, wall=1e9 + now)
+    return held
+
+
+def test_nothing_is_due_before_there_is_a_token() -> None:
+    """A new state may try, holds nothing off, and is empty."""
+    state = TokenState(POLICY)
+    assert state.held is NOTHING
+    assert state.may_try(0.0)
+    assert state.held_off(0.0) is None
+    assert state.status("p", now=0.0, refreshing=False, waiting=0).state == "empty"
+
+
+def test_next_refresh_waits_for_windows_and_setback() -> None:
+    """due() is when the token turns stale, or later when a failure is being waited out."""
+    state = TokenState(POLICY)
+    obtained(state)
+    assert state.due() == 80
+    state.fail(TokenEndpointUnavailable("busy", retry_after=300.0), now=80.0, deadline=110.0, draw=1.0)
+    assert state.due() == 380
+    assert not state.may_try(379.999)
+    assert state.may_try(380.0)
+
+
+def test_callers_meet_a_hold_and_not_a_backoff() -> None:
+    """A failure that the flight waits out is not raised; one that it does not is, until it is over."""
+    state = TokenState(POLICY)
+    state.fail(TokenEndpointUnavailable("down"), now=0.0, deadline=30.0, draw=1.0)
+    assert state.held_off(0.1) is None
+    state.fail(CredentialsRejected("no"), now=1.0, deadline=30.0, draw=1.0)
+    assert isinstance(state.held_off(60.999), CredentialsRejected)
+    assert state.held_off(61.0) is None
+    assert state.failures == 2
+
+
+def test_success_forgets_failures() -> None:
+    """After a success nothing is waited out."""
+    state = TokenState(POLICY)
+    state.fail(AuthError("no"), now=0.0, deadline=30.0, draw=1.0)
+    obtained(state, now=1.0)
+    assert state.setback is None
+    assert state.status("p", now=1.0, refreshing=False, waiting=0).last_error is None
+
+
+def test_lost_refresh_token_is_forgotten_only_with_its_token() -> None:
+    """A refresh token is forgotten if the token that it came with is still the one held."""
+    state = TokenState(POLICY)
+    before = obtained(state, "one")
+    state.lose_refresh_token(before)
+    assert state.held.token.refresh_token is None
+    assert state.held.token.value == "one"
+    obtained(state, "two")
+    state.lose_refresh_token(before)
+    assert state.held.token.refresh_token == "r"
+
+
+def test_question_of_a_changed_credential_is_noted_for_its_own_setback() -> None:
+    """ask() concerns the failure that it was asked about, not a later one."""
+    state = TokenState(POLICY)
+    error = CredentialsRejected("no")
+    error.may_change = True
+    first = state.fail(error, now=0.0, deadline=30.0, draw=1.0)
+    state.ask(first, 60.0)
+    assert state.setback is not None
+    assert state.setback.ask_at == 120
+    second = state.fail(error, now=60.0, deadline=90.0, draw=1.0)
+    state.ask(first, 1000.0)
+    assert state.setback is second
+
+
+@pytest.mark.parametrize(("now", "fine"), [(89.999, True), (90.0, False), (91.0, False)])
+def test_token_must_be_usable_when_it_arrives(now: float, *, fine: bool) -> None:
+    """An answer that took until the end of its token's use is refused, at the edge too."""
+    state = TokenState(POLICY)
+    token = Token("t", issued_at=0, expires_at=100)
+    if fine:
+        held = state.examine(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, draw=0.0)
+        assert held.usable_until == 90
+    else:
+        with pytest.raises(InvalidTokenResponse, match="spent on arrival"):
+            state.examine(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, draw=0.0)
+    assert state.held is NOTHING
+
+
+def test_nothing_stays_nothing() -> None:
+    """What is shared by all managers before their first token can't be changed through one of them."""
+    state = TokenState(POLICY)
+    for _ in range(2):
+        assert state.refuse(Token(""), repeat=False, now=0.0) is None
+        state.accept(Token(""), repeat=True)
+    assert (NOTHING.accepted, NOTHING.refused, NOTHING.last, NOTHING.hot_until) == (False, False, None, -math.inf)
+
+
+def test_refusals_from_many_threads_drop_a_token_once() -> None:
+    """Of a hundred threads that report the same token one drops it."""
+    state = TokenState(POLICY)
+    held = obtained(state)
+    found: list[float | None] = []
+    start = threading.Barrier(8)
+
+    def refuse() -> None:
+        start.wait()
+        found.append(state.refuse(held.token, repeat=False, now=1.0))
+
+    threads = [threading.Thread(target=refuse) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=str) == [0.0] + [None] * 7
+    assert state.rejections == 1
