@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -485,3 +486,47 @@ def test_manager_is_kept_fresh_on_the_loop_that_remains(threads: Callable[[], Lo
     other.run(leave())
     asyncio.run(until(lambda: provider.calls >= 3))
     one.run(leave())
+
+
+def test_leaving_a_loop_waits_for_the_flight_on_it(
+    threads: Callable[[], LoopThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving one of several loops gives the flight that runs there its grace, and ends no other's wait."""
+    one, other = threads(), threads()
+    door = Door()
+    manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=30.0))
+
+    async def enter() -> None:
+        await manager.__aenter__()
+
+    async def leave() -> None:
+        await manager.__aexit__(None, None, None)
+
+    one.run(enter())
+    other.run(enter())
+    one.start(manager.token())
+    assert door.reached.wait(5)
+    waiting = other.start(manager.token())
+    leaving = one.start(leave())
+    asyncio.run(until(lambda: manager.status().waiting == 2))
+    door.opened.set()
+    leaving()
+    assert waiting().value == "through-the-door"
+    other.run(leave())
+
+
+def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -> None:
+    """The garbage collector may end a flight of a closed loop at any moment, also while the lock is held."""
+    manager = TokenManager(FakeProvider(answers=[Door()]))
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(manager.token())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for each in asyncio.all_tasks(loop):
+        each._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    flight = weakref.ref(manager._flight._task)  # type: ignore[union-attr]
+    del task, each, loop
+    with manager._guard:
+        manager._flight = manager._refresh = None
+        gc.collect()
+    assert flight() is None
