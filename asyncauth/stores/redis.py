@@ -75,11 +75,10 @@ class RedisStore:
     """
 
     def __init__(self, url_or_client: Any, *, prefix: str = "asyncauth:", strict: bool = False) -> None:
-        given, url_or_client = url_or_client, None  # a URL holds a password
+        self._given = url_or_client
+        del url_or_client  # it holds a password: a traceback through here that shows locals must not show it
         if importlib.util.find_spec("redis") is None:
             raise ConfigurationError("RedisStore needs redis-py: pip install 'asyncauth[redis]'")
-        self._given = given
-        del given
         if isinstance(self._given, str):
             if not self._given.startswith(("redis://", "rediss://", "unix://")):
                 raise ConfigurationError("RedisStore takes a URL such as 'redis://localhost:6379/0', or a client")

@@ -1,0 +1,171 @@
+"""What is at rest is unreadable; keys rotate; what no key opens counts as absent."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import logging
+import pickle
+import time
+from typing import Any
+
+import attrs
+import pytest
+from cryptography.fernet import Fernet
+
+from asyncauth import ConfigurationError, Token
+from asyncauth.stores import EncryptedStore, MemoryStore, RedisStore, time_to_live
+
+OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
+KEY = "cd" * 32
+NOW = time.time()
+TOKEN = Token(
+    "s3cret-access",
+    issued_at=NOW,
+    expires_at=NOW + 60,
+    refresh_token="s3cret-refresh",
+    scope="s3cret-scope",
+    extra={"userName": "s3cret-user", "refresh_expires_in": 600},
+)
+
+
+@pytest.fixture
+def inner() -> MemoryStore:
+    return MemoryStore()
+
+
+async def test_nothing_can_be_read_at_rest(inner: MemoryStore) -> None:
+    """Neither tokens nor scope nor extras; the times, and that there is a refresh token, are in the clear."""
+    await EncryptedStore(inner, OLD).save(KEY, TOKEN)
+    sealed = await inner.load(KEY)
+    assert sealed is not None
+    assert "s3cret" not in repr([getattr(sealed, field.name) for field in attrs.fields(Token)])
+    assert (sealed.issued_at, sealed.expires_at) == (TOKEN.issued_at, TOKEN.expires_at)
+    assert time_to_live(sealed, NOW) == time_to_live(TOKEN, NOW) == 600
+
+
+async def test_keys_rotate(inner: MemoryStore) -> None:
+    """The first key writes, all read: a new one goes in front, and the old one out when its entries are gone."""
+    before, between, after = EncryptedStore(inner, OLD), EncryptedStore(inner, [NEW, OLD]), EncryptedStore(inner, NEW)
+    await before.save(KEY, TOKEN)
+    assert await between.load(KEY) == TOKEN
+    assert await after.load(KEY) is None
+    await between.save(KEY, TOKEN)
+    assert await after.load(KEY) == TOKEN
+    assert await before.load(KEY) is None
+
+
+async def test_what_no_key_opens_counts_as_absent(inner: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning; a save mends it, and the next such entry is told again."""
+    theirs, ours = EncryptedStore(inner, OLD), EncryptedStore(inner, NEW)
+    for _ in range(2):
+        await theirs.save(KEY, TOKEN)
+        for _ in range(3):
+            assert await ours.load(KEY) is None
+        await ours.delete(KEY, TOKEN)
+        assert await theirs.load(KEY) == TOKEN
+        await ours.save(KEY, TOKEN)
+        assert await ours.load(KEY) == TOKEN
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["clear", "cut", "noise", "another key's"])
+async def test_what_was_tampered_with_counts_as_absent(inner: MemoryStore, damage: str) -> None:
+    """An entry in the clear, a damaged one, and one that was copied from another key."""
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, TOKEN)
+    sealed = await inner.load(KEY)
+    assert sealed is not None
+    await inner.save(
+        "ef" * 32 if damage == "another key's" else KEY,
+        {
+            "clear": TOKEN,
+            "cut": attrs.evolve(sealed, value=sealed.value[:-5]),
+            "noise": attrs.evolve(sealed, value="x"),
+            "another key's": sealed,
+        }[damage],
+    )
+    assert await store.load("ef" * 32 if damage == "another key's" else KEY) is None
+
+
+async def test_a_refused_entry_keeps_its_refresh_token(inner: MemoryStore) -> None:
+    """The mark that the inner store sets is seen outside."""
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, TOKEN)
+    await store.delete(KEY, TOKEN)
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert (stored.lifetime, stored.refresh_token) == (0, "s3cret-refresh")
+
+
+@pytest.mark.parametrize("keys", [[], "short", b"", "x" * 44, [OLD, "s3cret"], [None]])
+def test_keys_that_are_none_are_refused_unseen(keys: Any) -> None:
+    """The error says which, and shows none."""
+    with pytest.raises(ConfigurationError) as caught:
+        EncryptedStore(MemoryStore(), keys)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "generate_key()" in str(caught.value)
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clear ``ConfigurationError``."""
+    real = builtins.__import__
+
+    def no_cryptography(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("cryptography"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.__import__", no_cryptography)
+    with pytest.raises(ConfigurationError, match=r"pip install 'asyncauth\[crypto\]'"):
+        EncryptedStore(MemoryStore(), OLD)
+
+
+def test_neither_repr_nor_pickle_shows_a_secret() -> None:
+    """Keys, tokens, and the password in a Redis URL."""
+    pytest.importorskip("redis")
+    redis = RedisStore("redis://user:s3cret@localhost:1/0")
+    sealed = EncryptedStore(redis, OLD)
+    assert "s3cret" not in f"{redis!r} {redis} {sealed!r}"
+    assert OLD.decode() not in repr(sealed)
+    for store in (redis, sealed):
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="is not pickled"):
+                attempt(store)
+
+
+async def test_it_is_as_strict_as_the_store_inside(inner: MemoryStore) -> None:
+    """And can be closed whether that can or not."""
+    assert EncryptedStore(RedisStore("redis://localhost:1", strict=True), OLD).strict
+    assert not EncryptedStore(inner, OLD).strict
+    await EncryptedStore(inner, OLD).close()
+
+
+@pytest.mark.parametrize("given", ["localhost:6379", "http://x", "", None, 7, object(), b"redis://x"])
+def test_redis_takes_a_url_or_a_client(given: Any) -> None:
+    """Anything else is refused at once."""
+    with pytest.raises(ConfigurationError, match="RedisStore takes a URL"):
+        RedisStore(given)
+
+
+def test_redis_refuses_a_blocking_client() -> None:
+    """One of ``redis.Redis`` would block the loop."""
+    import redis
+
+    with pytest.raises(ConfigurationError, match=r"client of redis\.asyncio"):
+        RedisStore(redis.Redis())
+
+
+def test_redis_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clear ``ConfigurationError``, whose traceback shows no password."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'asyncauth\[redis\]'") as caught:
+        RedisStore("redis://:s3cret@localhost")
+    frames = []
+    trace = caught.value.__traceback__
+    while trace is not None:
+        frames.append({name: repr(value) for name, value in trace.tb_frame.f_locals.items()})
+        trace = trace.tb_next
+    assert "s3cret" not in repr(frames[1:])

@@ -1,0 +1,178 @@
+"""The form in which stores write tokens: what comes back, and what counts as absent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncauth import Token
+from asyncauth.stores import dumps, loads, remains, time_to_live
+
+NOW = 1_700_000_000.0
+WHOLE = Token(
+    "access", issued_at=NOW, expires_at=NOW + 60, refresh_token="refresh", scope="a b", extra={"x": [1, None]}
+)
+
+visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
+moments = st.floats(min_value=-1e12, max_value=1e12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+tokens = st.builds(
+    Token,
+    visible,
+    issued_at=moments,
+    expires_at=st.none() | moments,
+    token_type=st.sampled_from(["Bearer", "bearer", "DPoP", "N-1"]),
+    refresh_token=st.none() | st.text(),
+    scope=st.none() | st.text(),
+    extra=st.dictionaries(st.text(), values, max_size=4),
+)
+
+
+def written(**changes: Any) -> str:
+    """Return an entry as it is written, with fields changed; ``...`` takes one out."""
+    fields = {**json.loads(dumps(WHOLE)), **changes}
+    return json.dumps({name: value for name, value in fields.items() if value is not ...})
+
+
+@given(tokens)
+def test_what_is_written_comes_back(token: Token) -> None:
+    """A token survives the round trip, whatever is in it."""
+    assert loads(dumps(token)) == token
+    assert loads(dumps(token).encode()) == token
+
+
+def test_the_form_is_versioned_json() -> None:
+    """The schema's version and fields are pinned: another process may run an older asyncauth."""
+    assert json.loads(dumps(WHOLE)) == {
+        "v": 1,
+        "value": "access",
+        "expires_at": NOW + 60,
+        "issued_at": NOW,
+        "token_type": "Bearer",
+        "refresh_token": "refresh",
+        "scope": "a b",
+        "extra": {"x": [1, None]},
+    }
+
+
+def test_what_json_cannot_hold_is_left_out() -> None:
+    """A provider of somebody's own may put anything into ``extra``: it is no reason not to share the token."""
+    token = Token("t", issued_at=NOW, extra={"day": dt.date(2026, 1, 1), "n": 1, "set": {1}})
+    assert dict(loads(dumps(token)).extra) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "not json",
+        '"x"',
+        b"\xff\xfe",
+        b"\x00" * 64,
+        "[" * 100_000,
+        "1" * 10_000,
+        dumps(WHOLE)[:-1],
+        dumps(WHOLE)[: len(dumps(WHOLE)) // 2],
+        dumps(WHOLE) + "x",
+        " " * (1 << 24) + dumps(WHOLE),
+        written(v=0),
+        written(v=2),
+        written(v=2, value=...),
+        written(v=1.0),
+        written(v=True),
+        written(v="1"),
+        written(v=...),
+        written(value=""),
+        written(value="a b"),
+        written(value="a\r\nX: y"),
+        written(value="é"),
+        written(value=5),
+        written(value=None),
+        written(value=...),
+        written(expires_at="soon"),
+        written(expires_at=True),
+        written(expires_at=math.inf),
+        written(expires_at=math.nan),
+        written(expires_at=10**400),
+        written(issued_at=None),
+        written(issued_at="0"),
+        written(token_type=None),
+        written(token_type="Be arer"),
+        written(token_type=""),
+        written(token_type="Bé"),
+        written(refresh_token=7),
+        written(scope=[]),
+        written(extra=None),
+        written(extra=[1]),
+        written(surprise=1),
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_damage_is_told_without_its_content(text: str | bytes) -> None:
+    """What is unknown, damaged, truncated or from the future is a ``ValueError`` that shows nothing of it."""
+    with pytest.raises(ValueError, match=r"^an entry that is damaged, or of another version$") as caught:
+        loads(text)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_noise_is_a_value_error(noise: str | bytes) -> None:
+    """No bytes at all make anything but a ``ValueError``."""
+    with pytest.raises(ValueError, match="damaged"):
+        loads(noise)
+
+
+@given(tokens, st.data())
+def test_a_flipped_byte_never_escapes(token: Token, data: st.DataObject) -> None:
+    """An entry with one byte changed is read or refused; nothing else happens."""
+    raw = bytearray(dumps(token).encode())
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read = loads(bytes(raw))
+    except ValueError:
+        return
+    assert all("\x21" <= char <= "\x7e" for char in read.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "now", "seconds"),
+    [
+        (Token("t", issued_at=NOW, expires_at=NOW + 60), NOW, 60),
+        (Token("t", issued_at=NOW, expires_at=NOW + 60), NOW + 59, 1),
+        (Token("t", issued_at=NOW, expires_at=NOW + 60), NOW + 60, 0),
+        (Token("t", issued_at=NOW, expires_at=NOW + 60), NOW - 500, 60),  # a clock behind: never over its lifetime
+        (Token("t", issued_at=NOW, expires_at=NOW), NOW, 0),
+        (Token("t", issued_at=NOW), NOW + 5, 86400),
+        (Token("t", issued_at=NOW, expires_at=NOW + 60, refresh_token="r"), NOW, 30 * 86400),
+        (Token("t", issued_at=NOW, refresh_token="r"), NOW, 30 * 86400),
+        (Token("t", issued_at=NOW, expires_at=NOW + 1e8, refresh_token="r"), NOW, 1e8),
+        (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 90}), NOW, 90),
+        (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 0}), NOW, 2592000),
+        (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": "x"}), NOW, 2592000),
+    ],
+)
+def test_an_entry_lives_as_long_as_it_is_of_use(token: Token, now: float, seconds: float) -> None:
+    """The access token's life; 24 h where that is unknown; the refresh token's where that is longer."""
+    assert time_to_live(token, now) == seconds
+
+
+def test_what_remains_of_a_refused_entry() -> None:
+    """Nothing; or the refresh token, with an access token that nobody will use."""
+    assert remains(Token("t", issued_at=NOW, expires_at=NOW + 60)) is None
+    left = remains(WHOLE)
+    assert left is not None
+    assert (left.refresh_token, left.lifetime, time_to_live(left, NOW)) == ("refresh", 0, 30 * 86400)
