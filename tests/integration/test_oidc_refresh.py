@@ -1,0 +1,118 @@
+"""Refresh tokens that rotate, at a server that revokes the whole family when it sees a used one again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING
+
+import oidc_kit
+import pytest
+
+from asyncauth import CredentialsRejected, ManagerClosed, RefreshGrant, RefreshPolicy, Token, TokenManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def oidc() -> Iterator[oidc_kit.Oidc]:
+    with oidc_kit.serving() as server:
+        yield server
+
+
+def grant(oidc: oidc_kit.Oidc, refresh_token: str | None = None) -> RefreshGrant:
+    first = oidc.refresh_token() if refresh_token is None else refresh_token
+    return RefreshGrant(issuer=oidc.issuer, refresh_token=first, **oidc_kit.PERSON)
+
+
+async def test_the_family_lives_on(oidc: oidc_kit.Oidc) -> None:
+    """Each renewal sends the refresh token that the last one brought."""
+    before = oidc.seen["revoked"]
+    manager = TokenManager(grant(oidc))
+    tokens = [await manager.token()] + [await manager.refresh() for _ in range(5)]
+    assert len({token.refresh_token for token in tokens}) == 6
+    assert len({token.value for token in tokens}) == 6
+    assert oidc.seen["revoked"] == before
+
+
+async def test_public_clients_too(oidc: oidc_kit.Oidc) -> None:
+    """A client that has no secret names itself."""
+    first = oidc.refresh_token("public-client")
+    provider = RefreshGrant(issuer=oidc.issuer, refresh_token=first, client_id="public-client", client_auth="none")
+    manager = TokenManager(provider)
+    await manager.token()
+    assert (await manager.refresh()).refresh_token != first
+
+
+async def test_two_hundred_callers_never_reuse_a_refresh_token(oidc: oidc_kit.Oidc) -> None:
+    """200 callers who ask, refuse, refresh and are cancelled, for rounds on end: no token request reuses one."""
+    manager = TokenManager(grant(oidc), policy=RefreshPolicy(rejection_cooldown=0.1))
+    before = oidc.seen
+    luck = random.Random(6819)  # noqa: S311
+
+    async def call() -> None:
+        for _ in range(5):
+            await asyncio.sleep(luck.random() * 0.05)
+            token = await (manager.refresh() if luck.random() < 0.2 else manager.token())
+            if luck.random() < 0.3:
+                manager.invalidate(token)
+
+    async with manager:
+        tasks = [asyncio.create_task(call()) for _ in range(200)]
+        for task in luck.sample(tasks, 100):
+            await asyncio.sleep(0.002)
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        last = await manager.refresh()
+    after = oidc.seen
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert not failures
+    assert any(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert last.refresh_token
+    assert after["refusals"] == before["refusals"]
+    assert after["revoked"] == before["revoked"]
+    assert after["grants"] - before["grants"] == manager.status().refreshes > 1
+
+
+async def test_cancelled_callers_lose_no_rotated_token(oidc: oidc_kit.Oidc) -> None:
+    """Every caller of a renewal is cancelled while it is under way; what it brings is kept all the same."""
+    before = oidc.seen["revoked"]
+    async with TokenManager(grant(oidc)) as manager:
+        await manager.token()
+        for _ in range(20):
+            task = asyncio.create_task(manager.refresh())
+            await asyncio.sleep(random.random() * 0.004)  # noqa: S311
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ManagerClosed):
+                await task
+        await manager.refresh()
+    assert oidc.seen["revoked"] == before
+
+
+async def test_a_reused_refresh_token_is_refused_for_good(oidc: oidc_kit.Oidc) -> None:
+    """What the server does when it happens; the given token is the ancestor of the refused one, and is not sent."""
+    first = oidc.refresh_token()
+    manager, thief = TokenManager(grant(oidc, first)), TokenManager(grant(oidc, first))
+    stolen = await thief.token()
+    with pytest.raises(CredentialsRejected) as caught:
+        await manager.token()
+    assert caught.value.error == "invalid_grant"
+    before = oidc.seen["requests"]
+    with pytest.raises(CredentialsRejected, match="refresh_token") as caught:
+        await thief.refresh()
+    assert caught.value.error == "invalid_grant"
+    assert oidc.seen["requests"] == before + 1
+    for secret in (first, stolen.value, stolen.refresh_token):
+        assert str(secret) not in str(caught.value)
+
+
+async def test_a_new_refresh_token_in_the_settings_is_used(oidc: oidc_kit.Oidc) -> None:
+    """The stored one is refused, and the constructor's is another: it takes over."""
+    stored = Token("old", expires_at=0, refresh_token="unknown to the server")
+    async with asyncio.timeout(10):
+        manager = TokenManager(grant(oidc))
+        manager._state.held = type(manager._state.held)(stored)
+        token = await manager.token()
+    assert token.refresh_token != stored.refresh_token
