@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 from yarl import URL
 
 from asyncauth import challenge
+from asyncauth._aiohttp import let_go
 from asyncauth.body import is_whole
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
 from asyncauth.manager import TokenManager
@@ -67,19 +69,17 @@ class BearerAuth:
             self._serve(manager)
 
     def _serve(self, manager: TokenManager) -> None:
-        origins = origins_of(manager.origins)
-        if not origins:
+        served, in_the_clear = _places(manager.origins)
+        if not served:
             raise ConfigurationError(
                 f"{manager!r} has no origins, so its token can go nowhere:"
                 " give its provider origins=('https://api.example.com',)"
             )
-        for origin in map(URL, origins):
+        for origin in served:
             if origin in self._by_origin:
                 raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
-            for spelled in _spellings(origin):
-                self._by_origin[spelled] = manager
-            if origin.is_default_port() and not is_loopback(origin.host):
-                self._in_the_clear.update(_spellings(URL.build(scheme="http", host=origin.host or "")))
+        self._by_origin.update(dict.fromkeys(served, manager))
+        self._in_the_clear |= in_the_clear
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send a request, authorized if it may be. Called by aiohttp, once a hop.
@@ -122,7 +122,7 @@ class BearerAuth:
             if held.token.value == refused.value:
                 return response
             # Before the next one is sent: it may need this one's connection.
-            response.release()
+            let_go(response)
             refused = held.token
             response = await _send(request, handler, held, manager._prover)
             if response.status != _UNAUTHORIZED or not _explained(response):
@@ -130,6 +130,18 @@ class BearerAuth:
                 return response
             manager.invalidate(refused, repeat=True)
         return response
+
+
+@functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth a request, mostly for the same few origins
+def _places(origins: tuple[str, ...]) -> tuple[tuple[URL, ...], frozenset[URL]]:
+    """Return which origins a token may go to, and which must not be asked in the clear, in all their spellings."""
+    served: dict[URL, None] = {}
+    in_the_clear: set[URL] = set()
+    for origin in map(URL, origins_of(origins)):
+        served.update(dict.fromkeys(_spellings(origin)))
+        if origin.is_default_port() and not is_loopback(origin.host):
+            in_the_clear.update(_spellings(URL.build(scheme="http", host=origin.host or "")))
+    return tuple(served), frozenset(in_the_clear)
 
 
 def _spellings(origin: URL) -> Iterator[URL]:

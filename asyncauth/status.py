@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
 
-__all__ = ["State", "Status"]
+__all__ = ["PoolStatus", "State", "Status"]
 
 State = Literal["empty", "fresh", "stale", "spent"]
 
@@ -60,3 +61,39 @@ class Status:
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as plain values, for JSON."""
         return {**attrs.asdict(self), "healthy": self.healthy}
+
+
+@attrs.frozen(kw_only=True)
+class PoolStatus:
+    """A snapshot of a `ManagerPool`, without secrets (a tenant's key is none).
+
+    Attributes:
+        managers: How many managers are open.
+        max_size: How many may be; ``None`` = any number.
+        states: How many of them are ``empty``, ``fresh``, ``stale`` and ``spent``: see `Status`.
+        limit: How many token requests may be under way at the same time, on each event loop.
+        requesting: How many are.
+        queued: How many refreshes wait for their turn.
+        waiting: How many callers wait for a token.
+        made: How many managers were made.
+        closed: How many were closed, as idle ones or for others' sake; some may have been reopened.
+        failing: The last error, class and text, of tenants whose last refresh failed, by key: at most 10 of them.
+        failures: How many such tenants there are.
+    """
+
+    managers: int
+    max_size: int | None
+    states: Mapping[State, int]
+    limit: int
+    requesting: int
+    queued: int
+    waiting: int
+    made: int
+    closed: int
+    failing: Mapping[Any, str]
+    failures: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the snapshot as plain values, for JSON; keys of tenants as text."""
+        failing = {str(key): error for key, error in self.failing.items()}
+        return {**attrs.asdict(self, recurse=False), "states": dict(self.states), "failing": failing}

@@ -68,7 +68,7 @@ HOUSE = [
     {"errors", "clock", "token"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "setback", "provider", "_aiohttp", "body", "foreign"},
     {"jose", "providers.moments", "providers.parameters"},
-    {"flight", "schedule", "connections", "providers.attempt", "providers.credential", "providers.reply", "dpop"},
+    {"flight", "gate", "schedule", "connections", "providers.attempt", "providers.credential", "providers.reply", "dpop"},
     {"providers.endpoint", "providers.base", "providers.client", "stores.base", "shared"},
     {"providers.pago_facil", "providers.declared", "providers.discovery", "state", "refresh"},
     {"providers.oauth2"},
