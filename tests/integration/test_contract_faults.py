@@ -73,7 +73,7 @@ async def test_cold_a_lasting_fault_fails_by_the_deadline(kind: str) -> None:
     """A transient fault that lasts fails the flight by its deadline, the same for every caller; nothing is sent."""
     with serving() as side:
         TRANSIENT[kind](side.server.token_faults, None)
-        policy = RefreshPolicy(backoff=0.05, backoff_limit=0.05, deadline=0.6)
+        policy = RefreshPolicy(backoff=0.05, backoff_limit=0.05, deadline=0.4)
         async with client(manager := side.manager(policy)) as http:
             async with asyncio.timeout(10):
                 calls = (status_of(http, side.url()) for _ in range(20))
@@ -129,14 +129,14 @@ async def test_a_slow_answer_that_comes_in_time_is_taken() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 async def test_a_fault_while_a_token_is_usable_goes_unnoticed(kind: str) -> None:
     """While the token in hand is usable nobody waits and nobody fails; status() tells; then it is renewed."""
-    with serving(lifetime=1.0) as side:
-        policy = RefreshPolicy(renew_at=0.5, backoff=0.02, backoff_limit=0.02, deadline=0.3)
+    with serving(lifetime=0.8) as side:
+        policy = RefreshPolicy(renew_at=0.5, backoff=0.02, backoff_limit=0.02, deadline=0.2)
         async with client(manager := side.manager(policy)) as http:
             assert await status_of(http, side.url()) == 200
             first = manager.current
-            over = time.monotonic() + 0.72
+            over = time.monotonic() + 0.6
             EVERY[kind](side.server.token_faults, None)
-            # Half the lifetime until renewal is due, then the fault; the token is usable for 0.9 s.
+            # Half the lifetime until renewal is due, then the fault; the token is usable for 0.72 s.
             statuses, trouble = set(), ""
             while time.monotonic() < over:
                 statuses.add(await status_of(http, side.url()))

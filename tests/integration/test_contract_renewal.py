@@ -48,19 +48,24 @@ async def test_a_slow_endpoint_and_short_lived_tokens_slow_nobody_down() -> None
             assert 3 <= each.asked[each.last_step] <= 2 * 9.5 / 3 + 1
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-async def test_an_idle_manager_answers_its_next_call_at_once(name: str) -> None:
+async def test_an_idle_manager_answers_its_next_call_at_once() -> None:
     """Idle for several lifetimes, a manager still has a token: the next call is answered within 100 ms."""
-    with serving(name, lifetime=1.5, token_latency=0.25) as side:
-        async with client(side.manager()) as http:
-            await status_of(http, side.url())
+    took: dict[str, float] = {}
+    with serving(lifetime=1.5, token_latency=0.25) as side:
+        sides = [side, attrs.evolve(side, name=PAGO_FACIL)]
+        async with client(*(each.manager() for each in sides)) as http:
+            for each in sides:
+                await status_of(http, each.url())
             await asyncio.sleep(5.0)
-            started = time.perf_counter()
-            assert await status_of(http, side.url()) == 200
-            took = time.perf_counter() - started
-        assert took < 0.1
-        assert side.server.counts.api_refused == 0
-        assert 4 <= side.asked[side.last_step] <= 2 * 5.25 / 0.5 + 1
+            for each in sides:
+                started = time.perf_counter()
+                assert await status_of(http, each.url()) == 200
+                took[each.name] = time.perf_counter() - started
+        assert max(took.values()) < 0.1
+        for each in sides:
+            assert each.server.counts.api_refused == 0
+            # Peakly's lifetime is 0.5 s, since its server says a second less than is true.
+            assert 4 <= each.asked[each.last_step] <= 2 * 5.5 / 0.5 + 1
 
 
 async def test_idle_timeout_ends_the_renewal_for_nobody() -> None:
@@ -75,7 +80,7 @@ async def test_idle_timeout_ends_the_renewal_for_nobody() -> None:
         assert side.asked == side.rounds(2)
 
 
-@pytest.mark.parametrize("fault", ["server_error", "disconnect", "malformed"])
+@pytest.mark.parametrize("fault", ["server_error", "disconnect"])
 async def test_nobody_notices_an_outage_while_the_token_lives(fault: str) -> None:
     """An outage of the token endpoint from before a renewal is due until shortly before the end: no call waits."""
     with serving(lifetime=2.5) as side:

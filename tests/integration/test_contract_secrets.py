@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from asyncauth.sandbox import FaultPlan
 
-SHORT = RefreshPolicy(backoff=0.02, backoff_limit=0.02, deadline=0.3)
+SHORT = RefreshPolicy(backoff=0.02, backoff_limit=0.02, deadline=0.1)
 
 FAULTS: dict[str, Callable[[FaultPlan], None]] = {
     "disconnect": lambda plan: plan.disconnect(processed=True),
