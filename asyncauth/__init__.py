@@ -15,6 +15,7 @@ from asyncauth.errors import (
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
+from asyncauth.pool import ManagerPool
 from asyncauth.provider import Provider
 from asyncauth.providers.declared import DeclaredProvider
 from asyncauth.providers.device_code import DeviceCode, DevicePrompt
@@ -25,7 +26,7 @@ from asyncauth.providers.peakly import Peakly
 from asyncauth.providers.refresh_grant import RefreshGrant
 from asyncauth.providers.token_exchange import TokenExchange
 from asyncauth.session import client_session, wrap_session
-from asyncauth.status import Status
+from asyncauth.status import PoolStatus, Status
 from asyncauth.token import Token
 
 __all__ = [
@@ -43,11 +44,13 @@ __all__ = [
     "JWTBearer",
     "LockTimeout",
     "ManagerClosed",
+    "ManagerPool",
     "PagoFacil",
     "PagoFacilJWT",
     "PagoFacilLogin",
     "PasswordGrant",
     "Peakly",
+    "PoolStatus",
     "Provider",
     "RefreshGrant",
     "RefreshPolicy",

@@ -169,6 +169,8 @@ class LentConnections(Connections):
         """Return that no loop was left."""
         return []
 
-    def session(self) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientSession]:
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
         """Give the pool's session on the running loop."""
-        return self._lender.session()
+        async with self._lender.session() as session:
+            yield session

@@ -85,7 +85,7 @@ class Gate:
             now = clock.monotonic()
             if now - max(asked, lane.answered_at) > patience:
                 raise TokenEndpointUnavailable(
-                    f"none of the requests before this one in the queue was answered for {patience:.3g} s; it was not sent"
+                    f"no request before this one in the queue was answered for {patience:.3g} s: it was not sent"
                 )
             try:
                 yield now - asked

@@ -103,6 +103,10 @@ class SharedStore:
         self.trouble: str | None = None
         self.unsaved: tuple[str | None, Token] | None = None
 
+    def keep_apart(self, tenant: str) -> None:
+        """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
+        self._key = hashlib.sha256(f"{self._key} tenant={tenant}".encode()).hexdigest()
+
     @property
     def strict(self) -> bool:
         """Whether trouble is to reach the caller."""

@@ -64,7 +64,7 @@ class TokenState:
         self.held = NOTHING
         self.setback: Setback | None = None
         self.refreshes = self.adoptions = self.failures = self.rejections = self.waits = 0
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # which may be the manager's own
         self._policy = policy
         self._damped = 0
         self._damped_until = _LONG_AGO
@@ -215,12 +215,12 @@ class TokenState:
             if self.setback is setback:
                 self.setback = attrs.evolve(setback, ask_at=now + self._policy.rejection_cooldown)
 
-    def lose_refresh_token(self, before: Held) -> None:
-        """Forget a refresh token that a request, to which no answer came, may have used up."""
+    def lose_refresh_token(self, before: Held, *, successor: str | None = None) -> None:
+        """Forget a refresh token that a request may have used up: no answer came, or none but its successor."""
         with self._guard:
             token = self.held.token
             if token.value == before.token.value:
-                self.held = attrs.evolve(self.held, token=attrs.evolve(token, refresh_token=None))
+                self.held = attrs.evolve(self.held, token=attrs.evolve(token, refresh_token=successor))
 
     # What the API says
 

@@ -31,11 +31,13 @@ PUBLIC = {
         "JWTBearer",
         "LockTimeout",
         "ManagerClosed",
+        "ManagerPool",
         "PagoFacil",
         "PagoFacilJWT",
         "PagoFacilLogin",
         "PasswordGrant",
         "Peakly",
+        "PoolStatus",
         "Provider",
         "RefreshGrant",
         "RefreshPolicy",
@@ -77,7 +79,7 @@ HOUSE = [
     {"stores.memory", "stores.file", "stores.redis", "stores.encrypted", "stores.__init__"},
     {"manager"},
     {"middleware"},
-    {"session"},
+    {"session", "pool"},
     {"__init__"},
 ]
 BESIDE = ("testing", "sandbox", "cli")

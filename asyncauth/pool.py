@@ -1,0 +1,478 @@
+"""Many tenants: a manager for each, made on demand, bounded in number and in what they ask of the token endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import threading
+import warnings
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import aiohttp
+
+from asyncauth.clock import SYSTEM_CLOCK, Clock, within
+from asyncauth.connections import Connections, Entry, LentConnections
+from asyncauth.errors import ConfigurationError, ManagerClosed
+from asyncauth.flight import Flight, FlightLost
+from asyncauth.foreign import auth_error
+from asyncauth.gate import Gate
+from asyncauth.manager import TokenManager
+from asyncauth.middleware import BearerAuth
+from asyncauth.policy import RefreshPolicy
+from asyncauth.schedule import Schedule
+from asyncauth.status import PoolStatus
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+    from asyncauth.held import Held
+    from asyncauth.provider import Provider
+    from asyncauth.schedule import Appointment
+    from asyncauth.stores.base import TokenStore
+    from asyncauth.token import Token
+
+__all__ = ["ManagerPool"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+_DEFAULT_POLICY = RefreshPolicy()
+
+_MOST_SHOWN = 10
+"""Failing tenants that a status names."""
+
+_SWEEPS = 32
+"""How many times an idle timeout the pool looks for idle managers at most: one that leaves each second is no reason
+to wake up each second."""
+
+
+class ManagerPool(Generic[Key]):
+    """Keeps a `TokenManager` for each tenant: made when it is first asked for, closed when it is idle.
+
+    ::
+
+        async with ManagerPool(lambda tenant: Peakly(username=tenant, password=...)) as pool:
+            token = await (await pool.get("acme")).token()
+            async with http.get(url, middlewares=(pool.auth("acme"),)) as response: ...
+
+    All managers share one HTTP session for token requests (no cookies, one connector), one timer, and the `limit`
+    on requests at the same time. What a manager promises holds for each of them; they share no token.
+
+    Entered, the pool keeps its managers fresh, as an entered manager does. Not entered it works as well, renews when
+    it is asked, opens a session for each refresh, and leaves nothing to close. Entering one of its managers changes
+    nothing.
+
+    **Who is closed.** Beyond `max_size` the least recently used managers are, and after `idle_timeout` those that
+    nobody has used, but none with a refresh under way, which others may wait for: for so long the pool may be larger.
+    Somebody who still holds a closed manager may go on using it: it keeps its token, comes back to the pool when it
+    is used, and `get` returns that same one. So a tenant never has two managers, and none raises ``ManagerClosed``
+    unless the pool itself was closed. What a reference is used for between two refreshes is not seen by the pool:
+    call `get` or `auth` at each use where it matters who was used last.
+
+    Concurrency: tasks, threads and event loops may use one pool at the same time. Each loop on which the pool is
+    entered has a session, a timer and the whole `limit` of its own: one that stands still holds up no other.
+
+    Args:
+        factory: Makes a tenant's provider, given the key: a plain or an async function. It is called once, however
+            many ask at the same time, in a task of the pool's own (not in a caller's context), and again when the
+            manager was closed and forgotten meanwhile. It may take `RefreshPolicy.deadline` seconds. What its
+            provider uses as credential must not be a manager of this pool, which might wait for the turn that its
+            user holds: take a pool or a manager of its own for those.
+        max_size: How many managers are kept open (default 10,000); ``None`` = any number.
+        idle_timeout: Seconds without use after which a manager is closed (default 3600); ``None`` = never.
+            `RefreshPolicy.idle_timeout` ends the background renewal alone.
+        limit: How many token requests may be under way at the same time (default 20), on each event loop; the others
+            wait for their turn in the order in which they came. A chain of requests for one token takes one turn.
+            Neither the refresh's deadline nor the measured slowness of the endpoint counts that wait. It ends with
+            ``TokenEndpointUnavailable`` when nobody's request was answered for as long as the refresh may take.
+        http: The session for token requests on its own event loop, with an ``aiohttp.DummyCookieJar``; ``None``
+            (default) = one of the pool's own.
+        store: Where the managers share their tokens with other processes, see `asyncauth.stores`; ``None`` = with
+            none. The tenant's key is part of the store's, as its ``repr``: take strings, numbers, tuples of them.
+        policy: The managers'.
+        clock: ``None`` (default) = the machine's.
+
+    Raises:
+        ConfigurationError: An argument can't work.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[Key], Provider | Awaitable[Provider]],
+        *,
+        max_size: int | None = 10_000,
+        idle_timeout: float | None = 3600.0,
+        limit: int = 20,
+        http: aiohttp.ClientSession | None = None,
+        store: TokenStore | None = None,
+        policy: RefreshPolicy = _DEFAULT_POLICY,
+        clock: Clock | None = None,
+    ) -> None:
+        if not callable(factory):
+            raise ConfigurationError(f"factory takes a function from key to provider, not {type(factory).__name__}")
+        if not isinstance(policy, RefreshPolicy):
+            raise ConfigurationError(f"policy= takes a RefreshPolicy, not {type(policy).__name__}")
+        if max_size is not None:
+            _check_count("max_size", max_size, "a whole number from 1, or None for any number")
+        _check_count("limit", limit, "a whole number from 1")
+        if idle_timeout is not None and (
+            isinstance(idle_timeout, bool) or not isinstance(idle_timeout, (int, float)) or not idle_timeout > 0
+        ):
+            raise ConfigurationError(f"idle_timeout= takes a positive number of seconds or None, not {idle_timeout!r}")
+        if http is not None and not isinstance(http.cookie_jar, aiohttp.DummyCookieJar):
+            raise ConfigurationError(
+                "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
+            )
+        self._factory = factory
+        self._max_size = max_size
+        self._idle_timeout = math.inf if idle_timeout is None else float(idle_timeout)
+        self._store = store
+        self._policy = policy
+        self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
+        self._gate = Gate(limit)
+        self._connections = Connections(http, policy.deadline / 2)
+        self._lent = LentConnections(self._connections)
+        # One lock for the pool and all its managers: what it guards takes no time. Reentrant, since a flight whose
+        # loop was closed is ended by the garbage collector, at any moment, and takes it.
+        self._guard = threading.RLock()
+        self._making: dict[Key, Flight[_TenantManager]] = {}
+        self._managers: OrderedDict[Key, _TenantManager] = OrderedDict()  # least recently used first
+        self._busy: set[_TenantManager] = set()
+        self._held: weakref.WeakValueDictionary[Key, _TenantManager] = weakref.WeakValueDictionary()
+        self._schedule: Schedule | None = None
+        self._ticket: Appointment | None = None
+        self._made = self._retired = 0
+        self._closed = False
+
+    # What callers use
+
+    async def get(self, key: Key) -> TokenManager:
+        """Return the tenant's manager, the same one as long as anybody holds it.
+
+        Concurrent callers wait for one call of the factory together; cancelling one leaves the others alone.
+
+        Args:
+            key: The tenant: anything hashable.
+
+        Raises:
+            ManagerClosed: The pool was closed.
+            AuthError: The factory failed: each caller gets an error of its own. An ``AuthError`` comes as it was
+                raised; of anything else only class and place are told (its text may hold secrets), and network
+                trouble is ``TokenEndpointUnavailable``. The next call tries anew.
+        """
+        while True:
+            with self._guard:
+                manager = self._managers.get(key) or self._held.get(key)
+                if manager is not None:
+                    self._use(manager)
+                    return manager
+                self._check_open()
+                making = self._making.get(key)
+                first = making is None or making.over
+                if making is None or first:
+                    making = self._making[key] = Flight()
+            if first:
+                making.start(partial(self._make, key, making))
+            try:
+                return await making.wait()
+            except FlightLost:
+                self._no_longer_making(key, making)
+
+    def auth(self, key: Key) -> ClientMiddlewareType:
+        """Return the tenant's aiohttp client middleware: a `BearerAuth` that looks its manager up at each request.
+
+        It holds no manager, costs next to nothing, and serves any number of sessions and requests.
+
+        A request raises what `get` and `BearerAuth` do; it is not sent then.
+
+        Args:
+            key: The tenant.
+        """
+        return _TenantAuth(self, key)
+
+    def status(self) -> PoolStatus:
+        """Return a snapshot for people and health checks. No I/O, any thread; looks at each manager once."""
+        with self._guard:
+            managers = list(self._managers.items())
+            flights = [manager._flight for manager in self._busy]
+        now = self._clock.monotonic()
+        failing = {
+            key: f"{type(setback.error).__name__}: {setback.error}"
+            for key, manager in managers
+            if (setback := manager._state.setback) is not None
+        }
+        return PoolStatus(
+            managers=len(managers),
+            max_size=self._max_size,
+            states=dict(Counter(manager._state.phase(now) for _, manager in managers)),
+            limit=self._gate.limit,
+            requesting=self._gate.taken,
+            queued=self._gate.queued,
+            waiting=sum(flight.waiting for flight in flights if flight is not None),
+            made=self._made,
+            closed=self._retired,
+            failing=dict(list(failing.items())[:_MOST_SHOWN]),
+            failures=len(failing),
+        )
+
+    def __repr__(self) -> str:
+        return f"<ManagerPool of {len(self._managers)}>"
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        with self._guard:
+            self._closed = False
+            self._connections.enter()
+        self._plan()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._guard:
+            entry = self._connections.leave()
+            last = not self._connections.entered()
+            flights = [manager._flight for manager in self._busy]
+        if last:
+            await self._close(entry)
+        elif entry is not None:
+            here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
+            await asyncio.gather(*(flight.settle(self._policy.close_grace) for flight in here))
+            await self._leave_here(entry)
+            self._plan()  # on another loop, if the appointment was here
+
+    async def close(self) -> None:
+        """Close all managers, as `TokenManager.close` does, and what they share.
+
+        Refreshes whose request is under way get `RefreshPolicy.close_grace` to finish, all at the same time; those
+        that wait for their turn get none. Who waits for a token or a manager then gets ``ManagerClosed``, and so do
+        later callers. Nothing is left behind. Closing again does nothing; entering the pool again reopens it.
+        """
+        await self._close(None)
+
+    async def _close(self, entry: Entry | None) -> None:
+        with self._guard:
+            self._closed = True
+            makings = list(self._making.values())
+            managers = [*self._managers.values(), *self._held.values()]
+            for manager in managers:
+                self._retire(manager)
+                manager._closed = True
+            left = self._connections.leave_all()
+        busy = [each for each in managers if each._flight is not None or each._owned or each._shared is not None]
+        try:
+            await asyncio.gather(*(making.end(0.0) for making in makings), *(each.close() for each in busy))
+        finally:  # also when the caller is cancelled during the grace
+            for each in [entry, *left]:
+                if each is not None:
+                    await each.run(self._leave_here)
+
+    async def _leave_here(self, entry: Entry) -> None:
+        """End what the pool has on the running loop."""
+        schedule = Schedule.here(self._clock)
+        with self._guard:
+            here = [manager for manager in self._managers.values() if manager._schedule is schedule]
+            if self._schedule is schedule:
+                self._schedule, self._ticket = None, None
+        for manager in here:  # of a pool that is entered elsewhere still: the others were retired
+            manager._schedule, manager._ticket = None, None
+            manager._plan()
+        await schedule.sweep()
+        if entry.session is not None:
+            await entry.session.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
+        if connections is not None and connections.unclosed():
+            _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
+
+    # How managers come
+
+    async def _make(self, key: Key, making: Flight[_TenantManager]) -> _TenantManager:
+        """Make a tenant's manager, as the one flight that all who ask for it wait for."""
+        try:
+            provider = self._factory(key)
+            if inspect.isawaitable(provider):
+                provider = await within(self._clock, self._policy.deadline, provider)
+            manager = _TenantManager(self, key, provider)
+        except Exception as error:  # noqa: BLE001 (a factory may raise anything)
+            problem = auth_error(error, "the pool's factory")
+        else:
+            with self._guard:
+                self._made += 1
+                self._use(manager)
+            return manager
+        finally:
+            self._no_longer_making(key, making)
+        raise problem
+
+    def _no_longer_making(self, key: Key, making: Flight[_TenantManager]) -> None:
+        with self._guard:
+            if self._making.get(key) is making:
+                del self._making[key]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ManagerClosed("the pool was closed: use it inside its 'async with'")
+
+    def _use(self, manager: _TenantManager) -> None:
+        """Take note that a manager is used, and have it back if it was retired."""
+        with self._guard:
+            self._check_open()
+            manager._used_at = self._clock.monotonic()
+            key = manager._key
+            if key in self._managers:
+                self._managers.move_to_end(key)
+            else:
+                self._held.pop(key, None)
+                self._managers[key] = manager
+                self._make_room(spare=manager)
+            if manager._closed:
+                manager._enter()
+
+    # How they go
+
+    def _began(self, manager: _TenantManager) -> None:
+        """Take note that a refresh is under way: nobody's use, but no time to be closed either."""
+        with self._guard:
+            self._busy.add(manager)
+
+    def _ended(self, manager: _TenantManager) -> None:
+        """Take note that a refresh has ended."""
+        with self._guard:
+            if manager._flight is None:
+                self._busy.discard(manager)
+                self._make_room()
+
+    def _make_room(self, *, spare: _TenantManager | None = None) -> None:
+        """Retire idle managers: those beyond the size, and those that nobody has used for long.
+
+        Args:
+            spare: One that is about to be used: an idle one, and the last of all.
+        """
+        now = self._clock.monotonic()
+        idle = len(self._managers.keys()) - len(self._busy) - (spare is not None)
+        while idle > 0:
+            if self._max_size is not None and len(self._managers) > self._max_size:
+                oldest = next(manager for manager in self._managers.values() if manager not in self._busy)
+            else:
+                oldest = next(iter(self._managers.values()))
+                if oldest._used_at + self._idle_timeout > now or oldest in self._busy:
+                    return
+            self._retire(oldest)
+            self._retired += 1
+            idle -= 1
+
+    def _retire(self, manager: _TenantManager) -> None:
+        """Let a manager go, out of the pool and the schedule: it is there for those who hold it alone."""
+        self._managers.pop(manager._key, None)
+        self._held[manager._key] = manager
+        manager._ticket = None
+        manager._state.held.hot_until = -math.inf  # so that its next use is seen
+
+    def _plan(self) -> None:
+        """Make an appointment for when the next manager will have been idle for too long."""
+        if self._idle_timeout == math.inf:
+            return
+        if not self._connections.entered_here():
+            self._connections.hand_on(self._plan)
+            return
+        now = self._clock.monotonic()
+        with self._guard:
+            oldest = next(iter(self._managers.values()), None)
+            due = (now if oldest is None else oldest._used_at) + self._idle_timeout
+            self._schedule = Schedule.here(self._clock)
+            self._schedule.set(self, max(due, now + self._idle_timeout / _SWEEPS))
+
+    def _on_time(self) -> None:
+        with self._guard:
+            self._make_room()
+        self._plan()
+
+
+class _TenantManager(TokenManager):
+    """A manager in a pool: it lives on what the pool has, and tells it when it is used."""
+
+    __slots__ = ("_key", "_pool")
+
+    def __init__(self, pool: ManagerPool[Any], key: Hashable, provider: Provider) -> None:
+        self._pool = pool
+        self._key: Any = key
+        super().__init__(provider, store=pool._store, policy=pool._policy, clock=pool._clock)
+        self._lodge(self)
+        # The pool's lock for all: two locks each would be a tenth of what a tenant takes.
+        self._guard = self._state._guard = pool._guard
+
+    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
+        manager = super()._manage(upstream, http, store)
+        self._lodge(manager)
+        return manager
+
+    def _lodge(self, manager: TokenManager) -> None:
+        """Have a manager use the pool's sessions, and an entry of this tenant's in the store."""
+        manager._connections = self._pool._lent
+        if manager._shared is not None:
+            manager._shared.keep_apart(_name_of(self._key))
+
+    @property
+    def _gate(self) -> Gate:
+        return self._pool._gate
+
+    async def refresh(self) -> Token:
+        self._pool._use(self)
+        return await super().refresh()
+
+    async def _obtain(self) -> Held:
+        self._pool._use(self)
+        return await super()._obtain()
+
+    def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
+        self._pool._began(self)
+        super()._start(flight, at_once=at_once)
+        if flight.done:  # close() was faster, in another thread
+            self._pool._ended(self)
+
+    def _forget(self, flight: Flight[Held]) -> None:
+        super()._forget(flight)
+        self._pool._ended(self)
+
+
+class _TenantAuth:
+    """The middleware of one tenant."""
+
+    __slots__ = ("_key", "_pool")
+
+    def __init__(self, pool: ManagerPool[Any], key: Hashable) -> None:
+        self._pool = pool
+        self._key = key
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        return await BearerAuth(await self._pool.get(self._key))(request, handler)
+
+
+def _check_count(name: str, value: object, wanted: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name}= takes {wanted}, not {value!r}")
+
+
+def _name_of(key: Hashable) -> str:
+    """Return what tells a tenant from the others in every process.
+
+    Raises:
+        ConfigurationError: Nothing does: the key's ``repr`` is that of any object.
+    """
+    if type(key).__repr__ is object.__repr__:
+        raise ConfigurationError(
+            f"a store needs keys with a repr that tells them apart, and {type(key).__name__} has none"
+        )
+    return repr(key)
