@@ -155,6 +155,8 @@ def test_run_that_ended_during_a_backoff_does_no_harm() -> None:
     assert asyncio.run(manager.refresh()).value == "token-1"
 
 
+# What runs on a loop that is closed under it may complain as it is collected: asyncio's tasks and sessions do.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("entered", [False, True])
 def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) -> None:  # noqa: FBT001
     """A loop that is closed without a chance for its tasks: the next caller starts another flight.
@@ -515,6 +517,8 @@ def test_leaving_a_loop_waits_for_the_flight_on_it(
     other.run(leave())
 
 
+# What runs on a loop that is closed under it may complain as it is collected: asyncio's tasks and sessions do.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -> None:
     """The garbage collector may end a flight of a closed loop at any moment, also while the lock is held."""
     manager = TokenManager(FakeProvider(answers=[Door()]))
@@ -529,4 +533,5 @@ def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -
     with manager._guard:
         manager._flight = manager._refresh = None
         gc.collect()
+    gc.collect()
     assert flight() is None
