@@ -245,6 +245,7 @@ class Refresh:
     ) -> Held:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
+        token: Token | None = None
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
@@ -271,11 +272,31 @@ class Refresh:
             self._state.hold(held, wall=self._clock.wall())
             _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
-        self._note_loss(attempt, before)
+        if isinstance(token, Token) and token.refresh_token is not None:
+            await self._keep_refresh_token(token, previous, attempt, before, shared=shared, hold=hold)
+        else:
+            self._note_loss(attempt, before)
         if attempt.name is not None:
             attempt.name(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
         raise problem
+
+    async def _keep_refresh_token(
+        self,
+        token: Token,
+        previous: Token | None,
+        attempt: Attempt,
+        before: Held,
+        *,
+        shared: SharedStore | None,
+        hold: Hold | None,
+    ) -> None:
+        """Keep the refresh token that came with an access token of no use: the one that was sent is spent."""
+        attempt.unanswered = True
+        self._state.lose_refresh_token(before, successor=token.refresh_token)
+        if shared is not None and hold is not None:
+            entry = token if previous is None else attrs.evolve(previous, refresh_token=token.refresh_token)
+            await shared.save(attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, hold=hold)
 
     def _note_loss(self, attempt: Attempt, before: Held) -> None:
         """Forget a refresh token that was sent, and that the server may have used up: no answer came."""

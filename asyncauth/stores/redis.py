@@ -75,6 +75,8 @@ class RedisStore:
     """
 
     def __init__(self, url_or_client: Any, *, prefix: str = "asyncauth:", strict: bool = False) -> None:
+        self.prefix = prefix
+        self.strict = strict
         self._given = url_or_client
         del url_or_client  # it holds a password: a traceback through here that shows locals must not show it
         if importlib.util.find_spec("redis") is None:
@@ -86,8 +88,6 @@ class RedisStore:
             getattr(self._given, "aclose", None)
         ):
             raise ConfigurationError("RedisStore takes a URL, or a client of redis.asyncio")
-        self.prefix = prefix
-        self.strict = strict
         self._loops: dict[asyncio.AbstractEventLoop, _Here] = {}
         self._guard = threading.Lock()
         self._warned: set[str] = set()

@@ -1,0 +1,603 @@
+"""Several processes, one token: each ruling on adoption, refusals, refresh tokens and the lock has its test here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import attrs
+import pytest
+from shared_kit import CALLS, CommandedStore, Lease, Rotating, during, manager
+
+from asyncauth import (
+    ConfigurationError,
+    LockTimeout,
+    PagoFacilJWT,
+    PagoFacilLogin,
+    Peakly,
+    RefreshGrant,
+    StoreError,
+    Token,
+    TokenEndpointUnavailable,
+)
+from asyncauth.shared import SharedStore
+from asyncauth.stores import MemoryStore
+from asyncauth.testing import FakeClock, FakeProvider
+
+LOST = TokenEndpointUnavailable("no answer in time")
+
+
+@pytest.fixture
+def store() -> CommandedStore:
+    return CommandedStore()
+
+
+@pytest.fixture
+def rotating(clock: FakeClock) -> Rotating:
+    return Rotating(clock=clock)
+
+
+# One token request a lifetime
+
+
+async def test_many_processes_make_one_token_request(clock: FakeClock, store: CommandedStore) -> None:
+    """Whoever has the lock fetches; the others adopt what it saved."""
+    provider = FakeProvider(clock=clock, latency=1.0)
+    processes = [manager(provider, store, clock) for _ in range(6)]
+    tokens = await during(clock, asyncio.gather(*(each.token() for each in processes for _ in range(5))))
+    assert {token.value for token in tokens} == {"token-1"}
+    assert provider.calls == 1
+    assert sorted(each.status().adoptions for each in processes) == [0, 1, 1, 1, 1, 1]
+
+
+async def test_the_next_process_reuses_the_token(clock: FakeClock, store: CommandedStore) -> None:
+    """One look in the store, no lock, no request; and the token has what it has left, not its whole life."""
+    provider = FakeProvider(clock=clock)
+    await manager(provider, store, clock).token()
+    await clock.advance(1000)
+    store.calls.clear()
+    second = manager(provider, store, clock)
+    assert (await second.token()).expires_at == clock.wall() + 2600
+    assert store.calls == ["load"]
+    assert provider.calls == 1
+
+
+async def test_a_fresh_token_costs_no_store_call(clock: FakeClock, store: CommandedStore) -> None:
+    """The hot path knows no store."""
+    process = manager(FakeProvider(clock=clock), store, clock)
+    await process.token()
+    store.calls.clear()
+    for _ in range(100):
+        await process.token()
+    assert store.calls == []
+
+
+async def test_one_renews_early_and_the_others_adopt(clock: FakeClock, store: CommandedStore) -> None:
+    """Stale: the first whose turn comes renews, nobody waits, and one request a lifetime is made for all."""
+    provider = FakeProvider(clock=clock)
+    processes = [manager(provider, store, clock) for _ in range(3)]
+    for _ in range(5):
+        for each in processes:
+            await each.token()
+            await clock.advance(1)
+        await clock.advance(2900)
+    assert provider.calls == 5
+    assert [each.status().waits for each in processes] == [1, 1, 1]
+
+
+# What is adopted
+
+
+async def test_the_own_token_is_not_adopted_for_ever(clock: FakeClock, store: CommandedStore) -> None:
+    """Stale, and in the store is the very token that is to be renewed: it is fetched, not adopted."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    await process.token()
+    await clock.advance(2880)
+    assert (await process.refresh()).value == "token-2"
+    assert (provider.calls, process.status().adoptions) == (2, 0)
+
+
+async def test_a_refused_token_is_not_adopted(clock: FakeClock, store: CommandedStore) -> None:
+    """A token that the API refused is taken out of the store and not taken in again."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    process.invalidate(await process.token())
+    assert (await process.token()).value == "token-2"
+    assert provider.calls == 2
+    assert store.token is not None
+    assert store.token.value == "token-2"
+
+
+async def test_a_revocation_costs_one_request_for_all(clock: FakeClock, store: CommandedStore) -> None:
+    """Each process meets its 401, one fetches, and no late refusal takes the new token out of the store."""
+    provider = FakeProvider(clock=clock)
+    processes = [manager(provider, store, clock) for _ in range(5)]
+    old = [await each.token() for each in processes]
+    await clock.advance(60)
+    for each, token in zip(processes, old, strict=True):
+        each.invalidate(token)
+    tokens = await asyncio.gather(*(each.token() for each in processes))
+    assert {token.value for token in tokens} == {"token-2"}
+    assert provider.calls == 2
+
+
+@pytest.mark.parametrize(("age", "adopted"), [(2879, True), (2880, False), (2881, False)])
+async def test_while_stale_only_a_fresh_one_is_adopted(
+    clock: FakeClock, store: CommandedStore, age: int, *, adopted: bool
+) -> None:
+    """Else two processes would hand each other a token that both should renew."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    await process.token()
+    await clock.advance(2900)
+    (key,) = store.tokens
+    issued_at = clock.wall() - age
+    store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
+    assert (await process.refresh()).value == ("theirs" if adopted else "token-2")
+
+
+@pytest.mark.parametrize(("age", "adopted"), [(3589, True), (3590, False)])
+async def test_when_spent_any_usable_one_is_adopted(
+    clock: FakeClock, store: CommandedStore, age: int, *, adopted: bool
+) -> None:
+    """Also one that is due for renewal: nobody waits for a token request when there is a token."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    key = process._shared._key  # type: ignore[union-attr]
+    issued_at = clock.wall() - age
+    store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
+    assert (await process.token()).value == ("theirs" if adopted else "token-1")
+
+
+async def test_jitter_does_not_make_two_swap_tokens(clock: FakeClock, store: CommandedStore) -> None:
+    """What is adopted while stale is judged by windows without jitter, whoever's turn came early."""
+    provider = FakeProvider(clock=clock)
+    processes = [manager(provider, store, clock, jitter=0.05) for _ in range(4)]
+    for _ in range(3600 * 3 // 20):
+        for each in processes:
+            await each.token()
+        await clock.advance(20)
+    assert provider.calls <= 4  # 3 lifetimes, each of at least 75 %
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lifetime", "left"), [(100, 3600, 100), (3600, 100, 100), (9999, 3600, 3600), (50, 50, 50)]
+)
+async def test_what_is_left_is_the_least(
+    clock: FakeClock, store: CommandedStore, expires_in: int, lifetime: int, left: int
+) -> None:
+    """Of what the entry's end says and of its lifetime: the writer's clock may be ahead, or behind."""
+    process = manager(FakeProvider(clock=clock), store, clock)
+    key = process._shared._key  # type: ignore[union-attr]
+    expires_at = clock.wall() + expires_in
+    store.tokens[key] = Token("theirs", issued_at=expires_at - lifetime, expires_at=expires_at)
+    assert (await process.token()).expires_at == clock.wall() + left
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a\r\nb", "é"])
+async def test_a_stored_value_that_cannot_travel_is_not_adopted(
+    clock: FakeClock, store: CommandedStore, value: str
+) -> None:
+    """Whoever can write to the store can't forge headers."""
+    process = manager(FakeProvider(clock=clock), store, clock)
+    key = process._shared._key  # type: ignore[union-attr]
+    store.tokens[key] = Token(value, issued_at=clock.wall(), expires_at=clock.wall() + 3600)
+    assert (await process.token()).value == "token-1"
+
+
+# Whose token it is
+
+
+async def test_a_qa_token_never_reaches_production(clock: FakeClock) -> None:
+    """The key is made of system, environment, step and account: what differs in any shares nothing."""
+    store = CommandedStore()
+    providers: list[Peakly | PagoFacilLogin | PagoFacilJWT] = []
+    peakly: dict[str, Any] = {"password": "p"}
+    for username in ("one", "two"):
+        providers += [Peakly(username=username, environment=where, **peakly) for where in ("production", "qa")]
+        providers += [Peakly(username=username, base_url="https://proxy.example.com", **peakly)]
+        providers += [PagoFacilLogin(username=username, environment=e, **peakly) for e in ("production", "development")]
+        providers += [PagoFacilJWT.from_password(username=username, **peakly)]
+    keys = {SharedStore(store, each.identity, each.name, clock, 1.0)._key for each in providers}
+    assert len(keys) == len(providers)
+    assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
+
+
+async def test_different_identities_share_nothing(clock: FakeClock, store: CommandedStore) -> None:
+    """Two accounts in one store have a token each."""
+    first = FakeProvider(clock=clock, identity="production")
+    second = FakeProvider(clock=clock, identity="qa")
+    await manager(first, store, clock).token()
+    await manager(second, store, clock).token()
+    assert (first.calls, second.calls, len(store.tokens)) == (1, 1, 2)
+
+
+def test_without_an_identity_there_is_no_sharing(clock: FakeClock, store: CommandedStore) -> None:
+    """A provider that can't say whose token it gets is refused, and so is what is no store."""
+    with pytest.raises(ConfigurationError, match="account="):
+        manager(FakeProvider(identity=None), store, clock)
+    with pytest.raises(ConfigurationError, match="takes a TokenStore"):
+        manager(FakeProvider(), {}, clock)
+
+
+# Refresh tokens
+
+
+async def test_the_refresh_token_sent_is_the_one_read_under_the_lock(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """What was read before the lock was had may have been rotated meanwhile."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await second.token()  # both know refresh-1
+    rotating.latency = 1.0
+    # Both at once, twice: the second sends what the first one's answer brought, or adopts it.
+    for _ in range(2):
+        await clock.advance(2900)
+        await during(clock, asyncio.gather(first.refresh(), second.refresh()))
+    assert rotating.sent == [None, "refresh-1", "refresh-2"]
+    assert rotating.stolen == 0
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_a_waiter_sends_what_it_reads_after_it_waited(
+    clock: FakeClock, store: CommandedStore, *, primary: bool
+) -> None:
+    """The access token that the lock's last holder got is no use to anybody; its refresh token is what is sent."""
+    rotating = Rotating(clock=clock, primary=primary)
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await second.token()
+    rotating.latency, rotating.lifetime = 1.0, 0.5  # spent before the second has the lock
+    await clock.advance(3600)
+    refreshing = asyncio.gather(first.refresh(), second.refresh(), return_exceptions=True)
+    await during(clock, refreshing)
+    assert rotating.sent[:3] == [None, "refresh-1", "refresh-2"]
+    assert len(set(rotating.sent)) == len(rotating.sent)
+    assert rotating.stolen == 0
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_without_a_store_a_spent_refresh_token_is_not_sent_again(clock: FakeClock, *, primary: bool) -> None:
+    """An access token that was spent on arrival brought the refresh token that is in force."""
+    rotating = Rotating(clock=clock, primary=primary)
+    process = manager(rotating, None, clock)
+    await process.token()
+    rotating.latency, rotating.lifetime = 1.0, 0.5
+    await clock.advance(3600)
+    await during(clock, asyncio.gather(process.refresh(), return_exceptions=True))
+    rotating.latency, rotating.lifetime = 0.0, 3600.0
+    await process.refresh()
+    assert rotating.sent == [None, "refresh-1", "refresh-2"]
+
+
+@pytest.mark.parametrize("call", ["load", "lock"])
+async def test_without_the_lock_no_refresh_token_is_sent(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, call: str
+) -> None:
+    """Another process may be using it up at this moment: the primary grant is taken."""
+    process = manager(rotating, store, clock)
+    await process.token()
+    store.faults[call] = "raise"
+    await clock.advance(3600)
+    assert (await process.token()).value == "access-2"
+    assert rotating.sent == [None, None]
+
+
+@pytest.mark.parametrize(("fault", "error"), [("raise", StoreError), ("held", LockTimeout)])
+async def test_where_there_is_no_primary_grant_the_lock_is_needed(
+    clock: FakeClock, store: CommandedStore, fault: str, error: type[Exception]
+) -> None:
+    """Without the lock there is no request at all: two that send one refresh token lose both."""
+    provider = Rotating(clock=clock, primary=False)
+    process = manager(provider, store, clock)
+    await process.token()
+    if fault == "raise":
+        store.faults["lock"] = fault
+    else:
+        store.locked = True
+    await clock.advance(3600)
+    with pytest.raises(error) as caught:
+        await during(clock, process.token(), most=120)
+    assert type(caught.value) is error
+    assert provider.sent == [None]
+    store.faults.clear()
+    store.locked = False
+    await clock.advance(60)
+    assert (await process.token()).value == "access-2"
+
+
+def test_the_refresh_grant_needs_the_lock() -> None:
+    """It has no other way to a token."""
+    assert RefreshGrant(token_url="https://a.example/t", refresh_token="r", account="me").needs_lock
+
+
+async def test_an_emptied_store_leaves_ones_own_refresh_token(clock: FakeClock, store: CommandedStore) -> None:
+    """Without a primary grant, the process' own is later than the one its provider was given."""
+    provider = Rotating(clock=clock, primary=False)
+    process = manager(provider, store, clock)
+    await process.token()
+    store.tokens.clear()
+    await clock.advance(3600)
+    await process.token()
+    assert provider.sent == [None, "refresh-1"]
+
+
+async def test_a_refusal_of_the_access_token_keeps_the_refresh_token(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """A 401 marks the entry: the next renewal, in any process, sends its refresh token."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    first.invalidate(await first.token())
+    rotating.faults = [(TokenEndpointUnavailable("busy", retry_after=100), False)]
+    with pytest.raises(TokenEndpointUnavailable):
+        await first.token()
+    assert store.token is not None
+    assert (store.token.lifetime, store.token.refresh_token) == (0, "refresh-1")
+    assert (await second.token()).value == "access-2"
+    assert rotating.sent == [None, "refresh-1", "refresh-1"]
+
+
+async def test_a_rotated_refresh_token_is_saved_before_anybody_uses_it(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """No caller has the new token while the store has not."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "hang"
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(0.5)
+    assert store.calls[-1] == "save"
+    assert not waiting.done()
+    assert process.current is None
+    store.faults.clear()
+    await clock.advance(5)
+    assert (await waiting).value == "access-1"
+    assert store.token is not None
+
+
+async def test_a_failed_save_is_tried_again_and_loud(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three times at once, then in the background until it succeeds; meanwhile the token serves."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    assert (await during(clock, process.token())).value == "access-1"
+    assert store.calls.count("save") >= 3
+    (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "refresh token can't be saved (save: Trouble)" in line.getMessage()
+    assert process.status().store == "save: Trouble"
+    await clock.advance(10)
+    assert store.token is None
+    store.faults.clear()
+    await clock.advance(31)
+    assert store.token is not None
+    assert store.token.refresh_token == "refresh-1"
+    assert process.status().store == "ok"
+    assert "s3cret" not in caplog.text
+    await process.close()
+
+
+async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """What could not be saved counts, not the entry that it was obtained with, whose refresh token is spent."""
+    process = manager(rotating, store, clock)
+    await process.token()
+    (key, stale) = next(iter(store.tokens.items()))
+    await clock.advance(2900)
+    rotating.lifetime = 20.0
+    real, store.save = store.save, _failing  # type: ignore[method-assign]
+    await during(clock, process.refresh())
+    store.save = real  # type: ignore[method-assign]
+    store.tokens[key] = stale
+    await process._shared.stop_saving()  # type: ignore[union-attr]
+    rotating.lifetime = 3600.0
+    await clock.advance(800)
+    await process.token()
+    assert rotating.stolen == 0
+    assert rotating.sent[-1] != "refresh-1"
+    await process.close()
+
+
+async def _failing(key: str, token: Token) -> None:
+    if token.refresh_token is not None:
+        raise OSError
+
+
+async def test_a_lost_answer_costs_the_refresh_token(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """No answer came, so the server may have rotated it: the primary grant, in every process."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    rotating.faults = [(LOST, True)]
+    await clock.advance(3600)
+    await during(clock, first.token())
+    await clock.advance(3600)
+    await second.token()
+    assert rotating.sent == [None, "refresh-1", None, "refresh-2"]
+    assert rotating.stolen == 0
+
+
+async def test_a_process_that_dies_takes_the_refresh_token_it_sent(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """While it is being sent it is not in the store: nobody else sends it after a ``kill -9``."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await clock.advance(3600)
+    rotating.latency = 100.0
+    dead = asyncio.ensure_future(first.token())
+    await clock.advance(1)
+    assert rotating.sent == [None, "refresh-1"]
+    store.locked = False  # its lease runs out
+    rotating.latency = 0.0
+    assert (await second.token()).value == "access-2"
+    assert rotating.sent == [None, "refresh-1", None]
+    dead.cancel()
+    await first.close()
+
+
+async def test_an_answered_failure_keeps_the_refresh_token(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """A 503, or no connection: it was not used, and is back in the store."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await clock.advance(3600)
+    rotating.faults = [(TokenEndpointUnavailable("busy", retry_after=100), False)]
+    with pytest.raises(TokenEndpointUnavailable):
+        await first.token()
+    await second.token()
+    assert rotating.sent == [None, "refresh-1", "refresh-1"]
+
+
+async def test_closing_in_the_middle_loses_no_refresh_token(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """One more try to save what the server has rotated already."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    store.faults.clear()
+    await process.close()
+    assert store.token is not None
+    assert store.token.refresh_token == "refresh-1"
+
+
+async def test_closing_while_saving_leaves_no_task(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The background ends with the manager, and what is lost is said aloud."""
+    before = asyncio.all_tasks()
+    for fault in ("raise", "hang"):
+        process = manager(rotating, store, clock)
+        store.faults["save"] = fault
+        await during(clock, process.token())
+        caplog.clear()
+        await during(clock, process.close())
+        assert asyncio.all_tasks() == before
+        assert "a refresh token is lost" in caplog.text
+
+
+# The lock
+
+
+async def test_a_late_holder_does_not_overwrite_a_newer_token(clock: FakeClock, store: CommandedStore) -> None:
+    """A save by a holder that has lost its lock is skipped when what is stored is later."""
+    provider = FakeProvider(clock=clock, latency=12.0)
+    store.lease = lease = Lease()
+    late = manager(provider, store, clock)
+    waiting = asyncio.ensure_future(late.token())
+    await clock.advance(11)
+    newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
+    store.tokens[late._shared._key] = newer  # type: ignore[union-attr]
+    lease.lost = True
+    await clock.advance(5)
+    await waiting
+    assert store.token == newer
+
+
+@pytest.mark.parametrize("stored", ["older", "none"])
+async def test_a_late_holder_saves_what_is_the_latest(clock: FakeClock, store: CommandedStore, stored: str) -> None:
+    """The lock was lost, and nobody has written since: its token serves the others."""
+    provider = FakeProvider(clock=clock, latency=12.0)
+    store.lease = lease = Lease()
+    late = manager(provider, store, clock)
+    if stored == "older":
+        old = Token("old", issued_at=clock.wall() - 4000, expires_at=clock.wall() - 400)
+        store.tokens[late._shared._key] = old  # type: ignore[union-attr]
+    waiting = asyncio.ensure_future(late.token())
+    await clock.advance(11)
+    lease.lost = True
+    await clock.advance(5)
+    await waiting
+    assert store.token is not None
+    assert store.token.value == "token-1"
+
+
+async def test_after_a_dead_holder_one_fetches_for_all(clock: FakeClock, store: CommandedStore) -> None:
+    """Those who waited for its lease look again before they fetch."""
+    provider = FakeProvider(clock=clock, latency=1.0)
+    store.locked = True  # its holder is dead
+    processes = [manager(provider, store, clock) for _ in range(6)]
+    waiting = asyncio.gather(*(each.token() for each in processes))
+    await clock.advance(10)
+    assert provider.calls == 0
+    store.locked = False  # the lease has run out
+    await during(clock, waiting)
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize(("deadline", "wait"), [(30.0, 15.0), (20.0, 10.0), (24.0, 14.0), (8.0, 4.0)])
+async def test_waiting_leaves_time_to_fetch(
+    clock: FakeClock, store: CommandedStore, deadline: float, wait: float
+) -> None:
+    """At most 15 s, and 10 s of the deadline are left; of a short one, half."""
+    provider = FakeProvider(clock=clock)
+    store.locked = True
+    process = manager(provider, store, clock, deadline=deadline)
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(wait - 0.01)
+    assert provider.calls == 0
+    await clock.advance(0.02)
+    assert (await waiting).value == "token-1"
+    assert process.status().store == f"another process held the lock for {wait:g} s"
+
+
+async def test_the_lock_is_given_back_whatever_happens(clock: FakeClock, store: CommandedStore) -> None:
+    """Failure, cancellation by ``close()``, success."""
+    provider = FakeProvider(clock=clock, answers=[TokenEndpointUnavailable("down", retry_after=99)])
+    process = manager(provider, store, clock)
+    with pytest.raises(TokenEndpointUnavailable):
+        await process.token()
+    assert not store.locked
+    provider.latency = 50.0
+    waiting = asyncio.ensure_future(process.refresh())
+    await clock.advance(1)
+    assert store.locked
+    await process.close()
+    assert not store.locked
+    with pytest.raises(Exception, match="closed"):
+        await waiting
+
+
+async def test_a_provider_that_waits_for_a_person_gives_the_lock_back(clock: FakeClock, store: CommandedStore) -> None:
+    """The others must not wait for a person; what was obtained is saved all the same, if nobody was faster."""
+    from asyncauth.providers.attempt import current_attempt
+
+    async def answer() -> Token:
+        release = current_attempt().release
+        assert release is not None
+        await release()
+        assert not store.locked
+        return Token("approved", issued_at=clock.wall(), expires_at=clock.wall() + 60)
+
+    process = manager(FakeProvider(clock=clock, answers=[answer]), store, clock)
+    await process.token()
+    assert store.calls.count("unlock") == 1
+    assert store.token is not None
+    assert store.token.value == "approved"
+
+
+# A chain
+
+
+async def test_a_chain_shares_each_of_its_tokens(clock: FakeClock) -> None:
+    """A provider in place of a credential becomes a manager with the same store."""
+    from asyncauth import TokenManager
+
+    store = MemoryStore()
+    chain = PagoFacilJWT.from_password(username="u", password="p")
+    process = TokenManager(chain, store=store, clock=clock)
+    assert all(each._shared is not None for each in process._owned)
+    keys = {process._shared._key, *(each._shared._key for each in process._owned)}  # type: ignore[union-attr]
+    assert len(keys) == 1 + len(process._owned)
+
+
+def test_every_call_of_a_store_has_a_fault() -> None:
+    """The kit knows all calls there are."""
+    assert set(CALLS) == {"load", "save", "delete", "lock", "unlock"}
+    assert attrs.has(CommandedStore)
