@@ -18,6 +18,8 @@ from asyncauth.errors import ConfigurationError
 __all__ = ["SigningKey", "load_key", "missing", "new_key"]
 
 _KINDS = ("RSAKey", "ECKey", "OKPKey")
+_PUBLIC = ("kty", "crv", "x", "y", "n", "e")
+_MATERIAL = (*_PUBLIC, "d", "p", "q", "dp", "dq", "qi")
 _ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 
 
@@ -37,8 +39,7 @@ class SigningKey:
     @property
     def public(self) -> dict[str, Any]:
         """The public key as a JWK (RFC 7517), with what belongs to the key itself and nothing else."""
-        parts = ("kty", "crv", "x", "y", "n", "e")
-        return {name: part for name, part in self._key.as_dict(private=False).items() if name in parts}
+        return {name: part for name, part in self._key.as_dict(private=False).items() if name in _PUBLIC}
 
     @property
     def thumbprint(self) -> str:
@@ -73,7 +74,7 @@ def load_key(
     if isinstance(jwk, ConfigurationError):
         return jwk
     fields = _jwk(text)
-    key = _imported(jwk, text, fields)
+    key = _imported(jwk, text if fields is None else {name: fields[name] for name in _MATERIAL if name in fields})
     if key is None:
         return ConfigurationError(
             f"{argument} is no RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON"
@@ -121,11 +122,11 @@ def _jwk(text: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
-def _imported(jwk: Any, text: str, fields: dict[str, Any] | None) -> Any:
+def _imported(jwk: Any, material: str | dict[str, Any]) -> Any:
     """Return the key, or ``None`` if it can't be read."""
     for kind in _KINDS:
         try:
-            return getattr(jwk, kind).import_key(text if fields is None else fields)
+            return getattr(jwk, kind).import_key(material)
         except Exception:  # noqa: BLE001, S112 (of another kind, or none; the library's errors are many)
             continue
     return None

@@ -119,6 +119,8 @@ class Client:
             raise ConfigurationError("client_auth='private_key_jwt' needs private_key=, in PEM or as a JWK")
         if auth == "none" and given.secret is not None:
             raise ConfigurationError("client_auth='none' sends no client_secret: leave one of the two out")
+        if credential is None and confidential and auth != "none" and given.key is not None:
+            raise ConfigurationError("private_key= needs client_auth='private_key_jwt'")
         if credential is None and confidential and auth != "none":
             raise ConfigurationError(f"client_auth={auth!r} needs client_secret=: is an environment variable unset?")
         if client_id is None and (credential is not None or confidential):

@@ -23,6 +23,9 @@ __all__ = ["JWTBearer"]
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
+_LONGEST = 86_400
+"""Seconds: no server takes assertions that are good for longer."""
+
 
 class JWTBearer(OAuthProvider):
     """The JWT bearer grant: a token for whom a signed assertion speaks of (RFC 7523 §2.1).
@@ -103,6 +106,8 @@ class JWTBearer(OAuthProvider):
         credential = given_assertion or given.key
         if credential is None:
             raise ConfigurationError("give assertion=, or private_key= to sign one with")
+        if not 1 <= assertion_lifetime <= _LONGEST:
+            raise ConfigurationError("assertion_lifetime is the seconds that an assertion is good for, from 1 to 86400")
         iss = assertion_issuer or client_id
         if self._signs and iss is None:
             raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")

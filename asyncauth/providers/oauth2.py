@@ -224,6 +224,8 @@ class OAuthProvider(EndpointProvider):
 def _prover(key: Credential | None) -> Prover:
     if key is not None:
         key.check()
+        if key.constant is None:
+            raise ConfigurationError("dpop_key takes a str, in PEM or a JWK: tokens are bound to it")
     prover = Prover.of(None if key is None else key.constant)
     if isinstance(prover, ConfigurationError):
         raise prover

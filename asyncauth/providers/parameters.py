@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 import attrs
-from yarl import URL
 
 from asyncauth.errors import ConfigurationError
 
 __all__ = ["Parameters", "Several", "hashed"]
 
 Several = str | Iterable[str]
+
+_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+")
 
 _RESERVED = frozenset(
     {
@@ -50,7 +52,7 @@ class Parameters:
         """
         resources = _several(resource, "resource")
         for each in resources:
-            if not URL(each).absolute or "#" in each:
+            if not _ABSOLUTE_URI.fullmatch(each):
                 raise ConfigurationError("resource takes absolute URIs without a fragment (RFC 8707 §2)")
         scopes = tuple(part for each in _several(scope, "scope") for part in each.split())
         return cls(scopes, _several(audience, "audience"), resources, _extra(extra))
