@@ -174,6 +174,9 @@ class Refresh:
             shared.note_success()
         except StoreTrouble as trouble:
             problem = trouble
+        except AuthError:
+            shared.note_success()
+            raise
         else:
             return held
         shared.note(problem)
