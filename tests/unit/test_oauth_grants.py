@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+CANARY = "canary"
+
+
 def password(**options: Any) -> PasswordGrant:
-    return PasswordGrant(**{"token_url": URL, "username": "ana", "password": "pw-canary", **options})
+    return PasswordGrant(**{"token_url": URL, "username": "ana", "password": "pw-0", **options})
 
 
 def held(**changes: Any) -> Token:
@@ -46,7 +49,7 @@ async def test_a_password(mocked_http: MockedHttp) -> None:
     await fetch(password(scope="read"))
     await fetch(password(client_id="app"))
     await fetch(password(client_id="app", client_secret="secret"))
-    form = {"grant_type": "password", "username": "ana", "password": "pw-canary"}
+    form = {"grant_type": "password", "username": "ana", "password": "pw-0"}
     bare, public, confidential = mocked_http.sent
     assert bare.form == {**form, "scope": "read"}
     assert public.form == {**form, "client_id": "app"}
@@ -58,8 +61,8 @@ async def test_a_password(mocked_http: MockedHttp) -> None:
 def test_a_secret_without_a_client() -> None:
     """A secret needs somebody whose it is."""
     with pytest.raises(ConfigurationError, match="client_id") as caught:
-        password(client_secret="canary")
-    keeps_quiet(caught.value, "canary")
+        password(client_secret=CANARY)
+    keeps_quiet(caught.value, CANARY)
 
 
 # --- Refresh tokens, for all grants
@@ -101,7 +104,7 @@ async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp) -> N
     error = await failure(password(client_id="app", client_secret="secret"), held())
     assert error.error == "invalid_client"
     assert len(mocked_http.sent) == 1
-    keeps_quiet(error, "rt-0", "secret_", "pw-canary")
+    keeps_quiet(error, "rt-0", "secret_", "pw-0")
 
 
 @pytest.mark.parametrize(

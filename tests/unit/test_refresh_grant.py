@@ -10,6 +10,7 @@ from oauth_kit import URL, answer, basic
 
 from asyncauth import ConfigurationError, CredentialsRejected, RefreshGrant, Token, TokenEndpointUnavailable
 
+CANARY = "canary"
 REFUSED = {"error": "invalid_grant"}
 
 
@@ -82,7 +83,7 @@ async def test_a_spent_ancestor_is_never_sent_again(mocked_http: MockedHttp, rot
 
 
 async def test_an_ancestor_is_not_sent_when_its_successor_is_lost(mocked_http: MockedHttp) -> None:
-    """A token without its refresh token, which the given one was rotated to: nothing can be sent, and the error says so."""
+    """A token that lost the refresh token which the given one was rotated to: nothing can be sent."""
     mocked_http.answers(URL, answer(refresh_token="rt-1"))
     provider = grant()
     token = await fetch(provider)
@@ -136,5 +137,5 @@ def test_what_a_store_must_know() -> None:
 def test_its_argument() -> None:
     """Refused by name, unseen."""
     with pytest.raises(ConfigurationError, match="refresh_token") as caught:
-        grant(refresh_token="canary\n")
-    keeps_quiet(caught.value, "canary")
+        grant(refresh_token=CANARY + "\n")
+    keeps_quiet(caught.value, CANARY)
