@@ -9,7 +9,6 @@ from aiohttp import hdrs
 from yarl import URL
 
 from asyncauth import challenge
-from asyncauth._aiohttp import let_go
 from asyncauth.body import is_whole
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
 from asyncauth.manager import TokenManager
@@ -122,7 +121,7 @@ class BearerAuth:
             if held.token.value == refused.value:
                 return response
             # Before the next one is sent: it may need this one's connection.
-            let_go(response)
+            response.release()
             refused = held.token
             response = await _send(request, handler, held, manager._prover)
             if response.status != _UNAUTHORIZED or not _explained(response):
