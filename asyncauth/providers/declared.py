@@ -168,9 +168,15 @@ def _check(sent_as: str, field: str | None, username: str | None, fields: Mappin
         raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
     if sent_as == "header" and not _HEADER.fullmatch(field or ""):
         raise ConfigurationError("field= is no name that a header can have")
+    if not _is_json(fields):
+        raise ConfigurationError("fields= takes a mapping of what JSON can hold")
+    if field is not None and field in fields:
+        raise ConfigurationError(f"fields= holds {field!r} already, which is for the credential")
+
+
+def _is_json(fields: Mapping[str, Any]) -> bool:
     try:
         json.dumps(dict(fields))
     except (TypeError, ValueError):
-        raise ConfigurationError("fields= takes a mapping of what JSON can hold") from None
-    if field is not None and field in fields:
-        raise ConfigurationError(f"fields= holds {field!r} already, which is for the credential")
+        return False
+    return True

@@ -10,7 +10,6 @@ import attrs
 
 from asyncauth import expiry
 from asyncauth.errors import (
-    AuthError,
     ConfigurationError,
     CredentialsRejected,
     InvalidTokenResponse,
@@ -164,18 +163,17 @@ class DeviceCode(OAuthProvider):
         waiting = attrs.evolve(endpoint, waits=frozenset({"authorization_pending", "slow_down"}))
         while True:
             await clock.sleep(interval)
-            pending: AuthError
             try:
                 return await self._ask(waiting, http, (started.device_code,), self._poll_fields, self._read)
-            except CredentialsRejected as error:
+            except (CredentialsRejected, TokenEndpointUnavailable) as error:
                 pending = error.again()
-                if pending.error == "slow_down":
-                    interval += _INTERVAL
-                elif pending.error != "authorization_pending":
-                    raise pending from None
-            except TokenEndpointUnavailable as error:
-                pending = error.again()
+            if isinstance(pending, TokenEndpointUnavailable):
                 interval = max(2 * interval, pending.retry_after or 0.0)
+            elif pending.error not in waiting.waits:
+                pending.credential = None  # a new code is no new answer: the manager's patience grows all the same
+                raise pending
+            elif pending.error == "slow_down":
+                interval += _INTERVAL
             if clock.monotonic() + interval >= ends_at:
                 raise endpoint.name(CredentialsRejected("nobody approved in time", error="expired_token"))
 

@@ -1,0 +1,228 @@
+"""A provider that is declared: each way to send a credential, and to say how long a token lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp_mocks import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
+
+from asyncauth import (
+    ConfigurationError,
+    CredentialsRejected,
+    DeclaredProvider,
+    InvalidTokenResponse,
+    TokenManager,
+)
+
+URL = "https://api.acme.example/v1/session"
+CANARY = "can-" + "ary"
+
+
+def acme(**options: Any) -> DeclaredProvider:
+    return DeclaredProvider(
+        **{"name": "acme", "url": URL, "credential": CANARY, "sent_as": "json", "field": "secret", **options}
+    )
+
+
+async def test_ten_lines(mocked_http: MockedHttp) -> None:
+    """The docstring's example, for an API that the library does not know."""
+    provider = DeclaredProvider(
+        name="acme",
+        url="https://api.acme.example/v1/session",
+        credential=CANARY,
+        sent_as="json",
+        field="secret",
+        fields={"key": "my-key"},
+        token="data.session",
+        lifetime="data.valid_until",
+        unit="iso8601",
+    )
+    until = "2023-11-14T23:13:20Z"
+    mocked_http.answers(URL, {"data": {"session": "at-1", "valid_until": until}, "status": "ok"})
+    token = await fetch(provider)
+    assert mocked_http.sent[0].json == {"key": "my-key", "secret": CANARY}
+    assert token.authorization == "Bearer at-1"
+    assert token.lifetime == HOUR
+    assert token.extra["status"] == "ok"
+    assert "at-1" not in str(token.extra)
+    assert provider.origins == ("https://api.acme.example",)
+    TokenManager(provider)
+
+
+@pytest.mark.parametrize(
+    ("options", "headers", "form", "body"),
+    [
+        ({"sent_as": "form", "fields": {"n": 1}}, {}, {"n": "1", "secret": CANARY}, None),
+        ({"sent_as": "json", "fields": {"n": 1}}, {}, None, {"n": 1, "secret": CANARY}),
+        ({"sent_as": "bearer", "field": None}, {"Authorization": f"Bearer {CANARY}"}, None, None),
+        ({"sent_as": "bearer", "field": None, "fields": {"n": 1}}, {}, None, {"n": 1}),
+        (
+            {"sent_as": "basic", "field": None, "username": "ana"},
+            {"Authorization": "Basic YW5hOmNhbi1hcnk="},
+            None,
+            None,
+        ),
+        (
+            {"sent_as": "header", "field": "X-Key", "headers": {"X-Other": "1"}},
+            {"X-Key": CANARY, "X-Other": "1"},
+            None,
+            None,
+        ),
+    ],
+)
+async def test_how_the_credential_travels(
+    mocked_http: MockedHttp, options: dict[str, Any], headers: dict[str, str], form: Any, body: Any
+) -> None:
+    """In a form, JSON, Bearer, Basic or a header of its own, and nowhere else."""
+    mocked_http.answers(URL, {"access_token": "at-1"})
+    await fetch(acme(**options))
+    (sent,) = mocked_http.sent
+    assert headers.items() <= sent.headers.items()
+    if form is not None:
+        assert sent.form == form
+    elif body is not None:
+        assert sent.json == body
+    else:
+        assert sent.body == b""
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("seconds", 3600),
+        ("seconds", "3600"),
+        ("epoch_seconds", NOW + HOUR),
+        ("epoch_seconds", str(int(NOW + HOUR))),
+        ("epoch_ms", (NOW + HOUR) * 1000),
+        ("http_date", http_date(NOW + HOUR)),
+        ("iso8601", "2023-11-14T23:13:20+00:00"),
+        ("iso8601", "2023-11-14T20:13:20-03:00"),
+        ("iso8601", "2023-11-14 23:13:20"),
+        ("iso8601", "20231114T231320.000Z"),
+    ],
+)
+@pytest.mark.parametrize("ours", [NOW, NOW + 7200])
+async def test_units(mocked_http: MockedHttp, unit: str, value: object, ours: float) -> None:
+    """Each unit gives the same hour, by the server's clock and not by ours; without a zone it is UTC."""
+    from asyncauth.testing import FakeClock
+
+    mocked_http.answers(URL, {"access_token": "at-1", "life": value})
+    token = await fetch(acme(lifetime="life", unit=unit), clock=FakeClock(wall=ours))
+    assert token.lifetime == HOUR
+
+
+@pytest.mark.parametrize("unit", ["seconds", "epoch_seconds", "epoch_ms", "http_date", "iso8601"])
+@pytest.mark.parametrize("value", ["abc", "", None, True, [], {}, 0, -1, "NaN", 1e400])
+async def test_a_lifetime_that_cant_be_read(mocked_http: MockedHttp, unit: str, value: object) -> None:
+    """It is an error that names the field: neither a token nor "for ever"."""
+    mocked_http.answers(URL, {"access_token": "at-1", "data": {"life": value}})
+    error = await failure(acme(lifetime="data.life", unit=unit))
+    assert isinstance(error, InvalidTokenResponse)
+    assert "life" in str(error) or "expired on arrival" in str(error)
+
+
+@pytest.mark.parametrize("lifetime", [None, "expires_in", "data.expires_in"])
+async def test_an_unknown_lifetime(mocked_http: MockedHttp, lifetime: str | None) -> None:
+    """Where nothing says it, it is unknown."""
+    mocked_http.answers(URL, {"access_token": "at-1"})
+    assert (await fetch(acme(lifetime=lifetime))).lifetime is None
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("token", {"token": "at-1"}),
+        ("$.token", {"token": "at-1"}),
+        ("data.token", {"data": {"token": "at-1"}}),
+        ("items[1].token", {"items": [{}, {"token": "at-1"}]}),
+        ("items[-1]", {"items": ["x", "at-1"]}),
+        ("['.odd.name']", {".odd.name": "at-1"}),
+        ('data[".odd.name"]', {"data": {".odd.name": "at-1"}}),
+        ("a.b.c.d", {"a": {"b": {"c": {"d": "at-1"}}}}),
+    ],
+)
+async def test_paths(mocked_http: MockedHttp, path: str, fields: dict[str, object]) -> None:
+    """The token is found wherever it is, and what held it is kept nowhere else."""
+    mocked_http.answers(URL, {**fields, "user": "ana"})
+    token = await fetch(acme(token=path))
+    assert token.value == "at-1"
+    assert token.extra == {"user": "ana"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"data": None}, {"data": "x"}, {"data": []}, {"data": {"token": 1}}])
+async def test_no_token_there(mocked_http: MockedHttp, fields: dict[str, object]) -> None:
+    """The error names the path."""
+    mocked_http.answers(URL, fields)
+    error = await failure(acme(token="data.token"))
+    assert isinstance(error, InvalidTokenResponse)
+    assert "data.token" in str(error)
+
+
+async def test_what_means_refused(mocked_http: MockedHttp) -> None:
+    """The declared statuses, and no others; an ``error`` in a 200 always."""
+    provider = acme(refusals=(401, 422))
+    for status, refused in ((401, True), (422, True), (400, False), (403, False)):
+        mocked_http.answers(URL, {"message": f"{CANARY} is wrong"}, status=status)
+        error = await failure(provider)
+        assert isinstance(error, CredentialsRejected) is refused
+        assert error.provider == "acme"
+        keeps_quiet(error, CANARY)
+    mocked_http.answers(URL, {"error": "nope"})
+    assert isinstance(await failure(provider), CredentialsRejected)
+
+
+async def test_a_method(mocked_http: MockedHttp) -> None:
+    """An API may want another than POST."""
+    from aiohttp_mocks import MockedResponse
+
+    mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"}, response_class=MockedResponse)
+    provider = acme(method="get", url=URL + "?v=1", sent_as="header", field="X-Key")
+    assert (await fetch(provider)).value == "at-1"
+    assert "v=1" not in repr(provider)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": ""}, "name"),
+        ({"url": "nowhere"}, "url"),
+        ({"credential": ""}, "credential"),
+        ({"sent_as": "cookie"}, "sent_as"),
+        ({"field": None}, "field"),
+        ({"sent_as": "bearer"}, "field"),
+        ({"sent_as": "basic", "field": None}, "username"),
+        ({"username": "ana"}, "username"),
+        ({"sent_as": "basic", "field": None, "username": "a:b"}, "colon"),
+        ({"sent_as": "header", "field": "X Key"}, "header"),
+        ({"sent_as": "header", "field": "X-Key", "credential": CANARY + "é"}, "header"),
+        ({"fields": {"secret": "x"}}, "secret"),
+        ({"fields": {"x": object()}}, "JSON"),
+        ({"token": ""}, "token"),
+        ({"token": "a..b"}, "token"),
+        ({"token": "[0]"}, "token"),
+        ({"lifetime": "a["}, "lifetime"),
+        ({"unit": "minutes"}, "unit"),
+        ({"refusals": (200,)}, "refusals"),
+        ({"origins": "https://a.example/path"}, "origins"),
+    ],
+)
+def test_arguments_that_cant_work(options: dict[str, Any], words: str) -> None:
+    """Refused by name when the provider is made, and no frame shows the credential."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        acme(**options)
+    keeps_quiet(caught.value, CANARY)
+
+
+def test_its_identity() -> None:
+    """A name for whose token it is, and everything else that makes one token differ from another."""
+    assert acme().identity is None
+    ids = [
+        acme(account="ana").identity,
+        acme(account="eva").identity,
+        acme(account="ana", fields={"scope": "x"}).identity,
+        acme(account="ana", url=URL + "?p=1").identity,
+        acme(sent_as="basic", field=None, username="ana").identity,
+    ]
+    assert len(set(ids)) == len(ids)
+    assert None not in ids

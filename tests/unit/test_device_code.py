@@ -1,0 +1,236 @@
+"""The device authorization grant, poll by poll (RFC 8628)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp_mocks import NOW, MockedHttp, keeps_quiet
+from oauth_kit import URL, answer, basic
+
+from asyncauth import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    DeviceCode,
+    DevicePrompt,
+    InvalidTokenResponse,
+    Token,
+)
+from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth.testing import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEVICE = "https://login.example.com/device"
+STARTED = {
+    "device_code": "dc-canary",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://example.com/device",
+    "verification_uri_complete": "https://example.com/device?code=WDJB-MJHT",
+    "expires_in": 600,
+    "interval": 7,
+}
+PENDING = {"error": "authorization_pending"}
+
+
+class Naps(FakeClock):
+    """A clock whose sleeps take no time and are written down."""
+
+    def __init__(self) -> None:
+        super().__init__(wall=NOW)
+        self.naps: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self._now += seconds
+        await asyncio.sleep(0)
+
+
+def device(show: Callable[[DevicePrompt], object] = lambda _: None, **options: Any) -> DeviceCode:
+    return DeviceCode(
+        **{"token_url": URL, "device_authorization_url": DEVICE, "client_id": "cli", "show": show, **options}
+    )
+
+
+async def ask(provider: DeviceCode, attempt: Attempt, previous: Token | None = None) -> Token:
+    set_attempt(attempt)
+    async with aiohttp.ClientSession() as http:
+        return await provider.fetch(http, previous)
+
+
+async def fails(provider: DeviceCode) -> AuthError:
+    with pytest.raises(AuthError) as caught:
+        await ask(provider, Attempt(Naps()))
+    return caught.value
+
+
+async def test_the_whole_way(mocked_http: MockedHttp) -> None:
+    """A code, shown; polls at the server's interval, slower when it says so; the token."""
+    mocked_http.answers(DEVICE, STARTED)
+    for fields in (PENDING, {"error": "slow_down"}, PENDING):
+        mocked_http.answers(URL, fields, status=400)
+    mocked_http.answers(URL, answer(refresh_token="rt-1"))
+    prompts: list[DevicePrompt] = []
+    clock = Naps()
+    token = await ask(device(prompts.append, scope="a b", resource="urn:r", extra={"t": "1"}), Attempt(clock))
+    assert prompts == [
+        DevicePrompt(
+            user_code="WDJB-MJHT",
+            verification_uri="https://example.com/device",
+            verification_uri_complete="https://example.com/device?code=WDJB-MJHT",
+            expires_in=600,
+        )
+    ]
+    assert clock.naps == [7, 7, 12, 12]
+    first, *polls = mocked_http.sent
+    assert first.form == {"client_id": "cli", "scope": "a b", "resource": "urn:r", "t": "1"}
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    assert {tuple(poll.form.items()) for poll in polls} == {
+        (("grant_type", grant), ("device_code", "dc-canary"), ("client_id", "cli"))
+    }
+    assert token.refresh_token == "rt-1"
+
+
+async def test_a_client_with_a_secret(mocked_http: MockedHttp) -> None:
+    """It authenticates at both endpoints."""
+    mocked_http.answers(DEVICE, {**STARTED, "interval": None})
+    mocked_http.answers(URL, answer())
+    clock = Naps()
+    await ask(device(client_secret="secret"), Attempt(clock))
+    assert [basic(sent) for sent in mocked_http.sent] == [("cli", "secret")] * 2
+    assert clock.naps == [5]  # the interval where the server names none
+
+
+async def test_nobody_is_asked_while_a_refresh_token_serves(mocked_http: MockedHttp) -> None:
+    """The person comes in only when the refresh token is refused."""
+    shown: list[DevicePrompt] = []
+    previous = Token("old", refresh_token="rt-1")
+    mocked_http.answers(URL, answer(refresh_token="rt-2"))
+    await ask(device(shown.append), Attempt(Naps()), previous)
+    assert not shown
+    mocked_http.answers(URL, {"error": "invalid_grant"}, status=400)
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, answer())
+    await ask(device(shown.append), Attempt(Naps()), previous)
+    assert len(shown) == 1
+
+
+async def test_no_lock_is_held_while_a_person_types(mocked_http: MockedHttp) -> None:
+    """The store's lock is given back before the code is shown, and after the refresh token was tried."""
+    events: list[str] = []
+
+    async def release() -> None:
+        events.append("released")
+
+    async def show(prompt: DevicePrompt) -> None:
+        events.append("shown")
+
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, answer())
+    await ask(device(show), Attempt(Naps(), release=release))
+    assert events == ["released", "shown"]
+
+
+async def test_a_server_that_is_down_is_polled_less(mocked_http: MockedHttp) -> None:
+    """No answer, or "not now", ends nothing: the interval doubles (RFC 8628 §3.5), Retry-After counts."""
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, exception=TimeoutError())
+    mocked_http.answers(URL, {}, status=503)
+    mocked_http.answers(URL, {}, status=429, headers={"Retry-After": "90"})
+    mocked_http.answers(URL, answer())
+    clock = Naps()
+    await ask(device(), Attempt(clock))
+    assert clock.naps == [7, 14, 28, 90]
+
+
+async def test_the_code_expires(mocked_http: MockedHttp) -> None:
+    """Not a poll after the end of the code."""
+    mocked_http.answers(DEVICE, {**STARTED, "expires_in": 21})
+    mocked_http.answers(URL, PENDING, status=400, times=9)
+    error = await fails(device())
+    assert isinstance(error, CredentialsRejected)
+    assert error.error == "expired_token"
+    assert error.endpoint == URL
+    assert len(mocked_http.sent) == 3
+
+
+@pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant"])
+async def test_it_ends_when_the_server_says_so(mocked_http: MockedHttp, code: str) -> None:
+    """Any other error is the end."""
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, {"error": code}, status=400)
+    error = await fails(device())
+    assert isinstance(error, CredentialsRejected)
+    assert error.error == code
+    keeps_quiet(error, "dc-canary")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device_code": None},
+        {"device_code": "a b"},
+        {"user_code": ""},
+        {"user_code": "A\x1b[31m"},
+        {"verification_uri": 1},
+        {"expires_in": 0},
+        {"interval": "soon"},
+    ],
+)
+async def test_an_answer_that_cant_be_used(mocked_http: MockedHttp, changes: dict[str, object]) -> None:
+    """What a person would see, or the polls would need, is looked at first."""
+    shown: list[DevicePrompt] = []
+    mocked_http.answers(DEVICE, {**STARTED, **changes})
+    error = await fails(device(shown.append))
+    assert isinstance(error, InvalidTokenResponse)
+    assert error.step == "device_authorization"
+    assert not shown
+
+
+async def test_googles_spelling(mocked_http: MockedHttp) -> None:
+    """``verification_url`` is read as well, and nothing more is needed."""
+    mocked_http.answers(DEVICE, {"device_code": "d", "user_code": "u", "verification_url": "https://g.example"})
+    mocked_http.answers(URL, answer())
+    shown: list[DevicePrompt] = []
+    await ask(device(shown.append), Attempt(Naps()))
+    assert shown[0].verification_uri == "https://g.example"
+    assert shown[0].verification_uri_complete is None
+
+
+async def test_a_callback_that_fails(mocked_http: MockedHttp) -> None:
+    """What it raises is told by its class."""
+    mocked_http.answers(DEVICE, STARTED)
+
+    def show(prompt: DevicePrompt) -> None:
+        raise RuntimeError(prompt.user_code)
+
+    error = await fails(device(show))
+    assert "show callable raised RuntimeError" in str(error)
+    assert "WDJB" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"show": None}, "show"),
+        ({"device_authorization_url": None}, "device_authorization_url"),
+        ({"device_authorization_url": "nowhere"}, "device_authorization_url"),
+        ({"token_url": None}, "token_url"),
+    ],
+)
+def test_arguments_that_cant_work(options: dict[str, Any], words: str) -> None:
+    """Refused by name when the provider is made."""
+    with pytest.raises(ConfigurationError, match=words):
+        device(**options)
+
+
+def test_its_own_deadline() -> None:
+    """A person takes longer than a server; nobody knows whose token it will be."""
+    assert device().deadline == 900
+    assert device(deadline=60).deadline == 60
+    assert device().identity is None
+    assert device(account="ana").identity is not None
