@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiohttp_mocks import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
+from aiohttp_mocks import HOUR, NOW, MockedHttp, MockedResponse, failure, fetch, http_date, keeps_quiet
 
 from asyncauth import (
     ConfigurationError,
@@ -13,7 +13,7 @@ from asyncauth import (
     DeclaredProvider,
     InvalidTokenResponse,
     TokenManager,
-)
+)from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/v1/session"
 CANARY = "can-" + "ary"
@@ -105,8 +105,6 @@ async def test_how_the_credential_travels(
 @pytest.mark.parametrize("ours", [NOW, NOW + 7200])
 async def test_units(mocked_http: MockedHttp, unit: str, value: object, ours: float) -> None:
     """Each unit gives the same hour, by the server's clock and not by ours; without a zone it is UTC."""
-    from asyncauth.testing import FakeClock
-
     mocked_http.answers(URL, {"access_token": "at-1", "life": value})
     token = await fetch(acme(lifetime="life", unit=unit), clock=FakeClock(wall=ours))
     assert token.lifetime == HOUR
@@ -174,8 +172,6 @@ async def test_what_means_refused(mocked_http: MockedHttp) -> None:
 
 async def test_a_method(mocked_http: MockedHttp) -> None:
     """An API may want another than POST."""
-    from aiohttp_mocks import MockedResponse
-
     mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"}, response_class=MockedResponse)
     provider = acme(method="get", url=URL + "?v=1", sent_as="header", field="X-Key")
     assert (await fetch(provider)).value == "at-1"

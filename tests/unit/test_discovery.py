@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp_mocks import MockedHttp, MockedResponse, failure, fetch
@@ -19,15 +20,12 @@ from asyncauth import (
     TokenEndpointUnavailable,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ISSUER = "https://login.example.com/tenant one/v2".replace(" ", "%20")
 OAUTH = "https://login.example.com/.well-known/oauth-authorization-server/tenant%20one/v2"
 OIDC = f"{ISSUER}/.well-known/openid-configuration"
 TOKEN = "https://tokens.example.com/t?p=1"
 
-Serve = Callable[..., None] if TYPE_CHECKING else object
+Serve = Callable[..., None]
 
 
 @pytest.fixture
