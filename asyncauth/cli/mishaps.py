@@ -10,8 +10,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncauth.manager import TokenManager
     from asyncauth.sandbox import Sandbox
+    from asyncauth.status import Status
 
 __all__ = ["Mishap", "Mishaps"]
 
@@ -53,14 +53,14 @@ class Mishaps:
 
     Attributes:
         sandbox: Where things go wrong.
-        managers: Those whose renewals the outage is to hit.
+        statuses: Tells how the managers are whose renewals the outage is to hit.
         seconds: The run's length.
         announce: Told of each mishap in words.
         happened: Those that have begun.
     """
 
     sandbox: Sandbox
-    managers: Sequence[TokenManager]
+    statuses: Callable[[], Sequence[Status]]
     seconds: float
     announce: Callable[[str], None]
     happened: list[Mishap] = attrs.field(factory=list[Mishap])
@@ -97,7 +97,7 @@ class Mishaps:
 
     def waits(self) -> int:
         """Return how many requests have had to wait for a token so far."""
-        return sum(manager.status().waits for manager in self.managers)
+        return sum(status.waits for status in self.statuses())
 
     @property
     def _scale(self) -> float:
@@ -109,11 +109,11 @@ class Mishaps:
     def _renewal_near(self) -> bool:
         """Return whether a renewal comes due shortly, so that the outage can't fall between renewals."""
         ahead = _AHEAD * self._scale
-        return any(0 < (manager.status().next_refresh_in or 0.0) <= ahead for manager in self.managers)
+        return any(0 < (status.next_refresh_in or 0.0) <= ahead for status in self.statuses())
 
     def _recovered(self) -> bool:
         """Return whether every manager has a usable token, so that waits are put down to what caused them."""
-        return all(manager.current for manager in self.managers)
+        return all(status.state in {"fresh", "stale"} for status in self.statuses())
 
     @staticmethod
     async def _once(condition: Callable[[], bool], at_last: float) -> None:

@@ -16,7 +16,7 @@ from asyncauth.errors import AuthError, ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["ExitCode", "Problem", "conclude"]
+__all__ = ["ExitCode", "Problem", "conclude", "logged"]
 
 
 class ExitCode(enum.IntEnum):
@@ -53,7 +53,7 @@ def conclude(work: Callable[[], int], *, verbose: bool) -> NoReturn:
         typer.Exit: Always.
         BrokenPipeError: Nobody reads stdout any more; Typer ends quietly then.
     """
-    with _logging(verbose):
+    with logged(verbose):
         code = _code_of(work, verbose)
     # Not from within an except clause: the context would keep frames that hold credentials.
     raise typer.Exit(code)
@@ -74,6 +74,8 @@ def _code_of(work: Callable[[], int], verbose: bool) -> int:  # noqa: FBT001
 
 def _problem(error: Exception, verbose: bool) -> Problem:  # noqa: FBT001
     """Return what to tell the user of an error."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, Problem):
         return error
     if isinstance(error, ConfigurationError):
@@ -89,7 +91,7 @@ def _problem(error: Exception, verbose: bool) -> Problem:  # noqa: FBT001
 
 
 @contextlib.contextmanager
-def _logging(verbose: bool) -> Generator[None]:  # noqa: FBT001
+def logged(verbose: bool) -> Generator[None]:  # noqa: FBT001
     """Send the library's log to stderr, or nowhere, for the length of a command."""
     log = logging.getLogger("asyncauth")
     # Without any handler Python itself prints warnings, into the middle of a table.

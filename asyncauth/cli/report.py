@@ -14,6 +14,8 @@ from asyncauth.policy import RefreshPolicy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asyncauth.cli.crew import Crew
+    from asyncauth.cli.load import Tally
     from asyncauth.cli.mishaps import Mishap, Mishaps
     from asyncauth.cli.scene import Scene
 
@@ -77,13 +79,16 @@ class Report:
     Attributes:
         seconds: From the first request until the last answer.
         rate: Requests a second that were wanted.
+        workers: How many processes sent the requests.
+        adopted: How many tokens for the APIs they took over from each other.
         interrupted: Whether it was ended by hand.
         requests: How many were sent.
         failed: How many failed.
         reasons: Why, and how often.
         abandoned: How many were under way when the run was ended by hand.
         waited: How many had to wait for a token after each system's first.
-        first: Latencies of each system's first request, which waits for the first token.
+        first: Latencies of each system's first request, which waits for the first token; of several processes' the
+            longest.
         p50: The median latency of the others, each from when it was due until its answer had been read.
         p99: What 99 % of them did not exceed.
         max: The slowest.
@@ -94,6 +99,8 @@ class Report:
 
     seconds: float
     rate: float
+    workers: int
+    adopted: int
     interrupted: bool
     requests: int
     failed: int
@@ -145,6 +152,11 @@ class Report:
         return [
             "",
             f"{head} after {self.seconds:.1f} s",
+            *(
+                [f"workers         {self.workers} processes, which took over {self.adopted} tokens from each other"]
+                if self.workers > 1
+                else []
+            ),
             f"requests        {self.requests}, failed {self.failed}"
             + (f" ({reasons})" if reasons else "")
             + (f", abandoned {self.abandoned}" if self.abandoned else ""),
@@ -168,6 +180,7 @@ class Report:
 
 def report_on(
     scene: Scene,
+    crew: Crew,
     mishaps: Mishaps,
     *,
     rate: float,
@@ -180,7 +193,8 @@ def report_on(
     """Draw up the report.
 
     Args:
-        scene: With its tallies and counts.
+        scene: With its servers' counts.
+        crew: With its tallies.
         mishaps: Those that happened.
         rate: Requests a second that were wanted.
         started: When the first request was sent, in seconds of the loop's clock.
@@ -189,7 +203,7 @@ def report_on(
         waits: How many requests had waited for a token after the first ones, and in the end.
         interrupted: Whether it was ended by hand.
     """
-    tallies = scene.tallies
+    tallies = crew.tallies
     latencies = sorted(latency for tally in tallies for latency in tally.latencies)
     revoked = [mishap.at - started for mishap in mishaps.happened if mishap.name == "revocation"]
     issued = sum(system.counts.tokens_issued for system in scene.sandbox.systems.values())
@@ -197,6 +211,8 @@ def report_on(
     return Report(
         seconds=ended - started,
         rate=rate,
+        workers=crew.workers,
+        adopted=sum(status.adoptions for status in crew.statuses()),
         interrupted=interrupted,
         requests=sum(tally.requests for tally in tallies),
         failed=sum(tally.failed for tally in tallies),
@@ -207,7 +223,7 @@ def report_on(
         p50=quantile(latencies, 0.5),
         p99=quantile(latencies, 0.99),
         max=latencies[-1] if latencies else None,
-        mishaps=_aftermaths(scene, mishaps.happened, started=started, ended=ended, waits=waits[1]),
+        mishaps=_aftermaths(tallies, mishaps.happened, started=started, ended=ended, waits=waits[1]),
         token_requests=steps,
         without_token=sum(step.made for step in steps) - issued,
     )
@@ -228,7 +244,7 @@ def _token_requests(scene: Scene, lengths: Sequence[float]) -> list[TokenRequest
 
 
 def _aftermaths(
-    scene: Scene, happened: Sequence[Mishap], *, started: float, ended: float, waits: int
+    tallies: Sequence[Tally], happened: Sequence[Mishap], *, started: float, ended: float, waits: int
 ) -> list[Aftermath]:
     aftermaths: list[Aftermath] = []
     for number, mishap in enumerate(happened):
@@ -236,7 +252,7 @@ def _aftermaths(
         until, waits_until = (ended, waits) if after is None else (after.at, after.waits_before)
         latencies = [
             latency
-            for tally in scene.tallies
+            for tally in tallies
             for due, latency in zip(tally.due, tally.latencies, strict=True)
             if mishap.at <= due < until
         ]

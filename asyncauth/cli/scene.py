@@ -1,4 +1,4 @@
-"""The demo's cast: a sandbox whose tokens live for seconds, a manager for each system, and the tallies."""
+"""The demo's stage: a sandbox whose tokens live for seconds, and what its servers count."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth.cli.load import Tally, quantile
-from asyncauth.manager import TokenManager
-from asyncauth.providers.pago_facil import PagoFacilJWT
-from asyncauth.providers.peakly import Peakly
-
 if TYPE_CHECKING:
     from asyncauth.sandbox import Sandbox
 
-__all__ = ["Lives", "Row", "Scene", "Step"]
+__all__ = ["Lives", "Scene", "Step"]
 
 _FULL_RUN, _LIFE = 20.0, 5
 """Seconds of a full run, and that tokens for the APIs live in it; in a shorter run they live for less."""
@@ -60,35 +55,8 @@ class Step:
     requested: int
 
 
-@attrs.frozen
-class Row:
-    """A manager's line in the table.
-
-    Attributes:
-        name: The system's name, and the step of a chain's other managers.
-        state: ``fresh``, ``stale``, ``spent`` or ``empty``.
-        seconds_left: For which its token is usable; ``None`` = it has none.
-        refreshes: How many tokens it obtained.
-        failed_tries: How many tries to obtain one failed.
-        requests: API requests with its token; ``None`` = it serves the chain alone, as in the next three.
-        failed: Those that failed.
-        typical: The median latency since the last row, in seconds.
-        slowest: The longest.
-    """
-
-    name: str
-    state: str
-    seconds_left: float | None
-    refreshes: int
-    failed_tries: int
-    requests: int | None = None
-    failed: int | None = None
-    typical: float | None = None
-    slowest: float | None = None
-
-
 class Scene:
-    """The managers of both systems, and what is counted of each.
+    """Both systems, and the token requests that they count.
 
     Args:
         sandbox: A running one. Its lifetimes are set here.
@@ -103,16 +71,6 @@ class Scene:
             login_lifetime=lives.login,
             create_token_lifetime=lives.create_token,
             login_token_lifetime=lives.login_token,
-        )
-        name, password = sandbox.username, sandbox.password
-        self.peakly = TokenManager(Peakly(username=name, password=password, base_url=sandbox.peakly.url))
-        self.pago_facil = TokenManager(
-            PagoFacilJWT.from_password(username=name, password=password, base_url=sandbox.pago_facil.url)
-        )
-        self.managers = (self.peakly, self.pago_facil)
-        self.tallies = (
-            Tally("Peakly", f"{sandbox.peakly.url}/api/Ventas/Clientes/Page"),
-            Tally("Pago Fácil", f"{sandbox.pago_facil.url}/api/transactions"),
         )
 
     def steps(self) -> list[list[Step]]:
@@ -129,28 +87,3 @@ class Scene:
                 )
             ],
         ]
-
-    def rows(self) -> list[Row]:
-        """Return a line for each manager, those of the chain's other steps included."""
-        rows: list[Row] = []
-        for manager, tally in zip(self.managers, self.tallies, strict=True):
-            recent = tally.recent()
-            row = _row(tally.name, manager)
-            rows.append(
-                attrs.evolve(
-                    row,
-                    requests=tally.requests,
-                    failed=tally.failed,
-                    typical=quantile(recent, 0.5),
-                    slowest=recent[-1] if recent else None,
-                )
-            )
-        create_token = self.pago_facil._owned[0]
-        rows.append(_row("  └ createToken", create_token))
-        rows.append(_row("    └ login", create_token._owned[0]))
-        return rows
-
-
-def _row(name: str, manager: TokenManager) -> Row:
-    status = manager.status()
-    return Row(name, status.state, status.seconds_left, status.refreshes, status.failures)
