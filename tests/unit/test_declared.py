@@ -13,7 +13,8 @@ from asyncauth import (
     DeclaredProvider,
     InvalidTokenResponse,
     TokenManager,
-)from asyncauth.testing import FakeClock
+)
+from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/v1/session"
 CANARY = "can-" + "ary"
