@@ -1,0 +1,679 @@
+"""ManagerPool: who is made, who is closed, who waits, and that tenants never mix."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import traceback
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from conftest import EXACT
+
+from asyncauth import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    ManagerClosed,
+    ManagerPool,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
+from asyncauth.schedule import Schedule
+from asyncauth.stores import MemoryStore
+from asyncauth.testing import FakeClock, FakeProvider
+
+Settled = Callable[[], Awaitable[None]]
+
+
+class Tenant(FakeProvider):
+    """A provider whose tokens tell whose they are."""
+
+    def token(self) -> Token:
+        plain = super().token()
+        value = f"{self.name.removeprefix('fake-')}-{plain.value}"
+        return Token(value, issued_at=plain.issued_at, expires_at=plain.expires_at)
+
+
+class Tenants:
+    """A factory that keeps its providers."""
+
+    def __init__(self, clock: FakeClock | None, **settings: Any) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.asked: list[Any] = []
+        self.providers: dict[Any, FakeProvider] = {}
+
+    def __call__(self, key: Any) -> FakeProvider:
+        self.asked.append(key)
+        provider = Tenant(clock=self.clock, name=f"fake-{key}", **self.settings)
+        return self.providers.setdefault(key, provider)
+
+    @property
+    def calls(self) -> dict[Any, int]:
+        return {key: provider.calls for key, provider in self.providers.items()}
+
+
+@pytest.fixture
+def tenants(clock: FakeClock) -> Tenants:
+    return Tenants(clock)
+
+
+@pytest_asyncio.fixture
+async def pools(clock: FakeClock) -> AsyncIterator[Callable[..., ManagerPool[Any]]]:
+    """Return a maker of pools on the fake clock; they are closed in the end, and have left nothing behind."""
+    made: list[ManagerPool[Any]] = []
+
+    def make(factory: Any, **settings: Any) -> ManagerPool[Any]:
+        made.append(ManagerPool(factory, **{"policy": EXACT, "clock": clock, **settings}))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        await pool.close()
+    assert Schedule.here(clock)._heap == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+Pools = Callable[..., ManagerPool[Any]]
+
+
+async def value_of(pool: ManagerPool[Any], key: Any) -> str:
+    return (await (await pool.get(key)).token()).value
+
+
+def open_in(pool: ManagerPool[Any]) -> list[Any]:
+    return list(pool._managers)
+
+
+# --- made once
+
+
+async def test_each_tenant_has_a_manager_of_its_own(pools: Pools, tenants: Tenants) -> None:
+    """Keys never mix: each gets its own manager and its own token, again and again."""
+    pool = pools(tenants)
+    assert [await value_of(pool, key) for key in "abcabc"] == [f"{key}-token-1" for key in "abcabc"]
+    assert await pool.get("a") is await pool.get("a") is not await pool.get("b")
+    assert tenants.asked == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_concurrent_callers_make_one_manager(pools: Pools, tenants: Tenants, *, asynchronous: bool) -> None:
+    """However many ask for a new tenant at the same time, the factory is called once, plain or async."""
+
+    async def later(key: str) -> FakeProvider:
+        await asyncio.sleep(0)
+        return tenants(key)
+
+    pool = pools(later if asynchronous else tenants)
+    managers = await asyncio.gather(*(pool.get("a") for _ in range(100)))
+    assert len(set(map(id, managers))) == 1
+    assert tenants.asked == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "text"),
+    [
+        (CredentialsRejected("gone"), CredentialsRejected, "gone"),
+        (KeyError("canary"), AuthError, "the pool's factory raised KeyError"),
+        (OSError("canary"), TokenEndpointUnavailable, "the pool's factory failed (OSError)"),
+        (None, ConfigurationError, "takes a provider"),
+    ],
+)
+async def test_failing_factory_fails_all_who_wait_and_is_tried_anew(
+    pools: Pools, tenants: Tenants, raised: Exception | None, kind: type[AuthError], text: str
+) -> None:
+    """Who waits for a factory that fails gets an error of their own, without secrets; the next call tries anew."""
+    failing = True
+
+    async def factory(key: str) -> Any:
+        tenants.asked.append(key)
+        await asyncio.sleep(0)
+        if not failing:
+            return FakeProvider()
+        if raised is not None:
+            raise raised
+        return None
+
+    pool = pools(factory)
+    errors = await asyncio.gather(*(pool.get("a") for _ in range(5)), return_exceptions=True)
+    assert {type(error) for error in errors} == {kind}
+    assert len({*map(id, errors), id(raised)}) == 6
+    for error in errors:
+        assert isinstance(error, AuthError)
+        assert text in str(error)
+        assert error.__cause__ is error.__context__ is None
+        assert "canary" not in "".join(traceback.format_exception(error))
+    assert tenants.asked == ["a"]
+    failing = False
+    assert isinstance(await pool.get("a"), TokenManager)
+    assert tenants.asked == ["a", "a"]
+
+
+async def test_cancelled_caller_takes_nobody_with_it(pools: Pools, tenants: Tenants, settled: Settled) -> None:
+    """The caller for whom the factory was called is cancelled: the others get the manager of that one call."""
+    ready = asyncio.Event()
+
+    async def factory(key: str) -> FakeProvider:
+        await ready.wait()
+        return tenants(key)
+
+    pool = pools(factory)
+    first, *others = [asyncio.ensure_future(pool.get("a")) for _ in range(5)]
+    await settled()
+    first.cancel()
+    await settled()
+    assert first.cancelled()
+    ready.set()
+    assert len(set(map(id, await asyncio.gather(*others)))) == 1
+    assert tenants.asked == ["a"]
+
+
+async def test_slow_factory_is_given_up_at_the_deadline(pools: Pools, clock: FakeClock, settled: Settled) -> None:
+    """A factory that hangs is waited for as long as a refresh may take, no longer."""
+
+    async def factory(key: str) -> FakeProvider:
+        await asyncio.Event().wait()
+        return FakeProvider()
+
+    caller = asyncio.ensure_future(pools(factory).get("a"))
+    await settled()
+    await clock.advance(29.9)
+    assert not caller.done()
+    await clock.advance(0.2)
+    with pytest.raises(TokenEndpointUnavailable, match="factory failed"):
+        await caller
+
+
+async def test_factory_that_cancels_itself_fails(pools: Pools) -> None:
+    """A factory whose own awaiting was cancelled is a failure, not a cancellation of who waits for it."""
+
+    async def factory(key: str) -> FakeProvider:
+        raise asyncio.CancelledError
+
+    with pytest.raises(AuthError):
+        await pools(factory).get("a")
+
+
+# --- closed
+
+
+async def test_least_recently_used_is_closed_beyond_the_size(pools: Pools, tenants: Tenants) -> None:
+    """Beyond the size the one that was used the longest ago goes, whether by get() or by its token."""
+    pool = pools(tenants, max_size=3)
+    for key in "abc":
+        await value_of(pool, key)
+    await pool.get("a")
+    b = await pool.get("b")
+    await pool.get("c")
+    await b.token()
+    await pool.get("d")
+    assert open_in(pool) == ["c", "b", "d"]
+    await value_of(pool, "a")
+    assert open_in(pool) == ["b", "d", "a"]
+    assert tenants.asked == ["a", "b", "c", "d", "a"]
+
+
+async def test_closed_manager_that_nobody_holds_is_forgotten(pools: Pools, tenants: Tenants) -> None:
+    """A closed manager's memory is given back at once; its tenant is logged in anew."""
+    pool = pools(tenants, max_size=1)
+    gone = weakref.ref(await pool.get("a"))
+    await pool.get("b")
+    assert gone() is None
+    assert await value_of(pool, "a") == "a-token-1"
+    assert tenants.asked == ["a", "b", "a"]
+
+
+async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> None:
+    """A closed manager that somebody holds works on with its token, and is the tenant's manager still."""
+    async with pools(tenants, max_size=1) as pool:
+        held = await pool.get("a")
+        first = await held.token()
+        await value_of(pool, "b")
+        assert open_in(pool) == ["b"]
+        assert held._ticket is None
+        assert await held.token() is first
+        assert open_in(pool) == ["a"]
+        assert held._ticket is not None
+        await pool.get("b")
+        assert await pool.get("a") is held
+        await pool.get("b")
+        assert (await held.refresh()).value == "a-token-2"
+        assert tenants.asked.count("a") == 1
+
+
+async def test_held_manager_on_the_real_clock_reopens_on_use() -> None:
+    """On the machine's clock too, where a fresh token is handed out at once, a closed manager's next use is seen."""
+    tenants = Tenants(None)
+    async with ManagerPool(tenants, max_size=1) as pool:
+        held = await pool.get("a")
+        for _ in range(2):
+            await held.token()
+        await pool.get("b")
+        await held.headers()
+        assert open_in(pool) == ["a"]
+        assert tenants.calls == {"a": 1, "b": 0}
+
+
+async def test_manager_with_a_flight_is_not_closed(pools: Pools, tenants: Tenants, gate: Any, settled: Settled) -> None:
+    """Who has a refresh under way, and waiters, stays; the pool shrinks to its size when that has ended."""
+    pool = pools(tenants, max_size=2)
+    doors = {key: gate() for key in "abcd"}
+    for key, door in doors.items():
+        await pool.get(key)
+        tenants.providers[key].answers = [door]
+    callers = {key: asyncio.ensure_future(value_of(pool, key)) for key in "abcd"}
+    await settled()
+    assert sorted(open_in(pool)) == ["a", "b", "c", "d"]
+    await pool.get("e")
+    assert "e" in open_in(pool)
+    for n, key in enumerate("abcd"):
+        doors[key].open()
+        assert await callers[key] == "from-the-gate"
+        await settled()
+        assert len(open_in(pool)) == max(2, 3 - n)
+    assert "e" not in open_in(pool)
+    assert not pool._busy
+
+
+async def test_ten_thousand_cold_tenants_in_a_small_pool(pools: Pools) -> None:
+    """A pool much smaller than its tenants serves them all, at a cost that does not grow with their square."""
+    tenants = Tenants(None)
+    pool = pools(tenants, max_size=10, clock=None)
+    values = await asyncio.gather(*(value_of(pool, n) for n in range(10_000)))
+    assert values == [f"{n}-token-1" for n in range(10_000)]
+    assert len(open_in(pool)) == 10
+    assert len(pool._held) <= 10_000
+    assert not pool._busy
+
+
+@pytest.mark.parametrize(("after", "still"), [(99.999, ["a"]), (100, []), (100.001, [])])
+async def test_idle_manager_is_closed(
+    pools: Pools, tenants: Tenants, clock: FakeClock, after: float, still: list[str]
+) -> None:
+    """Who was not used for the idle timeout goes, by the pool's one timer."""
+    async with pools(tenants, idle_timeout=100) as pool:
+        await clock.advance(30)
+        await value_of(pool, "a")
+        await clock.advance(after)
+        assert open_in(pool) == still
+
+
+async def test_used_manager_is_not_closed(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """Who is used within the idle timeout stays, while others go."""
+    async with pools(tenants, idle_timeout=100) as pool:
+        await value_of(pool, "a")
+        await value_of(pool, "b")
+        for _ in range(50):
+            await clock.advance(60)
+            await value_of(pool, "a")
+        assert open_in(pool) == ["a"]
+        assert tenants.asked == ["a", "b"]
+
+
+async def test_idle_managers_of_a_pool_that_is_not_entered_go_when_the_next_one_comes(
+    pools: Pools, tenants: Tenants, clock: FakeClock
+) -> None:
+    """A pool without a timer closes idle managers when it makes one."""
+    pool = pools(tenants, idle_timeout=100)
+    for key in "abc":
+        await pool.get(key)
+    await clock.advance(100)
+    await pool.get("d")
+    assert open_in(pool) == ["d"]
+
+
+# --- kept fresh
+
+
+async def test_managers_of_an_entered_pool_are_kept_fresh(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """Inside the pool's ``async with`` tokens are renewed when nobody asks, by one timer task."""
+    async with pools(tenants, idle_timeout=None) as pool:
+        for key in range(50):
+            await value_of(pool, key)
+        await clock.advance(2880)
+        assert set(tenants.calls.values()) == {2}
+        assert len(asyncio.all_tasks()) == 2
+        assert await value_of(pool, 7) == "7-token-2"
+
+
+async def test_managers_of_a_pool_that_is_not_entered_leave_nothing(
+    pools: Pools, tenants: Tenants, clock: FakeClock
+) -> None:
+    """Not entered the pool has no timer and no session."""
+    pool = pools(tenants)
+    await value_of(pool, "a")
+    assert len(asyncio.all_tasks()) == 1
+    await clock.advance(3600)
+    assert await value_of(pool, "a") == "a-token-2"
+
+
+async def test_background_renewal_is_nobodys_use(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """A renewal in the background does not make a manager one that was used of late."""
+    async with pools(tenants, max_size=2) as pool:
+        await value_of(pool, "a")
+        await clock.advance(60)
+        await value_of(pool, "b")
+        await clock.advance(2820)
+        assert tenants.calls == {"a": 2, "b": 1}
+        await pool.get("c")
+        assert open_in(pool) == ["b", "c"]
+
+
+async def test_entering_a_pools_manager_changes_nothing(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """``async with`` around one of the pool's managers neither closes it nor what all of them share."""
+    async with pools(tenants) as pool:
+        async with await pool.get("a") as manager:
+            await manager.token()
+        await clock.advance(2880)
+        assert tenants.calls == {"a": 2}
+        await manager.close()
+        assert await value_of(pool, "a") == "a-token-2"
+
+
+# --- the limit
+
+
+async def test_so_many_token_requests_at_a_time(pools: Pools, clock: FakeClock) -> None:
+    """Never more than the limit are under way; the rest are served in the order in which they came."""
+    tenants = Tenants(clock, latency=1.0)
+    pool = pools(tenants, limit=3)
+    callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(10)]
+    for served in range(0, 10, 3):
+        await clock.advance(0)
+        assert sum(provider.running for provider in tenants.providers.values()) == min(3, 10 - served)
+        status = pool.status()
+        assert (status.requesting, status.queued, status.waiting) == (
+            min(3, 10 - served),
+            max(0, 7 - served),
+            10 - served,
+        )
+        await clock.advance(1)
+        assert [caller.done() for caller in callers] == [n < served + 3 for n in range(10)]
+    assert set(tenants.calls.values()) == {1}
+
+
+async def test_queue_counts_neither_as_slowness_nor_towards_the_deadline(pools: Pools, clock: FakeClock) -> None:
+    """Who waited for its turn longer than a refresh may take is served, and renews no earlier for it."""
+    tenants = Tenants(clock, latency=10.0)
+    async with pools(tenants, limit=1) as pool:
+        callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(20)]
+        await clock.advance(200)
+        assert all(caller.done() for caller in callers)
+        last = (await pool.get(19)).status()
+        assert last.next_refresh_in == pytest.approx(2880 - 10)
+
+
+async def test_rest_between_tries_takes_no_turn(pools: Pools, clock: FakeClock, most: None) -> None:
+    """Who waits for its next try lets others go first."""
+    tenants = Tenants(clock)
+    pool = pools(tenants, limit=1)
+    await pool.get("a")
+    tenants.providers["a"].answers = [TokenEndpointUnavailable("down")]
+    a = asyncio.ensure_future(value_of(pool, "a"))
+    b = asyncio.ensure_future(value_of(pool, "b"))
+    await clock.advance(0)
+    assert b.done()
+    assert not a.done()
+    await clock.advance(0.25)
+    assert await a == "a-token-1"
+
+
+async def test_queue_that_does_not_move_is_given_up(pools: Pools, clock: FakeClock) -> None:
+    """When nobody was answered for a refresh's deadline, all who waited for so long fail, and were never sent."""
+    tenants = Tenants(clock, latency=1e6)
+    pool = pools(tenants, limit=2)
+    callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(50)]
+    await clock.advance(31)
+    await clock.advance(31)
+    errors = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(error) for error in errors} == {TokenEndpointUnavailable}
+    assert sum("was not sent" in str(error) for error in errors) >= 40
+    assert sum(tenants.calls.values()) <= 10
+    assert pool.status().requesting == pool.status().queued == 0
+
+
+async def test_cancelled_queue_gives_its_turns_back(pools: Pools, clock: FakeClock) -> None:
+    """Refreshes that end while they wait, or just when their turn comes, take no turn with them."""
+    tenants = Tenants(clock, latency=1.0)
+    pool = pools(tenants, limit=2)
+    callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(10)]
+    await clock.advance(0.5)
+    for n in (2, 3, 4):
+        await (await pool.get(n)).close()
+    await clock.advance(10)
+    ended = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(each) for each in ended] == [ManagerClosed if n in {2, 3, 4} else str for n in range(10)]
+    assert pool.status().requesting == pool.status().queued == 0
+
+
+class Chain(FakeProvider):
+    """A provider whose credential is another provider's token."""
+
+    upstream: Any = None
+
+    def chained(self, manage: Callable[[Any], Any]) -> Chain:
+        self.upstream = manage(FakeProvider(clock=self.clock, latency=self.latency))
+        return self
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        await self.upstream.token()
+        return await super().fetch(http, previous)
+
+
+async def test_chain_takes_one_turn(pools: Pools, clock: FakeClock) -> None:
+    """With a limit of one, a chain gets its turn and makes its requests one after another: no deadlock."""
+    async with pools(lambda key: Chain(clock=clock, latency=1.0), limit=1) as pool:
+        callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(3)]
+        await clock.advance(5.5)
+        assert [caller.done() for caller in callers] == [True, True, False]
+        await clock.advance(1)
+        assert callers[2].done()
+    with pytest.raises(ManagerClosed):
+        await (await asyncio.wait_for(pool.get(0), 1)).token()
+
+
+# --- ending
+
+
+async def test_close_ends_everything(
+    pools: Pools, tenants: Tenants, gate: Any, settled: Settled, clock: FakeClock
+) -> None:
+    """close() ends flights, waiters and makings; a held manager raises until the pool is entered again."""
+    never = asyncio.Event()
+
+    async def factory(key: str) -> FakeProvider:
+        if key == "hangs":
+            await never.wait()
+        return tenants(key)
+
+    pool = pools(factory, max_size=2)
+    async with pool:
+        held = await pool.get("held")
+        await held.token()
+        evicted = await pool.get("evicted")
+        await evicted.token()
+        await pool.get("busy")
+        tenants.providers["busy"].answers = [gate()]
+        waiting = [asyncio.ensure_future(value_of(pool, key)) for key in ("busy", "hangs")]
+        await settled()
+    for each in waiting:
+        with pytest.raises(ManagerClosed):
+            await each
+    await pool.close()
+    for manager in (held, evicted):
+        assert manager.current is not None
+        with pytest.raises(ManagerClosed):
+            await manager.token()
+        with pytest.raises(ManagerClosed):
+            await manager.refresh()
+    with pytest.raises(ManagerClosed, match="the pool was closed"):
+        await pool.get("held")
+    with pytest.raises(ManagerClosed):
+        await pool.get("new")
+    assert pool.status().managers == 0
+    async with pool:
+        assert (await held.token()).value == "held-token-1"
+        assert await pool.get("evicted") is evicted
+        await clock.advance(2880)
+        assert tenants.calls["held"] == 2
+
+
+async def test_pool_entered_twice_ends_with_the_last_exit(pools: Pools, tenants: Tenants) -> None:
+    """Nested ``async with`` blocks on one loop end the pool once, in the end."""
+    pool = pools(tenants)
+    async with pool:
+        async with pool:
+            pass
+        assert await value_of(pool, "a") == "a-token-1"
+    with pytest.raises(ManagerClosed):
+        await pool.get("a")
+
+
+def _drop(pools: list[Any]) -> None:
+    pools.clear()
+    gc.collect()
+
+
+async def test_pool_that_was_never_closed_warns() -> None:
+    """A pool that was entered and forgotten warns, as aiohttp does; its managers don't."""
+    pool = ManagerPool(Tenants(None))
+    await pool.__aenter__()
+    await value_of(pool, "a")
+    (entry,) = (pool._connections._entries or {}).values()
+    assert entry.session is not None
+    await entry.session.close()
+    pools = [pool]
+    del pool
+    with pytest.warns(ResourceWarning, match="Unclosed <ManagerPool of 1>") as seen:
+        _drop(pools)
+    assert len([each for each in seen if "Manager" in str(each.message)]) == 1
+    await Schedule.here(TokenManager(FakeProvider())._clock).sweep()
+
+
+# --- loops and threads
+
+
+def test_pool_serves_one_loop_after_another_and_several_at_once() -> None:
+    """One pool for several loops and threads: one manager and one token a tenant."""
+    tenants = Tenants(None, latency=0.01)
+    pool = ManagerPool(tenants, limit=2)
+
+    finished = threading.Barrier(4)
+    found: list[list[str]] = []
+
+    async def work() -> None:
+        async with pool:
+            found.append(await asyncio.gather(*(value_of(pool, n % 20) for n in range(40))))
+            await asyncio.to_thread(finished.wait)  # the last exit closes the pool
+
+    threads = [threading.Thread(target=lambda: asyncio.run(work())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[f"{n % 20}-token-1" for n in range(40)]] * 4
+    assert set(tenants.calls.values()) == {1}
+    assert sorted(tenants.asked) == list(range(20))
+    assert pool.status().requesting == 0
+    assert not pool._busy
+
+
+def test_pool_serves_asyncio_run_after_asyncio_run() -> None:
+    """The same pool in a second asyncio.run(): nothing is bound to a loop that has ended."""
+    tenants = Tenants(None)
+    pool = ManagerPool(tenants)
+    assert [asyncio.run(value_of(pool, "a")) for _ in range(3)] == ["a-token-1"] * 3
+
+    async def entered() -> str:
+        async with pool:
+            return await value_of(pool, "b")
+
+    assert [asyncio.run(entered()) for _ in range(2)] == ["b-token-1", "b-token-2"]
+    assert tenants.asked == ["a", "b", "b"]
+
+
+# --- the store
+
+
+async def test_tenants_are_apart_in_a_store_though_their_providers_name_themselves_alike(pools: Pools) -> None:
+    """The tenant's key is part of the store's key: no token of one is found by another."""
+    store = MemoryStore()
+    first, second = Tenants(None), Tenants(None)
+    for tenants in (first, second):
+        pool = pools(tenants, store=store, clock=None)
+        assert [await value_of(pool, key) for key in ("a", "b")] == ["a-token-1", "b-token-1"]
+    assert first.calls == {"a": 1, "b": 1}
+    assert second.calls == {"a": 0, "b": 0}
+
+
+async def test_key_that_says_nothing_is_refused_with_a_store(pools: Pools) -> None:
+    """A key whose repr differs from process to process can't be part of the store's."""
+    with pytest.raises(ConfigurationError, match="repr"):
+        await pools(Tenants(None), store=MemoryStore(), clock=None).get(object())
+
+
+# --- what people see, and wrong arguments
+
+
+async def test_status_tells_people_what_there_is(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """status() counts managers by state, and names who fails, without secrets."""
+    pool = pools(tenants, max_size=3)
+    for key in "abcd":
+        await pool.get(key)
+    tenants.providers["d"].answers = [CredentialsRejected("wrong password")]
+    await value_of(pool, "b")
+    with pytest.raises(CredentialsRejected):
+        await value_of(pool, "d")
+    status = pool.status()
+    assert status.as_dict() == {
+        "managers": 3,
+        "max_size": 3,
+        "states": {"fresh": 1, "empty": 2},
+        "limit": 20,
+        "requesting": 0,
+        "queued": 0,
+        "waiting": 0,
+        "made": 4,
+        "closed": 1,
+        "failing": {"d": "CredentialsRejected: fake-d: wrong password"},
+        "failures": 1,
+    }
+    assert repr(pool) == "<ManagerPool of 3>"
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"factory": FakeProvider()}, "factory"),
+        ({"max_size": 0}, "max_size"),
+        ({"max_size": 1.5}, "max_size"),
+        ({"max_size": True}, "max_size"),
+        ({"limit": 0}, "limit"),
+        ({"limit": None}, "limit"),
+        ({"idle_timeout": 0}, "idle_timeout"),
+        ({"idle_timeout": float("nan")}, "idle_timeout"),
+        ({"idle_timeout": "1"}, "idle_timeout"),
+        ({"policy": 7}, "policy"),
+    ],
+)
+async def test_wrong_arguments_are_refused(settings: dict[str, Any], names: str) -> None:
+    """An argument that can't work is refused when the pool is made, by its name."""
+    with pytest.raises(ConfigurationError, match=names):
+        ManagerPool(**{"factory": Tenants(None), **settings})
+
+
+async def test_session_with_cookies_is_refused() -> None:
+    """A session that keeps cookies would carry one tenant's to another."""
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(ConfigurationError, match="DummyCookieJar"):
+            ManagerPool(Tenants(None), http=http)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        assert await value_of(ManagerPool(Tenants(None), http=http, policy=RefreshPolicy()), "a") == "a-token-1"
