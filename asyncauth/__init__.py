@@ -1,5 +1,8 @@
 """asyncauth: bearer tokens for asyncio and aiohttp, kept fresh."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from asyncauth.clock import Clock
 from asyncauth.errors import (
     AuthError,
@@ -15,19 +18,21 @@ from asyncauth.errors import (
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
-from asyncauth.pool import ManagerPool
 from asyncauth.provider import Provider
-from asyncauth.providers.declared import DeclaredProvider
-from asyncauth.providers.device_code import DeviceCode, DevicePrompt
-from asyncauth.providers.grants import ClientCredentials, PasswordGrant
-from asyncauth.providers.jwt_bearer import JWTBearer
-from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
-from asyncauth.providers.peakly import Peakly
-from asyncauth.providers.refresh_grant import RefreshGrant
-from asyncauth.providers.token_exchange import TokenExchange
 from asyncauth.session import client_session, wrap_session
 from asyncauth.status import PoolStatus, Status
 from asyncauth.token import Token
+
+if _TYPE_CHECKING:
+    from asyncauth.pool import ManagerPool
+    from asyncauth.providers.declared import DeclaredProvider
+    from asyncauth.providers.device_code import DeviceCode, DevicePrompt
+    from asyncauth.providers.grants import ClientCredentials, PasswordGrant
+    from asyncauth.providers.jwt_bearer import JWTBearer
+    from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
+    from asyncauth.providers.peakly import Peakly
+    from asyncauth.providers.refresh_grant import RefreshGrant
+    from asyncauth.providers.token_exchange import TokenExchange
 
 __all__ = [
     "AuthError",
@@ -63,3 +68,31 @@ __all__ = [
     "client_session",
     "wrap_session",
 ]
+
+# Imported when they are first named: nobody needs all providers, and together they take as long as all the rest.
+_LATER = {
+    "ManagerPool": "asyncauth.pool",
+    "DeclaredProvider": "asyncauth.providers.declared",
+    "DeviceCode": "asyncauth.providers.device_code",
+    "DevicePrompt": "asyncauth.providers.device_code",
+    "ClientCredentials": "asyncauth.providers.grants",
+    "PasswordGrant": "asyncauth.providers.grants",
+    "JWTBearer": "asyncauth.providers.jwt_bearer",
+    "PagoFacil": "asyncauth.providers.pago_facil",
+    "PagoFacilJWT": "asyncauth.providers.pago_facil",
+    "PagoFacilLogin": "asyncauth.providers.pago_facil",
+    "Peakly": "asyncauth.providers.peakly",
+    "RefreshGrant": "asyncauth.providers.refresh_grant",
+    "TokenExchange": "asyncauth.providers.token_exchange",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
