@@ -9,7 +9,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from asyncauth import challenge
-from asyncauth.body import is_whole
+from asyncauth.body import is_whole, own_files
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
 from asyncauth.manager import TokenManager
 from asyncauth.origin import is_loopback, origins_of
@@ -92,6 +92,8 @@ class BearerAuth:
             if manager is None and request.url.origin() in self._in_the_clear:
                 raise InsecureTransport(f"plain http to {request.url.host}: write https, or what you send can be read")
             return await handler(request)
+        if not isinstance(request.body, bytes):
+            await own_files(request.body)
         held = manager._fresh() or await manager._obtain()
         response = await _send(request, handler, held, manager._prover)
         if response.status == _UNAUTHORIZED and _explained(response):
@@ -122,6 +124,7 @@ class BearerAuth:
                 return response
             # Before the next one is sent: it may need this one's connection.
             response.release()
+            await own_files(request.body)
             refused = held.token
             response = await _send(request, handler, held, manager._prover)
             if response.status != _UNAUTHORIZED or not _explained(response):
