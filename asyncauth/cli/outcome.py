@@ -7,7 +7,7 @@ import enum
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import typer
 
@@ -74,8 +74,8 @@ def _code_of(work: Callable[[], int], verbose: bool) -> int:  # noqa: FBT001
 
 def _problem(error: Exception, verbose: bool) -> Problem:  # noqa: FBT001
     """Return what to tell the user of an error."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, ExceptionGroup):
+        return _problem(cast("ExceptionGroup[Exception]", error).exceptions[0], verbose)
     if isinstance(error, Problem):
         return error
     if isinstance(error, ConfigurationError):
