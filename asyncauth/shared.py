@@ -144,18 +144,38 @@ class SharedStore:
         Args:
             wait: Seconds that waiting for it may take.
         """
+        lock: AbstractAsyncContextManager[Any] | None = None
+        entering: asyncio.Future[Any] | None = None
         try:
-            lock: AbstractAsyncContextManager[Any] = self._store.lock(self._key)
-            lease = await within(self._clock, wait, lock.__aenter__())
+            lock = self._store.lock(self._key)
+            entering = asyncio.ensure_future(lock.__aenter__())
+            lease = await within(self._clock, wait, entering)
         except TimeoutError:
-            raise StoreTrouble(f"another process held the lock for {wait:.3g} s", lock_timeout=True) from None
+            problem = StoreTrouble(f"another process held the lock for {wait:.3g} s", lock_timeout=True)
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            raise StoreTrouble(f"lock: {type(error).__name__}") from None
-        hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
-        try:
-            yield hold
-        finally:
-            await hold.release()
+            problem = StoreTrouble(f"lock: {type(error).__name__}")
+        except asyncio.CancelledError:
+            await self._give_back(lock, entering)
+            raise
+        else:
+            hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
+            try:
+                yield hold
+            finally:
+                await hold.release()
+            return
+        await self._give_back(lock, entering)
+        raise problem
+
+    async def _give_back(
+        self, lock: AbstractAsyncContextManager[Any] | None, entering: asyncio.Future[Any] | None
+    ) -> None:
+        """Give a lock back that was had in the very moment in which it was not wanted any more."""
+        if lock is None or entering is None or not entering.done() or entering.cancelled():
+            return
+        if entering.exception() is None:
+            with contextlib.suppress(StoreTrouble):
+                await self._call("unlock", lock.__aexit__, None, None, None)
 
     @contextlib.asynccontextmanager
     async def lent(self, stored: Token | None, hold: Hold, used: Callable[[], bool]) -> AsyncGenerator[None, None]:

@@ -20,7 +20,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import dumps, loads, remains, time_to_live
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
     from types import TracebackType
 
     from asyncauth.token import Token
@@ -155,8 +155,8 @@ class RedisStore:
             return token
         # The entry was given its whole life less the age it had: what is missing now is its age.
         age = time_to_live(token, token.issued_at) - milliseconds / 1000
-        expires_at = min(token.expires_at, time.time() + token.expires_at - token.issued_at - age)
-        return attrs.evolve(token, expires_at=max(token.issued_at, expires_at))
+        ahead = max(0.0, token.issued_at - (time.time() - age))  # the writer's clock, of ours
+        return attrs.evolve(token, issued_at=token.issued_at - ahead, expires_at=token.expires_at - ahead)
 
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, for as long as it is of use."""
@@ -191,7 +191,7 @@ class RedisStore:
             try:
                 sent_at = boottime()
                 # Its own token, so that a lock taken in the very moment of a cancellation can be given back.
-                while not await lock.acquire(blocking=False, token=mark):
+                while not await _unless_cancelled(lock.acquire(blocking=False, token=mark)):
                     await asyncio.sleep(_POLL)
                     sent_at = boottime()
                 lease.begin(sent_at)
@@ -219,6 +219,19 @@ class RedisStore:
     def __reduce__(self) -> NoReturn:
         msg = "a RedisStore is not pickled: make one in the process that uses it"
         raise TypeError(msg)
+
+
+async def _unless_cancelled(call: Awaitable[bool]) -> bool:
+    """Return what a call returns; raise a cancellation that it swallowed.
+
+    redis-py loses one that arrives while it connects, and whoever waits for a lock would wait on.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    result = await call
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 class _RedisLease:

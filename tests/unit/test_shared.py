@@ -6,9 +6,8 @@ import asyncio
 import logging
 from typing import Any
 
-import attrs
 import pytest
-from shared_kit import CALLS, CommandedStore, Lease, Rotating, during, manager
+from shared_kit import CommandedStore, Lease, Rotating, during, manager
 
 from asyncauth import (
     ConfigurationError,
@@ -597,7 +596,33 @@ async def test_a_chain_shares_each_of_its_tokens(clock: FakeClock) -> None:
     assert len(keys) == 1 + len(process._owned)
 
 
-def test_every_call_of_a_store_has_a_fault() -> None:
-    """The kit knows all calls there are."""
-    assert set(CALLS) == {"load", "save", "delete", "lock", "unlock"}
-    assert attrs.has(CommandedStore)
+@pytest.mark.parametrize("free", [True, False])
+async def test_a_lock_had_in_the_moment_of_a_cancellation_is_given_back(clock: FakeClock, *, free: bool) -> None:
+    """At whatever turn of the loop the refresh is cancelled, the lock is free afterwards."""
+
+    class OneLock(MemoryStore):
+        only = asyncio.Lock()
+
+        def lock(self, key: str) -> Any:
+            return self.only
+
+    for turns in range(25):
+        store = OneLock()
+        shared = SharedStore(store, "identity", "fake", clock, 1.0)
+
+        async def refresh(shared: SharedStore = shared) -> None:
+            async with shared.locked(5.0):
+                await asyncio.sleep(0)
+
+        if not free:
+            await store.only.acquire()
+        task = asyncio.ensure_future(refresh())
+        for turn in range(turns):
+            if turn == 4 and not free:
+                store.only.release()
+            await asyncio.sleep(0)
+        if not free and turns <= 4:
+            store.only.release()
+        task.cancel()
+        await asyncio.wait((task,))
+        assert not store.only.locked(), turns

@@ -1,0 +1,349 @@
+"""RedisStore on a real server: what it keeps and for how long, its lock, and the clients it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from cryptography.fernet import Fernet
+from redis.asyncio import Redis, RedisCluster
+from redis_kit import RedisServer, aside, needs_redis, redis_server
+
+from asyncauth import Token, TokenManager
+from asyncauth.stores import EncryptedStore, RedisStore, TokenStore, dumps
+from asyncauth.testing import FakeProvider, StoreConformance
+
+pytestmark = needs_redis
+
+KEY = "ab" * 32
+SECRET = Fernet.generate_key()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    with redis_server(password="s3cret-password") as server:
+        yield server
+
+
+@pytest.fixture
+def redis(running: RedisServer) -> RedisServer:
+    with running.client() as client:
+        client.flushall()
+        client.config_resetstat()
+    return running
+
+
+def a_token(value: str = "s3cret-access", *, expires_in: float | None = 3600.0, age: float = 0.0, **more: Any) -> Token:
+    issued_at = time.time() - age
+    return Token(value, issued_at=issued_at, expires_at=None if expires_in is None else issued_at + expires_in, **more)
+
+
+# Conformance
+
+
+class _Conformance(StoreConformance):
+    redis: RedisServer
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis: RedisServer) -> None:
+        self.redis = redis
+
+
+class TestRedisStore(_Conformance):
+    def make_stores(self) -> tuple[TokenStore, TokenStore]:
+        return RedisStore(self.redis.url), RedisStore(self.redis.socket_url)
+
+
+class TestEncryptedRedisStore(_Conformance):
+    def make_stores(self) -> tuple[TokenStore, TokenStore]:
+        return EncryptedStore(RedisStore(self.redis.url), SECRET), EncryptedStore(RedisStore(self.redis.url), SECRET)
+
+
+# What is kept, and for how long
+
+
+@pytest.mark.parametrize(
+    ("token", "seconds"),
+    [
+        (a_token(expires_in=100), 100),
+        (a_token(expires_in=100, age=40), 60),
+        (a_token(expires_in=100, age=-500), 100),
+        (a_token(expires_in=1000, age=900), 100),
+        (a_token(expires_in=None), 86400),
+        (a_token(expires_in=100, refresh_token="r"), 30 * 86400),
+        (a_token(expires_in=100, refresh_token="r", extra={"refresh_expires_in": 500}), 500),
+        (a_token(expires_in=100, age=2_000_000_000), 100),  # by a clock that is not this machine's
+    ],
+    ids=["new", "aged", "ahead", "late", "unknown", "refresh", "refresh expires", "another clock"],
+)
+async def test_entries_live_no_longer_than_they_are_of_use(redis: RedisServer, token: Token, seconds: float) -> None:
+    """So nothing is left behind in Redis."""
+    saved = time.time()
+    for store in (RedisStore(redis.url), EncryptedStore(RedisStore(redis.url, prefix="asyncauth:sealed:"), SECRET)):
+        await store.save(KEY, token)
+    with redis.client() as client:
+        left = [client.pttl(key) / 1000 for key in client.keys("asyncauth:*")]
+    late = time.time() - saved + 20.0  # the parameters were made when the tests were collected
+    assert len(left) == 2
+    assert all(seconds - late <= each <= seconds for each in left)
+
+
+async def test_a_spent_token_takes_the_entry_with_it(redis: RedisServer) -> None:
+    """Nothing is written, and what was there is gone."""
+    store = RedisStore(redis.url)
+    await store.save(KEY, a_token(refresh_token="r"))
+    await store.save(KEY, attrs.evolve(a_token(), expires_at=time.time() - 1, issued_at=time.time() - 1))
+    assert redis.token_keys() == []
+
+
+async def test_redis_own_clock_says_what_is_left(redis: RedisServer) -> None:
+    """The writer's clock was an hour ahead: what is left is the least, by the entry's own time-to-live."""
+    store, ahead = RedisStore(redis.url), 3600.0
+    now = time.time()
+    await store.save(KEY, Token("t", issued_at=now + ahead, expires_at=now + ahead + 100))
+    with redis.client() as client:
+        client.pexpire(f"asyncauth:{KEY}", 30_000)  # 70 s later
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert stored.expires_at is not None
+    assert stored.lifetime is not None
+    # It says for itself that it has 100 s from an hour hence; Redis says 30 s.
+    assert stored.expires_at - time.time() == pytest.approx(30, abs=1.5)
+    assert stored.lifetime == pytest.approx(100)
+    manager = TokenManager(FakeProvider(), store=store)
+    (key,) = redis.token_keys()
+    with redis.client() as client:
+        client.rename(key, f"asyncauth:{manager._shared._key}")  # type: ignore[union-attr]
+    token = await manager.token()
+    assert token.value == "t"
+    assert (token.expires_at or 0) - time.time() <= 31
+
+
+async def test_a_mark_keeps_the_time_to_live(redis: RedisServer) -> None:
+    """A refused entry stays for its refresh token, as long as it would have."""
+    store = RedisStore(redis.url)
+    token = a_token(expires_in=100, refresh_token="r", extra={"refresh_expires_in": 500})
+    await store.save(KEY, token)
+    await store.delete(KEY, token)
+    assert 490 < redis.time_to_live() <= 500
+
+
+async def test_deleting_compares_in_redis(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that another process saves between the look and the deletion stays."""
+    store, other = RedisStore(redis.url), RedisStore(redis.url)
+    await store.save(KEY, a_token("old"))
+    real = RedisStore._read
+
+    def read(self: RedisStore, key: str, raw: Any) -> Token | None:
+        found = real(self, key, raw)
+        with redis.client() as client:
+            client.set(f"asyncauth:{KEY}", dumps(a_token("new")), ex=60)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RedisStore, "_read", read)
+        await store.delete(KEY, a_token("old"))
+    stored = await other.load(KEY)
+    assert stored is not None
+    assert stored.value == "new"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"v":2}', b"\xff" * 9, dumps(a_token())[:-3].encode()])
+async def test_damage_counts_as_absent(redis: RedisServer, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """With one warning; a manager fetches and puts a whole entry there."""
+    with redis.client() as client:
+        client.set(f"asyncauth:{KEY}", damage)
+    store = RedisStore(redis.url)
+    for _ in range(3):
+        assert await store.load(KEY) is None
+    await store.delete(KEY, a_token())
+    assert len(caplog.records) == 1
+    assert "s3cret" not in caplog.text
+    await store.save(KEY, a_token())
+    assert await store.load(KEY) is not None
+
+
+async def test_an_entry_of_another_kind_is_trouble_not_a_crash(redis: RedisServer) -> None:
+    """A list under the key: the manager does without the store."""
+    manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
+    with redis.client() as client:
+        client.lpush(f"asyncauth:{manager._shared._key}", "x")  # type: ignore[union-attr]
+    assert (await manager.token()).value == "token-1"
+    assert manager.status().store == "load: ResponseError"
+
+
+async def test_nothing_can_be_read_in_redis(redis: RedisServer) -> None:
+    """Under EncryptedStore neither keys nor values say anything; without it the token is in the clear."""
+    store = EncryptedStore(RedisStore(redis.url), SECRET)
+    token = a_token(refresh_token="s3cret-refresh", scope="s3cret-scope", extra={"user": "s3cret-user"})
+    await store.save(KEY, token)
+    assert b"s3cret" not in redis.everything()
+    await RedisStore(redis.url).save(KEY, token)
+    assert b"s3cret" in redis.everything()
+
+
+async def test_a_fresh_token_costs_no_command(redis: RedisServer) -> None:
+    """Thousands of calls, and Redis hears of none."""
+    async with TokenManager(FakeProvider(), store=RedisStore(redis.url)) as manager:
+        await manager.token()
+        before = redis.commands()
+        assert before > 0
+        for _ in range(5000):
+            await manager.token()
+            await manager.headers()
+        assert redis.commands() == before
+
+
+async def test_a_refresh_is_a_handful_of_commands(redis: RedisServer) -> None:
+    """Look, lock, look, save, release: two loads of two commands each, and one of each other."""
+    manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
+    await manager.token()
+    with redis.client() as client:
+        client.config_resetstat()
+    await manager.refresh()
+    assert redis.commands() <= 9
+
+
+# The lock
+
+
+async def test_the_lease_is_extended_while_its_holder_lives(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that takes longer than the lease keeps it; nobody else gets in."""
+    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.6)
+    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.15)
+    one, two = RedisStore(redis.url), RedisStore(redis.url)
+    async with one, two, one.lock(KEY) as lease:
+        for _ in range(8):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2), two.lock(KEY):
+                    pytest.fail("two are in")
+            assert not lease.lost
+    async with asyncio.timeout(5), two.lock(KEY):
+        pass
+
+
+async def test_a_lease_ends_with_its_holder(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that died is waited for no longer than the lease."""
+    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.5)
+    with redis.client() as client:
+        client.set(f"asyncauth:{KEY}:lock", b"dead", px=500)
+    began = time.monotonic()
+    async with asyncio.timeout(5), RedisStore(redis.url).lock(KEY):
+        assert 0.3 < time.monotonic() - began < 3
+
+
+async def test_a_lost_lease_is_known_and_nobody_elses_is_released(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis forgot the lock, and another took it: the late holder learns it, and leaves the other's alone."""
+    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.1)
+    one, two = RedisStore(redis.url), RedisStore(redis.url)
+    async with one, two:
+        with redis.client() as client:
+            async with one.lock(KEY) as late:
+                client.delete(f"asyncauth:{KEY}:lock")
+                async with two.lock(KEY) as mine:
+                    async with asyncio.timeout(5):
+                        while not late.lost:  # noqa: ASYNC110 (told by Redis)
+                            await asyncio.sleep(0.02)
+                    holder = client.get(f"asyncauth:{KEY}:lock")
+                    assert holder is not None
+                    assert not mine.lost
+            assert client.get(f"asyncauth:{KEY}:lock") is None
+
+
+async def test_a_lease_that_cannot_be_extended_counts_as_lost(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis answers no more: when the lease is over by our own clock, another may hold the lock."""
+    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.6)
+    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.2)
+    async with RedisStore(redis.url) as store, store.lock(KEY) as lease:
+        assert not lease.lost
+        redis.pause()
+        try:
+            await asyncio.sleep(1.2)
+            assert lease.lost
+        finally:
+            redis.resume()
+
+
+# Clients
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+async def test_a_client_of_the_callers_is_used_and_stays_open(redis: RedisServer, *, decoded: bool) -> None:
+    """Whatever it decodes; the store opens and closes nothing of it."""
+    client = Redis.from_url(redis.url, decode_responses=decoded)
+    try:
+        store = RedisStore(client)
+        manager = TokenManager(FakeProvider(), store=store)
+        token = await manager.token()
+        manager.invalidate(token)
+        assert (await manager.token()).value == "token-2"
+        assert (await TokenManager(FakeProvider(), store=store).token()).value == "token-2"
+        assert manager.status().store == "ok"
+        assert await client.ping()
+    finally:
+        await client.aclose()
+
+
+async def test_nothing_is_left_open(redis: RedisServer) -> None:
+    """After each refresh the connection is closed, entered or not."""
+    store = RedisStore(redis.url)
+    async with TokenManager(FakeProvider(), store=store) as manager:
+        await manager.token()
+        assert store._loops == {}
+    with redis.client() as client:
+        async with asyncio.timeout(5):
+            while len(client.client_list()) > 1:  # noqa: ASYNC110 (Redis notices a moment later)
+                await asyncio.sleep(0.02)
+
+
+def test_one_store_serves_one_loop_after_another(redis: RedisServer) -> None:
+    """As in workers that call ``asyncio.run()`` for each task."""
+    store, provider = RedisStore(redis.url), FakeProvider()
+    for _ in range(3):
+        manager = TokenManager(provider, store=store)
+        assert asyncio.run(manager.token()).value == "token-1"
+
+
+async def test_several_loops_at_once(redis: RedisServer) -> None:
+    """One store, used from threads with a loop each."""
+    store, provider = RedisStore(redis.url), FakeProvider(latency=0.1)
+
+    def work() -> str:
+        return asyncio.run(TokenManager(provider, store=store).token()).value
+
+    assert set(await asyncio.gather(*(aside(work) for _ in range(4)))) == {"token-1"}
+    assert provider.calls == 1
+
+
+async def test_a_cluster_client_is_used() -> None:
+    """A cluster of one node: every key and script goes where it belongs."""
+    with redis_server("--cluster-enabled", "yes") as server:
+        with server.client() as client:
+            client.execute_command("CLUSTER ADDSLOTS", *range(16384))
+            deadline = time.monotonic() + 20
+            while "cluster_state:ok" not in str(client.execute_command("CLUSTER INFO")).replace("'", ""):
+                state = client.execute_command("CLUSTER INFO")
+                if (state.get("cluster_state") if isinstance(state, dict) else None) == "ok":
+                    break
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+        cluster = RedisCluster.from_url(server.url)
+        try:
+            store = EncryptedStore(RedisStore(cluster), SECRET)
+            manager = TokenManager(FakeProvider(), store=store)
+            manager.invalidate(await manager.token())
+            assert (await manager.token()).value == "token-2"
+            assert (await TokenManager(FakeProvider(), store=store).token()).value == "token-2"
+            assert manager.status().store == "ok"
+        finally:
+            await cluster.aclose()
