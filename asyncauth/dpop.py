@@ -65,24 +65,22 @@ class Prover:
         if token is not None:
             digest = hashlib.sha256(token.encode()).digest()
             claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        nonce = self._nonces.get(str(origin))
+        nonce = self.nonce(url)
         if nonce is not None:
             claims["nonce"] = nonce
         return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})
 
-    def note(self, url: URL, nonce: str | None) -> bool:
-        """Remember the nonce that a server gave for its next request (RFC 9449 §8.2).
+    def nonce(self, url: URL) -> str | None:
+        """Return the nonce that the next proof for a server will have."""
+        return self._nonces.get(str(origin_of(url)))
 
-        Returns:
-            Whether it is another than before.
-        """
-        origin = str(origin_of(url))
-        if nonce is None or not nonce.isprintable() or len(nonce) > _LONGEST_NONCE or self._nonces.get(origin) == nonce:
-            return False
+    def note(self, url: URL, nonce: str | None) -> None:
+        """Remember the nonce that a server gave for its next request, if it gave one (RFC 9449 §8.2)."""
+        if nonce is None or not nonce.isprintable() or len(nonce) > _LONGEST_NONCE:
+            return
         if len(self._nonces) >= _MOST_NONCES:
             self._nonces.clear()
-        self._nonces[origin] = nonce
-        return True
+        self._nonces[str(origin_of(url))] = nonce
 
     async def send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
         """Send an API request with a proof.
@@ -94,18 +92,20 @@ class Prover:
             handler: What sends it.
             token: The access token that goes with it.
         """
+        before = self.nonce(request.url)
         response = await self._send(request, handler, token)
-        news = self.note(request.url, response.headers.get("DPoP-Nonce"))
+        # Compared with what this request had: another one may have brought the news already.
+        news = self.nonce(request.url) != before
         if not (news and _wants_nonce(response) and is_whole(request)):
             return response
         response.release()  # the next one may need its connection
-        response = await self._send(request, handler, token)
-        self.note(request.url, response.headers.get("DPoP-Nonce"))
-        return response
+        return await self._send(request, handler, token)
 
     async def _send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
         request.headers["DPoP"] = self.proof(request.method, request.url, token)
-        return await handler(request)
+        response = await handler(request)
+        self.note(request.url, response.headers.get("DPoP-Nonce"))
+        return response
 
     def __repr__(self) -> str:
         return f"<Prover {self.thumbprint}>"

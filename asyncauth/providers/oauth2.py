@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,9 +14,10 @@ from asyncauth.origin import absolute_url
 from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.base import EndpointProvider
 from asyncauth.providers.client import Client, Secrets
+from asyncauth.providers.client_request import ClientRequest, Fields
 from asyncauth.providers.credential import Credential
 from asyncauth.providers.discovery import Issuer
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.endpoint import Endpoint
 from asyncauth.providers.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from asyncauth.token import Token
 
 __all__ = ["Fields", "OAuthProvider"]
-
-Fields = Sequence[tuple[str, str]]
 
 _T = TypeVar("_T")
 
@@ -161,33 +160,14 @@ class OAuthProvider(EndpointProvider):
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
         """
-        own, prover = len(credentials), self.prover
         audience = str(endpoint.url) if self._issuer is None else self._issuer.name
-
-        def build(*values: str) -> Request | AuthError:
-            form = fields(*values[:own])
-            if isinstance(form, AuthError):
-                return form
-            proof = self._client.proof(values[own:], audience)
-            if isinstance(proof, AuthError):
-                return proof
-            headers = dict(proof.headers)
-            if prover is not None:
-                headers["DPoP"] = prover.proof(endpoint.method, endpoint.url)
-            return Request(headers=headers, form=(*form, *proof.fields), secrets=proof.made)
-
-        def noted() -> bool:
-            return prover is not None and prover.note(endpoint.url, current_attempt().dpop_nonce)
-
-        def mended(refusal: CredentialsRejected) -> bool:
-            return noted() and refusal.error == "use_dpop_nonce"  # RFC 9449 §8
-
+        request = ClientRequest(endpoint, self._client, self.prover, audience, credentials, fields)
         try:
-            answer = await endpoint.fetch(http, (*credentials, *self._client.credentials), build, read, mended)
+            answer = await endpoint.fetch(http, request.credentials, request.build, read, request.mended)
         except InvalidTokenResponse as error:
             problem = error.again()
         else:
-            noted()
+            request.note()
             return answer
         if problem.status is None or problem.status in _ANSWERED_OK:
             # It meant success, and what it replaced the refresh token with can't be read.

@@ -1,0 +1,74 @@
+"""One token request of a client: its parameters, the client's authentication, the proof of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth.dpop import Prover
+from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.client import Client
+from asyncauth.providers.endpoint import Endpoint, Request
+
+if TYPE_CHECKING:
+    from asyncauth.providers.credential import Credential
+
+__all__ = ["ClientRequest", "Fields"]
+
+Fields = Sequence[tuple[str, str]]
+
+
+@attrs.define(repr=False, eq=False)
+class ClientRequest:
+    """A token request, made anew each time that it is sent: assertions, proofs and nonces are for one time.
+
+    Attributes:
+        endpoint: Where it goes.
+        client: Whose it is.
+        prover: Proves the key that the token shall be bound to; ``None`` = it shall be bound to none.
+        audience: For whom assertions are.
+        own: What it takes besides the client's credential.
+        fields: Makes the form's fields from the values of these; an error is returned, not raised.
+    """
+
+    endpoint: Endpoint
+    client: Client
+    prover: Prover | None
+    audience: str
+    own: tuple[Credential, ...]
+    fields: Callable[..., Fields | AuthError]
+    _nonce: str | None = attrs.field(default=None, init=False)
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """All that it takes."""
+        return (*self.own, *self.client.credentials)
+
+    def build(self, *values: str) -> Request | AuthError:
+        """Return the request with these values of its `credentials`, or what is wrong with one."""
+        form = self.fields(*values[: len(self.own)])
+        if isinstance(form, AuthError):
+            return form
+        proof = self.client.proof(values[len(self.own) :], self.audience)
+        if isinstance(proof, AuthError):
+            return proof
+        headers = dict(proof.headers)
+        if self.prover is not None:
+            self._nonce = self.prover.nonce(self.endpoint.url)
+            headers["DPoP"] = self.prover.proof(self.endpoint.method, self.endpoint.url)
+        return Request(headers=headers, form=(*form, *proof.fields), secrets=proof.made)
+
+    def note(self) -> None:
+        """Remember the nonce that came with the answer, if one did."""
+        if self.prover is not None:
+            self.prover.note(self.endpoint.url, current_attempt().dpop_nonce)
+
+    def mended(self, refusal: CredentialsRejected) -> bool:
+        """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""
+        self.note()
+        if self.prover is None or refusal.error != "use_dpop_nonce":
+            return False
+        return self._nonce != self.prover.nonce(self.endpoint.url)
