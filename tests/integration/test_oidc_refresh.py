@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import oidc_kit
 import pytest
 
 from asyncauth import CredentialsRejected, ManagerClosed, RefreshGrant, RefreshPolicy, Token, TokenManager
+from asyncauth.stores import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +24,9 @@ def oidc() -> Iterator[oidc_kit.Oidc]:
         yield server
 
 
-def grant(oidc: oidc_kit.Oidc, refresh_token: str | None = None) -> RefreshGrant:
+def grant(oidc: oidc_kit.Oidc, refresh_token: str | None = None, **options: Any) -> RefreshGrant:
     first = oidc.refresh_token() if refresh_token is None else refresh_token
-    return RefreshGrant(issuer=oidc.issuer, refresh_token=first, **oidc_kit.PERSON)
+    return RefreshGrant(issuer=oidc.issuer, refresh_token=first, **oidc_kit.PERSON, **options)
 
 
 async def test_the_family_lives_on(oidc: oidc_kit.Oidc) -> None:
@@ -74,6 +76,38 @@ async def test_two_hundred_callers_never_reuse_a_refresh_token(oidc: oidc_kit.Oi
     assert after["refusals"] == before["refusals"]
     assert after["revoked"] == before["revoked"]
     assert after["grants"] - before["grants"] == manager.status().refreshes > 1
+
+
+async def test_a_fleet_never_reuses_a_refresh_token(oidc: oidc_kit.Oidc, tmp_path: Path) -> None:
+    """Ten managers with one store and one refresh token, 200 callers: each rotation is everybody's."""
+    before, first = oidc.seen, oidc.refresh_token()
+    luck = random.Random(6749)  # noqa: S311
+
+    async def call(manager: TokenManager) -> None:
+        for _ in range(3):
+            await asyncio.sleep(luck.random() * 0.1)
+            token = await (manager.refresh() if luck.random() < 0.1 else manager.token())
+            if luck.random() < 0.2:
+                manager.invalidate(token)
+
+    store = FileStore(tmp_path / "tokens")
+    async with contextlib.AsyncExitStack() as stack:
+        managers = [
+            await stack.enter_async_context(TokenManager(grant(oidc, first, account="ana"), store=store))
+            for _ in range(10)
+        ]
+        tasks = [asyncio.create_task(call(managers[number % 10])) for number in range(200)]
+        for task in luck.sample(tasks, 50):
+            await asyncio.sleep(0.002)
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await managers[0].refresh()
+    after = oidc.seen
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert after["refusals"] == before["refusals"]
+    assert after["revoked"] == before["revoked"]
+    assert after["grants"] - before["grants"] == sum(manager.status().refreshes for manager in managers)
+    assert sum(manager.status().adoptions for manager in managers) > 0
 
 
 async def test_cancelled_callers_lose_no_rotated_token(oidc: oidc_kit.Oidc) -> None:

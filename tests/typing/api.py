@@ -9,14 +9,22 @@ import aiohttp
 from asyncauth import (
     AuthError,
     BearerAuth,
+    ClientCredentials,
+    DeclaredProvider,
+    DeviceCode,
+    DevicePrompt,
+    JWTBearer,
     PagoFacil,
     PagoFacilJWT,
     PagoFacilLogin,
+    PasswordGrant,
     Peakly,
     Provider,
+    RefreshGrant,
     RefreshPolicy,
     Status,
     Token,
+    TokenExchange,
     TokenManager,
     client_session,
     wrap_session,
@@ -78,3 +86,22 @@ async def uses() -> None:
         transient: bool = error.transient
         assert step or wait or transient
     assert [value, expires_at, extra, headers, current, origins, state, body]
+
+
+async def show(prompt: DevicePrompt) -> None:
+    assert prompt.user_code
+
+
+def any_server() -> list[Provider]:
+    """Return a provider of each grant."""
+    url = "https://login.example.com/token"
+    upstream = TokenManager(PasswordGrant(token_url=url, username="u", password=secret, client_id="c"))
+    return [
+        ClientCredentials(issuer="https://login.example.com", client_id="c", client_secret="s", scope=["a", "b"]),
+        ClientCredentials(token_url=url, client_id="c", client_auth="private_key_jwt", private_key=secret),
+        RefreshGrant(token_url=url, refresh_token="r", client_id="c", client_auth="none", account="me"),
+        JWTBearer(token_url=url, assertion=secret, extra={"tenant": "t"}),
+        TokenExchange(token_url=url, subject_token=upstream, audience="api", origins="https://api.example.com"),
+        DeviceCode(issuer="https://login.example.com", client_id="c", show=show),
+        DeclaredProvider(name="acme", url=url, credential="s", sent_as="json", field="secret", unit="epoch_ms"),
+    ]
