@@ -1,0 +1,408 @@
+"""Providers and the sandbox over real sockets: what really travels, and answers no mock can give."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from loopback import Api, Got, nothing_left
+
+from asyncauth import (
+    CredentialsRejected,
+    InvalidTokenResponse,
+    PagoFacil,
+    PagoFacilJWT,
+    PagoFacilLogin,
+    Peakly,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
+from asyncauth.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+DAY = 86_400.0
+PASSWORD = "Sésamo & ábrete=1+1%"
+ONCE = RefreshPolicy(deadline=0.5, backoff=0.4)
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def tidy() -> AsyncIterator[None]:
+    async with nothing_left():
+        yield
+
+
+@pytest_asyncio.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Api]:
+    """A server that says what a test has it say, at every path."""
+    async with Api().serve() as api:
+        api.good = None
+        yield api
+
+
+def peakly(sandbox: Sandbox, **options: Any) -> Peakly:
+    options = {"username": sandbox.username, "password": sandbox.password, **options}
+    return Peakly(base_url=sandbox.peakly.url, **options)
+
+
+def chain(sandbox: Sandbox, **options: Any) -> PagoFacilJWT:
+    options = {"username": sandbox.username, "password": sandbox.password, **options}
+    return PagoFacilJWT.from_password(base_url=sandbox.pago_facil.url, **options)
+
+
+def lifetime(token: Token) -> float:
+    assert token.lifetime is not None
+    return token.lifetime
+
+
+async def fetch(provider: Any) -> Token:
+    async with aiohttp.ClientSession() as http:
+        token: Token = await provider.fetch(http, None)
+        return token
+
+
+# --- Bytes on the wire
+
+
+def answers(server: Api, path: str, fields: dict[str, object]) -> None:
+    async def route(request: web.Request) -> web.StreamResponse:
+        return web.json_response(fields)
+
+    server.routes[path] = route
+
+
+async def test_peaklys_request_byte_by_byte(server: Api) -> None:
+    """The password grant is a form in UTF-8, with its length, and none of a session's extras."""
+    answers(server, "/token", {"access_token": "x"})
+    await fetch(Peakly(username="ana", password=PASSWORD, base_url=server.url))
+    got = the_only(server)
+    assert (got.method, got.path) == ("POST", "/token")
+    assert got.body == b"grant_type=password&username=ana&password=S%C3%A9samo+%26+%C3%A1brete%3D1%2B1%25"
+    assert got.headers["Content-Type"].lower().split(";")[0] == "application/x-www-form-urlencoded"
+    assert got.headers["Content-Length"] == str(len(got.body))
+    assert got.headers["Cache-Control"] == "no-cache"
+    assert got.headers["Accept"] == "application/json"
+    assert "Authorization" not in got.headers
+    assert "Expect" not in got.headers
+
+
+async def test_pago_facils_requests_byte_by_byte(server: Api) -> None:
+    """``login`` is JSON; ``createToken`` and ``loginToken`` have a Bearer and an empty body."""
+    answers(server, "/login", {"access_token_jwt": "x"})
+    answers(server, "/tokens/createToken", {"access_token": "x"})
+    answers(server, "/loginToken", {"access_token_jwt": "x"})
+    await fetch(PagoFacilLogin(username="ana", password=PASSWORD, base_url=server.url))
+    await fetch(PagoFacil(jwt="the.jwt.here", base_url=server.url))
+    await fetch(PagoFacilJWT(access_token="access", base_url=server.url))
+    await fetch(PagoFacilJWT(access_token="access", lifetime=60, base_url=server.url))
+    login, create, exchange, limited = server.got
+    assert json.loads(login.body or b"") == {"username": "ana", "password": PASSWORD}
+    assert login.headers["Content-Type"] == "application/json"
+    for got in (create, exchange):
+        assert got.body == b""
+        assert got.headers.get("Content-Length", "0") == "0"
+    assert (create.bearer, exchange.bearer, limited.bearer) == ("the.jwt.here", "access", "access")
+    assert set(json.loads(limited.body or b"")) == {"expDate"}
+    assert {got.headers["Cache-Control"] for got in server.got} == {"no-cache"}
+
+
+def the_only(server: Api) -> Got:
+    (got,) = server.got
+    return got
+
+
+async def test_a_shared_session_changes_nothing(server: Api) -> None:
+    """A session given as ``http=`` lends its connections: neither its raising nor its middlewares apply."""
+    answers(server, "/token", {"access_token": "x"})
+
+    async def spy(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        pytest.fail("a token request passed a middleware")
+
+    async with aiohttp.ClientSession(raise_for_status=True, middlewares=(spy,)) as http:
+        manager = TokenManager(Peakly(username="ana", password="pw", base_url=server.url), http=http)
+        assert (await manager.token()).value == "x"
+
+        async def refuse(request: web.Request) -> web.StreamResponse:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+
+        server.routes["/token"] = refuse
+        with pytest.raises(CredentialsRejected):
+            await manager.refresh()
+
+
+# --- Answers that no mock can give
+
+
+def says(server: Api, body: bytes, *, status: int = 200, chunks: int = 1, **headers: str) -> None:
+    async def route(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={name.replace("_", "-"): v for name, v in headers.items()})
+        await response.prepare(request)
+        for _ in range(chunks):
+            await response.write(body)
+        return response
+
+    server.routes["/token"] = route
+
+
+GOOD = b'{"access_token": "new-token", "expires_in": 60}'
+
+
+@pytest.mark.parametrize("status", [200, 401, 503])
+async def test_an_endless_answer(server: Api, status: int) -> None:
+    """Of an answer without end 1 MiB is read, and its connection closed."""
+    says(server, b" " * 65_536, chunks=1000, status=status)
+    provider = Peakly(username="ana", password=PASSWORD, base_url=server.url)
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(InvalidTokenResponse, match="1 MiB") as caught:
+            await provider.fetch(http, None)
+        assert caught.value.status == status
+        assert http.connector is not None
+        assert not http.connector._acquired
+        assert not http.connector._conns
+
+
+@pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])
+async def test_the_largest_answer(server: Api, extra: int, *, fits: bool) -> None:
+    """1 MiB is read, one byte more is not."""
+    says(server, GOOD + b" " * ((1 << 20) - len(GOOD) + extra))
+    provider = Peakly(username="ana", password="pw", base_url=server.url)
+    if fits:
+        assert (await fetch(provider)).value == "new-token"
+    else:
+        with pytest.raises(InvalidTokenResponse):
+            await fetch(provider)
+
+
+async def test_a_compressed_bomb(server: Api) -> None:
+    """The limit counts what comes out of a compressed answer."""
+    import gzip
+
+    says(server, gzip.compress(GOOD[:-1] + b" " * (64 << 20) + b"}"), Content_Encoding="gzip")
+    with pytest.raises(InvalidTokenResponse, match="1 MiB"):
+        await fetch(Peakly(username="ana", password="pw", base_url=server.url))
+
+
+async def test_a_compressed_answer(server: Api) -> None:
+    """A compressed answer is read."""
+    import gzip
+
+    says(server, gzip.compress(GOOD), Content_Encoding="gzip")
+    assert (await fetch(Peakly(username="ana", password="pw", base_url=server.url))).value == "new-token"
+
+
+async def test_a_broken_compression(server: Api) -> None:
+    """Bytes that can't be decompressed are trouble on the way."""
+    says(server, b"this is no gzip", Content_Encoding="gzip")
+    with pytest.raises(TokenEndpointUnavailable):
+        await fetch(Peakly(username="ana", password="pw", base_url=server.url))
+
+
+async def test_no_server() -> None:
+    """A port where nobody listens is transient; the error names the address."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await fetch(Peakly(username="ana", password=PASSWORD, base_url=f"http://127.0.0.1:{port}"))
+    assert caught.value.endpoint == f"http://127.0.0.1:{port}/token"
+    assert "no connection could be made" in str(caught.value)
+    assert PASSWORD not in repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"]
+)
+async def test_a_server_that_speaks_something_else(said: bytes) -> None:
+    """A connection that ends, or speaks no HTTP, is transient."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await fetch(Peakly(username="ana", password=PASSWORD, base_url=url))
+    assert PASSWORD not in repr(caught.value)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_redirect_with_the_password(server: Api) -> None:
+    """A 307 of the token endpoint gets no second request: the password is posted to one address alone."""
+    says(server, b"", status=307, Location="/elsewhere")
+    with pytest.raises(InvalidTokenResponse, match="redirect"):
+        await fetch(Peakly(username="ana", password=PASSWORD, base_url=server.url))
+    assert [got.path for got in server.got] == ["/token"]
+
+
+# --- With the sandbox
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0], ids=["behind", "level", "ahead"])
+async def test_lifetimes_whatever_the_servers_clock_says(sandbox: Sandbox, skew: float) -> None:
+    """Both systems' lifetimes are right with servers' clocks that are two hours off, either way."""
+    sandbox.configure(clock_skew=skew)
+    assert lifetime(await fetch(peakly(sandbox))) == 1209599
+    url, username, password = sandbox.pago_facil.url, sandbox.username, sandbox.password
+    login = PagoFacilLogin(username=username, password=password, base_url=url)
+    assert lifetime(await fetch(login)) == pytest.approx(DAY, abs=2)
+    access = PagoFacil(jwt=login, base_url=url)
+    assert lifetime(await fetch(access)) == pytest.approx(5 * 365 * DAY, abs=2)
+    assert lifetime(await fetch(PagoFacilJWT(access_token=access, base_url=url))) == pytest.approx(365 * DAY, abs=2)
+    newer = PagoFacilLogin(username=username, password=password, base_url=url, generation=2)
+    assert lifetime(await fetch(newer)) == pytest.approx(DAY, abs=2)
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0], ids=["behind", "level", "ahead"])
+async def test_exp_date_whatever_the_servers_clock_says(sandbox: Sandbox, skew: float) -> None:
+    """A lifetime that is asked for is what the JWT gets, at the latest from the second one on."""
+    sandbox.configure(clock_skew=skew)
+    async with TokenManager(chain(sandbox, lifetime=3600)) as manager:
+        await manager.token()
+        assert lifetime(await manager.refresh()) == pytest.approx(3600, abs=2)
+
+
+@pytest.mark.parametrize("date", [True, False])
+@pytest.mark.parametrize(
+    "missing", [("expires_in",), (".issued",), (".expires",), ("expires_in", ".issued"), (".issued", ".expires")]
+)
+async def test_missing_fields(*, sandbox: Sandbox, missing: tuple[str, ...], date: bool) -> None:
+    """Any of Peakly's time fields may be missing."""
+    sandbox.peakly.configure(date_header=date)
+    sandbox.peakly.token_faults.missing_fields(*missing)
+    assert lifetime(await fetch(peakly(sandbox))) == pytest.approx(14 * DAY, abs=2)
+
+
+async def test_no_lifetime_at_all(sandbox: Sandbox) -> None:
+    """Without all three the lifetime is unknown."""
+    sandbox.peakly.token_faults.missing_fields("expires_in", ".issued", ".expires")
+    assert (await fetch(peakly(sandbox))).expires_at is None
+
+
+@pytest.mark.parametrize("value", ["abc", float("nan"), float("inf"), 0, -5, None, [], True, "1e400"])
+async def test_a_lifetime_that_cant_be_read(sandbox: Sandbox, value: object) -> None:
+    """Values that can't be read, or are spent, are an error on every endpoint, and name the field."""
+    sandbox.peakly.token_faults.replace_fields({"expires_in": value, ".issued": "", ".expires": None})
+    with pytest.raises(InvalidTokenResponse):
+        await fetch(peakly(sandbox))
+    sandbox.pago_facil.token_faults.replace_fields({"expiration_date": value}, step="createToken")
+    with pytest.raises(InvalidTokenResponse) as caught:
+        await fetch(chain(sandbox))
+    assert caught.value.step == "createToken"
+
+
+async def test_refusals_in_the_systems_own_words(sandbox: Sandbox) -> None:
+    """Each endpoint's refusal reaches the caller with its step, status and words, and is sent once."""
+    with pytest.raises(CredentialsRejected) as caught:
+        await fetch(peakly(sandbox, password="wrong"))
+    assert (caught.value.status, caught.value.error_description) == (401, "Usuario/Contraseña invalidos")
+    sandbox.peakly.configure(owin_refusals=True)
+    with pytest.raises(CredentialsRejected) as caught:
+        await fetch(peakly(sandbox, password="wrong"))
+    assert (caught.value.status, caught.value.error) == (400, "invalid_grant")
+    url = sandbox.pago_facil.url
+    for provider, step, statuses in (
+        (PagoFacilLogin(username="x", password="wrong", base_url=url), "login", {400}),
+        (PagoFacil(jwt="a.b.c", base_url=url), "createToken", {401}),
+        (PagoFacilJWT(access_token="abc", base_url=url), "loginToken", {400, 403}),
+    ):
+        with pytest.raises(CredentialsRejected) as caught:
+            await fetch(provider)
+        assert (caught.value.provider, caught.value.step) == ("pago-facil", step)
+        assert caught.value.status in statuses
+    assert sandbox.peakly.counts.token_requests == 2
+    assert sandbox.pago_facil.counts.token_requests == 3
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+async def test_refresh_tokens(sandbox: Sandbox, *, rotate: bool) -> None:
+    """Refresh tokens are used, rotated or not; each is used once if it is rotated."""
+    sandbox.peakly.configure(refresh_tokens=True, rotate_refresh_tokens=rotate)
+    async with TokenManager(peakly(sandbox)) as manager:
+        await manager.token()
+        for _ in range(3):
+            await manager.refresh()
+    assert sandbox.peakly.counts.by_step == {"password": 1, "refresh_token": 3}
+    assert sandbox.peakly.counts.refresh_reuse == 0
+
+
+async def test_a_refused_refresh_token(sandbox: Sandbox) -> None:
+    """A refresh token that was revoked costs one request more, and no error."""
+    sandbox.peakly.configure(refresh_tokens=True)
+    async with TokenManager(peakly(sandbox)) as manager:
+        await manager.token()
+        sandbox.peakly.revoke("refresh_token")
+        await manager.refresh()
+    assert sandbox.peakly.counts.by_step == {"password": 2, "refresh_token": 1}
+
+
+@pytest.mark.parametrize("how", ["disconnect", "reset"])
+async def test_a_lost_answer_to_a_refresh_token(sandbox: Sandbox, how: str) -> None:
+    """When the answer that rotates a refresh token is lost, the old one is not sent again: the password is."""
+    sandbox.peakly.configure(refresh_tokens=True)
+    async with TokenManager(peakly(sandbox), policy=RefreshPolicy(backoff=0.01)) as manager:
+        await manager.token()
+        if how == "disconnect":
+            sandbox.peakly.token_faults.disconnect(times=1, step="refresh_token", processed=True)
+        else:
+            sandbox.peakly.token_faults.reset(times=1, step="refresh_token")
+        await manager.refresh()
+    assert sandbox.peakly.counts.by_step == {"password": 2, "refresh_token": 1}
+    assert sandbox.peakly.counts.refresh_reuse == 0
+
+
+@pytest.mark.parametrize("step", ["login", "createToken"])
+async def test_a_revoked_link_of_the_chain(sandbox: Sandbox, step: str) -> None:
+    """A revoked credential in the middle of the chain is replaced on the way, in one refresh."""
+    async with TokenManager(chain(sandbox)) as manager:
+        await manager.token()
+        sandbox.pago_facil.revoke(step)
+        await manager.refresh()
+        by_step = dict(sandbox.pago_facil.counts.by_step)
+    if step == "login":  # not needed: the access token lives
+        assert by_step == {"login": 1, "createToken": 1, "loginToken": 2}
+    else:
+        assert by_step == {"login": 1, "createToken": 2, "loginToken": 3}
+
+
+async def test_the_whole_chain_revoked(sandbox: Sandbox) -> None:
+    """With everything revoked each step is asked twice at most for a second try, and the caller notices nothing."""
+    async with TokenManager(chain(sandbox)) as manager:
+        await manager.token()
+        sandbox.pago_facil.revoke()
+        await manager.refresh()
+    assert sandbox.pago_facil.counts.by_step == {"login": 2, "createToken": 3, "loginToken": 3}
+
+
+@pytest.mark.parametrize("fault", ["server_error", "too_many_requests", "hang", "disconnect", "malformed", "redirect"])
+async def test_faults(sandbox: Sandbox, fault: str) -> None:
+    """Each fault of an endpoint is the error it should be, within the deadline, and tells no secret."""
+    faults = sandbox.peakly.token_faults
+    getattr(faults, fault)(*(("https://evil.example/",) if fault == "redirect" else ()))
+    kind = InvalidTokenResponse if fault in {"malformed", "redirect"} else TokenEndpointUnavailable
+    manager = TokenManager(peakly(sandbox), policy=ONCE)
+    with pytest.raises(kind) as caught:
+        async with asyncio.timeout(5):
+            await manager.token()
+    assert sandbox.password not in repr(caught.value) + str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
