@@ -27,6 +27,26 @@ PATIENCE = 45.0
 """Seconds that anything may take on a machine that has a lot to do."""
 _COMPLAINTS = ("ResourceWarning", "Unclosed", "Traceback", "never retrieved", "never awaited", "was destroyed")
 
+_LAST_LOOK = """
+# Python's own warnings come too late where a process ends at once, or keeps what is left open to the last.
+import atexit, gc, multiprocessing.util, sys
+
+def look(*_):
+    aiohttp, asyncauth = sys.modules.get("aiohttp"), sys.modules.get("asyncauth")
+    for each in gc.get_objects() if aiohttp and asyncauth else ():
+        if isinstance(each, aiohttp.ClientSession) and not each.closed:
+            sys.stderr.write("Unclosed session\\n")
+        if isinstance(each, asyncauth.TokenManager) and each._connections.entered():
+            sys.stderr.write("Unclosed manager\\n")
+    sys.stderr.flush()
+
+def at_the_end_of_a_child(_):
+    multiprocessing.util.Finalize(None, look, exitpriority=0)
+
+atexit.register(look)
+multiprocessing.util.register_after_fork(look, at_the_end_of_a_child)
+"""
+
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
     """Return as soon as a condition holds; what, is for the one who reads that it never did."""
@@ -123,6 +143,7 @@ class Fleet:
             "PEAKLY_PASSWORD": self.sandbox.password,
             "REDIS_URL": self.redis_url,
             "PYTHONWARNINGS": "error::ResourceWarning",  # which is written to stderr where it can't be raised
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self._site()), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -137,6 +158,13 @@ class Fleet:
         process = Process(name, popen, log)
         self.processes.append(process)
         return process
+
+    def _site(self) -> Path:
+        """Return a folder whose ``sitecustomize`` looks, at the end of every process, for what was left open."""
+        site = self.folder / "site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(_LAST_LOOK)
+        return site
 
     def stop(self, *processes: Process, by: signal.Signals = signal.SIGTERM, besides: str | None = None) -> None:
         """End processes as a deployment does, one signal each; each must end cleanly, see `Process.ended`."""

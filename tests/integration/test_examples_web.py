@@ -109,7 +109,7 @@ async def test_fastapi_under_uvicorn(ships: Fleet, by: signal.Signals) -> None:
 
 async def test_a_web_fleet_renews_together(ships: Fleet) -> None:
     """Tokens that live for seconds, requests all the time: no failed one, and the fleet renews as one process would."""
-    life, seconds = 5.0, 9.0  # Peakly states a second less than it is
+    life, seconds = 4.0, 7.0  # Peakly states a second less than it is
     ships.sandbox.peakly.configure(lifetime=life)
     port = free_port()
     servers = aiohttp_web(ships, port)
