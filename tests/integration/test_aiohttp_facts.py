@@ -326,7 +326,7 @@ async def test_aioresponses_needs_help_from_3_14_on() -> None:
 
 
 async def test_an_answer_in_place_of_100_continue() -> None:
-    """3.12 keeps a connection whose body it has not sent, and its next request is misread; 3.14 gives it up.
+    """Before 3.14 it keeps a connection whose body it has not sent, and its next request is misread; 3.14 gives it up.
 
     That is so without any middleware; a second try can't do better than a second request.
     """

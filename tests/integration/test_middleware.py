@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BIG = bytes(range(256)) * (12 * 1024)  # 3 MiB, no two neighbours alike
-OLD = aiohttp.__version__.startswith("3.12.")
+OLD = aiohttp.__version__.startswith(("3.12.", "3.13."))
 """Its connection is of no more use when an answer came instead of ``100 Continue``, and it keeps it nevertheless."""
 DOWN = TokenEndpointUnavailable("down", retry_after=3000)
 
