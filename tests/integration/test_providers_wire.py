@@ -193,7 +193,7 @@ async def test_a_compressed_bomb(server: Api) -> None:
 
     says(server, gzip.compress(GOOD[:-1] + b" " * (64 << 20) + b"}"), Content_Encoding="gzip")
     # aiohttp 3.13 gives up by itself.
-    with pytest.raises((InvalidTokenResponse, TokenEndpointUnavailable), match="1 MiB|ClientPayloadError"):
+    with pytest.raises((InvalidTokenResponse, TokenEndpointUnavailable), match=r"1 MiB|ClientPayloadError"):
         await fetch(Peakly(username="ana", password="pw", base_url=server.url))
 
 
