@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -166,10 +165,10 @@ class Fleet:
         (site / "sitecustomize.py").write_text(_LAST_LOOK)
         return site
 
-    def stop(self, *processes: Process, by: signal.Signals = signal.SIGTERM, besides: str | None = None) -> None:
+    def stop(self, *processes: Process, besides: str | None = None) -> None:
         """End processes as a deployment does, one signal each; each must end cleanly, see `Process.ended`."""
         for process in processes:
-            process.popen.send_signal(by)
+            process.popen.terminate()
         for process in processes:
             process.ended(besides=besides)
 

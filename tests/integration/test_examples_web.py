@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from collections import Counter
@@ -95,15 +94,14 @@ async def test_aiohttp_web(ships: Fleet) -> None:
     ships.stop(*servers)
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-async def test_fastapi_under_uvicorn(ships: Fleet, by: signal.Signals) -> None:
+async def test_fastapi_under_uvicorn(ships: Fleet) -> None:
     """uvicorn with three workers: one token request, one more after a revocation, a clean end."""
     port = free_port()
     server = ships.start("uvicorn", "fastapi_app:app", "--workers", "3", "--port", str(port))
     await visit(ships, port, 3)
     at = ("127.0.0.1", port)
     # uvicorn's parent process leaves the listening socket to the system.
-    ships.stop(server, by=by, besides=f"proto=0, laddr={at}>")
+    ships.stop(server, besides=f"proto=0, laddr={at}>")
     assert server.text.count("Application shutdown complete") == 3
 
 
