@@ -166,6 +166,7 @@ class Endpoint:
             return read(reply)
         except InvalidTokenResponse as error:
             problem = self.name(error.again())
+        current_attempt().unanswered = True
         raise problem
 
     async def _ask(
@@ -181,11 +182,12 @@ class Endpoint:
         answer = await self._send(http, request)
         if isinstance(answer, AuthError):
             raise self.name(answer)
-        attempt.unanswered = False
         fields = parse(answer.body)
         server_now = expiry.server_now(answer.headers.get("Date"), answer.headers.get("Age"))
         attempt.server_now, attempt.dpop_nonce = server_now, answer.headers.get("DPoP-Nonce")
         failure = self._failure(answer, fields, lent, request.secrets, server_now)
+        # A success that can't be read is as good as no answer: it may have replaced the refresh token.
+        attempt.unanswered = failure is None and fields is None
         if isinstance(failure, CredentialsRejected):
             return failure
         if failure is None and fields is not None:

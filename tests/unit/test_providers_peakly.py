@@ -481,3 +481,20 @@ async def test_an_unanswered_refresh_token_is_not_sent_again(
             await clock.advance(10)
         assert (await manager.token()).value == "second"
     assert [sent.form["grant_type"] for sent in mocked_http.sent] == grants
+
+
+@pytest.mark.parametrize("unreadable", [{"body": b"<html>"}, {"fields": {"access_token": "x", "expires_in": "abc"}}])
+async def test_a_refresh_token_is_not_sent_again_after_an_answer_that_cannot_be_read(
+    mocked_http: MockedHttp, unreadable: dict[str, Any]
+) -> None:
+    """A 200 that makes no sense may have rotated the refresh token: the password is next."""
+    clock = FakeClock(wall=NOW)
+    mocked_http.answers(URL, answer(refresh_token="r1", **{"expires_in": 100, ".issued": ..., ".expires": ...}))
+    mocked_http.answers(URL, **unreadable)
+    mocked_http.answers(URL, answer(access_token="second", refresh_token="r2"))
+    async with TokenManager(peakly(), clock=clock) as manager:
+        assert (await manager.token()).value == "4dpCfWf9"
+        for _ in range(20):
+            await clock.advance(10)
+        assert (await manager.token()).value == "second"
+    assert [sent.form["grant_type"] for sent in mocked_http.sent] == ["password", "refresh_token", "password"]
