@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import types
 from typing import Any
 
 import pytest
@@ -98,6 +99,33 @@ async def test_the_own_token_is_not_adopted_for_ever(clock: FakeClock, store: Co
     assert (provider.calls, process.status().adoptions) == (2, 0)
 
 
+async def test_the_own_token_is_not_adopted_although_it_is_fresh(
+    clock: FakeClock, store: CommandedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, and where jitter made the renewal due before the un-jittered window ends."""
+    monkeypatch.setattr("asyncauth.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock, jitter=0.05)
+    await process.token()
+    assert (await process.refresh()).value == "token-2"
+    await clock.advance(2750)
+    await process.token()
+    await clock.advance(0)
+    assert (await process.token()).value == "token-3"
+    assert (provider.calls, process.status().adoptions) == (3, 0)
+
+
+async def test_an_older_token_is_not_adopted_for_a_refused_one(clock: FakeClock, store: CommandedStore) -> None:
+    """What was issued before the refused one was refused as well, most likely."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    older = Token("older", issued_at=clock.wall(), expires_at=clock.wall() + 9000)
+    await clock.advance(60)
+    process.invalidate(await process.token())
+    store.tokens = dict.fromkeys(store.tokens, older)
+    assert (await process.token()).value == "token-2"
+
+
 async def test_a_refused_token_is_not_adopted(clock: FakeClock, store: CommandedStore) -> None:
     """A token that the API refused is taken out of the store and not taken in again."""
     provider = FakeProvider(clock=clock)
@@ -135,6 +163,18 @@ async def test_while_stale_only_a_fresh_one_is_adopted(
     issued_at = clock.wall() - age
     store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
     assert (await process.refresh()).value == ("theirs" if adopted else "token-2")
+
+
+async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: FakeClock, store: CommandedStore) -> None:
+    """Callers who wait for the next try of their own process are served as soon as another has had more luck."""
+    down = FakeProvider(clock=clock, answers=[TokenEndpointUnavailable("down", retry_after=20)])
+    waiting = asyncio.ensure_future(TokenManager(down, store=store, clock=clock, policy=EXACT).token())
+    await clock.advance(2)
+    lucky = await TokenManager(FakeProvider(clock=clock), store=store, clock=clock, policy=EXACT).token()
+    await clock.advance(2)
+    assert waiting.done()
+    assert (await waiting).value == lucky.value
+    assert down.calls == 1
 
 
 @pytest.mark.parametrize(("age", "adopted"), [(3589, True), (3590, False)])
@@ -626,3 +666,26 @@ async def test_a_lock_had_in_the_moment_of_a_cancellation_is_given_back(clock: F
         task.cancel()
         await asyncio.wait((task,))
         assert not store.only.locked(), turns
+
+
+async def test_a_lock_had_after_the_wait_for_it_was_over_is_given_back(clock: FakeClock) -> None:
+    """A store that swallows the cancellation, and gets the lock all the same."""
+    held: list[str] = []
+
+    class Stubborn:
+        async def __aenter__(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                held.append("taken")
+
+        async def __aexit__(self, *args: object) -> None:
+            held.append("given back")
+
+    class Store(MemoryStore):
+        def lock(self, key: str) -> Any:
+            return Stubborn()
+
+    process = manager(FakeProvider(clock=clock), Store(), clock)
+    assert (await during(clock, process.token())).value == "token-1"
+    assert held == ["taken", "given back"]
