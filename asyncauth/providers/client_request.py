@@ -29,7 +29,7 @@ class ClientRequest:
         endpoint: Where it goes.
         client: Whose it is.
         prover: Proves the key that the token shall be bound to; ``None`` = it shall be bound to none.
-        audience: For whom assertions are.
+        issuer: The authorization server, for whom assertions are; ``None`` = they are for its endpoint.
         own: What it takes besides the client's credential.
         fields: Makes the form's fields from the values of these; an error is returned, not raised.
     """
@@ -37,7 +37,7 @@ class ClientRequest:
     endpoint: Endpoint
     client: Client
     prover: Prover | None
-    audience: str
+    issuer: str | None
     own: tuple[Credential, ...]
     fields: Callable[..., Fields | AuthError]
     _nonce: str | None = attrs.field(default=None, init=False)
@@ -52,7 +52,7 @@ class ClientRequest:
         form = self.fields(*values[: len(self.own)])
         if isinstance(form, AuthError):
             return form
-        proof = self.client.proof(values[len(self.own) :], self.audience)
+        proof = self.client.proof(values[len(self.own) :], self.issuer or str(self.endpoint.url))
         if isinstance(proof, AuthError):
             return proof
         headers = dict(proof.headers)

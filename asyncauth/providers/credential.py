@@ -172,7 +172,7 @@ class Lent:
     @property
     def names(self) -> str:
         """What the credentials are called, for errors."""
-        return " and ".join(credential.name for credential in self.credentials) or "request"
+        return " and ".join(dict.fromkeys(credential.name for credential in self.credentials)) or "request"
 
     @property
     def may_change(self) -> bool:

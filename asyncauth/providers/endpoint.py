@@ -88,7 +88,7 @@ class Endpoint:
 
     provider: str
     step: str
-    url: URL
+    url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # which might hold a key
     refusals: frozenset[int] = frozenset({400, 401, 403})
     method: str = "POST"
     waits: frozenset[str] = frozenset()

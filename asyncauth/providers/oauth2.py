@@ -31,8 +31,6 @@ __all__ = ["Fields", "OAuthProvider"]
 
 _T = TypeVar("_T")
 
-_ANSWERED_OK = range(200, 300)
-
 
 class OAuthProvider(EndpointProvider):
     """A grant of any OAuth 2.0 server.
@@ -160,19 +158,11 @@ class OAuthProvider(EndpointProvider):
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
         """
-        audience = str(endpoint.url) if self._issuer is None else self._issuer.name
-        request = ClientRequest(endpoint, self._client, self.prover, audience, credentials, fields)
-        try:
-            answer = await endpoint.fetch(http, request.credentials, request.build, read, request.mended)
-        except InvalidTokenResponse as error:
-            problem = error.again()
-        else:
-            request.note()
-            return answer
-        if problem.status is None or problem.status in _ANSWERED_OK:
-            # It meant success, and what it replaced the refresh token with can't be read.
-            current_attempt().unanswered = True
-        raise problem
+        issuer = None if self._issuer is None else self._issuer.name
+        request = ClientRequest(endpoint, self._client, self.prover, issuer, credentials, fields)
+        answer = await endpoint.fetch(http, request.credentials, request.build, read, request.mended)
+        request.note()
+        return answer
 
     def _read(self, reply: Reply, *, kept: Token | None = None) -> Token:
         """Return the token that an answer holds (RFC 6749 §5.1).

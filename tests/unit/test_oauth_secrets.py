@@ -1,0 +1,86 @@
+"""No secret of a grant's in a repr, an identity, a status, a log line or what a traceback shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp_mocks import MockedHttp, failure, keeps_quiet
+from oauth_kit import PEM, URL, jwt_part
+
+from asyncauth import (
+    ClientCredentials,
+    DeclaredProvider,
+    DeviceCode,
+    JWTBearer,
+    PasswordGrant,
+    Provider,
+    RefreshGrant,
+    Token,
+    TokenExchange,
+    TokenManager,
+)
+
+CANARY = "can" + "ary"
+KEY = PEM.splitlines()[1]
+
+BOUND: dict[str, Any] = {"client_id": "app", "client_secret": CANARY, "dpop_key": PEM}
+SIGNED: dict[str, Any] = {"client_id": "app", "client_auth": "private_key_jwt", "private_key": PEM}
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {
+    "basic": lambda: ClientCredentials(token_url=f"{URL}?k={CANARY}", extra={"key": CANARY}, **BOUND),
+    "post": lambda: ClientCredentials(token_url=URL, client_auth="client_secret_post", **BOUND),
+    "private_key_jwt": lambda: ClientCredentials(token_url=URL, **SIGNED),
+    "password": lambda: PasswordGrant(token_url=URL, username="ana", password=CANARY, **BOUND),
+    "refresh": lambda: RefreshGrant(token_url=URL, refresh_token=CANARY, account="ana", **SIGNED),
+    "jwt": lambda: JWTBearer(token_url=URL, assertion=CANARY, account="ana", **SIGNED),
+    "own jwt": lambda: JWTBearer(token_url=URL, claims={"key": CANARY}, **SIGNED),
+    "exchange": lambda: TokenExchange(token_url=URL, subject_token=CANARY, actor_token=CANARY, account="ana", **BOUND),
+    "device": lambda: DeviceCode(token_url=URL, device_authorization_url=URL, show=print, account="ana", **BOUND),
+    "declared": lambda: DeclaredProvider(
+        name="acme", url=f"{URL}?k={CANARY}", credential=CANARY, sent_as="basic", username="ana", headers={"X": CANARY}
+    ),
+}
+
+every_provider = pytest.mark.parametrize("make", PROVIDERS.values(), ids=PROVIDERS.keys())
+
+
+@every_provider
+def test_what_people_see(make: Callable[[], Any]) -> None:
+    """repr(), identity and status() tell what it is, not what it knows; the identity is there, for a store."""
+    provider = make()
+    manager = TokenManager(provider)
+    assert provider.identity is not None
+    shown = [provider, manager, manager.status(), *provider._credentials, provider.identity]
+    shown += [getattr(provider, "_client", None), getattr(provider, "prover", None), getattr(provider, "_issuer", None)]
+    for each in shown:
+        assert CANARY not in repr(each)
+        assert KEY not in repr(each)
+
+
+@every_provider
+@pytest.mark.parametrize("again", [False, True], ids=["the grant", "a refresh token"])
+@pytest.mark.parametrize(("status", "body"), [(400, None), (200, b"{}"), (503, None), (302, b""), (200, b"nonsense")])
+async def test_what_goes_wrong(
+    *,
+    mocked_http: MockedHttp,
+    make: Callable[[], Provider],
+    status: int,
+    body: bytes | None,
+    again: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever the server answers, even our own words: the error, its frames and the log hold none of it."""
+    caplog.set_level(logging.DEBUG)
+    provider: Any = make()
+    said = {"error": "invalid_client", "error_description": f"what is {CANARY}?" if again else "no"}
+    mocked_http.answers(str(provider._endpoint.url), said, status=status, body=body, times=4)
+    error = await failure(provider, Token("at-0", refresh_token=CANARY) if again else None)
+    for sent in mocked_http.sent:
+        pieces = [piece for piece in sent.body.decode().split("&") if piece.startswith("client_assertion=")]
+        keeps_quiet(error, CANARY, KEY, *(piece.partition("=")[2] for piece in pieces))
+        for piece in pieces:
+            assert jwt_part(piece.partition("=")[2], 1)["iss"] == "app"
+    assert CANARY not in caplog.text
