@@ -35,29 +35,26 @@ class Timed(Protocol):
         ...
 
 
-class Appointment(weakref.ref[Timed]):
-    """A client, held weakly, and when it is due: one object an appointment, for there may be 100,000 of them."""
+class Appointment(float):
+    """When a client, held weakly, is due: a number that a heap compares without a call into Python.
 
-    __slots__ = ("due",)
+    One object an appointment, for there may be 100,000 of them.
+    """
 
-    due: float
+    __slots__ = ("_ref",)
+
+    _ref: weakref.ref[Timed]
 
     def __new__(cls, client: Timed, due: float) -> Self:
-        """Hold the client weakly. ``due`` is in seconds of the schedule's clock."""
-        appointment = super().__new__(cls, client)
-        appointment.due = due
+        """Return the appointment. ``due`` is in seconds of the schedule's clock."""
+        appointment = super().__new__(cls, due)
+        appointment._ref = weakref.ref(client)
         return appointment
-
-    def __init__(self, client: Timed, due: float) -> None:
-        """Do nothing: all is done, and the one that is inherited takes no ``due``."""
-
-    def __lt__(self, other: Appointment) -> bool:
-        return self.due < other.due
 
     @property
     def client(self) -> Timed | None:
         """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
-        client = self()
+        client = self._ref()
         return client if client is not None and client._ticket is self else None
 
 
@@ -135,7 +132,7 @@ class Schedule:
                 self._wakes_at = math.inf
                 return
             now = self._clock.monotonic()
-            due = self._heap[0].due
+            due = self._heap[0]
             if due <= now:
                 self._keep(heapq.heappop(self._heap))
                 continue

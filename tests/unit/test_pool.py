@@ -367,6 +367,14 @@ async def test_background_renewal_is_nobodys_use(pools: Pools, tenants: Tenants,
         assert open_in(pool) == ["b", "c"]
 
 
+async def test_tenants_that_come_and_go_leave_no_appointments(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
+    """However many tenants have passed through, the timer's list is no longer than it is for those that are there."""
+    async with pools(tenants, max_size=10) as pool:
+        for key in range(1_000):
+            await value_of(pool, key)
+        assert len(Schedule.here(clock)._heap) <= 64
+
+
 async def test_entering_a_pools_manager_changes_nothing(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
     """``async with`` around one of the pool's managers neither closes it nor what all of them share."""
     async with pools(tenants) as pool:
