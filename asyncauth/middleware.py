@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from aiohttp import hdrs
+from aiohttp.hdrs import AUTHORIZATION, WWW_AUTHENTICATE
 from yarl import URL
 
 from asyncauth import challenge
 from asyncauth.body import is_whole, own_files
+from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
 from asyncauth.manager import TokenManager
 from asyncauth.origin import is_loopback, origins_of
@@ -54,13 +55,13 @@ class BearerAuth:
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
-    __slots__ = ("_by_origin", "_in_the_clear")
+    __slots__ = ("_by_place", "_in_the_clear")
 
     def __init__(self, *managers: TokenManager) -> None:
         if not managers:
             raise ConfigurationError("BearerAuth takes at least one TokenManager")
-        self._by_origin: dict[URL, TokenManager] = {}
-        self._in_the_clear: set[URL] = set()
+        self._by_place: dict[_Place, TokenManager] = {}
+        self._in_the_clear: set[_Place] = set()
         for manager in managers:
             if not isinstance(manager, TokenManager):
                 kind = type(manager).__name__
@@ -74,10 +75,11 @@ class BearerAuth:
                 f"{manager!r} has no origins, so its token can go nowhere:"
                 " give its provider origins=('https://api.example.com',)"
             )
-        for origin in served:
-            if origin in self._by_origin:
+        for place in served:
+            if place in self._by_place:
+                origin = "://".join(place)
                 raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
-        self._by_origin.update(dict.fromkeys(served, manager))
+        self._by_place.update(dict.fromkeys(served, manager))
         self._in_the_clear |= in_the_clear
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -87,15 +89,31 @@ class BearerAuth:
             AuthError: No token could be had; the request was not sent.
             InsecureTransport: It goes by plain http to a host that is served by https.
         """
-        manager = self._by_origin.get(request.url.origin())
-        if manager is None or hdrs.AUTHORIZATION in request.headers:
-            if manager is None and request.url.origin() in self._in_the_clear:
-                raise InsecureTransport(f"plain http to {request.url.host}: write https, or what you send can be read")
+        url, headers = request.url, request.headers
+        # By two texts: hashing and comparing URLs costs twice as much as all else here.
+        manager = self._by_place.get((url.scheme, url.raw_authority))
+        if manager is None:
+            place = _place(url.origin())  # without a user's name, if there is one
+            manager = self._by_place.get(place)
+            if manager is None and place in self._in_the_clear:
+                raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+        if manager is None or AUTHORIZATION in headers:
             return await handler(request)
         if not isinstance(request.body, bytes):
             await own_files(request.body)
-        held = manager._fresh() or await manager._obtain()
-        response = await _send(request, handler, held, manager._prover)
+        held = manager._state.held
+        if boottime() >= held.hot_until:
+            held = await manager._obtain()
+        if manager._prover is None:
+            # `_send`, but for a coroutine: each costs again whenever the request waits.
+            headers[AUTHORIZATION] = held.authorization
+            try:
+                response = await handler(request)
+            finally:
+                if AUTHORIZATION in headers:
+                    del headers[AUTHORIZATION]
+        else:
+            response = await _send(request, handler, held, manager._prover)
         if response.status == _UNAUTHORIZED and _explained(response):
             return await self._again(manager, held.token, request, response, handler)
         if not held.accepted:
@@ -134,11 +152,19 @@ class BearerAuth:
         return response
 
 
+_Place: TypeAlias = tuple[str, str]
+"""An origin as a request's URL writes it: scheme, and host with port."""
+
+
+def _place(url: URL) -> _Place:
+    return url.scheme, url.raw_authority
+
+
 @functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth a request, mostly for the same few origins
-def _places(origins: tuple[str, ...]) -> tuple[tuple[URL, ...], frozenset[URL]]:
+def _places(origins: tuple[str, ...]) -> tuple[tuple[_Place, ...], frozenset[_Place]]:
     """Return which origins a token may go to, and which must not be asked in the clear, in all their spellings."""
-    served: dict[URL, None] = {}
-    in_the_clear: set[URL] = set()
+    served: dict[_Place, None] = {}
+    in_the_clear: set[_Place] = set()
     for origin in map(URL, origins_of(origins)):
         served.update(dict.fromkeys(_spellings(origin)))
         if origin.is_default_port() and not is_loopback(origin.host):
@@ -146,11 +172,11 @@ def _places(origins: tuple[str, ...]) -> tuple[tuple[URL, ...], frozenset[URL]]:
     return tuple(served), frozenset(in_the_clear)
 
 
-def _spellings(origin: URL) -> Iterator[URL]:
+def _spellings(origin: URL) -> Iterator[_Place]:
     """Yield an origin as a request's URL may write it: a WebSocket's keeps its scheme, a port may be the default."""
     for each in (origin, origin.with_scheme("wss" if origin.scheme == "https" else "ws")):
-        yield each
-        yield each.with_port(each.port)  # to yarl "https://host:443" is not equal to "https://host"
+        yield _place(each)
+        yield _place(each.with_port(each.port))  # as "https://host:443" says what "https://host" does
 
 
 async def _send(
@@ -161,13 +187,13 @@ async def _send(
     The token is taken off it again once there is an answer, or none: otherwise
     ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``.
     """
-    request.headers[hdrs.AUTHORIZATION] = held.authorization
+    request.headers[AUTHORIZATION] = held.authorization
     try:
         return await (handler(request) if prover is None else prover.send(request, handler, held.token.value))
     finally:
-        request.headers.popall(hdrs.AUTHORIZATION, None)
+        request.headers.popall(AUTHORIZATION, None)
 
 
 def _explained(response: ClientResponse) -> bool:
     """Return whether a 401 is explained by the token."""
-    return challenge.token_refused(response.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
+    return challenge.token_refused(response.headers.getall(WWW_AUTHENTICATE, ()))
