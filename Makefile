@@ -1,16 +1,18 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
 #   make test    all tests, with the newest dependencies
+#   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make check   what CI runs: tests (newest and oldest dependencies), lint, types, wheel
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 EXTRAS := cli,crypto,file,redis
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint types wheel check format coverage clean
+.PHONY: help demo test test-oldest lint types wheel bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +51,16 @@ types: $(VENV)/.ready
 wheel: $(VENV)/.ready
 	$(BIN)/python scripts/check_wheel.py
 
+$(BENCH)/.ready: pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[file,redis]'
+	$(BENCH)/bin/python scripts/install_group.py bench $(PIP_FLAGS) --upgrade
+	touch $@
+
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
 check: test test-oldest lint types wheel
 
 format: $(VENV)/.ready
@@ -60,4 +72,4 @@ coverage: $(VENV)/.ready
 	$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(OLDEST) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,102 @@
+"""The pictures: what a request costs, latency while tokens turn over, token requests in a stampede, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from benchmarks.kit import RESULTS
+
+OURS = "asyncauth"
+BLUE, GREY = "#1f6feb", "#9aa4b2"
+SHOWN = 8.0
+
+
+def draw(figures: dict[str, Any]) -> None:
+    """Draw all of them, each as SVG and PNG."""
+    plt.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": OURS,
+            "axes.titlesize": 10,
+        }
+    )
+    _latency(figures["turn-over"])
+    _request(figures["request"])
+    _stampede(figures["stampede"], figures["failing endpoint"], figures["wrong password"])
+    _memory(figures["memory B"])
+
+
+def _save(figure: Any, name: str) -> None:
+    figure.tight_layout()
+    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(RESULTS / f"{name}.png", dpi=110)
+    plt.close(figure)
+
+
+def _latency(figures: dict[str, Any]) -> None:
+    """One strip a peer, ours on top: each stall is a peak."""
+    names = [OURS, *(name for name in figures if name != OURS)]
+    figure, axes = plt.subplots(len(names), 1, figsize=(8, 0.85 * len(names) + 0.9), sharex=True, sharey=True)
+    for axis, name in zip(axes, names, strict=True):
+        worst = {float(at): value for at, value in figures[name]["worst ms"].items() if 0.5 < float(at) < SHOWN}  # noqa: PLR2004
+        color = BLUE if name == OURS else GREY
+        axis.fill_between(list(worst), [max(value, 1.0) for value in worst.values()], 1.0, color=color, linewidth=0.4)
+        axis.set_yscale("log")
+        axis.set_ylim(1, 3000)
+        axis.set_yticks([1, 10, 100, 1000])
+        token = figures[name]["token"]
+        text = f"{name}   p99.9 {token['p99.9 ms']:,.0f} ms, {token['over 50 ms']:.0%} of requests over 50 ms"
+        axis.text(0.01, 0.72, text, transform=axis.transAxes, fontweight="bold" if name == OURS else "normal")
+    axes[0].set_title("the slowest request of each 20 ms, in ms, while tokens turn over every 2 s")
+    axes[-1].set_xlabel("seconds")
+    _save(figure, "latency")
+
+
+def _bars(axis: Any, values: dict[str, float], form: str) -> None:
+    names = sorted(values, key=values.__getitem__, reverse=True)
+    colors = [BLUE if name.startswith(OURS) else GREY for name in names]
+    axis.barh(names, [values[name] for name in names], color=colors)
+    for number, name in enumerate(names):
+        axis.text(values[name], number, f" {format(values[name], form)}", va="center")
+    axis.margins(x=0.15)
+
+
+def _request(figures: dict[str, Any]) -> None:
+    figure, axis = plt.subplots(figsize=(8, 4))
+    setting = "asyncio, 50 at a time"
+    told = {name: value for name, value in figures[setting]["added µs"].items() if "again" not in name}
+    _bars(axis, told, ".1f")
+    axis.set_xscale("symlog", linthresh=10)
+    axis.set_title(
+        f"µs of CPU added to a request ({setting}; the request itself {figures[setting]['whole µs']['bare']:.0f})"
+    )
+    _save(figure, "request")
+
+
+def _stampede(stampede: dict[str, Any], failing: dict[str, Any], wrong: dict[str, Any]) -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4))
+    story = "1,000 callers, expired"
+    _bars(axes[0], {name: told[story]["token requests"] for name, told in stampede.items()}, ".0f")
+    axes[0].set_title("token requests: expired, 1,000 callers")
+    told = {(OURS if name.startswith(OURS) else name): each["wall s"] for name, each in failing.items()}
+    _bars(axes[1], told, ".1f")
+    axes[1].set_title("seconds until all know that it fails\n(50 callers; asyncauth: 1,000)")
+    _bars(axes[2], {name: each["token requests"] for name, each in wrong.items()}, ".0f")
+    axes[2].set_title("tries of a wrong password, 60 callers")
+    _save(figure, "stampede")
+
+
+def _memory(figures: dict[str, float]) -> None:
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    _bars(axis, {name: value / 1024 for name, value in figures.items()}, ",.1f")
+    axis.set_xscale("log")
+    axis.set_title("KiB a manager with its token")
+    _save(figure, "memory")

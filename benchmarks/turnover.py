@@ -1,0 +1,108 @@
+"""Latency while tokens turn over: 2 s lifetime, 300 ms token endpoint, 500 requests a second.
+
+Every second request has a static token: same session, same server, same moment. So what the machine does besides
+shows in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.kit import quantile
+from benchmarks.peers import Ours, Peer, Static
+from benchmarks.run import Run
+
+RATE, LIFETIME, TOKEN_LATENCY = 500, 2.0, 0.3
+OURS_FOR, PEER_FOR, QUICK_FOR = 40.0, 8.0, 6.0
+BUCKET = 0.02
+"""Seconds of the plot's resolution."""
+
+
+async def under_load(run: Run, peer: Peer, seconds: float) -> dict[str, Any]:
+    """Send requests for so long, in turn with the token of the peer and with the static one."""
+    static = Static(run.server, run.session)
+    sides: dict[str, list[tuple[float, float]]] = {"token": [], "static": []}
+    failed = 0
+
+    async def one(side: str, sender: Peer, due: float) -> None:
+        nonlocal failed
+        try:
+            failed += await sender.get(f"{run.server.api}/data") != 200  # noqa: PLR2004
+        except Exception:  # noqa: BLE001 (anybody's)
+            failed += 1
+        sides[side].append((due, time.perf_counter() - due))
+
+    tasks: set[asyncio.Task[None]] = set()
+    start = time.perf_counter()
+    for number in range(int(RATE * seconds)):
+        due = start + number / RATE
+        pause = due - time.perf_counter()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        side, sender = ("static", static) if number % 2 else ("token", peer)
+        # From when it was to be sent: a loop that stands still does not hide what it holds up.
+        task = asyncio.ensure_future(one(side, sender, due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=5)
+        for task in late:
+            task.cancel()
+        failed += len(late)
+    worst: dict[int, float] = {}
+    for at, took in sides["token"]:
+        bucket = int((at - start) / BUCKET)
+        worst[bucket] = max(worst.get(bucket, 0.0), took)
+    figures: dict[str, Any] = {"failed": failed, "worst ms": {b * BUCKET: w * 1e3 for b, w in sorted(worst.items())}}
+    for side, taken in sides.items():
+        waited = [each for at, each in taken if at - start > 0.5]  # noqa: PLR2004 (the first waits)
+        figures[side] = {
+            "p50 ms": quantile(waited, 0.5) * 1e3,
+            "p99 ms": quantile(waited, 0.99) * 1e3,
+            "p99.9 ms": quantile(waited, 0.999) * 1e3,
+            "max ms": max(waited) * 1e3,
+            "over 50 ms": sum(each > 0.05 for each in waited) / len(waited),  # noqa: PLR2004
+        }
+    return figures
+
+
+async def turnover(run: Run) -> None:
+    """Ours for long, each peer for a while."""
+    found: dict[str, Any] = {}
+    settings = {"lifetime": LIFETIME, "token_latency": TOKEN_LATENCY}
+    await run.server.reset(**settings)
+    ours = await run.ours()
+    await ours.tokens.token()
+    seconds = QUICK_FOR if run.quick else OURS_FOR
+    found[ours.name] = await under_load(run, ours, seconds)
+    status = ours.tokens.status()
+    found[ours.name]["token requests"] = status.refreshes
+    await ours.close()
+    run.tick()
+    run.goal(
+        "requests that wait for a token after the first", 0, status.waits - 1, "requests",
+        counts=True, note=f"{RATE // 2 * seconds:.0f} requests, {status.refreshes} tokens",
+    )  # fmt: skip
+    run.goal("failed requests while tokens turn over", 0, found[ours.name]["failed"], "requests", counts=True)
+    run.goal("token requests a lifetime", 2, status.refreshes / (seconds / LIFETIME), "requests", counts=True)
+    if not run.quick:
+        token, static = found[ours.name]["token"], found[ours.name]["static"]
+        for name, limit in (("p99", 1.10), ("p99.9", 1.10), ("max", 1.25)):
+            key = f"{name} ms"
+            run.goal(
+                f"{name} while tokens turn over, against a static token", limit, token[key] / static[key],
+                note=f"{token[key]:.1f} ms of {static[key]:.1f}",
+            )  # fmt: skip
+        await run.server.reset(**settings)
+        found["static header"] = await under_load(run, Static(run.server, run.session), PEER_FOR)
+        run.tick()
+    for peer in await run.peers():
+        if type(peer).get is not Peer.get and not isinstance(peer, Ours):
+            await run.server.reset(**settings)
+            found[peer.name] = await under_load(run, peer, PEER_FOR)
+            found[peer.name]["token requests"] = (await run.server.counts())["tokens"]
+            run.tick()
+        await peer.close()
+    run.figures["turn-over"] = found
