@@ -32,6 +32,8 @@ __all__ = ["Refresh", "deadline_of"]
 
 _LONGEST_LOCK_WAIT = 15.0
 """Seconds that waiting for another process' refresh may take."""
+_GLANCE_AT_STORE = 1.0
+"""Seconds between looks at whether another process has a token, while callers wait for our next try."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
 
@@ -145,14 +147,41 @@ class Refresh:
             return setback.error
         if setback.meanwhile is Meanwhile.FAIL or setback.retry_at > self._deadline:
             raise setback.seen(now)
-        rest = asyncio.ensure_future(self._clock.sleep(setback.retry_at - now))
+        while now < setback.retry_at:
+            left = setback.retry_at - now
+            if not await self._rested(left if self._shared is None else min(left, _GLANCE_AT_STORE)):
+                break
+            now = self._clock.monotonic()
+            if now < setback.retry_at and await self._others_have_news(now):
+                break
+        return None
+
+    async def _rested(self, seconds: float) -> bool:
+        """Rest; return whether it was not cut short."""
+        rest = asyncio.ensure_future(self._clock.sleep(seconds))
         self._rest = rest
         try:
             await asyncio.wait((rest,))
+            return not rest.cancelled()
         finally:
             self._rest = None
             rest.cancel()
-        return None
+
+    async def _others_have_news(self, now: float) -> bool:
+        """Return whether callers wait here for a token that another process has stored."""
+        shared, before = self._shared, self._state.held
+        if shared is None or now < before.usable_until:
+            return False
+        try:
+            async with shared.opened():
+                stored = await shared.load()
+        except StoreTrouble as trouble:
+            shared.note(trouble)
+            return False
+        wall = self._clock.wall()
+        return (
+            stored is not None and self._state.adoptable(stored, before=before, now=now, wall=wall, draw=0) is not None
+        )
 
     async def _adopt_or_fetch(self, refusal: CredentialsRejected | None) -> Held:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""

@@ -168,9 +168,9 @@ async def test_while_stale_only_a_fresh_one_is_adopted(
 async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: FakeClock, store: CommandedStore) -> None:
     """Callers who wait for the next try of their own process are served as soon as another has had more luck."""
     down = FakeProvider(clock=clock, answers=[TokenEndpointUnavailable("down", retry_after=20)])
-    waiting = asyncio.ensure_future(TokenManager(down, store=store, clock=clock, policy=EXACT).token())
+    waiting = asyncio.ensure_future(manager(down, store, clock).token())
     await clock.advance(2)
-    lucky = await TokenManager(FakeProvider(clock=clock), store=store, clock=clock, policy=EXACT).token()
+    lucky = await manager(FakeProvider(clock=clock), store, clock).token()
     await clock.advance(2)
     assert waiting.done()
     assert (await waiting).value == lucky.value
