@@ -38,13 +38,14 @@ STORIES: list[tuple[str, Story, int, int]] = [
     ("a failing token endpoint", counts.failing, 8, 2),
     ("a wrong password", counts.wrong_password, 7, 1),
     ("revocation storms", counts.storms, 20, 4),
+    ("200 tenants", counts.tenants, 1, 1),
     ("a busy API", counts.busy_api, 2, 1),
     ("a fleet of processes", fleet.fleet, 4, 4),
     ("waiters", cost.waiters, 9, 2),
     ("memory", cost.memory, 10, 0),
     ("100,000 tenants", cost.pool, 1, 0),
     ("tokens turn over under load", turnover.turnover, 11, 1),
-    ("a whole request", cost.requests, 72, 0),
+    ("a whole request", cost.requests, 60, 0),
 ]
 PACKAGES = [
     *("asyncauth", "aiohttp", "yarl", "multidict", "attrs", "uvloop", "httpx", "aiohttp-oauth2-client", "Authlib"),

@@ -31,9 +31,9 @@ from benchmarks.run import Run
 
 SLICE = 0.004
 """Seconds of calls that are measured at a time."""
-SETTINGS = [(loop, concurrency) for loop in ("asyncio", "uvloop") for concurrency in (1, 50, 200)]
 CORE: list[type[Peer]] = [Bare, Static, StaticAgain, Ours, OursAgain]
-REQUEST_ROUNDS, PEER_ROUNDS = 220, 24
+CHUNKS = {1: (40, 700, 40), 50: (100, 280, 16), 200: (400, 70, 5)}
+"""By concurrency: requests at a time, rounds, and rounds of the peers. Many short ones: what else runs hits them alike."""
 IMPORTS = 15
 MEMORY_OF = 40
 
@@ -59,13 +59,10 @@ async def hot_path(run: Run) -> None:
         numbers[name] = max(5, int(SLICE / await cpu_of_calls(call, 20)))
 
     def measure(name: str) -> Any:
-        async def one() -> float:
-            with no_garbage_collection():
-                return await cpu_of_calls(calls[name], numbers[name])
+        return lambda: cpu_of_calls(calls[name], numbers[name])
 
-        return one
-
-    given = await interleaved({name: measure(name) for name in calls}, 5 if run.quick else 61, run.tick)
+    with no_garbage_collection():
+        given = await interleaved({name: measure(name) for name in calls}, 5 if run.quick else 61, run.tick)
     run.figures["hot path"] = {name: median(values) * 1e9 for name, values in given.items()}
     if not run.quick:
         ratios = [ours / base for ours, base in zip(given["asyncauth: token()"], given["floor"], strict=True)]
@@ -148,8 +145,9 @@ async def _requests(loop: str, url: str) -> None:
             [*BASES[1:], *(kind for kind in PEERS if kind.get is not Peer.get)], server, session
         )
         missing |= more
-        for concurrency in (1, 50, 200):
-            told = await _setting(core, others, server.api, concurrency)
+        for concurrency in CHUNKS:
+            with no_garbage_collection():
+                told = await _setting(core, others, server.api, concurrency)
             print(json.dumps({f"{loop}, {concurrency} at a time": told, "missing": missing}), flush=True)
         for peer in [*core, *others]:
             with contextlib.suppress(Exception):
@@ -157,7 +155,7 @@ async def _requests(loop: str, url: str) -> None:
 
 
 async def _setting(core: list[Peer], others: list[Peer], api: str, concurrency: int) -> dict[str, Any]:
-    number = max(200, 2 * concurrency)
+    number, rounds, peer_rounds = CHUNKS[concurrency]
     turn = ticks = 0
 
     def measure(peer: Peer) -> Any:
@@ -175,16 +173,16 @@ async def _setting(core: list[Peer], others: list[Peer], api: str, concurrency: 
     def tick() -> None:
         nonlocal ticks
         ticks += 1
-        if ticks % 20 == 0:
+        if ticks % (rounds // 10) == 0:
             print("tick", flush=True)
 
     measures = {peer.name: measure(peer) for peer in core}
     await interleaved(measures, 3, lambda: None)
-    given = await interleaved(measures, REQUEST_ROUNDS, tick)
+    given = await interleaved(measures, rounds, tick)
     bare = next(peer for peer in core if peer.name == "bare")
     rest = {peer.name: measure(peer) for peer in [bare, *others]}
     await interleaved(rest, 2, lambda: None)
-    theirs = await interleaved(rest, PEER_ROUNDS, tick)
+    theirs = await interleaved(rest, peer_rounds, lambda: None)
     added = {name: over(values, given["bare"]) for name, values in given.items() if name != "bare"}
     added |= {peer.name: over(theirs[peer.name], theirs[peer.base]) for peer in others if peer.asks}
     whole = {name: median(values) for name, values in (theirs | given).items()}

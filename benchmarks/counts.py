@@ -11,17 +11,18 @@ from typing import Any
 
 import aiohttp
 
-from asyncauth import RefreshPolicy
+from asyncauth import ClientCredentials, ManagerPool, RefreshPolicy
 from benchmarks.kit import median
 from benchmarks.peers import Cookbook, Ours, Peer, all_at_once
 from benchmarks.run import Run
 
-PATIENCE = 8.0
+PATIENCE = 6.0
 """Seconds after which callers that still wait are sent away."""
 LATENCY = 0.3
 LEADER_LATENCY = 0.12
 SOME, MANY, CROWD = 50, 1_000, 10_000
 GOOD = 200
+TENANTS = 200
 
 
 class OnDemand(Ours):
@@ -249,6 +250,26 @@ async def storms(run: Run) -> None:
         run.goal(f"requests not answered 200, {MANY:,} × 401 {name}", 0, lost, "requests", counts=True)
     run.goal("wasted 401s, revoked at 500 requests a second", 3, ours["in a flow"]["401s"], "requests", counts=True)
     run.goal("token requests, 401 for ever, 50 calls", 2, ours["for ever"]["token requests"], "requests", counts=True)
+
+
+async def tenants(run: Run) -> None:
+    """200 tenants in one pool, five callers each, all at the same moment."""
+    await run.server.reset(token_latency=0.02)
+
+    def provider(tenant: int) -> ClientCredentials:
+        url = run.server.token_url
+        return ClientCredentials(token_url=url, client_id=f"tenant-{tenant}", client_secret="secret")  # noqa: S106
+
+    async with ManagerPool(provider) as pool:
+
+        async def call(tenant: int) -> None:
+            await (await pool.get(tenant)).token()
+
+        wall, _ = await _timed(asyncio.gather(*(call(number % TENANTS) for number in range(5 * TENANTS))))
+    count = (await run.server.counts())["tokens"]
+    run.figures["tenants"] = {"tenants": TENANTS, "callers": 5 * TENANTS, "token requests": count, "wall s": wall}
+    run.goal(f"token requests of {TENANTS} tenants, {5 * TENANTS:,} callers", TENANTS, count, "requests", counts=True)
+    run.tick()
 
 
 async def busy_api(run: Run) -> None:

@@ -15,7 +15,7 @@ from benchmarks.peers import Ours, Peer, Static
 from benchmarks.run import Run
 
 RATE, LIFETIME, TOKEN_LATENCY = 500, 2.0, 0.3
-OURS_FOR, PEER_FOR, QUICK_FOR = 40.0, 8.0, 6.0
+OURS_FOR, PEER_FOR, QUICK_FOR = 30.0, 6.5, 6.0
 BUCKET = 0.02
 """Seconds of the plot's resolution."""
 
