@@ -16,11 +16,15 @@ import attrs
 
 from asyncauth._aiohttp import loop_of
 from asyncauth.errors import ConfigurationError
+from asyncauth.forks import generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
 __all__ = ["Connections", "Entry", "LentConnections"]
+
+_GLANCE = 0.25
+"""Seconds between looks at whether another thread's loop still runs."""
 
 
 @attrs.define(eq=False)
@@ -30,13 +34,25 @@ class Entry:
     loop: asyncio.AbstractEventLoop
     times: int = 0
     session: aiohttp.ClientSession | None = None
+    generation: int = attrs.field(factory=generation, init=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether something can be done on the loop. A parent process' only looks as if."""
+        return self.generation == generation() and self.loop.is_running()
 
     async def run(self, work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
         """Do something with the entry on its loop, or not at all if that has ended."""
         if self.loop is asyncio.get_running_loop():
             await work(self)
-        elif self.loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(self), self.loop))
+        elif self.alive:
+            there = work(self)
+            done = asyncio.run_coroutine_threadsafe(there, self.loop)
+            while not done.done() and self.alive:
+                await asyncio.wait((asyncio.wrap_future(done),), timeout=_GLANCE)
+            if not done.done():  # the loop was stopped in the middle
+                done.cancel()
+                there.close()
 
 
 class Connections:
@@ -64,16 +80,16 @@ class Connections:
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
-        return bool(self._entries)
+        return any(entry.generation == generation() for entry in (self._entries or {}).values())
 
     def unclosed(self) -> bool:
         """Return whether there is something left to close, so that whoever forgets it is to be warned."""
-        return bool(self._entries)
+        return self.entered()
 
     def hand_on(self, work: Callable[[], object]) -> None:
         """Call ``work`` on a running loop where the manager is entered, if there is one."""
-        for loop in list(self._entries or ()):
-            if loop.is_running():
+        for loop, entry in list((self._entries or {}).items()):
+            if entry.alive:
                 with contextlib.suppress(RuntimeError):  # closed meanwhile
                     loop.call_soon_threadsafe(work)
                     return
@@ -83,7 +99,9 @@ class Connections:
         loop = asyncio.get_running_loop()
         if self._entries is None:
             self._entries = {}
-        for ended in [known for known in self._entries if known.is_closed()]:
+        for ended in [
+            known for known, entry in self._entries.items() if known.is_closed() or entry.generation != generation()
+        ]:
             del self._entries[ended]  # left without an exit: nothing can be closed on it any more
         self._entries.setdefault(loop, Entry(loop)).times += 1
 

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncauth.errors import AuthError, ManagerClosed
+from asyncauth.forks import generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -36,11 +37,12 @@ class Flight(Generic[_T]):
     ``contextvars.Context``: it belongs to nobody's request.
     """
 
-    __slots__ = ("_error", "_guard", "_result", "_task", "_waiters", "done", "loop")
+    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "done", "loop")
 
     def __init__(self) -> None:
         self.done = False
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._generation = generation()
         self._guard = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -56,18 +58,33 @@ class Flight(Generic[_T]):
         if self.done:  # close() was faster, in another thread
             return
         self.loop = asyncio.get_running_loop()
-        self._task = self.loop.create_task(self._run(work), context=contextvars.Context())
+        run = self._run(work)
+        try:
+            self._task = self.loop.create_task(run, context=contextvars.Context())
+        except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
+            run.close()
+            self._land(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
+        else:
+            # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
+            self._task.add_done_callback(lambda _: self._land(error=FlightLost()))
 
     @property
     def over(self) -> bool:
         """Whether there is no use in joining it any more."""
-        return self.done or (self.loop is not None and self.loop.is_closed())
+        return self.done or self._of_parent or (self.loop is not None and self.loop.is_closed())
+
+    @property
+    def _of_parent(self) -> bool:
+        """Whether it was begun before this process was forked: its loop only looks alive."""
+        return self._generation != generation()
 
     @property
     def lost(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
         loop = self.loop
-        return not self.done and loop is not None and (loop.is_closed() or not loop.is_running())
+        if self.done or loop is None:
+            return False
+        return self._of_parent or loop.is_closed() or not loop.is_running()
 
     @property
     def waiting(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import math
 import threading
@@ -41,6 +43,9 @@ _DEFAULT_POLICY = RefreshPolicy()
 _UPSTREAM_SHARE = 0.9
 """The part of its own deadline that a manager gives each manager it makes for an upstream provider."""
 
+_PATIENCE = 5.0
+"""Seconds beyond its grace that a closing elsewhere is waited for."""
+
 _log = logging.getLogger("asyncauth.manager")
 
 
@@ -74,6 +79,7 @@ class TokenManager:
         "__weakref__",
         "_clock",
         "_closed",
+        "_closing",
         "_connections",
         "_flight",
         "_guard",
@@ -129,6 +135,7 @@ class TokenManager:
         self._schedule: Schedule | None = None
         self._ticket: Appointment | None = None
         self._closed = False
+        self._closing: concurrent.futures.Future[None] | None = None
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
@@ -267,6 +274,7 @@ class TokenManager:
     # Its life
 
     async def __aenter__(self) -> Self:
+        await self._wait_for_closing()
         self._enter()
         return self
 
@@ -308,8 +316,16 @@ class TokenManager:
         """
         await self._close(None)
 
+    async def _wait_for_closing(self) -> None:
+        """Return when a closing that is under way, on any loop, has ended; or should have, if its loop has died."""
+        closing = self._closing
+        if closing is not None and not closing.done():
+            await asyncio.wait((asyncio.wrap_future(closing),), timeout=self._policy.close_grace + _PATIENCE)
+
     async def _close(self, entry: Entry | None) -> None:
+        closing: concurrent.futures.Future[None] = concurrent.futures.Future()
         with self._guard:
+            self._closing = closing
             self._closed = True
             self._state.held.hot_until = -math.inf
             flight, refresh = self._flight, self._refresh
@@ -327,6 +343,7 @@ class TokenManager:
                     await each.run(self._leave_here)
             for upstream in self._owned:
                 await upstream.close()
+            closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop."""

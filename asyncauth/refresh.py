@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import random
 from typing import TYPE_CHECKING
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth.clock import Clock, within
-from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, LockTimeout, StoreError
+from asyncauth.errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    LockTimeout,
+    StoreError,
+    TokenEndpointUnavailable,
+)
 from asyncauth.foreign import auth_error
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
@@ -113,7 +121,8 @@ class Refresh:
         """Make the next try at once, if it rests. From any thread."""
         rest = self._rest
         if rest is not None:
-            rest.get_loop().call_soon_threadsafe(rest.cancel)
+            with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
+                rest.get_loop().call_soon_threadsafe(rest.cancel)
 
     async def run(self) -> Held:
         """Return a token that is held from now on.
@@ -277,31 +286,27 @@ class Refresh:
     ) -> Held:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
+        asked: asyncio.Future[Token] | None = None
         token: Token | None = None
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
-                token = await within(self._clock, self._deadline - started, self._provider.fetch(http, previous))
-            held = self._state.examine(
-                token,
-                before=before,
-                started=started,
-                sent_at=started if attempt.sent_at is None else attempt.sent_at,
-                now=self._clock.monotonic(),
-                wall=self._clock.wall(),
-                draw=random.random(),  # noqa: S311 (jitter, no secret)
-            )
+                asked = _begun(self._provider.fetch(http, previous))
+                token = await within(self._clock, self._deadline - started, asked)
+            held = self._examined(token, attempt, before, started)
         except GeneratorExit:
             raise  # a flight that is closed as garbage, after its loop
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            self._note_loss(attempt, before)
+            self._cut_short(asked, attempt, before, started)
             raise
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
         else:
-            if shared is not None and hold is not None:
-                await shared.save(held.token, instead_of=previous, hold=hold)
-            self._state.hold(held, wall=self._clock.wall())
+            try:
+                if shared is not None and hold is not None:
+                    await shared.save(held.token, instead_of=previous, hold=hold)
+            finally:  # also when the save is cancelled: what came is kept
+                self._state.hold(held, wall=self._clock.wall())
             _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
         if isinstance(token, Token) and token.refresh_token is not None:
@@ -312,6 +317,32 @@ class Refresh:
             attempt.name(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
         raise problem
+
+    def _examined(self, token: Token, attempt: Attempt, before: Held, started: float) -> Held:
+        """Return what the provider gave, as it is to be held. Raises as `TokenState.examine` does."""
+        return self._state.examine(
+            token,
+            before=before,
+            started=started,
+            sent_at=started if attempt.sent_at is None else attempt.sent_at,
+            now=self._clock.monotonic(),
+            wall=self._clock.wall(),
+            draw=random.random(),  # noqa: S311 (jitter, no secret)
+        )
+
+    def _cut_short(self, asked: asyncio.Future[Token] | None, attempt: Attempt, before: Held, started: float) -> None:
+        """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
+        if asked is None:
+            return
+        if asked.done() and not asked.cancelled() and asked.exception() is None:
+            with contextlib.suppress(AuthError):
+                self._state.hold(self._examined(asked.result(), attempt, before, started), wall=self._clock.wall())
+                return
+        self._note_loss(attempt, before)
+        # Or a process that runs an event loop a job would ask once a job, and never see an answer.
+        error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
+        error.upstream = True  # it holds nobody off who needs a token now
+        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, draw=random.random())  # noqa: S311
 
     async def _keep_refresh_token(
         self,
@@ -358,3 +389,10 @@ class Refresh:
 def _lost(attempt: Attempt) -> bool:
     """Return whether the refresh token that was sent may have been used up: no answer came."""
     return attempt.spends_refresh_token and attempt.unanswered
+
+
+def _begun(answer: object) -> asyncio.Future[Token]:
+    """Return the task of a provider's ``fetch()``, so that what it brings can be kept whatever happens to us."""
+    if inspect.isawaitable(answer):
+        return asyncio.ensure_future(answer)
+    raise ConfigurationError("fetch() must be an async function: write 'async def fetch'")

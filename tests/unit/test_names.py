@@ -67,7 +67,7 @@ PUBLIC = {
 
 # The house, top to bottom: a module imports from its own row's predecessors and from rows above, never from below.
 HOUSE = [
-    {"errors", "clock", "token"},
+    {"errors", "clock", "forks", "token"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "setback", "provider", "_aiohttp", "body", "foreign"},
     {"jose", "providers.moments", "providers.parameters"},
     {

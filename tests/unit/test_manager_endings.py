@@ -1,0 +1,197 @@
+"""Loops that end, tasks that are cancelled, processes that fork: nobody hangs, and nothing that came is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from asyncauth import RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth.connections import Entry
+from asyncauth.testing import FakeClock, FakeProvider
+
+
+async def test_a_flight_cancelled_before_its_first_step_hangs_nobody() -> None:
+    """Who cancels all tasks, as a shutdown does, cancels a refresh that has not begun: the next caller gets a token."""
+    manager = TokenManager(FakeProvider())
+    caller = asyncio.create_task(manager.token())
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await caller
+    assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
+
+
+def test_a_task_factory_that_makes_no_task_is_an_error_for_each_caller() -> None:
+    """A loop whose task factory takes no context gives every caller an AuthError, and hangs none."""
+
+    async def main() -> None:
+        manager = TokenManager(FakeProvider())
+        loop = asyncio.get_running_loop()
+        old_fashioned: Any = lambda loop, work: asyncio.Task(work, loop=loop)  # noqa: E731
+        loop.set_task_factory(old_fashioned)
+        try:
+            for _ in range(2):
+                with pytest.raises(Exception, match="no task could be made"):
+                    await asyncio.wait_for(manager.token(), 5)
+        finally:
+            loop.set_task_factory(None)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ticks", range(12))
+async def test_what_came_before_a_cancellation_is_kept(ticks: int) -> None:
+    """A flight that is cancelled just after the answer came keeps the token, and its refresh token."""
+    answered = asyncio.Event()
+
+    def answer() -> Token:
+        answered.set()
+        return Token("new", expires_at=time.time() + 100, refresh_token="rotated")
+
+    provider = FakeProvider(answers=[answer])
+    manager = TokenManager(provider)
+    caller = asyncio.create_task(manager.token())
+    await answered.wait()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    flight = manager._flight
+    if flight is not None and flight._task is not None:
+        flight._task.cancel()
+    await caller
+    assert manager.current is not None
+    assert manager.current.refresh_token == "rotated" or provider.calls == 2
+
+
+def test_a_loop_a_job_does_not_ask_once_a_job() -> None:
+    """Jobs that end before a renewal is answered start a few renewals, not one each: the token in hand serves."""
+    provider = FakeProvider(lifetime=100)
+    manager = TokenManager(provider, policy=RefreshPolicy(jitter=0.0))
+    asyncio.run(manager.refresh())
+    held = manager._state.held
+    held.fresh_until = held.hot_until = 0.0  # stale
+    provider.latency = 60.0
+
+    async def job() -> str:
+        return (await manager.token()).value
+
+    assert {asyncio.run(job()) for _ in range(50)} == {"token-1"}
+    assert provider.calls <= 6
+
+
+async def test_a_refresh_cut_short_holds_nobody_off() -> None:
+    """After a refresh that its loop's end cut short, a caller without a token is served at once."""
+    clock = FakeClock()
+    provider = FakeProvider(clock=clock, latency=5.0)
+    manager = TokenManager(provider, clock=clock)
+    caller = asyncio.create_task(manager.token())
+    await clock.advance(1)
+    flight = manager._flight
+    assert flight is not None
+    assert flight._task is not None
+    flight._task.cancel()
+    await clock.advance(0)
+    await clock.advance(5)
+    assert (await caller).value == "token-2" or provider.calls == 2
+    assert manager.status().last_error is None
+
+
+async def test_entering_waits_for_a_closing_that_is_under_way() -> None:
+    """Who enters while another task's close() gives a refresh its grace gets a manager that works."""
+    provider = FakeProvider(latency=0.2)
+    manager = TokenManager(provider, policy=RefreshPolicy(close_grace=0.05))
+
+    async def leave() -> None:
+        async with manager:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(manager.token(), 0.02)
+
+    leaving = asyncio.create_task(leave())
+    await asyncio.sleep(0.04)
+    async with manager:
+        assert (await manager.token()).value
+        await leaving
+        assert (await manager.token()).value
+
+
+def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:
+    """A loop that stops in the middle of what close() has to do there holds nobody up."""
+    other = asyncio.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+
+    async def main() -> None:
+        async def work(_: Entry) -> None:
+            await asyncio.sleep(60)
+
+        other.call_later(0.05, other.stop)
+        await asyncio.wait_for(Entry(other).run(work), 5)
+
+    asyncio.run(main())
+    thread.join()
+    for task in asyncio.all_tasks(other):
+        task.cancel()
+    other.run_until_complete(asyncio.sleep(0))
+    other.close()
+
+
+def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
+    """refresh() by hand gets a token although the last try rested on a loop that is closed by now."""
+    loop = asyncio.new_event_loop()
+    provider = FakeProvider(answers=[TokenEndpointUnavailable("down", retry_after=20)])
+    manager = TokenManager(provider)
+    waiting = loop.create_task(manager.token())
+    loop.run_until_complete(asyncio.sleep(0.02))
+    refresh = manager._refresh
+    assert refresh is not None
+    assert refresh.resting
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
+    loop.close()
+    refresh._rest = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
+    refresh.hurry()
+    assert asyncio.run(manager.refresh()).value
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("entered", [False, True])
+def test_a_forked_child_waits_for_nothing_of_its_parent(*, entered: bool) -> None:
+    """In a forked process a refresh of the parent's is no refresh, and its loop's entry nothing to close."""
+    provider = FakeProvider(latency=0.5)
+    manager = TokenManager(provider)
+    started = threading.Event()
+
+    async def parent() -> None:
+        if entered:
+            await manager.__aenter__()
+        caller = asyncio.create_task(manager.token())
+        await asyncio.sleep(0.05)
+        started.set()
+        await caller
+        await manager.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(parent(),))
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(10)
+            provider.latency = 0.0
+            asyncio.run(manager.token())
+            asyncio.run(manager.close())
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    thread.join()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
