@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -16,6 +18,9 @@ __all__ = ["Reply", "parse", "server_message"]
 
 _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
+_MOST_READ = 1 << 16
+"""Characters of a message that are looked at."""
+_HTML_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 @attrs.frozen(repr=False)
@@ -143,8 +148,37 @@ def _clean(text: object, secrets: tuple[str, ...]) -> str | None:
     """Return a text without what was sent, without control characters, and short."""
     if not isinstance(text, str):
         return None
-    for secret in secrets:
-        text = text.replace(secret, "…")
+    whole, text = text, text[:_MOST_READ]
+    said = _spellings(secrets)
+    if said is not None:
+        text = said.sub("…", text)
+        if len(whole) > _MOST_READ:
+            text = text[: text.rfind("…") + 1] or text  # what follows may be the beginning of another one
     text = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST_MESSAGE])
     text = " ".join(text.split())
     return (text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…") or None
+
+
+def _spellings(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Return a pattern of what was sent, however a server that echoes it may write it; the longest first."""
+    words = {secret for secret in secrets if secret}
+    for secret in tuple(words):
+        raw = secret.encode("utf-8", "surrogatepass")
+        for encoded in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
+            words |= {encoded, encoded.rstrip("=")}
+    patterns = ("".join(map(_spelled, word)) for word in sorted(words, key=len, reverse=True))
+    return re.compile("|".join(patterns)) if words else None
+
+
+def _spelled(char: str) -> str:
+    """Return a pattern of one character as it is, and as forms, URLs, JSON and HTML write it."""
+    if char.isascii() and char.isalnum():
+        return char
+    percent = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    wide = char.encode("utf-16-be", "surrogatepass").hex()
+    units = "".join(rf"\\u{wide[at : at + 4]}" for at in range(0, len(wide), 4))
+    named = [f"&{_HTML_NAMES[char]};"] if char in _HTML_NAMES else []
+    short = json.dumps(char)[1:-1]
+    ways = [percent, units, rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *named]
+    kept = [re.escape(short), re.escape(char), *([r"\\/"] if char == "/" else [r"\+"] if char == " " else [])]
+    return f"(?:(?i:{'|'.join(ways)})|{'|'.join(sorted(kept, key=len, reverse=True))})"

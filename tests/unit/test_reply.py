@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
 import pytest
 
 from asyncauth import InvalidTokenResponse
@@ -118,6 +126,46 @@ def test_secrets_are_taken_out(secret: str) -> None:
     """What was sent is taken out of code and message, wherever it stands."""
     fields = {"error": secret, "message": f"{secret}, not {secret}"}
     assert all(secret not in (part or "") for part in server_message(fields, (secret,)))
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda secret: quote(secret, safe=""),
+        quote,
+        quote_plus,
+        lambda secret: re.sub("%..", lambda escape: escape[0].lower(), quote(secret, safe="")),
+        lambda secret: json.dumps(secret)[1:-1],
+        lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+        lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+        html.escape,
+        lambda secret: html.escape(secret).replace("&#x27;", "&#039;"),
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+        lambda secret: quote_plus(base64.b64encode(secret.encode()).decode()),
+    ],
+)
+@pytest.mark.parametrize("secret", ["hunter 2+2/é&<\"'\\>?", "ñandú🦤%2F~", "A B/C=Ñ", "\\u00e9-%c3%a9 "])
+def test_no_spelling_of_a_secret_stays(secret: str, spell: Callable[[str], str]) -> None:
+    """A server that echoes the request, in whatever spelling, puts no secret into an error."""
+    for echo in (spell(secret), f"grant_type=password&password={spell(secret)}&x=1", f"[{spell(secret)}] {secret}"):
+        said = server_message({"error": echo, "error_description": echo}, (secret,))
+        assert all(spell(secret) not in (part or "") and secret not in (part or "") for part in said)
+    assert server_message({"message": f"no: {spell(secret)}."}, (secret,)) == (None, "no: ….")
+
+
+def test_the_longest_secret_goes_first() -> None:
+    """A secret that is the beginning of another one leaves nothing of that one."""
+    assert server_message({"message": "is pass-word-2"}, ("pass", "pass-word-2")) == (None, "is …")
+
+
+def test_an_endless_message_costs_little() -> None:
+    """A message of a megabyte is looked at only in part, and no part of a secret stays at its cut."""
+    secret, started = "-".join("abcdefgh" * 10), time.process_time()
+    _, text = server_message({"message": f"{secret} " * 20_000}, (secret, "x" * 5000))
+    assert time.process_time() - started < 1
+    assert text is not None
+    assert "a-b" not in text
 
 
 @pytest.mark.parametrize("length", [199, 200, 201, 10_000])
