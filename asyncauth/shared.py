@@ -46,6 +46,27 @@ class StoreTrouble(Exception):
         self.lock_timeout = lock_timeout
 
 
+_TEXTS = {"value": True, "token_type": True, "refresh_token": False, "scope": False}
+"""By field: whether it must be there."""
+
+
+def _flaw(token: Token) -> str | None:
+    """Return which field of a stored token is not what it must be, and of what type it is."""
+    for name, needed in _TEXTS.items():
+        value: object = getattr(token, name)
+        if not isinstance(value, str) and (needed or value is not None):
+            return f"{name} is {type(value).__name__}, not str"
+    for name in ("issued_at", "expires_at"):
+        value = getattr(token, name)
+        if value is None and name == "expires_at":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"{name} is {type(value).__name__}, not float"
+        if not abs(value) < math.inf:
+            return f"{name} is {value}"
+    return None
+
+
 class Hold:
     """An entry's lock while it is held."""
 
@@ -129,9 +150,14 @@ class SharedStore:
     async def load(self) -> Token | None:
         """Return what is stored."""
         stored: object = await self._call("load", self._store.load, self._key)
-        if stored is None or isinstance(stored, Token):
-            return stored
-        raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
+        if stored is None:
+            return None
+        if not isinstance(stored, Token):
+            raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
+        flaw = _flaw(stored)
+        if flaw is not None:
+            raise StoreTrouble(f"load: the token's {flaw}")
+        return stored
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
@@ -225,11 +251,12 @@ class SharedStore:
                 return
 
     def _give_to_background(self, token: Token, trouble: StoreTrouble) -> None:
-        if token.refresh_token is not None:  # the only one that is in force, perhaps
-            _log.error(
-                "%s: a new refresh token can't be saved (%s); tried again in the background", self._name, trouble
-            )
-            self._logged_at = self._clock.monotonic()
+        if token.refresh_token is None:  # nothing is lost: the others obtain tokens of their own
+            self.note(trouble)
+            return
+        # The only one that is in force, perhaps.
+        _log.error("%s: a new refresh token can't be saved (%s); tried again in the background", self._name, trouble)
+        self._logged_at = self._clock.monotonic()
         self.note(trouble)
         self._saving = asyncio.ensure_future(self._save_later(token))
 

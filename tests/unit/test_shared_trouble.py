@@ -201,23 +201,28 @@ async def test_a_store_that_works_is_seen_to_although_the_provider_does_not(
     assert process.status().store == "ok"
 
 
-async def test_a_token_without_a_refresh_token_is_saved_later(clock: FakeClock, store: CommandedStore) -> None:
-    """In the background, with one line, so that the other processes need not fetch."""
+async def test_a_token_without_a_refresh_token_is_not_saved_later(clock: FakeClock, store: CommandedStore) -> None:
+    """Nothing is lost with it: no task is left in the background, and the next token is saved as ever."""
+    before = asyncio.all_tasks()
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock)
     store.faults["save"] = "raise"
     await process.token()
+    assert asyncio.all_tasks() == before
+    assert process.status().store == "save: Trouble"
     store.faults.clear()
-    await clock.advance(1.5)
-    assert store.token is not None
-    assert (await manager(provider, store, clock).token()).value == "token-1"
+    await clock.advance(3600)
+    assert store.token is None
+    await process.token()
+    assert (await manager(provider, store, clock).token()).value == "token-2"
+    assert process.status().store == "ok"
 
 
 async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, store: CommandedStore) -> None:
     """What another process has saved meanwhile stays."""
-    process = manager(FakeProvider(clock=clock), store, clock)
+    process = manager(Rotating(clock=clock), store, clock)
     store.faults["save"] = "raise"
-    await process.token()
+    await during(clock, process.token())
     await clock.advance(0.5)
     newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
     store.tokens[process._shared._key] = newer  # type: ignore[union-attr]
@@ -225,6 +230,35 @@ async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, stor
     await clock.advance(60)
     assert store.token == newer
     assert process.status().store == "ok"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("value", b"bytes", "value is bytes"),
+        ("expires_at", "soon", "expires_at is str"),
+        ("expires_at", float("inf"), "expires_at is inf"),
+        ("expires_at", float("nan"), "expires_at is nan"),
+        ("expires_at", True, "expires_at is bool"),
+        ("issued_at", None, "issued_at is NoneType"),
+        ("issued_at", "0", "issued_at is str"),
+        ("issued_at", float("-inf"), "issued_at is -inf"),
+        ("token_type", None, "token_type is NoneType"),
+        ("refresh_token", 7, "refresh_token is int"),
+        ("scope", ["a"], "scope is list"),
+    ],
+)
+async def test_a_token_of_wrong_types_is_trouble(
+    clock: FakeClock, store: CommandedStore, field: str, value: Any, told: str
+) -> None:
+    """A store that brings back a token that is none never fails a caller; status() names the field and the type."""
+    process = manager(FakeProvider(clock=clock), store, clock)
+    times: dict[str, Any] = {"issued_at": clock.wall(), "expires_at": clock.wall() + 3600}
+    wrong = Token(**{"value": "stored", **times, field: value})
+    store.tokens[process._shared._key] = wrong  # type: ignore[union-attr]
+    assert (await process.token()).value == "token-1"
+    assert told in (process.status().store or "")
+    await process.close()
 
 
 async def test_what_cannot_be_entered_is_trouble(clock: FakeClock) -> None:
