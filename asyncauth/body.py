@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import MultipartWriter, payload
+from aiohttp.hdrs import EXPECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +30,10 @@ _READS = "_asyncauth_reads"
 def is_whole(request: ClientRequest) -> bool:
     """Return whether the body is known to be whole, however much of it has been sent.
 
-    That is so for no body, bytes, text, JSON, forms, seekable files, and multipart of such parts.
+    That is so for no body, bytes, text, JSON, forms, seekable files, and multipart of such parts. Not with ``Expect``:
+    aiohttp has answered the waiting for ``100 Continue`` once and for all, and a second sending would wait for ever.
     """
-    return _whole(request.body)
+    return EXPECT not in request.headers and _whole(request.body)
 
 
 def _whole(body: object) -> bool:

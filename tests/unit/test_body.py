@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import payload
+from multidict import CIMultiDict
 
 from asyncauth.body import is_whole
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def whole(body: Any) -> bool:
     """Tell of a body as aiohttp holds it."""
-    return is_whole(SimpleNamespace(body=body))  # type: ignore[arg-type]
+    return is_whole(SimpleNamespace(body=body, headers={}))  # type: ignore[arg-type]
 
 
 def made_of(value: Any) -> Any:
@@ -101,6 +102,13 @@ async def test_whole(make: Callable[[], Any]) -> None:
 async def test_not_whole(make: Callable[[], Any]) -> None:
     """Generators, streams, closed or unseekable files and other people's payloads are not known to be whole."""
     assert not whole(make())
+
+
+@pytest.mark.parametrize("name", ["Expect", "expect"])
+def test_not_with_expect(name: str) -> None:
+    """A request that waits for ``100 Continue`` can't be sent a second time, whatever its body."""
+    headers = CIMultiDict({name: "100-continue"})
+    assert not is_whole(SimpleNamespace(body=b"bytes", headers=headers))  # type: ignore[arg-type]
 
 
 def reader() -> aiohttp.StreamReader:
