@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,16 @@ with warnings.catch_warnings():
         async def close(self) -> None:
             managers, self._asyncauth_managers = self._asyncauth_managers, ()
             try:
-                for manager in managers:
-                    await manager.close()
+                # All together: who is cancelled during one's grace leaves no other open.
+                ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
             finally:
+                for each in managers:
+                    if not each._closed:  # cancelled before it began
+                        await each.close()
                 await super().close()
+            for end in ends:
+                if end is not None:
+                    raise end
 
 
 def client_session(

@@ -323,6 +323,30 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
         await call
 
 
+@pytest.mark.parametrize("after", [0.0, 0.02])
+async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
+    """Who is cancelled during the grace of one system's manager leaves no other system's open."""
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async with Api("token-1").serve() as other, Api("token-1").serve() as third:
+        systems = (api, other, third)
+        http = client_session(*(FakeProvider(origins=(each.url,), answers=[never]) for each in systems))
+        calls = [asyncio.ensure_future(http.get(each.url)) for each in systems]
+        await asyncio.sleep(0.01)
+        managers = http._asyncauth_managers  # type: ignore[attr-defined]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(after):
+                await http.close()
+        assert http.closed
+        for manager in managers:
+            with pytest.raises(ManagerClosed):
+                await manager.token()
+        for end in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(end, ManagerClosed)
+
+
 def _impatient() -> Any:
     from asyncauth import RefreshPolicy
 
