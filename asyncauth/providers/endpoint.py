@@ -60,6 +60,8 @@ class Request:
         common = {"Accept": "application/json", "Cache-Control": "no-cache"}
         if self.json is not None:
             common["Content-Type"] = "application/json"
+        elif self.form is not None:  # else a session's own default would stand, or skip_auto_headers leave it out
+            common["Content-Type"] = "application/x-www-form-urlencoded"
         return {**common, **self.headers}
 
 

@@ -100,6 +100,17 @@ async def test_peaklys_request_byte_by_byte(server: Api) -> None:
     assert "Expect" not in got.headers
 
 
+@pytest.mark.parametrize(
+    "options", [{"headers": {"Content-Type": "application/json"}}, {"skip_auto_headers": ["Content-Type"]}]
+)
+async def test_a_form_says_that_it_is_one(server: Api, options: Any) -> None:
+    """Whatever the caller's session says of its own requests: a form has a form's Content-Type."""
+    answers(server, "/token", {"access_token": "x"})
+    async with aiohttp.ClientSession(**options) as http:
+        await TokenManager(Peakly(username="ana", password=PASSWORD, base_url=server.url), http=http).token()
+    assert the_only(server).headers.getall("Content-Type") == ["application/x-www-form-urlencoded"]
+
+
 async def test_pago_facils_requests_byte_by_byte(server: Api) -> None:
     """``login`` is JSON; ``createToken`` and ``loginToken`` have a Bearer and an empty body."""
     answers(server, "/login", {"access_token_jwt": "x"})
