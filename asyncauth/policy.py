@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import attrs
@@ -41,8 +42,10 @@ def _number(
 ) -> None:
     if value is None and attribute.name == "idle_timeout":
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 (NaN; an int may be too large for isnan)
         raise ConfigurationError(f"RefreshPolicy({attribute.name}=…) takes a number, not {value!r}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ConfigurationError(f"RefreshPolicy({attribute.name}=…) takes a number that fits a float")
     low, high = attribute.metadata.get("range", (0.0, math.inf))
     if not low <= value <= high:
         raise ConfigurationError(f"RefreshPolicy({attribute.name}={value!r}) must be from {low:g} to {high:g}")
@@ -73,8 +76,8 @@ class RefreshPolicy:
             one, each drawn at random between nearly nothing and its most (full jitter; default 0.25).
         backoff_limit: The most seconds that such a wait grows to (default 15).
         refusal_cooldown: Seconds for which refusals by the API (401) change nothing, once a fresh token was refused
-            as well (default 5). Doubles each time, up to ``refusal_cooldown_limit``.
-        refusal_cooldown_limit: Seconds (default 60).
+            as well (at least 0.1; default 5). Doubles each time, up to ``refusal_cooldown_limit``.
+        refusal_cooldown_limit: Seconds (at least 0.1; default 60).
         store_timeout: Seconds that a call to a shared store may take before the manager does without (default 1).
         close_grace: Seconds that ``close()`` gives a token request that is already under way (default 2).
 
@@ -90,8 +93,8 @@ class RefreshPolicy:
     idle_timeout: float | None = _setting(3600.0)
     backoff: float = _setting(0.25, 0.001)
     backoff_limit: float = _setting(15.0, 0.001)
-    refusal_cooldown: float = _setting(5.0)
-    refusal_cooldown_limit: float = _setting(60.0)
+    refusal_cooldown: float = _setting(5.0, 0.1)
+    refusal_cooldown_limit: float = _setting(60.0, 0.1)
     store_timeout: float = _setting(1.0, 0.001)
     close_grace: float = _setting(2.0)
 

@@ -98,13 +98,15 @@ def test_refusal_hold_doubles_to_a_minute(refusals: int, seconds: float) -> None
         ("backoff", [0.001], [0]),
         ("backoff_limit", [0.001], [0]),
         ("close_grace", [0], [-1]),
+        ("refusal_cooldown", [0.1, 5], [0, 0.09]),
+        ("refusal_cooldown_limit", [0.1, 60], [0, 0.09]),
     ],
 )
 def test_settings_have_ranges(name: str, good: list[Any], bad: list[Any]) -> None:
     """Each setting takes its range, ends included, and nothing outside it; what is no number is refused."""
     for value in good:
         assert getattr(attrs.evolve(POLICY, **{name: value}), name) == value
-    for value in [*bad, math.nan, "1", True, [], *([] if name == "idle_timeout" else [None])]:
+    for value in [*bad, math.nan, 10**400, "1", True, [], *([] if name == "idle_timeout" else [None])]:
         with pytest.raises(ConfigurationError, match=name):
             attrs.evolve(POLICY, **{name: value})
 
