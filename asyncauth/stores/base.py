@@ -22,6 +22,8 @@ UNKNOWN_LIFETIME = 86400.0
 """Seconds for which a token of unknown lifetime is kept."""
 REFRESH_TOKEN_LIFETIME = 30 * 86400.0
 """Seconds for which an entry is kept for the sake of its refresh token, whose own lifetime servers seldom tell."""
+LONGEST = 1e11
+"""Seconds, three thousand years: no entry need be kept for longer."""
 LARGEST_ENTRY = 1 << 24
 """Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
 
@@ -122,7 +124,7 @@ def time_to_live(token: Token, now: float) -> float:
         expires_in = token.extra.get("refresh_expires_in")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or expires_in <= 0:
             expires_in = REFRESH_TOKEN_LIFETIME
-        return max(float(expires_in), left if math.isfinite(left) else 0.0)
+        return max(float(min(expires_in, LONGEST)), left if math.isfinite(left) else 0.0)
     return UNKNOWN_LIFETIME if left == math.inf else left
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from asyncauth.clock import boottime
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import dumps, loads, remains, time_to_live
+from asyncauth.stores.base import LONGEST, dumps, loads, remains, time_to_live
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -154,13 +154,13 @@ class RedisStore:
         if token is None or token.expires_at is None or milliseconds < 0:
             return token
         # The entry was given its whole life less the age it had: what is missing now is its age.
-        age = time_to_live(token, token.issued_at) - milliseconds / 1000
+        age = _life(token) - milliseconds / 1000
         ahead = max(0.0, token.issued_at - (time.time() - age))  # the writer's clock, of ours
         return attrs.evolve(token, issued_at=token.issued_at - ahead, expires_at=token.expires_at - ahead)
 
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, for as long as it is of use."""
-        life, age = time_to_live(token, token.issued_at), time.time() - token.issued_at
+        life, age = _life(token), time.time() - token.issued_at
         if not 0 <= age < life:
             age = 0.0  # by another clock than ours
         name, milliseconds = self.prefix + key, math.floor(1000 * (life - age))
@@ -219,6 +219,11 @@ class RedisStore:
     def __reduce__(self) -> NoReturn:
         msg = "a RedisStore is not pickled: make one in the process that uses it"
         raise TypeError(msg)
+
+
+def _life(token: Token) -> float:
+    """Return the seconds for which an entry is kept in all."""
+    return min(time_to_live(token, token.issued_at), LONGEST)  # Redis refuses far larger numbers
 
 
 async def _unless_cancelled(call: Awaitable[bool]) -> bool:

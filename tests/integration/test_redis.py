@@ -67,6 +67,25 @@ class TestEncryptedRedisStore(_Conformance):
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"expires_in": 1e18},
+        {"expires_in": 1e300},
+        {"refresh_token": "r", "extra": {"refresh_expires_in": 1e30}},
+        {"refresh_token": "r", "extra": {"refresh_expires_in": 10**400}},
+    ],
+)
+async def test_an_absurd_lifetime_is_kept(redis: RedisServer, fields: dict[str, Any]) -> None:
+    """A token that lives longer than Redis can count is kept for as long as anybody needs it."""
+    store, token = RedisStore(redis.url), a_token(**fields)
+    await store.save(KEY, token)
+    loaded = await store.load(KEY)
+    assert loaded is not None
+    assert loaded.value == token.value
+    assert (loaded.lifetime or 0) - (time.time() - loaded.issued_at) >= 3590
+
+
+@pytest.mark.parametrize(
     ("fields", "seconds"),
     [
         ({"expires_in": 100}, 100),
