@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, TypeAlias
 
-from aiohttp.hdrs import AUTHORIZATION, WWW_AUTHENTICATE
+from aiohttp.hdrs import AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, WWW_AUTHENTICATE
 from yarl import URL
 
 from asyncauth import challenge
@@ -99,7 +99,7 @@ class BearerAuth:
                 raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
         if manager is None or AUTHORIZATION in headers:
             return await handler(request)
-        if not isinstance(request.body, bytes):
+        if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
         held = manager._state.held
         if boottime() >= held.hot_until:
@@ -110,8 +110,10 @@ class BearerAuth:
             try:
                 response = await handler(request)
             finally:
-                if AUTHORIZATION in headers:
+                try:  # noqa: SIM105 (suppress() costs as much as all of this)
                     del headers[AUTHORIZATION]
+                except KeyError:
+                    pass
         else:
             response = await _send(request, handler, held, manager._prover)
         if response.status == _UNAUTHORIZED and _explained(response):
