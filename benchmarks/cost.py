@@ -26,14 +26,14 @@ from benchmarks.kit import (
     no_garbage_collection,
     over,
 )
-from benchmarks.peers import BASES, PEERS, Bare, Ours, OursAgain, Peer, Static, StaticAgain, opened
+from benchmarks.peers import BASES, PEERS, Bare, Empty, Ours, OursAgain, Peer, Static, StaticAgain, opened
 from benchmarks.run import Run
 
 SLICE = 0.004
 """Seconds of calls that are measured at a time."""
-CORE: list[type[Peer]] = [Bare, Static, StaticAgain, Ours, OursAgain]
-CHUNKS = {1: (40, 700, 40), 50: (100, 280, 16), 200: (400, 70, 5)}
-"""By concurrency: requests at a time, rounds, and rounds of the peers. Many short ones: what else runs hits them alike."""
+CORE: list[type[Peer]] = [Bare, Static, StaticAgain, Empty, Ours, OursAgain]
+CHUNKS = {1: (40, 600, 60), 50: (100, 240, 24), 200: (400, 60, 6)}
+"""By concurrency: requests at a time, rounds, rounds of the peers. Many short ones: what else runs hits all alike."""
 IMPORTS = 15
 MEMORY_OF = 40
 
@@ -121,9 +121,12 @@ async def requests(run: Run) -> None:
             1.15,
             added["asyncauth"] / added["static header"],
             note=f"{added['asyncauth']:.2f} µs of {added['static header']:.2f} ± {figures['error µs']:.2f};"
+            f" an empty middleware {added['an empty middleware']:.2f};"
             f" A/A {added['static header, again'] / added['static header']:.2f}",
         )
-        peers = {name: value for name, value in added.items() if not name.startswith(("asyncauth", "static"))}
+        # What is negative is lost in the noise of a base that takes milliseconds itself.
+        own = ("asyncauth", "static", "an empty")
+        peers = {name: value for name, value in added.items() if not name.startswith(own) and value > 0}
         least = min(peers, key=peers.__getitem__)
         run.goal(
             f"… less than any peer adds: {setting}", 1.0, added["asyncauth"] / peers[least], note=f"least: {least}"

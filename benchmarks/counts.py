@@ -13,7 +13,7 @@ import aiohttp
 
 from asyncauth import ClientCredentials, ManagerPool, RefreshPolicy
 from benchmarks.kit import median
-from benchmarks.peers import Cookbook, Ours, Peer, all_at_once
+from benchmarks.peers import HEADER, Cookbook, Ours, Peer, all_at_once
 from benchmarks.run import Run
 
 PATIENCE = 6.0
@@ -283,7 +283,7 @@ async def busy_api(run: Run) -> None:
             await peer.open()
 
             async def call(session: aiohttp.ClientSession = session) -> None:
-                headers = {"Authorization": "Bearer static"}
+                headers = {"Authorization": HEADER}
                 async with session.get(run.server.api, headers=headers) as response:
                     await response.read()
 

@@ -23,8 +23,10 @@ from yarl import URL
 from asyncauth import BearerAuth, ClientCredentials, TokenManager
 from benchmarks import taught
 from benchmarks.kit import Call, Server
+from benchmarks.server import STATIC
 
 FORM = taught.FORM
+HEADER = f"Bearer {STATIC}"
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
@@ -82,7 +84,7 @@ class Static(Peer):
     asks = False
 
     async def get(self, url: str) -> int:
-        async with self.session.get(url, headers={"Authorization": "Bearer static"}) as response:
+        async with self.session.get(url, headers={"Authorization": HEADER}) as response:
             await response.read()
             return response.status
 
@@ -134,6 +136,19 @@ _ANSWER = _Answer()
 
 async def _answer(_: object) -> _Answer:
     return _ANSWER
+
+
+class Empty(_Middleware):
+    """A middleware that only hands on: what aiohttp itself takes for there being one."""
+
+    name = "an empty middleware"
+    asks = False
+
+    async def open(self) -> None:
+        async def hand_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            return await handler(request)
+
+        self.use(hand_on)
 
 
 class Ours(_Middleware):
