@@ -164,3 +164,17 @@ def test_importing_asyncauth_imports_no_optional_dependency() -> None:
     code = f"import sys, asyncauth; print([n for n in {(*optional, *beside, 'cattrs')!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_asyncauth_imports_no_provider() -> None:
+    """Providers and the pool are loaded when they are first named, and then are what their modules say."""
+    code = (
+        "import sys, asyncauth\n"
+        "assert not [n for n in sys.modules if n in {'asyncauth.pool', 'asyncauth.providers.peakly'}]\n"
+        "assert set(asyncauth.__all__) <= set(dir(asyncauth))\n"
+        "from asyncauth import *\n"
+        "assert Peakly is sys.modules['asyncauth.providers.peakly'].Peakly is asyncauth.Peakly\n"
+        "assert ManagerPool is sys.modules['asyncauth.pool'].ManagerPool\n"
+        "assert not hasattr(asyncauth, 'Nonsense')\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
