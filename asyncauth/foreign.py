@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -30,15 +32,27 @@ def auth_error(error: BaseException, what: str) -> AuthError:
             again.retry_after = None  # whatever it was, nobody can wait for it
         return again
     kind = type(error).__name__
-    if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)):
+    if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)) and not isinstance(error, _NO_NETWORK):
         return TokenEndpointUnavailable(f"{what} failed ({kind})")
     return AuthError(f"{what} raised {kind}{_place(error.__traceback__)}")
 
 
+_NO_NETWORK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""What is an ``OSError`` and no network's: a file with a secret that is not there does not come by waiting."""
+
+_STDLIB = str(Path(os.__file__).parent)
+
+
 def _place(traceback: TracebackType | None) -> str:
-    """Return where an exception came from: the one thing about it that can't hold a secret and helps."""
+    """Return where an exception came from: the one thing about it that can't hold a secret and helps.
+
+    That is the last line which is not the standard library's: ``os.environ[…]`` fails in ``os``, and the mistake is
+    where it was called.
+    """
     place = ""
     while traceback is not None:
-        place = f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
+        file = traceback.tb_frame.f_code.co_filename
+        if not place or "site-packages" in file or not file.startswith(("<", _STDLIB)):
+            place = f" ({file}:{traceback.tb_lineno})"
         traceback = traceback.tb_next
     return place

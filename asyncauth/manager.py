@@ -120,6 +120,12 @@ class TokenManager:
         )
         self._prover: Prover | None = getattr(provider, "prover", None)
         deadline_of(self._provider, policy)  # raises now what every refresh would
+        if store is not None and self.identity is None:
+            kind = type(provider).__name__
+            whose = "dpop_key=" if self._prover is not None else "account='…'"
+            raise ConfigurationError(
+                f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"
+            )
         self._shared = (
             None
             if store is None
@@ -263,13 +269,16 @@ class TokenManager:
     def status(self) -> Status:
         """Return a snapshot for people and health checks. No I/O, any thread."""
         flight = self._flight
-        return self._state.status(
+        status = self._state.status(
             self._provider.name,
             now=self._clock.monotonic(),
             refreshing=flight is not None and not flight.over,
             waiting=0 if flight is None else flight.waiting,
             store=None if self._shared is None else self._shared.trouble or "ok",
         )
+        if any(upstream.status().cooling_down for upstream in self._owned):
+            return attrs.evolve(status, cooling_down=True)
+        return status
 
     # Its life
 

@@ -65,7 +65,10 @@ class BearerAuth:
         for manager in managers:
             if not isinstance(manager, TokenManager):
                 kind = type(manager).__name__
-                raise ConfigurationError(f"BearerAuth takes TokenManagers, not {kind}: write TokenManager(…) around it")
+                what = (
+                    "pass each by itself" if isinstance(manager, (list, tuple)) else "write TokenManager(…) around it"
+                )
+                raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
             self._serve(manager)
 
     def _serve(self, manager: TokenManager) -> None:

@@ -57,7 +57,10 @@ class ManagerPool(Generic[Key]):
 
     ::
 
-        async with ManagerPool(lambda tenant: Peakly(username=tenant, password=...)) as pool:
+        def provider_of(tenant: str) -> Peakly:
+            return Peakly(username=tenant, password=password_of(tenant))
+
+        async with ManagerPool(provider_of) as pool:
             token = await (await pool.get("acme")).token()
             async with http.get(url, middlewares=(pool.auth("acme"),)) as response: ...
 

@@ -8,6 +8,7 @@ try: a refused credential that came from another manager is invalidated there, o
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -221,7 +222,9 @@ class Endpoint:
             return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
         except aiohttp.ClientConnectorError as error:
             current_attempt().unanswered = False  # nothing was sent
-            return TokenEndpointUnavailable(f"no connection could be made ({type(error).__name__})")
+            number = error.os_error.errno
+            why = os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
+            return TokenEndpointUnavailable(f"no connection could be made ({why})")
         except TimeoutError:
             return TokenEndpointUnavailable("no answer in time")
         except (aiohttp.ClientError, OSError) as error:

@@ -162,3 +162,13 @@ async def test_rotation_by_the_clock_under_load() -> None:
         assert side.server.counts.refresh_reuse == 0
         assert side.asked["password"] == 1
         assert 2 <= side.asked["refresh_token"] <= 5
+
+
+async def test_a_chain_that_waits_out_a_refusal_says_so() -> None:
+    """Of a chain made in one call the last manager's status tells that a step before it is being waited out."""
+    with serving(PAGO_FACIL) as side:
+        side.server.token_faults.wrong_credentials(step="login")
+        async with side.manager() as manager:
+            with pytest.raises(CredentialsRejected):
+                await manager.token()
+            assert manager.status().cooling_down

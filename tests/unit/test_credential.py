@@ -202,7 +202,7 @@ def fails_with(error: Exception) -> Callable[[], str]:
         (KeyError("hunter2"), AuthError, "the password callable raised KeyError"),
         (ValueError("hunter2"), AuthError, "the password callable raised ValueError"),
         (RuntimeError("hunter2"), AuthError, "test_credential.py"),
-        (FileNotFoundError(2, "hunter2"), TokenEndpointUnavailable, "the password callable failed (FileNotFoundError)"),
+        (FileNotFoundError(2, "hunter2"), AuthError, "the password callable raised FileNotFoundError"),
         (TimeoutError("hunter2"), TokenEndpointUnavailable, "the password callable failed (TimeoutError)"),
         (ConnectionError("hunter2"), TokenEndpointUnavailable, "the password callable failed (ConnectionError)"),
     ],
