@@ -8,9 +8,11 @@ import logging
 import math
 import threading
 import warnings
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+import aiohttp
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
@@ -30,8 +32,6 @@ from asyncauth.token import Token
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    import aiohttp
 
     from asyncauth.gate import Gate
     from asyncauth.stores.base import TokenStore
@@ -106,7 +106,16 @@ class TokenManager:
     ) -> None:
         if not isinstance(policy, RefreshPolicy):
             raise ConfigurationError(f"policy= takes a RefreshPolicy, not {type(policy).__name__}")
+        if http is not None and not isinstance(http, aiohttp.ClientSession):
+            raise ConfigurationError(f"http= takes an aiohttp.ClientSession, not {type(http).__name__}")
+        if clock is not None and not all(
+            callable(getattr(clock, name, None)) for name in ("wall", "monotonic", "sleep")
+        ):
+            kind = type(clock).__name__
+            raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {kind}")
         self._connections = Connections(http, policy.deadline / 2)
+        if isinstance(provider, type):
+            raise ConfigurationError(f"TokenManager takes a provider, not its class: write {provider.__name__}(…)")
         if not isinstance(provider, Provider):
             kind = type(provider).__name__
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
@@ -230,6 +239,8 @@ class TokenManager:
             token: The refused one.
             repeat: Whether it was sent in the repeat of a request whose first token was refused.
         """
+        if not isinstance(token, Token):
+            raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
         hold = self._state.refuse(token, repeat=repeat, now=self._clock.monotonic())
         if hold == 0.0:
             _log.info("%s: the API refused token %s; it is dropped", self._provider.name, token.fingerprint)
@@ -259,7 +270,12 @@ class TokenManager:
     @property
     def origins(self) -> tuple[str, ...]:
         """Where the token may be sent: the provider's ``origins``."""
-        return tuple(self._provider.origins)
+        origins: object = self._provider.origins
+        if isinstance(origins, str):
+            return (origins,)
+        if not isinstance(origins, Iterable):
+            raise ConfigurationError(f"the provider's origins are {type(origins).__name__}, not a tuple of str")
+        return tuple(origins)
 
     @property
     def identity(self) -> str | None:

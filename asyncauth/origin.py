@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from yarl import URL
 
 from asyncauth.errors import ConfigurationError, InsecureTransport
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["absolute_url", "is_loopback", "origin_of", "origins_of", "require_secure"]
 
@@ -84,6 +81,9 @@ def origins_of(values: str | Iterable[str], argument: str = "origins") -> tuple[
         ConfigurationError: One is no origin, or has a path.
         InsecureTransport: One is plain http to another machine.
     """
+    given: object = values
+    if not isinstance(given, (str, URL, Iterable)):
+        raise ConfigurationError(f"{argument} takes a str or several, not {type(given).__name__}")
     found: dict[str, None] = {}
     for value in (values,) if isinstance(values, (str, URL)) else values:
         url = absolute_url(value, argument)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -68,6 +69,10 @@ def client_session(
         ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` is given, and no provider.
         InsecureTransport: See `BearerAuth`.
     """
+    middlewares: object = aiohttp_kwargs.pop("middlewares", ())
+    if not isinstance(middlewares, Iterable):
+        kind = type(middlewares).__name__
+        raise ConfigurationError(f"middlewares= takes a sequence of middlewares, or is left out, not {kind}")
     made: list[TokenManager] = []
     managers: list[TokenManager] = []
     for each in managers_or_providers:
@@ -78,7 +83,7 @@ def client_session(
     if store is not None and not made:
         raise ConfigurationError("store= is for providers; a manager has its own: TokenManager(…, store=…)")
     auth = BearerAuth(*managers)
-    session = _OwningSession(middlewares=(*aiohttp_kwargs.pop("middlewares", ()), auth), **aiohttp_kwargs)
+    session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
         manager._enter()
     session._asyncauth_managers = tuple(made)
@@ -100,6 +105,8 @@ def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aio
         ConfigurationError: The session is closed; or see `BearerAuth`.
         InsecureTransport: See `BearerAuth`.
     """
+    if not isinstance(session, aiohttp.ClientSession):
+        raise ConfigurationError(f"wrap_session takes an aiohttp.ClientSession, not {type(session).__name__}")
     auth = BearerAuth(*managers)
     if session.closed:
         raise ConfigurationError("wrap_session takes a session that is open")

@@ -18,7 +18,7 @@ import attrs
 
 from asyncauth.clock import Clock, within
 from asyncauth.errors import ConfigurationError
-from asyncauth.token import Token
+from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -44,27 +44,6 @@ class StoreTrouble(Exception):
     def __init__(self, text: str, *, lock_timeout: bool = False) -> None:
         super().__init__(text)
         self.lock_timeout = lock_timeout
-
-
-_TEXTS = {"value": True, "token_type": True, "refresh_token": False, "scope": False}
-"""By field: whether it must be there."""
-
-
-def _flaw(token: Token) -> str | None:
-    """Return which field of a stored token is not what it must be, and of what type it is."""
-    for name, needed in _TEXTS.items():
-        value: object = getattr(token, name)
-        if not isinstance(value, str) and (needed or value is not None):
-            return f"{name} is {type(value).__name__}, not str"
-    for name in ("issued_at", "expires_at"):
-        value = getattr(token, name)
-        if value is None and name == "expires_at":
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return f"{name} is {type(value).__name__}, not float"
-        if not abs(value) < math.inf:
-            return f"{name} is {value}"
-    return None
 
 
 class Hold:
@@ -154,7 +133,9 @@ class SharedStore:
             return None
         if not isinstance(stored, Token):
             raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
-        flaw = _flaw(stored)
+        flaw = type_flaw(stored)
+        if flaw is None and not all(math.isfinite(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
+            flaw = "times are not finite"
         if flaw is not None:
             raise StoreTrouble(f"load: the token's {flaw}")
         return stored

@@ -17,7 +17,7 @@ from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.held import NOTHING, Held
 from asyncauth.setback import Meanwhile, Setback, setback_after
 from asyncauth.status import State, Status
-from asyncauth.token import Token
+from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
@@ -305,6 +305,9 @@ def _checked_lifetime(token: object) -> float | None:
     """
     if not isinstance(token, Token):
         raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
+    flaw = type_flaw(token)
+    if flaw is not None:
+        raise ConfigurationError(f"fetch() returned a Token whose {flaw}")
     if not token.value or not all("\x21" <= char <= "\x7e" for char in token.value):
         raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
     if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):

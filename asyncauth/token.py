@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-__all__ = ["Token", "digest", "fingerprint"]
+__all__ = ["Token", "digest", "fingerprint", "type_flaw"]
 
 _KEY = secrets.token_bytes(32)
 _SCHEMES = {"bearer": "Bearer", "dpop": "DPoP"}
@@ -113,3 +113,22 @@ class Token:
     def __reduce__(self) -> NoReturn:
         msg = "a Token is not pickled: the pickle would hold the secret; share it through a store instead"
         raise TypeError(msg)
+
+
+_TEXTS = {"value": True, "token_type": True, "refresh_token": False, "scope": False}
+"""By field: whether it must be there."""
+
+
+def type_flaw(token: Token) -> str | None:
+    """Return which field of somebody else's token is not what it must be, and of what type it is."""
+    for name, needed in _TEXTS.items():
+        value: object = getattr(token, name)
+        if not isinstance(value, str) and (needed or value is not None):
+            return f"{name} is {type(value).__name__}, not str"
+    for name in ("issued_at", "expires_at"):
+        value = getattr(token, name)
+        if value is None and name == "expires_at":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"{name} is {type(value).__name__}, not a number of Unix epoch seconds"
+    return None

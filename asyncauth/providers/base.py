@@ -58,6 +58,8 @@ class EndpointProvider:
             InsecureTransport: Plain http to another machine.
         """
         require_secure(endpoint.url, "the token endpoint")
+        if account is not None:
+            checked_text(account, "account")
         for credential in credentials:
             credential.check()
         self._endpoint = endpoint
@@ -106,7 +108,7 @@ def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[st
         url = absolute_url(base_url, "base_url")
         require_secure(url, "base_url")
         return url
-    if environment not in hosts:
+    if not isinstance(environment, str) or environment not in hosts:
         known = " or ".join(map(repr, hosts))
         raise ConfigurationError(f"there is no environment {environment!r}: write {known}, or give base_url=")
     return URL(hosts[environment])
@@ -121,4 +123,6 @@ def checked_text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         kind = "empty" if isinstance(value, str) else type(value).__name__
         raise ConfigurationError(f"{name} takes a str that is not empty, not {kind}: is an environment variable unset?")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ConfigurationError(f"{name} holds a character that can't be sent: was it read with surrogateescape?")
     return value

@@ -110,7 +110,7 @@ class DeclaredProvider(EndpointProvider):
             raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
         where = absolute_url(url, "url", query=True)
         endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=statuses, method=method.upper())
-        self._configure(endpoint, (held,), origins=origins, account=account or username)
+        self._configure(endpoint, (held,), origins=origins, account=username or None if account is None else account)
         if self.identity is not None:
             self.identity += f" request={hashed([method, sent_as, field, self._fields, self._headers])}"
 

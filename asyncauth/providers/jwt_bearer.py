@@ -115,7 +115,7 @@ class JWTBearer(OAuthProvider):
         self._audience, self._lifetime = assertion_audience or issuer or str(token_url), assertion_lifetime
         self._key_id, self._algorithm = key_id, algorithm
         if self._signs:
-            account = account or f"{iss} for {subject or iss}"
+            account = f"{iss} for {subject or iss}" if account is None else account
             check_key(credential, key_id=key_id, algorithm=algorithm)
         self._set_up(
             given,

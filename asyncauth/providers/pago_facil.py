@@ -122,7 +122,7 @@ class PagoFacilLogin(_PagoFacilProvider):
     ) -> None:
         credential = Credential(password, "password")
         del password  # a traceback through here that shows locals must not show it
-        if generation not in {1, 2}:
+        if generation not in (1, 2):
             raise ConfigurationError("generation is 1 (/login) or 2 (/users/login)")
         self._username = checked_text(username, "username")
         self._newer = generation == 2  # noqa: PLR2004

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -13,7 +14,6 @@ from asyncauth.stores.base import TokenStore, dumps, loads
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
 
 __all__ = ["EncryptedStore"]
@@ -39,6 +39,13 @@ class EncryptedStore:
     """
 
     def __init__(self, store: TokenStore, keys: str | bytes | Iterable[str | bytes]) -> None:
+        if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
+            keys = ()
+            raise ConfigurationError(f"EncryptedStore takes a TokenStore, not {type(store).__name__}")
+        held: object = keys
+        if not isinstance(held, Iterable):
+            raise ConfigurationError(f"EncryptedStore takes Fernet keys, not {type(held).__name__}")
+        del held
         given = [keys] if isinstance(keys, (str, bytes)) else list(keys)
         keys = ()
         try:

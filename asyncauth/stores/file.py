@@ -52,6 +52,9 @@ class FileStore:
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
         if importlib.util.find_spec("filelock") is None:
             raise ConfigurationError("FileStore needs filelock: pip install 'asyncauth[file]'")
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            kind = "an empty path" if isinstance(path, str) else type(path).__name__
+            raise ConfigurationError(f"FileStore takes the path of a folder, not {kind}")
         self.path = Path(path).expanduser()
         self.strict = strict
         if self.path.exists() and not self.path.is_dir():

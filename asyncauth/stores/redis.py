@@ -79,11 +79,14 @@ class RedisStore:
         self.strict = strict
         self._given = url_or_client
         del url_or_client  # it holds a password: a traceback through here that shows locals must not show it
+        if not isinstance(prefix, str):
+            raise ConfigurationError(f"prefix= takes a str, not {type(prefix).__name__}")
         if importlib.util.find_spec("redis") is None:
             raise ConfigurationError("RedisStore needs redis-py: pip install 'asyncauth[redis]'")
         if isinstance(self._given, str):
             if not self._given.startswith(("redis://", "rediss://", "unix://")):
                 raise ConfigurationError("RedisStore takes a URL such as 'redis://localhost:6379/0', or a client")
+            self._check_url()
         elif not hasattr(self._given, "pipeline") or not inspect.iscoroutinefunction(
             getattr(self._given, "aclose", None)
         ):
@@ -134,6 +137,16 @@ class RedisStore:
         patience = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
         connect: Any = getattr(Redis, "from_url")  # noqa: B009 (loosely typed there)
         return connect(self._given, retry=Retry(NoBackoff(), 1), **patience)
+
+    def _check_url(self) -> None:
+        """Refuse a URL that redis-py can't use. Its own texts may hold the password."""
+        flawed = False
+        try:
+            self._new_client().connection_pool.make_connection()
+        except Exception:  # noqa: BLE001 (a ValueError, a TypeError for an option that it does not know, …)
+            flawed = True
+        if flawed:
+            raise ConfigurationError("RedisStore can't use this URL: is its port a number, and each option redis-py's?")
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncGenerator[Any, None]:

@@ -301,6 +301,14 @@ async def test_what_cant_work_leaves_nothing_open(given: tuple[Any, ...], error:
         client_session(*given)
 
 
+async def test_what_is_no_session_is_refused(api: Api) -> None:
+    """wrap_session takes a session and client_session a sequence of middlewares: anything else is named."""
+    with pytest.raises(ConfigurationError, match=r"takes an aiohttp\.ClientSession, not NoneType"):
+        wrap_session(None, TokenManager(fake(api)))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="middlewares= takes"):
+        client_session(fake(api), middlewares=None)
+
+
 async def test_a_bad_argument_of_aiohttps_leaves_nothing_open(api: Api) -> None:
     """If aiohttp refuses an argument, no manager is left open."""
     with pytest.raises(TypeError):

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from asyncauth import (
     ConfigurationError,
     CredentialsRejected,
     InvalidTokenResponse,
+    PagoFacil,
+    PagoFacilLogin,
     Peakly,
     RefreshPolicy,
     Token,
@@ -430,6 +433,61 @@ def test_what_is_no_provider_is_refused_when_built(provider: Any) -> None:
     with pytest.raises(ConfigurationError, match="takes a provider"):
         TokenManager(provider)
     gc.collect()
+
+
+class Own:
+    """A provider as one writes it, with what a test replaces."""
+
+    name: Any = "own"
+    origins: Any = ("https://api.example.com",)
+    identity: Any = None
+
+    def fetch(self, http: Any, previous: Token | None) -> Any:
+        return Token("x")
+
+
+@pytest.mark.parametrize(
+    ("make_it", "words"),
+    [
+        (lambda: TokenManager(FakeProvider(), http="x"), "http= takes an aiohttp.ClientSession, not str"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider(), clock="x"), "clock= takes a Clock, .* not str"),  # type: ignore[arg-type]
+        (lambda: TokenManager(Own), r"write Own\(…\)"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider()).invalidate("x"), "not str"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider(origins=5)).origins, "origins are int"),  # type: ignore[arg-type]
+        (lambda: Peakly(username="a", password="b", origins=5), "origins takes .* not int"),  # type: ignore[arg-type]
+        (lambda: Peakly(username="a\udcff", password="b"), "username holds a character"),
+        (lambda: PagoFacil(jwt="a", environment=[]), "no environment"),  # type: ignore[arg-type]
+        (lambda: PagoFacil(jwt="a", account=""), "account takes a str"),
+        (lambda: PagoFacil(jwt="a", account={}), "account takes a str"),  # type: ignore[arg-type]
+        (lambda: PagoFacilLogin(username="a", password="b", generation=[]), "generation is 1"),  # type: ignore[arg-type]
+    ],
+)
+def test_arguments_that_cant_work_are_told_apart(make_it: Callable[[], Any], words: str) -> None:
+    """Each is a ConfigurationError that says which argument it is and what it takes."""
+    with pytest.raises(ConfigurationError, match=words):
+        make_it()
+    gc.collect()
+
+
+def test_one_origin_may_be_a_text() -> None:
+    """A provider's ``origins`` that are one str are one origin, not its letters."""
+    own = Own()
+    own.origins = "https://api.example.com"
+    assert TokenManager(own).origins == ("https://api.example.com",)
+
+
+async def test_a_fetch_that_is_no_coroutine_says_so() -> None:
+    """An own provider whose ``fetch`` is a plain function is told to write ``async def``."""
+    with pytest.raises(ConfigurationError, match="async def fetch"):
+        await TokenManager(Own()).token()
+
+
+@pytest.mark.parametrize("expires_at", [datetime.now(UTC), "60", True])
+async def test_a_fetched_token_of_wrong_types_names_the_field(provider: FakeProvider, expires_at: Any) -> None:
+    """An own provider's Token with a wrong type is an error that names the field and the type."""
+    provider.answers = [Token("x", expires_at=expires_at)]
+    with pytest.raises(ConfigurationError, match=f"expires_at is {type(expires_at).__name__}"):
+        await TokenManager(provider).token()
 
 
 def test_store_is_refused_until_there_are_stores() -> None:

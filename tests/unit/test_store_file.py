@@ -227,3 +227,10 @@ async def test_a_lock_taken_too_late_is_given_back(tmp_path: Path, monkeypatch: 
         await asyncio.sleep(0.01)
     async with asyncio.timeout(5), store.lock(KEY):
         pass
+
+
+@pytest.mark.parametrize("path", ["", None, 5])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """No path is a ConfigurationError; an empty one is not the current folder."""
+    with pytest.raises(ConfigurationError, match="FileStore takes the path of a folder"):
+        FileStore(path)

@@ -150,6 +150,29 @@ def test_redis_takes_a_url_or_a_client(given: Any) -> None:
         RedisStore(given)
 
 
+@pytest.mark.parametrize("url", ["redis://:s3cret@h:notaport", "redis://:s3cret@h?bogus=1", "redis://h:99999999"])
+def test_redis_refuses_a_url_it_cannot_use(url: str) -> None:
+    """A URL that no connection could be made with is refused at once, without its password."""
+    pytest.importorskip("redis")
+    with pytest.raises(ConfigurationError, match="can't use this URL") as caught:
+        RedisStore(url)
+    assert caught.value.__context__ is None
+    assert "s3cret" not in str(caught.value)
+
+
+def test_redis_takes_a_text_as_prefix() -> None:
+    """Any other prefix is refused at once."""
+    with pytest.raises(ConfigurationError, match="prefix= takes a str, not int"):
+        RedisStore("redis://h", prefix=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("store", "keys"), [(None, "key"), (MemoryStore(), None), (MemoryStore(), 5)])
+def test_encrypted_takes_a_store_and_keys(store: Any, keys: Any) -> None:
+    """Anything else is refused by its type."""
+    with pytest.raises(ConfigurationError, match=r"EncryptedStore takes .* not (NoneType|int)"):
+        EncryptedStore(store, keys)
+
+
 def test_redis_refuses_a_blocking_client() -> None:
     """One of ``redis.Redis`` would block the loop."""
     import redis
