@@ -78,7 +78,11 @@ async def _main(*, quick: bool, only: list[str]) -> int:
             run = Run(server, session, quick, lambda: progress.advance(bar))
             for name, story, _, _ in stories:
                 progress.update(bar, description=name)
-                await story(run)
+                try:
+                    await story(run)
+                except Exception as error:  # noqa: BLE001 (one story that fails must not cost all others)
+                    run.missing[name] = f"{type(error).__name__}: {error}"[:200]
+                    run.failed += 1
     about: dict[str, Any] = {
         "at": dt.datetime.fromtimestamp(started, dt.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started),
@@ -92,7 +96,7 @@ async def _main(*, quick: bool, only: list[str]) -> int:
         return report.quick(run, console)
     report.write(run, about, partial=bool(only))
     report.show(run, console)
-    return 0
+    return run.failed
 
 
 def main() -> None:

@@ -28,10 +28,14 @@ def draw(figures: dict[str, Any]) -> None:
             "axes.titlesize": 10,
         }
     )
-    _latency(figures["turn-over"])
-    _request(figures["request"])
-    _stampede(figures["stampede"], figures["failing endpoint"], figures["wrong password"])
-    _memory(figures["memory B"])
+    if "turn-over" in figures:
+        _latency(figures["turn-over"])
+    if "request" in figures:
+        _request(figures["request"])
+    if {"stampede", "failing endpoint", "wrong password"} <= set(figures):
+        _stampede(figures["stampede"], figures["failing endpoint"], figures["wrong password"])
+    if "memory B" in figures:
+        _memory(figures["memory B"])
 
 
 def _save(figure: Any, name: str) -> None:

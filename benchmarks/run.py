@@ -53,6 +53,7 @@ class Run:
         figures: What was measured, by story.
         goals: What was to be reached.
         missing: Peers that can't be measured, and why.
+        failed: How many stories ended with an error.
     """
 
     server: Server
@@ -62,6 +63,7 @@ class Run:
     figures: dict[str, Any] = attrs.field(factory=dict[str, Any])
     goals: list[Goal] = attrs.field(factory=list[Goal])
     missing: dict[str, str] = attrs.field(factory=dict[str, str])
+    failed: int = 0
 
     def goal(self, what: str, limit: float, value: float | None, unit: str = "×", **more: Any) -> None:
         self.goals.append(Goal(what, limit, value, unit, **more))
