@@ -64,9 +64,9 @@ def encoded(payload: bytes) -> str:
 jwts = (
     st.text()
     | st.binary().map(encoded)
-    | st.fixed_dictionaries(
-        {}, optional={"exp": st.integers() | st.floats(), "iat": st.integers() | st.floats()}
-    ).map(lambda claims: encoded(json.dumps(claims).encode()))
+    | st.fixed_dictionaries({}, optional={"exp": st.integers() | st.floats(), "iat": st.integers() | st.floats()}).map(
+        lambda claims: encoded(json.dumps(claims).encode())
+    )
 )
 
 
@@ -187,9 +187,7 @@ def test_server_now_adds_the_age(moment: datetime, age: int) -> None:
 
 
 @given(st.lists(seconds, max_size=4), st.lists(seconds, max_size=4), seconds)
-def test_lifetime_is_positive_unknown_or_an_error(
-    durations: list[float], moments: list[float], now: float
-) -> None:
+def test_lifetime_is_positive_unknown_or_an_error(durations: list[float], moments: list[float], now: float) -> None:
     """A lifetime is above zero, None exactly when nothing was said, and otherwise an InvalidTokenResponse."""
     result: float | None = -1.0
     with contextlib.suppress(InvalidTokenResponse):
