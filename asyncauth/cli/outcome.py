@@ -61,6 +61,8 @@ def conclude(work: Callable[[], int], *, verbose: bool) -> NoReturn:
 
 def _code_of(work: Callable[[], int], verbose: bool) -> int:  # noqa: FBT001
     try:
+        if sys.stdout is None:  # >&-
+            raise Problem("stdout is closed: nothing could be printed", ExitCode.FAILED)  # noqa: TRY301
         return work()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

@@ -101,7 +101,7 @@ def _lines(facts: dict[str, Any]) -> str:
         **facts,
         "expires_at": facts["expires_at"] or "unknown: used until the server refuses it",
         "lifetime": "unknown" if lifetime is None else f"{lifetime:.10g} s{_in_words(lifetime)}",
-        "scope": facts["scope"] or "not stated",
+        "scope": "".join(each if each.isprintable() else " " for each in facts["scope"] or "") or "not stated",
         "refresh_token": "yes" if facts["refresh_token"] else "no",
         "origins": " ".join(facts["origins"]),
     }

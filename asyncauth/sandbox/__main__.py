@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 
@@ -27,14 +28,27 @@ Ctrl-C ends it.
 """
 
 
+_LAST_PORT = 65535
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{number} is no port: they go from 0 to 65535")
+    return number
+
+
+_port.__name__ = "port"  # what argparse calls it
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m asyncauth.sandbox",
         description="Peakly and Pago Fácil on loopback, with faults on demand.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--peakly-port", type=int, default=0, metavar="PORT", help="default: any free port")
-    parser.add_argument("--pago-facil-port", type=int, default=0, metavar="PORT", help="default: any free port")
+    parser.add_argument("--peakly-port", type=_port, default=0, metavar="PORT", help="default: any free port")
+    parser.add_argument("--pago-facil-port", type=_port, default=0, metavar="PORT", help="default: any free port")
     parser.add_argument("--lifetime", type=float, metavar="SECONDS", help="how long tokens live (default: as theirs)")
     parser.add_argument("--refresh-tokens", action="store_true", help="let Peakly hand out refresh tokens")
     parser.add_argument(
@@ -64,9 +78,12 @@ async def _run(sandbox: Sandbox) -> None:
         await ended.wait()
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has its code)
     """Run the sandbox until Ctrl-C: exit code 0; 2 if an option can't be used, 1 if a port is taken."""
     arguments = _arguments(argv)
+    if sys.stdout is None:  # >&-
+        sys.stderr.write("stdout is closed: nobody would learn the addresses\n")
+        return 1
     try:
         sandbox = Sandbox(**vars(arguments))
     except ValueError as error:
@@ -76,6 +93,13 @@ def main(argv: list[str] | None = None) -> int:
         asyncio.run(_run(sandbox))
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:
+        sys.stderr.write("nobody reads stdout any more\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's farewell fails again
+        return 1
+    except UnicodeError:  # what the idna codec makes of ".."
+        sys.stderr.write(f"can't listen on {arguments.host}: this is no host\n")
+        return 2
     except OSError as error:
         sys.stderr.write(f"can't listen on {arguments.host}: {error.strerror}\n")
         return 1

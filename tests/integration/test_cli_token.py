@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -34,6 +35,14 @@ def shell(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[by
 def able(shell: Shell, sandbox: Sandbox) -> Shell:
     shell.set(**credentials(sandbox))
     return shell
+
+
+@pytest.mark.parametrize("command", [("token", "peakly"), ("request", "https://api.peakly.co/x")])
+def test_a_closed_stdout_is_no_success(command: tuple[str, ...]) -> None:
+    """Where nothing can be printed the exit code is 1, and the one line names the cause."""
+    line = [sys.executable, "-m", "asyncauth.cli", *command]
+    ended = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *line], stderr=subprocess.PIPE, check=False, timeout=50)
+    assert (ended.returncode, ended.stderr) == (1, b"asyncauth: stdout is closed: nothing could be printed\n")
 
 
 @pytest.mark.parametrize("system", ["peakly", "pago-facil"])

@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -210,3 +211,20 @@ def test_the_command_tells_what_it_cannot_do(capsys: pytest.CaptureFixture[str])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--pago-facil-port", str(taken.getsockname()[1])]) == 1
     assert "can't listen" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('"$@" --peakly-port 99999', b"99999 is no port"),
+        ('"$@" --allow-remote --host ..', b"can't listen on .."),
+        ('"$@" >&-', b"stdout is closed"),
+    ],
+)
+def test_the_command_ends_with_a_line(line: str, words: bytes) -> None:
+    """What can't work is told in a line, without a traceback."""
+    command = [sys.executable, "-m", "asyncauth.sandbox"]
+    ended = subprocess.run(["/bin/sh", "-c", line, "sh", *command], capture_output=True, check=False, timeout=30)
+    assert ended.returncode in {1, 2}
+    assert words in ended.stderr
+    assert b"Traceback" not in ended.stderr
