@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -69,8 +68,8 @@ def client_session(
         ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` is given, and no provider.
         InsecureTransport: See `BearerAuth`.
     """
-    middlewares: object = aiohttp_kwargs.pop("middlewares", ())
-    if not isinstance(middlewares, Iterable):
+    middlewares: Any = aiohttp_kwargs.pop("middlewares", ())
+    if not hasattr(middlewares, "__iter__"):
         kind = type(middlewares).__name__
         raise ConfigurationError(f"middlewares= takes a sequence of middlewares, or is left out, not {kind}")
     made: list[TokenManager] = []

@@ -62,7 +62,7 @@ class Credential:
                 raise ConfigurationError(f"{self.name} {flaw}")
         elif not (_is_source(self._value) or isinstance(self._value, Provider) or callable(self._value)):
             kind = type(self._value).__name__
-            hint = ": is an environment variable unset?" if self._value is None else ""
+            hint = ": is an environment variable unset?" if kind == "NoneType" else ""
             raise ConfigurationError(
                 f"{self.name} takes a str, a callable that returns one, or a TokenManager, not {kind}{hint}"
             )
