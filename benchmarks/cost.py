@@ -26,7 +26,20 @@ from benchmarks.kit import (
     no_garbage_collection,
     over,
 )
-from benchmarks.peers import BASES, PEERS, Bare, Empty, Ours, OursAgain, Peer, Static, StaticAgain, opened
+from benchmarks.peers import (
+    BASES,
+    PEERS,
+    Bare,
+    Empty,
+    HttpxBare,
+    NotEntered,
+    Ours,
+    OursAgain,
+    Peer,
+    Static,
+    StaticAgain,
+    opened,
+)
 from benchmarks.run import Run
 
 SLICE = 0.004
@@ -183,6 +196,9 @@ async def _setting(core: list[Peer], others: list[Peer], api: str, concurrency: 
     await interleaved(measures, 3, lambda: None)
     given = await interleaved(measures, rounds, tick)
     bare = next(peer for peer in core if peer.name == "bare")
+    if concurrency > 100:  # noqa: PLR2004
+        # httpx's pool takes milliseconds a request then; what a token adds is lost in that.
+        others = [peer for peer in others if not isinstance(peer, HttpxBare)]
     rest = {peer.name: measure(peer) for peer in [bare, *others]}
     await interleaved(rest, 2, lambda: None)
     theirs = await interleaved(rest, peer_rounds, lambda: None)
@@ -242,10 +258,19 @@ print(b - a, c - b, d - c)
 async def imports(run: Run) -> None:
     """What ``import asyncauth`` takes beyond ``import aiohttp``."""
     found = []
-    for _ in range(3 if run.quick else IMPORTS):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for number in range(1 + (3 if run.quick else IMPORTS)):
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True
+            subprocess.run,
+            [sys.executable, "-c", IMPORT],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
         )
+        if number == 0:
+            continue  # that one compiles
         found.append([float(each) for each in done.stdout.split()])
         run.tick()
     aiohttp, ours, provider = (median(each) for each in zip(*found, strict=True))
@@ -267,7 +292,11 @@ async def memory(run: Run) -> None:
     """What a manager takes, with its token; and what a tenant takes in a pool."""
     await run.server.reset()
     found: dict[str, float] = {}
-    kinds: list[type[Peer]] = [Ours, *(kind for kind in PEERS if kind.__name__ not in {"Msal", "AzureIdentity"})]
+    kinds: list[type[Peer]] = [
+        Ours,
+        NotEntered,
+        *(kind for kind in PEERS if kind.__name__ not in {"Msal", "AzureIdentity"}),
+    ]
     for kind in kinds:
         if kind.name in run.missing:
             continue

@@ -48,6 +48,16 @@ async def _close(peer: Peer) -> None:
         await peer.close()
 
 
+def _is_asked(peer: Peer) -> bool:
+    """Whether its own call asks this server for a token when it has none that is good."""
+    return peer.on_expiry and peer.name not in {"msal", "azure-identity"}
+
+
+def _starts_cold(peer: Peer) -> bool:
+    """Whether it can be without a token at first; and what it does then does not stop the loop."""
+    return _is_asked(peer) and peer.name not in {"Authlib", "httpx-auth"}
+
+
 async def stampede(run: Run) -> None:
     """Many callers at once, on a cold cache and on one whose token has run out."""
     found: dict[str, dict[str, Any]] = {}
@@ -71,19 +81,16 @@ async def stampede(run: Run) -> None:
             run.goal(f"token requests: {story}", 1, requests, "requests", counts=True)
             if not run.quick:
                 run.goal(f"wall time against the endpoint's latency: {story}", limit, median(walls) / LATENCY)
-    for peer in await run.peers():
-        if not peer.on_expiry or peer.name in {"msal", "azure-identity"}:
-            await _close(peer)
-            continue
-        await run.server.reset(token_latency=LATENCY, lifetime=1.0)
-        await peer.call()
-        await asyncio.sleep(1.1)
-        await run.server.set(tokens=0)
-        wall, (served, late) = await _timed(all_at_once(peer.call, MANY, PATIENCE))
-        told = {"token requests": (await run.server.counts())["tokens"], "wall s": wall, "served": served, "late": late}
-        found[peer.name] = {f"{MANY:,} callers, expired": told}
-        await _close(peer)
-        run.tick()
+    async for peer in run.each_peer(token_latency=LATENCY, lifetime=1.0):
+        if _is_asked(peer):
+            await peer.call()
+            await asyncio.sleep(1.1)
+            await run.server.set(tokens=0)
+            wall, (served, late) = await _timed(all_at_once(peer.call, MANY, PATIENCE))
+            count = (await run.server.counts())["tokens"]
+            told = {"token requests": count, "wall s": wall, "served": served, "late": late}
+            found[peer.name] = {f"{MANY:,} callers, expired": told}
+            run.tick()
     run.figures["stampede"] = found
 
 
@@ -91,15 +98,20 @@ async def leaders(run: Run) -> None:
     """The first caller is cancelled, and the next, and the next."""
     found: dict[str, dict[str, Any]] = {}
     for cancelled in (1, 5):
-        peers: list[Peer] = [await run.ours(OnDemand), *await run.peers()]
-        for peer in peers:
-            if peer.on_expiry and peer.name not in {"msal", "azure-identity", "Authlib", "httpx-auth"}:
-                await run.server.reset(token_latency=LEADER_LATENCY)
-                wall, served = await _timed(_cancel_leaders(peer, cancelled))
-                told = {"token requests": (await run.server.counts())["tokens"], "wall s": wall, "served": served}
-                found.setdefault(peer.name, {})[f"{cancelled} cancelled"] = told
-                run.tick()
-            await _close(peer)
+
+        async def tell(peer: Peer, cancelled: int = cancelled) -> None:
+            wall, served = await _timed(_cancel_leaders(peer, cancelled))
+            told = {"token requests": (await run.server.counts())["tokens"], "wall s": wall, "served": served}
+            found.setdefault(peer.name, {})[f"{cancelled} cancelled"] = told
+            run.tick()
+
+        await run.server.reset(token_latency=LEADER_LATENCY)
+        own = await run.ours(OnDemand)
+        await tell(own)
+        await _close(own)
+        async for peer in run.each_peer(token_latency=LEADER_LATENCY):
+            if _starts_cold(peer):
+                await tell(peer)
         ours = found[Ours.name][f"{cancelled} cancelled"]
         run.goal(f"token requests, {cancelled} leaders cancelled", 1, ours["token requests"], "requests", counts=True)
         run.goal(f"callers not served, {cancelled} leaders cancelled", 0, 20 - ours["served"], "callers", counts=True)
@@ -145,30 +157,36 @@ async def failing(run: Run) -> None:
         counted[MANY] / counted[1], counts=True, note=f"{counted[MANY]} of {counted[1]}",
     )  # fmt: skip
     run.goal(f"callers still waiting {PATIENCE:g} s later (deadline 1 s)", 0, late, "callers", counts=True)
-    for peer in await run.peers():
-        if peer.on_expiry and peer.name not in {"msal", "azure-identity", "Authlib", "httpx-auth"}:
-            await run.server.reset(token_latency=0.1, fail=503)
+    async for peer in run.each_peer():
+        if _starts_cold(peer):
+            await run.server.set(token_latency=0.1, fail=503)
             wall, (_, late) = await _timed(all_at_once(peer.call, SOME, PATIENCE))
             requests = (await run.server.counts())["tokens"]
             found[peer.name] = {"callers": SOME, "token requests": requests, "wall s": wall, "late": late}
             run.tick()
-        await _close(peer)
     run.figures["failing endpoint"] = found
 
 
 async def wrong_password(run: Run) -> None:
     """The token endpoint answers 401 to everybody."""
     found: dict[str, Any] = {}
-    for peer in [await run.ours(), *await run.peers()]:
-        if peer.on_expiry and peer.name not in {"msal", "azure-identity", "Authlib", "httpx-auth"}:
-            await run.server.reset(token_latency=0.01, fail=401)
-            await all_at_once(peer.call, SOME, PATIENCE)
-            for _ in range(10):
-                with contextlib.suppress(Exception):
-                    await peer.call()
-            found[peer.name] = {"callers": SOME + 10, "token requests": (await run.server.counts())["tokens"]}
-            run.tick()
-        await _close(peer)
+
+    async def tell(peer: Peer) -> None:
+        await run.server.set(token_latency=0.01, fail=401)
+        await all_at_once(peer.call, SOME, PATIENCE)
+        for _ in range(10):
+            with contextlib.suppress(Exception):
+                await peer.call()
+        found[peer.name] = {"callers": SOME + 10, "token requests": (await run.server.counts())["tokens"]}
+        run.tick()
+
+    await run.server.reset()
+    ours = await run.ours()
+    await tell(ours)
+    await _close(ours)
+    async for peer in run.each_peer():
+        if _starts_cold(peer):
+            await tell(peer)
     run.goal("tries of a wrong password, 60 callers", 1, found[Ours.name]["token requests"], "requests", counts=True)
     run.figures["wrong password"] = found
 

@@ -178,6 +178,20 @@ class Ours(_Middleware):
         await self.tokens.__aexit__(None, None, None)
 
 
+class NotEntered(Ours):
+    """Ours without ``async with``: it keeps no session, and renews when it is asked."""
+
+    name = "asyncauth, not entered"
+
+    async def open(self) -> None:
+        self.tokens = self.manager()
+        self.use(BearerAuth(self.tokens))
+        self.call = self.tokens.token
+
+    async def close(self) -> None:
+        await self.tokens.close()
+
+
 class OursAgain(Ours):
     """The same: what it differs by is noise."""
 
@@ -448,7 +462,7 @@ class HttpxBare(Peer):
     async def open(self) -> None:
         import httpx  # noqa: PLC0415
 
-        limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
         self._client: Any = httpx.AsyncClient(auth=self.auth(), limits=limits, timeout=60, trust_env=False)
         self._request: Any = httpx.Request("GET", self.server.api)
 
@@ -520,7 +534,7 @@ class Authlib(HttpxBare):
             from authlib.integrations.httpx_client import AsyncOAuth2Client  # noqa: PLC0415
         import httpx  # noqa: PLC0415
 
-        limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
         self._client: Any = AsyncOAuth2Client(
             "id",
             "secret",

@@ -32,8 +32,8 @@ def draw(figures: dict[str, Any]) -> None:
         _latency(figures["turn-over"])
     if "request" in figures:
         _request(figures["request"])
-    if {"stampede", "failing endpoint", "wrong password"} <= set(figures):
-        _stampede(figures["stampede"], figures["failing endpoint"], figures["wrong password"])
+    if {"leaders cancelled", "failing endpoint", "wrong password"} <= set(figures):
+        _stampede(figures["leaders cancelled"], figures["failing endpoint"], figures["wrong password"])
     if "memory B" in figures:
         _memory(figures["memory B"])
 
@@ -57,7 +57,9 @@ def _latency(figures: dict[str, Any]) -> None:
         axis.set_ylim(1, 3000)
         axis.set_yticks([1, 10, 100, 1000])
         token = figures[name]["token"]
+        failed = figures[name]["failed"]
         text = f"{name}   p99.9 {token['p99.9 ms']:,.0f} ms, {token['over 50 ms']:.0%} of requests over 50 ms"
+        text += f", {failed} failed" if failed else ""
         axis.text(0.01, 0.72, text, transform=axis.transAxes, fontweight="bold" if name == OURS else "normal")
     axes[0].set_title("the slowest request of each 20 ms, in ms, while tokens turn over every 2 s")
     axes[-1].set_xlabel("seconds")
@@ -85,16 +87,16 @@ def _request(figures: dict[str, Any]) -> None:
     _save(figure, "request")
 
 
-def _stampede(stampede: dict[str, Any], failing: dict[str, Any], wrong: dict[str, Any]) -> None:
+def _stampede(leaders: dict[str, Any], failing: dict[str, Any], wrong: dict[str, Any]) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4))
-    story = "1,000 callers, expired"
-    _bars(axes[0], {name: told[story]["token requests"] for name, told in stampede.items()}, ".0f")
-    axes[0].set_title("token requests: expired, 1,000 callers")
+    story = "5 cancelled"
+    _bars(axes[0], {name: told[story]["token requests"] for name, told in leaders.items()}, ".0f")
+    axes[0].set_title("token requests: 25 callers,\nfive leaders cancelled")
     told = {(OURS if name.startswith(OURS) else name): each["wall s"] for name, each in failing.items()}
     _bars(axes[1], told, ".1f")
     axes[1].set_title("seconds until all know that it fails\n(50 callers; asyncauth: 1,000)")
     _bars(axes[2], {name: each["token requests"] for name, each in wrong.items()}, ".0f")
-    axes[2].set_title("tries of a wrong password, 60 callers")
+    axes[2].set_title("tries of a wrong password,\n60 callers")
     _save(figure, "stampede")
 
 

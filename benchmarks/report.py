@@ -142,7 +142,8 @@ def _hot_path(figures: dict[str, float]) -> str:
 
 def _requests(figures: dict[str, Any]) -> str:
     names = [name for name, _ in _sorted(next(iter(figures.values()))["added µs"])]
-    rows = [(name, *(f"{told['added µs'][name]:.1f}" for told in figures.values())) for name in names]
+    added = [told["added µs"] for told in figures.values()]
+    rows = [(name, *(f"{told[name]:.1f}" if name in told else "" for told in added)) for name in names]
     whole = [("the bare request itself", *(f"{told['whole µs']['bare']:.0f}" for told in figures.values()))]
     return _rows(("", *figures), [*rows, *whole])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -76,6 +77,17 @@ class Run:
         ready, missing = await opened([*(BASES if bases else ()), *PEERS], self.server, self.session)
         self.missing |= missing
         return ready
+
+    async def each_peer(self, **settings: object) -> AsyncIterator[Peer]:
+        """Give one peer after another, opened under these settings of the server; in a quick run none."""
+        for kind in () if self.quick else PEERS:
+            await self.server.reset(**settings)
+            ready, missing = await opened([kind], self.server, self.session)
+            self.missing |= missing
+            for peer in ready:
+                yield peer
+                with contextlib.suppress(Exception):
+                    await peer.close()
 
     async def ours(self, kind: type[Ours] = Ours) -> Ours:
         peer = kind(self.server, self.session)

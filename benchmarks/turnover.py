@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from benchmarks.kit import quantile
-from benchmarks.peers import Ours, Peer, Static
+from benchmarks.peers import Peer, Static
 from benchmarks.run import Run
 
 RATE, LIFETIME, TOKEN_LATENCY = 500, 2.0, 0.3
@@ -98,11 +98,9 @@ async def turnover(run: Run) -> None:
         await run.server.reset(**settings)
         found["static header"] = await under_load(run, Static(run.server, run.session), PEER_FOR)
         run.tick()
-    for peer in await run.peers():
-        if type(peer).get is not Peer.get and not isinstance(peer, Ours):
-            await run.server.reset(**settings)
+    async for peer in run.each_peer(**settings):
+        if type(peer).get is not Peer.get:
             found[peer.name] = await under_load(run, peer, PEER_FOR)
             found[peer.name]["token requests"] = (await run.server.counts())["tokens"]
             run.tick()
-        await peer.close()
     run.figures["turn-over"] = found
