@@ -129,17 +129,7 @@ class TokenManager:
         )
         self._prover: Prover | None = getattr(provider, "prover", None)
         deadline_of(self._provider, policy)  # raises now what every refresh would
-        if store is not None and self.identity is None:
-            kind = type(provider).__name__
-            whose = "dpop_key=" if self._prover is not None else "account='…'"
-            raise ConfigurationError(
-                f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"
-            )
-        self._shared = (
-            None
-            if store is None
-            else SharedStore(store, self.identity, provider.name, self._clock, policy.store_timeout)
-        )
+        self._shared = None if store is None else self._share(store)
         self._state = TokenState(policy)
         # Over the flight, and who starts it. Reentrant: a flight whose loop was closed is ended by the garbage
         # collector, at any moment, and takes the lock for that.
@@ -151,6 +141,16 @@ class TokenManager:
         self._ticket: Appointment | None = None
         self._closed = False
         self._closing: concurrent.futures.Future[None] | None = None
+
+    def _share(self, store: TokenStore) -> SharedStore:
+        """Return this manager's entry in a store."""
+        if self.identity is None:
+            kind = type(self._provider).__name__
+            whose = "dpop_key=" if self._prover is not None else "account='…'"
+            raise ConfigurationError(
+                f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"
+            )
+        return SharedStore(store, self.identity, self._provider.name, self._clock, self._policy.store_timeout)
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""

@@ -80,19 +80,15 @@ class SharedStore:
         time_limit: Seconds for a call.
 
     Raises:
-        ConfigurationError: The provider has no identity, or the store is none.
+        ConfigurationError: The store is none.
     """
 
     __slots__ = ("_clock", "_key", "_logged_at", "_name", "_saving", "_store", "_time_limit", "trouble", "unsaved")
 
-    def __init__(self, store: TokenStore, identity: str | None, name: str, clock: Clock, time_limit: float) -> None:
+    def __init__(self, store: TokenStore, identity: str, name: str, clock: Clock, time_limit: float) -> None:
         if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
             kind = type(store).__name__
             raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {kind}")
-        if identity is None:
-            raise ConfigurationError(
-                f"a token of {name} can't be shared: nothing says whose it is; give its provider account='…'"
-            )
         self._store = store
         self._key = hashlib.sha256(identity.encode()).hexdigest()
         self._name = name

@@ -239,7 +239,7 @@ async def test_a_qa_token_never_reaches_production(clock: FakeClock) -> None:
         providers += [Peakly(username=username, base_url="https://proxy.example.com", **peakly)]
         providers += [PagoFacilLogin(username=username, environment=e, **peakly) for e in ("production", "development")]
         providers += [PagoFacilJWT.from_password(username=username, **peakly)]
-    keys = {SharedStore(store, each.identity, each.name, clock, 1.0)._key for each in providers}
+    keys = {SharedStore(store, each.identity or "", each.name, clock, 1.0)._key for each in providers}
     assert len(keys) == len(providers)
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
 
