@@ -25,6 +25,9 @@ _T = TypeVar("_T")
 _GLANCE = 0.25
 """Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
 
+_MOST_CALLERS = 128
+"""Contexts that are kept: as many as a span has links."""
+
 
 class FlightLost(Exception):
     """The flight's event loop ended before the flight did."""
@@ -35,12 +38,18 @@ class Flight(Generic[_T]):
 
     Safe to use from any thread. The work runs in a task on the loop that called `start`, in an empty
     ``contextvars.Context``: it belongs to nobody's request.
+
+    Attributes:
+        done: Whether it has an outcome.
+        loop: Where it runs; ``None`` = it was not started.
+        callers: The contexts of the first of those who waited and noted theirs.
     """
 
-    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "done", "loop")
+    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "callers", "done", "loop")
 
     def __init__(self) -> None:
         self.done = False
+        self.callers: list[contextvars.Context] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self._generation = generation()
         self._guard = threading.Lock()
@@ -90,6 +99,11 @@ class Flight(Generic[_T]):
     def waiting(self) -> int:
         """How many callers wait, without those that were cancelled."""
         return sum(not waiter.done() for waiter in self._waiters)
+
+    def note_caller(self) -> None:
+        """Keep the caller's context, for who wants to tell what it was doing."""
+        if len(self.callers) < _MOST_CALLERS:
+            self.callers.append(contextvars.copy_context())
 
     async def wait(self) -> _T:
         """Return the flight's result.

@@ -13,7 +13,7 @@ from asyncauth.errors import AuthError, TokenEndpointUnavailable
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["auth_error"]
+__all__ = ["auth_error", "place_of"]
 
 
 def auth_error(error: BaseException, what: str) -> AuthError:
@@ -34,7 +34,7 @@ def auth_error(error: BaseException, what: str) -> AuthError:
     kind = type(error).__name__
     if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)) and not isinstance(error, _NO_NETWORK):
         return TokenEndpointUnavailable(f"{what} failed ({kind})")
-    return AuthError(f"{what} raised {kind}{_place(error.__traceback__)}")
+    return AuthError(f"{what} raised {kind}{place_of(error)}")
 
 
 _NO_NETWORK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -43,13 +43,14 @@ _NO_NETWORK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirect
 _STDLIB = str(Path(os.__file__).parent)
 
 
-def _place(traceback: TracebackType | None) -> str:
-    """Return where an exception came from: the one thing about it that can't hold a secret and helps.
+def place_of(error: BaseException) -> str:
+    """Return where an exception came from, ``" (file:line)"``: what about it helps, and can't hold a secret.
 
     That is the last line which is not the standard library's: ``os.environ[…]`` fails in ``os``, and the mistake is
     where it was called.
     """
     place = ""
+    traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not place or "site-packages" in file or not file.startswith(("<", _STDLIB)):

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,7 @@ from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
 from asyncauth.held import Held
+from asyncauth.listeners import Listener, Listeners
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
 from asyncauth.refresh import Refresh, deadline_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from asyncauth.gate import Gate
+    from asyncauth.report import Report
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["TokenManager"]
@@ -83,6 +85,7 @@ class TokenManager:
         "_connections",
         "_flight",
         "_guard",
+        "_listeners",
         "_owned",
         "_policy",
         "_prover",
@@ -91,6 +94,7 @@ class TokenManager:
         "_schedule",
         "_shared",
         "_state",
+        "_tenant",
         "_ticket",
         "_used_at",
     )
@@ -121,6 +125,7 @@ class TokenManager:
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
         self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._policy = policy
+        self._listeners, self._tenant = self._audience()
         self._owned: tuple[TokenManager, ...] = ()
         self._provider = (
             provider.chained(lambda upstream: self._manage(upstream, http, store))
@@ -150,15 +155,33 @@ class TokenManager:
             raise ConfigurationError(
                 f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"
             )
-        return SharedStore(store, self.identity, self._provider.name, self._clock, self._policy.store_timeout)
+        return SharedStore(store, self.identity, self._clock, self._policy.store_timeout, self._report())
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
         manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
+        manager._tell_with(self)
         self._owned = (*self._owned, manager)
         return manager
+
+    def _audience(self) -> tuple[Listeners, Hashable]:
+        """Return who is told of events, and the tenant's key under which they are told."""
+        return Listeners(), None
+
+    def _tell_with(self, other: TokenManager) -> None:
+        """Tell those that another manager tells, as of the same tenant."""
+        self._listeners, self._tenant = other._listeners, other._tenant
+        if self._shared is not None:
+            self._shared.report = self._report()
+
+    def _report(self) -> Report:
+        """Return what tells of this manager's events."""
+        # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
+        from asyncauth.report import Report  # noqa: PLC0415
+
+        return Report(provider=self._provider.name, tenant=self._tenant, clock=self._clock, listeners=self._listeners)
 
     # What callers use
 
@@ -242,15 +265,8 @@ class TokenManager:
         if not isinstance(token, Token):
             raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
         hold = self._state.refuse(token, repeat=repeat, now=self._clock.monotonic())
-        if hold == 0.0:
-            _log.info("%s: the API refused token %s; it is dropped", self._provider.name, token.fingerprint)
-        elif hold is not None:
-            _log.warning(
-                "%s: the API refused the fresh token %s as well; it stays, refusals change nothing for %.0f s",
-                self._provider.name,
-                token.fingerprint,
-                hold,
-            )
+        if hold is not None:
+            self._report().token_rejected(token, hold)
 
     def accepted(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API accepted this token: any answer but a 401 that the token explains.
@@ -295,6 +311,29 @@ class TokenManager:
         if any(upstream.status().cooling_down for upstream in self._owned):
             return attrs.evolve(status, cooling_down=True)
         return status
+
+    def add_listener(self, listener: Listener) -> None:
+        """Tell a function of each event from now on: see `asyncauth.events`. Any thread.
+
+        A plain function is called in a thread of its own, so it may block; an ``async`` one is run on the event loop
+        where it is added, in a task of its own. Each is told one event after another, in their order, after the
+        fact: it can neither slow nor break a refresh. What it raises is logged, once, by class and place. One that
+        is 10,000 events behind misses some. `close` lets it catch up for `RefreshPolicy.close_grace`.
+
+        In a chain that was made in one call it is told of each step's events; a manager of a pool tells of all the
+        pool's.
+
+        Args:
+            listener: A function of one `Event`. Adding it again changes nothing.
+
+        Raises:
+            ConfigurationError: It can't be called; or it is ``async``, and no event loop is running.
+        """
+        self._listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Tell a function nothing more. One that was never added changes nothing. Any thread."""
+        self._listeners.remove(listener)
 
     # Its life
 
@@ -362,6 +401,7 @@ class TokenManager:
                 self._forget(flight)
             if self._shared is not None:
                 await self._shared.close()
+            await self._catch_up()
         finally:  # also when the caller is cancelled during the grace
             for each in [entry, *left]:
                 if each is not None:
@@ -369,6 +409,10 @@ class TokenManager:
             for upstream in self._owned:
                 await upstream.close()
             closing.set_result(None)
+
+    async def _catch_up(self) -> None:
+        """Let listeners catch up, for a while."""
+        await self._listeners.settle(self._policy.close_grace)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop."""
@@ -426,9 +470,25 @@ class TokenManager:
                 self._plan()
                 return held
             try:
-                return await flight.wait()
+                return await self._wait(flight)
             except FlightLost:
                 self._forget(flight)
+
+    async def _wait(self, flight: Flight[Held]) -> Held:
+        """Return what a flight brings, and tell how long it was waited for, if anybody wants to know."""
+        if not self._listeners and not _log.isEnabledFor(logging.DEBUG):
+            return await flight.wait()
+        flight.note_caller()
+        since = self._clock.monotonic()
+        try:
+            held = await flight.wait()
+        except FlightLost:
+            raise
+        except BaseException as error:
+            self._report().request_waited(self._clock.monotonic() - since, error)
+            raise
+        self._report().request_waited(self._clock.monotonic() - since, None)
+        return held
 
     def _check_open(self) -> None:
         if self._closed:
@@ -459,13 +519,31 @@ class TokenManager:
             shared=self._shared,
             gate=self._gate,
             at_once=at_once,
+            report=self._report(),
         )
         flight.start(partial(self._fly, flight, self._refresh))
 
     async def _fly(self, flight: Flight[Held], refresh: Refresh) -> Held:
         """Do a refresh as the flight's task."""
+        since = self._clock.monotonic()
+        refresh.report.refresh_started(self._state.phase(since))
         try:
-            return await refresh.run()
+            held = await refresh.run()
+        except BaseException as error:
+            seconds = self._clock.monotonic() - since
+            refresh.report.refresh_failed(error, seconds=seconds, waiters=flight.waiting, callers=flight.callers)
+            raise
+        else:
+            now = self._clock.monotonic()
+            refresh.report.refresh_succeeded(
+                held.token,
+                adopted=refresh.adopted,
+                usable_for=held.usable_until - now,
+                seconds=now - since,
+                waiters=flight.waiting,
+                callers=flight.callers,
+            )
+            return held
         finally:
             self._forget(flight)
             self._plan(anew=True)

@@ -21,6 +21,7 @@ from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
 from asyncauth.foreign import auth_error
 from asyncauth.gate import Gate
+from asyncauth.listeners import Listener, Listeners
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
@@ -139,6 +140,7 @@ class ManagerPool(Generic[Key]):
         self._policy = policy
         self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._gate = Gate(limit)
+        self._listeners = Listeners()
         self._connections = Connections(http, policy.deadline / 2)
         self._lent = LentConnections(self._connections)
         # One lock for the pool and all its managers: what it guards takes no time. Reentrant, since a flight whose
@@ -224,6 +226,17 @@ class ManagerPool(Generic[Key]):
             failures=len(failing),
         )
 
+    def add_listener(self, listener: Listener) -> None:
+        """Tell a function of each event of each tenant's manager: see `TokenManager.add_listener`.
+
+        `asyncauth.events.Event.tenant` is the tenant's key.
+        """
+        self._listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Tell a function nothing more. Any thread."""
+        self._listeners.remove(listener)
+
     def __repr__(self) -> str:
         return f"<ManagerPool of {len(self._managers)}>"
 
@@ -275,6 +288,7 @@ class ManagerPool(Generic[Key]):
         busy = [each for each in managers if each._flight is not None or each._owned or each._shared is not None]
         try:
             await asyncio.gather(*(making.end(0.0) for making in makings), *(each.close() for each in busy))
+            await self._listeners.settle(self._policy.close_grace)
         finally:  # also when the caller is cancelled during the grace
             for each in [entry, *left]:
                 if each is not None:
@@ -333,7 +347,7 @@ class ManagerPool(Generic[Key]):
         with self._guard:
             self._check_open()
             manager._used_at = self._clock.monotonic()
-            key = manager._key
+            key: Any = manager._tenant
             if key in self._managers:
                 self._managers.move_to_end(key)
             else:
@@ -378,8 +392,9 @@ class ManagerPool(Generic[Key]):
 
     def _retire(self, manager: _TenantManager) -> None:
         """Let a manager go, out of the pool and the schedule: it is there for those who hold it alone."""
-        self._managers.pop(manager._key, None)
-        self._held[manager._key] = manager
+        key: Any = manager._tenant
+        self._managers.pop(key, None)
+        self._held[key] = manager
         manager._ticket = None
         manager._state.held.hot_until = -math.inf  # so that its next use is seen
 
@@ -406,15 +421,18 @@ class ManagerPool(Generic[Key]):
 class _TenantManager(TokenManager):
     """A manager in a pool: it lives on what the pool has, and tells it when it is used."""
 
-    __slots__ = ("_key", "_pool")
+    __slots__ = ("_pool",)
 
     def __init__(self, pool: ManagerPool[Any], key: Hashable, provider: Provider) -> None:
         self._pool = pool
-        self._key: Any = key
+        self._tenant = key
         super().__init__(provider, store=pool._store, policy=pool._policy, clock=pool._clock)
         self._lodge(self)
         # The pool's lock for all: two locks each would be a tenth of what a tenant takes.
         self._guard = self._state._guard = pool._guard
+
+    def _audience(self) -> tuple[Listeners, Hashable]:
+        return self._pool._listeners, self._tenant
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         manager = super()._manage(upstream, http, store)
@@ -425,7 +443,7 @@ class _TenantManager(TokenManager):
         """Have a manager use the pool's sessions, and an entry of this tenant's in the store."""
         manager._connections = self._pool._lent
         if manager._shared is not None:
-            manager._shared.keep_apart(_name_of(self._key))
+            manager._shared.keep_apart(_name_of(self._tenant))
 
     @property
     def _gate(self) -> Gate:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import random
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from asyncauth.held import Held
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
+    from asyncauth.report import Report
     from asyncauth.state import TokenState
 
 __all__ = ["Refresh", "deadline_of"]
@@ -44,8 +44,6 @@ _GLANCE_AT_STORE = 1.0
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
-
-_log = logging.getLogger("asyncauth.refresh")
 
 
 def deadline_of(provider: Provider, policy: RefreshPolicy) -> float:
@@ -74,6 +72,11 @@ class Refresh:
         shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
         gate: Where it waits for its turn to ask the provider; ``None`` = it need not.
         at_once: Whether the first try is made whatever is being waited out.
+        report: Where it tells of what happens.
+
+    Attributes:
+        adopted: Whether the token that it brought is another process'.
+        report: As given.
     """
 
     __slots__ = (
@@ -87,6 +90,8 @@ class Refresh:
         "_rest",
         "_shared",
         "_state",
+        "adopted",
+        "report",
     )
 
     def __init__(
@@ -100,7 +105,10 @@ class Refresh:
         shared: SharedStore | None,
         gate: Gate | None,
         at_once: bool,
+        report: Report,
     ) -> None:
+        self.adopted = False
+        self.report = report
         self._provider = provider
         self._state = state
         self._connections = connections
@@ -271,9 +279,9 @@ class Refresh:
         held = self._state.adoptable(stored, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
         if held is not None:
             self._state.hold(held, wall=wall, adopted=True)
+            self.adopted = True
             if self._shared is not None:
                 await self._shared.note_adopted(stored)
-            _log.debug("%s: adopted %r", self._provider.name, held.token)
         return held
 
     async def _fetch(
@@ -307,7 +315,6 @@ class Refresh:
                     await shared.save(held.token, instead_of=previous, hold=hold)
             finally:  # also when the save is cancelled: what came is kept
                 self._state.hold(held, wall=self._clock.wall())
-            _log.debug("%s: obtained %r", self._provider.name, held.token)
             return held
         if isinstance(token, Token) and token.refresh_token is not None:
             await self._keep_refresh_token(token, previous, attempt, before, shared=shared, hold=hold)
@@ -372,17 +379,7 @@ class Refresh:
             return False  # the credential is still the refused one: that memory stays as it is
         now = self._clock.monotonic()
         setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
-        left = self._state.held.usable_until - now
-        _log.log(
-            # A manager further upstream has warned already; it would be once a caller here.
-            logging.DEBUG if error.upstream else logging.WARNING,
-            "%s: no new token: %s: %s (%s; next try in %.1f s)",
-            self._provider.name,
-            type(error).__name__,
-            error,
-            f"the token is good for another {left:.0f} s" if left > 0 else "there is no usable token",
-            setback.retry_at - now,
-        )
+        self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import math
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,7 @@ from asyncauth.token import Token, type_flaw
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from asyncauth.report import Report
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["Hold", "SharedStore", "StoreTrouble"]
@@ -32,10 +32,8 @@ _T = TypeVar("_T")
 _SAVES = 3
 """How many times a save is tried before it is left to the background."""
 _LONGEST_PAUSE = 30.0
-_LOG_EVERY = 60.0
-"""Seconds between log lines of a trouble that lasts."""
-
-_log = logging.getLogger("asyncauth.store")
+_TELL_EVERY = 60.0
+"""Seconds between events of a trouble that lasts."""
 
 
 class StoreTrouble(Exception):
@@ -75,26 +73,31 @@ class SharedStore:
     Args:
         store: The caller's.
         identity: The provider's: the entry's key is made of it, so that no token is found under another's.
-        name: The provider's, for the log.
         clock: The manager's.
         time_limit: Seconds for a call.
+        report: Where it tells of what happens.
+
+    Attributes:
+        report: As given.
+        trouble: What is the matter with the store; ``None`` = nothing is known of any.
+        unsaved: A token that could not be saved yet, after the value of the one that it was obtained with.
 
     Raises:
         ConfigurationError: The store is none.
     """
 
-    __slots__ = ("_clock", "_key", "_logged_at", "_name", "_saving", "_store", "_time_limit", "trouble", "unsaved")
+    __slots__ = ("_clock", "_key", "_saving", "_store", "_time_limit", "_told_at", "report", "trouble", "unsaved")
 
-    def __init__(self, store: TokenStore, identity: str, name: str, clock: Clock, time_limit: float) -> None:
+    def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, report: Report) -> None:
         if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
             kind = type(store).__name__
             raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {kind}")
         self._store = store
         self._key = hashlib.sha256(identity.encode()).hexdigest()
-        self._name = name
+        self.report = report
         self._clock = clock
         self._time_limit = time_limit
-        self._logged_at = -math.inf
+        self._told_at = -math.inf
         self._saving: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         self.unsaved: tuple[str | None, Token] | None = None
@@ -232,8 +235,8 @@ class SharedStore:
             self.note(trouble)
             return
         # The only one that is in force, perhaps.
-        _log.error("%s: a new refresh token can't be saved (%s); tried again in the background", self._name, trouble)
-        self._logged_at = self._clock.monotonic()
+        self.report.refresh_token_unsaved(str(trouble), lost=False)
+        self._told_at = self._clock.monotonic()
         self.note(trouble)
         self._saving = asyncio.ensure_future(self._save_later(token))
 
@@ -252,7 +255,7 @@ class SharedStore:
         try:
             await self._call("save", self._save_anew, self.unsaved[1])
         except StoreTrouble as trouble:
-            _log.error("%s: a refresh token is lost: it could not be saved (%s)", self._name, trouble)
+            self.report.refresh_token_unsaved(str(trouble), lost=True)
         else:
             self.unsaved = None
 
@@ -267,12 +270,12 @@ class SharedStore:
         return token if stored is None or stored.value == spent else stored
 
     def note(self, trouble: StoreTrouble) -> None:
-        """Remember a trouble for ``status()``, and log it, once a minute while it lasts."""
+        """Remember a trouble for ``status()``, and tell of it, once a minute while it lasts."""
         self.trouble = str(trouble)
         now = self._clock.monotonic()
-        if now - self._logged_at >= _LOG_EVERY:
-            self._logged_at = now
-            _log.warning("%s: the token store fails (%s); going on without it", self._name, trouble)
+        if now - self._told_at >= _TELL_EVERY:
+            self._told_at = now
+            self.report.store_failed(self.trouble)
 
     async def note_adopted(self, token: Token) -> None:
         """Forget an unsaved token: another process has stored a later one."""
@@ -284,8 +287,8 @@ class SharedStore:
         """Forget the trouble: the store has served."""
         if self.trouble is not None and self.unsaved is None:
             self.trouble = None
-            self._logged_at = -math.inf
-            _log.info("%s: the token store is back", self._name)
+            self._told_at = -math.inf
+            self.report.store_recovered()
 
     async def _save_unless_older(self, token: Token, *, checked: bool) -> None:
         if checked:

@@ -13,7 +13,9 @@ import attrs
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.clock import Clock
+from asyncauth.listeners import Listeners
 from asyncauth.providers.attempt import current_attempt
+from asyncauth.report import Report
 from asyncauth.stores import remains
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0, idle_timeout=0.0)
@@ -172,3 +174,8 @@ async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 
         moved += seconds
     assert task.done(), f"not done after {most} s"
     return await task
+
+
+def silent(clock: Clock) -> Report:
+    """Return a report to which nobody listens."""
+    return Report(provider="fake", tenant=None, clock=clock, listeners=Listeners())

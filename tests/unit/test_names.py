@@ -69,6 +69,9 @@ PUBLIC = {
 HOUSE = [
     {"errors", "clock", "forks", "token"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "setback", "provider", "_aiohttp", "body", "foreign"},
+    {"events"},
+    {"telemetry.__init__", "telemetry.log", "listeners"},
+    {"report"},
     {"jose", "providers.moments", "providers.parameters"},
     {
         "flight",

@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 import pytest
-from shared_kit import CommandedStore, Lease, Rotating, during, manager
+from shared_kit import CommandedStore, Lease, Rotating, during, manager, silent
 
 from asyncauth import (
     ConfigurationError,
@@ -239,7 +239,7 @@ async def test_a_qa_token_never_reaches_production(clock: FakeClock) -> None:
         providers += [Peakly(username=username, base_url="https://proxy.example.com", **peakly)]
         providers += [PagoFacilLogin(username=username, environment=e, **peakly) for e in ("production", "development")]
         providers += [PagoFacilJWT.from_password(username=username, **peakly)]
-    keys = {SharedStore(store, each.identity or "", each.name, clock, 1.0)._key for each in providers}
+    keys = {SharedStore(store, each.identity or "", clock, 1.0, silent(clock))._key for each in providers}
     assert len(keys) == len(providers)
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
 
@@ -648,7 +648,7 @@ async def test_a_lock_had_in_the_moment_of_a_cancellation_is_given_back(clock: F
 
     for turns in range(25):
         store = OneLock()
-        shared = SharedStore(store, "identity", "fake", clock, 1.0)
+        shared = SharedStore(store, "identity", clock, 1.0, silent(clock))
 
         async def refresh(shared: SharedStore = shared) -> None:
             async with shared.locked(5.0):

@@ -1,0 +1,180 @@
+"""How a manager tells of what happens: each event is logged, and told to those who listen."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+import attrs
+
+from asyncauth import events
+from asyncauth.errors import AuthError
+from asyncauth.setback import Meanwhile
+from asyncauth.telemetry.log import log
+
+if TYPE_CHECKING:
+    import contextvars
+
+    from asyncauth.clock import Clock
+    from asyncauth.listeners import Listeners
+    from asyncauth.setback import Setback
+    from asyncauth.status import State
+    from asyncauth.token import Token
+
+__all__ = ["Report"]
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """Tells of one manager's events. Never raises, never waits.
+
+    Attributes:
+        provider: The provider's name.
+        tenant: The manager's key in its pool; ``None`` = it is in none.
+        clock: The manager's.
+        listeners: Who is told.
+    """
+
+    provider: str
+    tenant: Hashable
+    clock: Clock
+    listeners: Listeners
+
+    def refresh_started(self, state: State) -> None:
+        """Tell that a refresh got under way.
+
+        Args:
+            state: What the token was.
+        """
+        self._tell(events.RefreshStarted(**self._stamp(), state=state))
+
+    def refresh_succeeded(
+        self,
+        token: Token,
+        *,
+        adopted: bool,
+        usable_for: float,
+        seconds: float,
+        waiters: int,
+        callers: Sequence[contextvars.Context],
+    ) -> None:
+        """Tell that a refresh brought a token; for the arguments see `events.RefreshSucceeded`.
+
+        Args:
+            token: What is held now.
+            adopted: Whether it is another process'.
+            usable_for: In seconds; ``inf`` = its lifetime is unknown.
+            seconds: How long the refresh took.
+            waiters: How many callers waited to the end.
+            callers: The contexts of those that did.
+        """
+        kind = events.TokenAdopted if adopted else events.RefreshSucceeded
+        self._tell(
+            kind(
+                **self._stamp(),
+                seconds=seconds,
+                waiters=waiters,
+                callers=tuple(callers),
+                fingerprint=token.fingerprint,
+                expires_at=token.expires_at,
+                usable_for=_finite(usable_for),
+            )
+        )
+
+    def refresh_failed(
+        self, error: BaseException, *, seconds: float, waiters: int, callers: Sequence[contextvars.Context]
+    ) -> None:
+        """Tell that a refresh ended without a token; for the arguments see `refresh_succeeded`."""
+        self._tell(
+            events.RefreshFailed(
+                **self._stamp(),
+                seconds=seconds,
+                waiters=waiters,
+                callers=tuple(callers),
+                error=type(error).__name__,
+                # Only ours are known to hold no secret.
+                message=str(error) if isinstance(error, AuthError) else "",
+            )
+        )
+
+    def token_request_failed(self, error: AuthError, setback: Setback, *, now: float, usable_for: float) -> None:
+        """Tell that a try failed, and what is not tried for a while because of it.
+
+        Args:
+            error: The failure.
+            setback: What is remembered of it.
+            now: Seconds on the manager's monotonic clock.
+            usable_for: Seconds for which the held token is usable.
+        """
+        retry_in = setback.retry_at - now
+        self._tell(
+            events.TokenRequestFailed(
+                **self._stamp(),
+                error=type(error).__name__,
+                message=str(error),
+                status=error.status,
+                upstream=error.upstream,
+                retry_in=retry_in,
+                usable_for=_finite(max(0.0, usable_for)),
+            )
+        )
+        if setback.meanwhile is Meanwhile.FAIL:
+            if setback.refusals:
+                self._tell(events.CoolDown(**self._stamp(), cause="credentials", seconds=retry_in))
+            elif error.retry_after is not None:
+                self._tell(events.CoolDown(**self._stamp(), cause="retry_after", seconds=retry_in))
+
+    def token_rejected(self, token: Token, hold: float) -> None:
+        """Tell that the API refused the current token.
+
+        Args:
+            token: The refused one.
+            hold: Seconds of the cool-down that begins, in which it stays; 0.0 = it was dropped.
+        """
+        self._tell(events.TokenRejected(**self._stamp(), fingerprint=token.fingerprint, dropped=hold == 0.0))
+        if hold:
+            self._tell(events.CoolDown(**self._stamp(), cause="refusals", seconds=hold))
+
+    def request_waited(self, seconds: float, error: BaseException | None) -> None:
+        """Tell that a caller had to wait.
+
+        Args:
+            seconds: For how long.
+            error: What it got; ``None`` = a token.
+        """
+        kind = None if error is None else type(error).__name__
+        self._tell(events.RequestWaited(**self._stamp(), seconds=seconds, error=kind))
+
+    def store_failed(self, trouble: str) -> None:
+        """Tell that the store can't be used."""
+        self._tell(events.StoreFailed(**self._stamp(), trouble=trouble))
+
+    def store_recovered(self) -> None:
+        """Tell that the store serves again."""
+        self._tell(events.StoreRecovered(**self._stamp()))
+
+    def refresh_token_unsaved(self, trouble: str, *, lost: bool) -> None:
+        """Tell that a new refresh token could not be saved; ``lost`` = and that it is given up."""
+        self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
+
+    def _stamp(self) -> _Stamp:
+        return {"provider": self.provider, "tenant": self.tenant, "at": self.clock.wall()}
+
+    def _tell(self, event: events.Event) -> None:
+        with contextlib.suppress(Exception):  # a log filter may be anybody's
+            log(event)
+        self.listeners.tell(event)
+
+
+class _Stamp(TypedDict):
+    """What all events have."""
+
+    provider: str
+    tenant: Hashable
+    at: float
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None

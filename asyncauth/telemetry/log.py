@@ -1,0 +1,83 @@
+"""Events as lines of the standard library's ``logging``, each with the whole event in ``record.asyncauth``."""
+
+from __future__ import annotations
+
+import logging
+
+from asyncauth import events
+
+__all__ = ["listened", "log"]
+
+_REFRESH = logging.getLogger("asyncauth.refresh")
+_MANAGER = logging.getLogger("asyncauth.manager")
+_STORE = logging.getLogger("asyncauth.store")
+
+
+def listened() -> bool:
+    """Return whether events that tell of single callers would be written: they are for ``DEBUG``."""
+    return _MANAGER.isEnabledFor(logging.DEBUG)
+
+
+def log(event: events.Event) -> None:
+    """Write an event's line.
+
+    ``asyncauth.refresh`` has what is obtained (``DEBUG``) and what fails (``WARNING``), ``asyncauth.manager`` what
+    the API refuses (``INFO``, ``WARNING`` where fresh tokens are refused as well), ``asyncauth.store`` the store's
+    trouble (``WARNING``; ``ERROR`` where a refresh token is at risk).
+    """
+    logger, level, text = _line(event)
+    if logger.isEnabledFor(level):
+        whose = event.provider if event.tenant is None else f"{event.provider} of {event.tenant}"
+        logger.log(level, "%s: %s", whose, text, extra={"asyncauth": event.as_dict()})
+
+
+def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901, PLR0911, PLR0912 (a table)
+    """Return where an event's line goes, its level, and its text."""
+    match event:
+        case events.RefreshStarted():
+            return _REFRESH, logging.DEBUG, f"refresh started: the token is {event.state}"
+        case events.RefreshSucceeded():
+            return _REFRESH, logging.DEBUG, f"obtained token {event.fingerprint}, {_usable(event.usable_for)}"
+        case events.TokenAdopted():
+            return _REFRESH, logging.DEBUG, f"adopted token {event.fingerprint}, {_usable(event.usable_for)}"
+        case events.TokenRequestFailed():
+            # A manager further upstream has warned already; it would be once a caller here.
+            level = logging.DEBUG if event.upstream else logging.WARNING
+            left = "there is no usable token" if event.usable_for == 0 else f"the token is {_usable(event.usable_for)}"
+            text = f"no new token: {event.error}: {event.message} ({left}; next try in {event.retry_in:.1f} s)"
+            return _REFRESH, level, text
+        case events.RefreshFailed():
+            return _REFRESH, logging.DEBUG, f"refresh ended without a token after {event.seconds:.1f} s: {event.error}"
+        case events.TokenRejected(dropped=True):
+            return _MANAGER, logging.INFO, f"the API refused token {event.fingerprint}; it is dropped"
+        case events.TokenRejected():
+            return _MANAGER, logging.WARNING, f"the API refused the fresh token {event.fingerprint} as well; it stays"
+        case events.CoolDown():
+            return _MANAGER, logging.INFO, _cool_down(event)
+        case events.RequestWaited():
+            got = "a token" if event.error is None else event.error
+            return _MANAGER, logging.DEBUG, f"a caller waited {event.seconds:.3f} s and got {got}"
+        case events.StoreFailed():
+            return _STORE, logging.WARNING, f"the token store fails ({event.trouble}); going on without it"
+        case events.StoreRecovered():
+            return _STORE, logging.INFO, "the token store is back"
+        case events.RefreshTokenUnsaved(lost=True):
+            return _STORE, logging.ERROR, f"a refresh token is lost: it could not be saved ({event.trouble})"
+        case events.RefreshTokenUnsaved():
+            text = f"a new refresh token can't be saved ({event.trouble}); tried again in the background"
+            return _STORE, logging.ERROR, text
+        case _:
+            return _MANAGER, logging.DEBUG, repr(event)
+
+
+def _usable(seconds: float | None) -> str:
+    return "good until it is refused" if seconds is None else f"good for another {seconds:.0f} s"
+
+
+def _cool_down(event: events.CoolDown) -> str:
+    what = {
+        "credentials": "the credential was refused: it is not sent again",
+        "retry_after": "the server asks for a pause: nothing is asked of it",
+        "refusals": "fresh tokens are refused: refusals change nothing",
+    }
+    return f"{what[event.cause]} for {event.seconds:.0f} s"
