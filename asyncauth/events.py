@@ -42,11 +42,14 @@ class Event:
 
     Attributes:
         provider: The provider's name.
+        account: 8 hex digits of a digest of the provider's ``identity``: the same for the same account in every
+            process, another for another one; ``None`` = the provider has no identity.
         tenant: The manager's key in its `ManagerPool`; ``None`` = it is in none.
         at: When, in Unix epoch seconds.
     """
 
     provider: str
+    account: str | None = None
     tenant: Hashable = None
     at: float
 

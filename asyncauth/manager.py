@@ -181,7 +181,13 @@ class TokenManager:
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
         from asyncauth.report import Report  # noqa: PLC0415
 
-        return Report(provider=self._provider.name, tenant=self._tenant, clock=self._clock, listeners=self._listeners)
+        return Report(
+            provider=self._provider.name,
+            identity=self._provider.identity,
+            tenant=self._tenant,
+            clock=self._clock,
+            listeners=self._listeners,
+        )
 
     # What callers use
 

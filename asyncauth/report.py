@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, TypedDict
@@ -32,12 +33,14 @@ class Report:
 
     Attributes:
         provider: The provider's name.
+        identity: The provider's.
         tenant: The manager's key in its pool; ``None`` = it is in none.
         clock: The manager's.
         listeners: Who is told.
     """
 
     provider: str
+    identity: str | None
     tenant: Hashable
     clock: Clock
     listeners: Listeners
@@ -160,7 +163,8 @@ class Report:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
-        return {"provider": self.provider, "tenant": self.tenant, "at": self.clock.wall()}
+        account = None if self.identity is None else hashlib.sha256(self.identity.encode()).hexdigest()[:8]
+        return {"provider": self.provider, "account": account, "tenant": self.tenant, "at": self.clock.wall()}
 
     def _tell(self, event: events.Event) -> None:
         with contextlib.suppress(Exception):  # a log filter may be anybody's
@@ -172,6 +176,7 @@ class _Stamp(TypedDict):
     """What all events have."""
 
     provider: str
+    account: str | None
     tenant: Hashable
     at: float
 

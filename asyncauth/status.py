@@ -11,6 +11,8 @@ __all__ = ["PoolStatus", "State", "Status"]
 
 State = Literal["empty", "fresh", "stale", "spent"]
 
+_USABLE: tuple[State, ...] = ("fresh", "stale")
+
 
 @attrs.frozen(kw_only=True)
 class Status:
@@ -56,7 +58,7 @@ class Status:
     @property
     def healthy(self) -> bool:
         """Whether a request made now would have a token: one is usable, or nothing has failed yet."""
-        return self.state in {"fresh", "stale"} or self.last_error is None
+        return self.state in _USABLE or self.last_error is None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as plain values, for JSON."""
@@ -93,7 +95,13 @@ class PoolStatus:
     failing: Mapping[Any, str]
     failures: int
 
+    @property
+    def healthy(self) -> bool:
+        """Whether a tenant has a usable token, or none has failed: one tenant's wrong password is no fault of all."""
+        return not self.failures or any(self.states.get(state, 0) for state in _USABLE)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as plain values, for JSON; keys of tenants as text."""
         failing = {str(key): error for key, error in self.failing.items()}
-        return {**attrs.asdict(self, recurse=False), "states": dict(self.states), "failing": failing}
+        states = dict(self.states)
+        return {**attrs.asdict(self, recurse=False), "states": states, "failing": failing, "healthy": self.healthy}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import json
 import logging
 import threading
@@ -30,6 +31,7 @@ from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
 
+ACCOUNT = hashlib.sha256(b"fake").hexdigest()[:8]
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
 
 
@@ -68,9 +70,10 @@ async def test_a_refresh_from_start_to_end(
     assert heard.names == ["RefreshStarted", "RefreshSucceeded", *3 * ["RequestWaited"]]
     started, ended, waited, *_ = heard.events
     at = clock.wall()
-    assert started == events.RefreshStarted(provider="fake", at=at - 2.0, state="empty")
+    assert started == events.RefreshStarted(provider="fake", account=ACCOUNT, at=at - 2.0, state="empty")
     assert ended == events.RefreshSucceeded(
         provider="fake",
+        account=ACCOUNT,
         at=at,
         seconds=2.0,
         waiters=3,
@@ -78,7 +81,7 @@ async def test_a_refresh_from_start_to_end(
         expires_at=token.expires_at,
         usable_for=3600.0 - 10.0 - 2.0,
     )
-    assert waited == events.RequestWaited(provider="fake", at=at, seconds=2.0, error=None)
+    assert waited == events.RequestWaited(provider="fake", account=ACCOUNT, at=at, seconds=2.0, error=None)
 
 
 async def test_a_failed_try_and_its_refresh(
@@ -103,6 +106,7 @@ async def test_a_failed_try_and_its_refresh(
     ]
     assert heard.events[1] == events.TokenRequestFailed(
         provider="fake",
+        account=ACCOUNT,
         at=heard.events[0].at,
         error="TokenEndpointUnavailable",
         message="fake (status 503): down",
@@ -168,7 +172,9 @@ async def test_refusals_by_the_api(
     dropped, kept = [each for each in heard.events if isinstance(each, events.TokenRejected)]
     assert (dropped.fingerprint, dropped.dropped) == (first.fingerprint, True)
     assert (kept.fingerprint, kept.dropped) == (second.fingerprint, False)
-    assert heard.last(events.CoolDown) == events.CoolDown(provider="fake", at=kept.at, cause="refusals", seconds=5.0)
+    assert heard.last(events.CoolDown) == events.CoolDown(
+        provider="fake", account=ACCOUNT, at=kept.at, cause="refusals", seconds=5.0
+    )
     assert heard.last(events.RefreshStarted).state == "spent"
 
 

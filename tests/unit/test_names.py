@@ -70,7 +70,7 @@ HOUSE = [
     {"errors", "clock", "forks", "token"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "setback", "provider", "_aiohttp", "body", "foreign"},
     {"events"},
-    {"telemetry.__init__", "telemetry.log", "listeners"},
+    {"telemetry.__init__", "telemetry.log", "telemetry.otel", "listeners"},
     {"report"},
     {"jose", "providers.moments", "providers.parameters"},
     {
@@ -99,6 +99,7 @@ HOUSE = [
     {"manager"},
     {"middleware"},
     {"session", "pool"},
+    {"telemetry.health"},
     {"__init__"},
 ]
 BESIDE = ("testing", "sandbox", "cli")

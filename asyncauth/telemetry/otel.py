@@ -1,0 +1,234 @@
+"""OpenTelemetry: a span for each refresh, and metrics. Needs the extra ``otel``, which is the API alone.
+
+Names and units follow OpenTelemetry's general conventions for metrics (https://opentelemetry.io/docs/specs/semconv/
+general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.type`` for what went wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from asyncauth import events
+from asyncauth.errors import ConfigurationError
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+except ImportError:
+    raise ConfigurationError("OpenTelemetry needs its API: pip install 'asyncauth[otel]'") from None
+
+if TYPE_CHECKING:
+    from contextvars import Context as Caller
+
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.types import AttributeValue
+
+__all__ = ["OpenTelemetry"]
+
+_SCOPE = "asyncauth"
+
+_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0)
+"""Seconds: those of OpenTelemetry's ``http.client.request.duration``, and a refresh's usual deadline."""
+
+_REMEMBERED = 300.0
+"""Seconds for which the gauge shows (below zero) that a token has ended, so that an alarm can see it."""
+
+_Attributes: TypeAlias = "dict[str, AttributeValue]"
+_Owner: TypeAlias = tuple[object, ...]
+
+
+@attrs.define(eq=False)
+class _Known:
+    """What is remembered of one manager between its events."""
+
+    expires_at: float | None = None
+    state: str = ""
+    failures: list[events.TokenRequestFailed] = attrs.field(factory=list["events.TokenRequestFailed"])
+
+
+class OpenTelemetry:
+    """A listener that makes spans and metrics of events.
+
+    ::
+
+        manager.add_listener(OpenTelemetry())
+
+    **Spans.** ``asyncauth.refresh``, one a refresh, a root of its own, since it belongs to no one request; with a link
+    to the span of each request that waited for it, and an event for each try that failed. Made when the refresh has
+    ended, with the times that it had.
+
+    **Metrics.** All with the attribute ``asyncauth.provider``; never with a tenant or an account, of which there may
+    be any number.
+
+    ========================================  =============  =============================================
+    ``asyncauth.refresh.duration``            histogram, s   of refreshes, by ``asyncauth.outcome``
+    ``asyncauth.refresh.waiters``             histogram      callers that waited for a refresh to its end
+    ``asyncauth.token.requests``              counter        by ``asyncauth.outcome`` and ``error.type``
+    ``asyncauth.token.adoptions``             counter        tokens taken over from another process
+    ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that ends first
+    ``asyncauth.token.rejections``            counter        by the API, by ``asyncauth.rejection.cause``
+    ``asyncauth.token.wait.duration``         histogram, s   of callers that had to wait for a token
+    ``asyncauth.cool_downs``                  counter        by ``asyncauth.cool_down.cause``
+    ``asyncauth.store.failures``              counter        of a shared store, at most one a minute
+    ========================================  =============  =============================================
+
+    Concurrency: one object serves any number of managers and pools, in any threads.
+
+    Args:
+        tracer_provider: Where spans go; ``None`` (default) = the global one.
+        meter_provider: Where metrics go; ``None`` (default) = the global one.
+
+    Raises:
+        ConfigurationError: When this module is imported: the extra ``otel`` is not installed.
+    """
+
+    def __init__(
+        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._guard = threading.Lock()
+        self._known: dict[_Owner, _Known] = {}
+        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+        self._duration = meter.create_histogram(
+            "asyncauth.refresh.duration",
+            "s",
+            "How long refreshes took, with waits for a lock and between tries.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        )
+        self._waiters = meter.create_histogram(
+            "asyncauth.refresh.waiters",
+            "{caller}",
+            "How many callers waited for a refresh to its end.",
+            explicit_bucket_boundaries_advisory=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10000),
+        )
+        self._waits = meter.create_histogram(
+            "asyncauth.token.wait.duration",
+            "s",
+            "How long callers that had to wait for a token did.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        )
+        self._requests = meter.create_counter("asyncauth.token.requests", "{request}", "Tries to obtain a token.")
+        self._adoptions = meter.create_counter(
+            "asyncauth.token.adoptions", "{token}", "Tokens taken over from another process, through the store."
+        )
+        self._rejections = meter.create_counter(
+            "asyncauth.token.rejections", "{token}", "Tokens that the API refused before their time."
+        )
+        self._cool_downs = meter.create_counter(
+            "asyncauth.cool_downs", "{cool_down}", "Times at which something was not to be tried again for a while."
+        )
+        self._store_failures = meter.create_counter(
+            "asyncauth.store.failures", "{failure}", "Troubles of the shared store, at most one a minute."
+        )
+        meter.create_observable_gauge(
+            "asyncauth.token.remaining_lifetime",
+            [self._remaining],
+            "s",
+            "Seconds until the token ends; of several accounts or tenants, the one that ends first.",
+        )
+
+    def __call__(self, event: events.Event) -> None:
+        """Take note of an event."""
+        owner = (event.provider, event.account, event.tenant)
+        provider: _Attributes = {"asyncauth.provider": event.provider}
+        with self._guard:
+            known = self._known.setdefault(owner, _Known())
+        match event:
+            case events.RefreshStarted():
+                known.state, known.failures = event.state, []
+            case events.TokenRequestFailed():
+                known.failures.append(event)
+                failed: _Attributes = {"asyncauth.outcome": "failure", "error.type": event.error}
+                self._requests.add(1, provider | failed)
+            case events.RefreshEnded():
+                self._ended(event, known, provider)
+            case events.TokenRejected():
+                cause = "token_refused" if event.dropped else "fresh_token_refused"
+                self._rejections.add(1, provider | {"asyncauth.rejection.cause": cause})
+                if event.dropped:
+                    known.expires_at = None
+            case events.RequestWaited():
+                self._waits.record(event.seconds, provider | _error(event.error))
+            case events.CoolDown():
+                self._cool_downs.add(1, provider | {"asyncauth.cool_down.cause": event.cause})
+            case events.StoreFailed():
+                self._store_failures.add(1, provider)
+            case _:
+                pass
+
+    def _ended(self, event: events.RefreshEnded, known: _Known, provider: _Attributes) -> None:
+        """Count a refresh, and make its span."""
+        error: str | None = None
+        match event:
+            case events.RefreshSucceeded():
+                ending, known.expires_at = "success", event.expires_at
+                self._requests.add(1, provider | {"asyncauth.outcome": "success"})
+            case events.TokenAdopted():
+                ending, known.expires_at = "adopted", event.expires_at
+                self._adoptions.add(1, provider)
+            case events.RefreshFailed():
+                ending, error = "failure", event.error
+            case _:
+                return
+        outcome: _Attributes = {"asyncauth.outcome": ending}
+        self._duration.record(event.seconds, provider | outcome | _error(error))
+        self._waiters.record(event.waiters, provider)
+        tenant: _Attributes = {} if event.tenant is None else {"asyncauth.tenant": str(event.tenant)}
+        span = self._tracer.start_span(
+            "asyncauth.refresh",
+            context=Context(),
+            attributes={
+                **provider,
+                **tenant,
+                **outcome,
+                **_error(error),
+                "asyncauth.token.state": known.state,
+                "asyncauth.refresh.waiters": event.waiters,
+            },
+            links=_links(event.callers),
+            start_time=_nanoseconds(event.at - event.seconds),
+        )
+        for failure in known.failures:
+            details: _Attributes = {"error.type": failure.error, "error.message": failure.message}
+            span.add_event("token request failed", details, _nanoseconds(failure.at))
+        if isinstance(event, events.RefreshFailed):
+            span.set_status(trace.StatusCode.ERROR, event.message or event.error)
+        span.end(_nanoseconds(event.at))
+        known.failures = []
+
+    def _remaining(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (the API's)
+        """Yield how long each provider's tokens still live, and forget those that ended a while ago."""
+        now = time.time()
+        least: dict[str, float] = {}
+        with self._guard:
+            for owner, known in list(self._known.items()):
+                if known.expires_at is None:
+                    continue
+                left = known.expires_at - now
+                if left < -_REMEMBERED:
+                    del self._known[owner]
+                    continue
+                name = str(owner[0])
+                least[name] = min(left, least.get(name, left))
+        return [metrics.Observation(left, {"asyncauth.provider": name}) for name, left in least.items()]
+
+
+def _error(kind: str | None) -> _Attributes:
+    return {} if kind is None else {"error.type": kind}
+
+
+def _links(callers: Iterable[Caller]) -> list[trace.Link]:
+    """Return a link to the span, if there was one, in which each caller waited."""
+    # Copies: a context can be entered once at a time, and another listener may have it.
+    spans = (caller.copy().run(trace.get_current_span).get_span_context() for caller in callers)
+    return [trace.Link(span) for span in {span.span_id: span for span in spans if span.is_valid}.values()]
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
