@@ -9,6 +9,7 @@ import typer
 
 from asyncauth.cli.demo import demo
 from asyncauth.cli.request import request
+from asyncauth.cli.sandbox import sandbox
 from asyncauth.cli.token import token
 
 __all__ = ["app", "run"]
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo)
+app.command()(sandbox)
 app.command()(token)
 app.command()(request)
 

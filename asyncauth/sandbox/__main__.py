@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
-import signal
 import sys
 
 from .server import Sandbox
-
-_BANNER = """\
-Peakly       {peakly}
-Pago Fácil   {pago_facil}
-username     {username}
-password     {password}
-
-Try it:
-  curl --data-urlencode grant_type=password \\
-       --data-urlencode username={username} \\
-       --data-urlencode password={password} \\
-       {peakly}/token
-  curl {peakly}/_sandbox/state
-
-Ctrl-C ends it.
-"""
-
+from .serving import banner, serve
 
 _LAST_PORT = 65535
 
@@ -51,6 +33,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pago-facil-port", type=_port, default=0, metavar="PORT", help="default: any free port")
     parser.add_argument("--lifetime", type=float, metavar="SECONDS", help="how long tokens live (default: as theirs)")
     parser.add_argument("--refresh-tokens", action="store_true", help="let Peakly hand out refresh tokens")
+    parser.add_argument("--page", action="store_true", help="serve a page that shows and switches everything")
+    parser.add_argument("--page-port", type=_port, default=0, metavar="PORT", help="default: any free port")
     parser.add_argument(
         "--allow-remote",
         action="store_true",
@@ -59,23 +43,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _run(sandbox: Sandbox) -> None:
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Where there are no signal handlers (Windows), Ctrl-C comes as KeyboardInterrupt.
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, ended.set)
-    async with sandbox:
-        sys.stdout.write(
-            _BANNER.format(
-                peakly=sandbox.peakly.url,
-                pago_facil=sandbox.pago_facil.url,
-                username=sandbox.username,
-                password=sandbox.password,
-            )
-        )
-        sys.stdout.flush()
-        await ended.wait()
+def _announce(sandbox: Sandbox) -> None:
+    sys.stdout.write(banner(sandbox))
+    sys.stdout.flush()
 
 
 def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has its code)
@@ -90,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has i
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        asyncio.run(_run(sandbox))
+        asyncio.run(serve(sandbox, _announce))
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from http import HTTPStatus
 
 import attrs
@@ -31,6 +31,35 @@ class Record:
     status: int | None
     step: str | None
     seconds: float
+
+
+class RequestLog(deque[Record]):
+    """The last requests, oldest first, so many at most; it knows how many there ever were.
+
+    Attributes:
+        total: How many requests were logged since the start.
+        cleared: How many times it was emptied.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(maxlen=size)
+        self.total = 0
+        self.cleared = 0
+
+    def append(self, record: Record, /) -> None:
+        """Log a request; the oldest makes room."""
+        self.total += 1
+        super().append(record)
+
+    def clear(self) -> None:
+        """Forget all requests, not how many there were."""
+        self.cleared += 1
+        super().clear()
+
+    def since(self, total: int) -> list[Record]:
+        """The requests after the first ``total`` ones, as far as they are still here."""
+        records, new = list(self), self.total - total
+        return records[-new:] if new > 0 else []
 
 
 @attrs.define

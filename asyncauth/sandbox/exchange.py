@@ -16,8 +16,7 @@ from .mishaps import body_of, fresh, perform, until_gone
 from .wire import json_answer
 
 if TYPE_CHECKING:
-    from collections import deque
-
+    from .counts import RequestLog
     from .system import System
 
 Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
@@ -46,7 +45,7 @@ class Call:
 class Desk:
     """What the requests of one system share: the log, the way to the controls, how many are under way."""
 
-    log: deque[Record]
+    log: RequestLog
     control: Control
     under_way: int = 0
 

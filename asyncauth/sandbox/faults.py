@@ -8,28 +8,30 @@ from typing import Any, TypeAlias
 import attrs
 from aiohttp import web
 
+from .settings import flag
 from .settings import seconds as check_seconds
 
 Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """An async callable that answers a request itself, or returns None to let the sandbox answer."""
 
-KINDS = frozenset(
-    {
-        "answer",
-        "disconnect",
-        "hang",
-        "malformed",
-        "missing_fields",
-        "redirect",
-        "replace_fields",
-        "reset",
-        "server_error",
-        "slow_drip",
-        "too_many_requests",
-        "unauthorized",
-        "wrong_credentials",
-    }
-)
+DETAILS: Mapping[str, Mapping[str, object]] = {
+    "answer": {"answer": None},
+    "disconnect": {"processed": False},
+    "hang": {"processed": False},
+    "malformed": {},
+    "missing_fields": {"fields": ("access_token", "access_token_jwt")},
+    "redirect": {"location": "/", "status": 307},
+    "replace_fields": {"values": {"expires_in": "abc"}},
+    "reset": {},
+    "server_error": {"status": 503, "retry_after": None},
+    "slow_drip": {"seconds": 1.0},
+    "too_many_requests": {"retry_after": None, "retry_after_date": False},
+    "unauthorized": {},
+    "wrong_credentials": {},
+}
+"""Every kind of fault, and what can be said of one beside times, step and path, with a value to begin with."""
+
+KINDS = frozenset(DETAILS)
 """Every kind of fault; the API knows all but `TOKEN_ONLY`."""
 
 TOKEN_ONLY = frozenset({"missing_fields", "replace_fields", "wrong_credentials"})
@@ -47,29 +49,48 @@ def header_value(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a header value in printable ASCII")
 
 
-def _times(_: object, __: object, value: Any) -> None:
+def times(_: object, __: object, value: Any) -> None:
+    """Accept a number of requests, or None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError("times must be a whole number of requests from 1 on, or null for until cleared")
 
 
-def _whole(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def whole(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Accept a whole number, or None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{attribute.name} must be a whole number")
 
 
-def _mapping(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def mapping(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept values by field name."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{attribute.name} must be an object of field names and values")  # noqa: TRY004 - as above
 
 
-def _selector(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def selector(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept a text that is not empty, or None."""
     if value is not None and (not isinstance(value, str) or not value):
         raise ValueError(f"{attribute.name} must be a non-empty string, or null for any")
 
 
-def _names(_: object, __: object, value: object) -> None:
+def names(_: object, __: object, value: object) -> None:
+    """Accept field names."""
     if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):  # pyright: ignore[reportUnknownVariableType]
         raise ValueError("fields must be a list of field names")
+
+
+def location(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept what can stand in a header, or None."""
+    if value is not None:
+        header_value(attribute.name, value)
+
+
+def retry_after(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept seconds, a header value as it is, or None."""
+    if isinstance(value, str):
+        header_value(attribute.name, value)
+    elif value is not None:
+        check_seconds(_, attribute, value)
 
 
 def _as_tuple(value: object) -> Any:
@@ -99,36 +120,26 @@ class Fault:
     """
 
     kind: str
-    times: int | None = attrs.field(default=None, validator=_times)
-    step: str | None = attrs.field(default=None, validator=_selector)
-    path: str | None = attrs.field(default=None, validator=_selector)
-    status: int | None = attrs.field(default=None, validator=_whole)
-    retry_after: float | str | None = None
-    retry_after_date: bool = False
-    location: str | None = None
+    times: int | None = attrs.field(default=None, validator=times)
+    step: str | None = attrs.field(default=None, validator=selector)
+    path: str | None = attrs.field(default=None, validator=selector)
+    status: int | None = attrs.field(default=None, validator=whole)
+    retry_after: float | str | None = attrs.field(default=None, validator=retry_after)
+    retry_after_date: bool = attrs.field(default=False, validator=flag)
+    location: str | None = attrs.field(default=None, validator=location)
     seconds: float = attrs.field(default=1.0, validator=check_seconds)
-    fields: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple, validator=_names)
-    values: Mapping[str, object] = attrs.field(factory=dict[str, object], validator=_mapping)
-    processed: bool = False
+    fields: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple, validator=names)
+    values: Mapping[str, object] = attrs.field(factory=dict[str, object], validator=mapping)
+    processed: bool = attrs.field(default=False, validator=flag)
     answer: Answer | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Check what depends on the kind."""
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of fault; choose from: {', '.join(sorted(KINDS))}")
-        for name in ("retry_after_date", "processed"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be true or false")  # noqa: TRY004 - one error for a bad fault
-        self._check_retry_after()
-        self._check_details()
-
-    def _check_retry_after(self) -> None:
-        if isinstance(self.retry_after, str):
-            header_value("retry_after", self.retry_after)
-        elif self.retry_after is not None:
-            check_seconds(self, attrs.fields_dict(Fault)["retry_after"], self.retry_after)
         if self.retry_after_date and (self.retry_after is None or isinstance(self.retry_after, str)):
             raise ValueError("retry_after_date needs retry_after as a number of seconds")
+        self._check_details()
 
     def _check_details(self) -> None:
         if self.kind == "redirect":

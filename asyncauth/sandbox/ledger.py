@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import secrets
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,12 +17,23 @@ _FIRST_SWEEP = 4096
 
 @attrs.define
 class Entry:
-    """One token: its kind, the monotonic second it dies at, its family, whether it was used up."""
+    """One token: its kind, the monotonic seconds it was issued and dies at, its family, whether it was used up."""
 
     kind: str
+    issued_at: float
     dies_at: float
     family: str | None = None
     spent: bool = False
+
+
+@attrs.frozen
+class Living:
+    """A token that is alive, as it may be shown: ``fingerprint`` tells it from others and reveals nothing of it."""
+
+    fingerprint: str
+    kind: str
+    issued_at: float
+    dies_at: float
 
 
 class Use(enum.Enum):
@@ -37,12 +50,13 @@ class Ledger:
 
     _entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry], init=False, repr=False)
     _sweep_at: int = attrs.field(default=_FIRST_SWEEP, init=False, repr=False)
+    _key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
 
     def issue(self, value: str, kind: str, *, lifetime: float, now: float, family: str | None = None) -> None:
         """Enter a token that lives ``lifetime`` seconds from ``now`` (monotonic seconds)."""
         if len(self._entries) >= self._sweep_at:
             self._sweep(now)
-        self._entries[value] = Entry(kind, now + lifetime, family)
+        self._entries[value] = Entry(kind, now, now + lifetime, family)
 
     def alive(self, value: str | None, kinds: Container[str], now: float) -> bool:
         """Whether this is a token of one of the kinds that is alive at ``now``."""
@@ -72,6 +86,23 @@ class Ledger:
             del self._entries[value]
         return len(doomed)
 
+    def revoke_one(self, fingerprint: str) -> int:
+        """Revoke the token of this fingerprint; returns how many there were."""
+        doomed = [value for value in self._entries if self._fingerprint(value) == fingerprint]
+        for value in doomed:
+            del self._entries[value]
+        return len(doomed)
+
+    def newest(self, now: float, limit: int) -> list[Living]:
+        """The tokens alive at ``now``, newest first, so many of them at most."""
+        found: list[Living] = []
+        for value, entry in reversed(list(self._entries.items())):
+            if len(found) == limit:
+                break
+            if now < entry.dies_at and not entry.spent:
+                found.append(Living(self._fingerprint(value), entry.kind, entry.issued_at, entry.dies_at))
+        return found
+
     def living(self, now: float) -> dict[str, int]:
         """How many tokens of each kind are alive."""
         counts: dict[str, int] = {}
@@ -79,6 +110,10 @@ class Ledger:
             if now < entry.dies_at and not entry.spent:
                 counts[entry.kind] = counts.get(entry.kind, 0) + 1
         return counts
+
+    def _fingerprint(self, value: str) -> str:
+        # Keyed: who sees one can't search for the token offline.
+        return hashlib.blake2b(value.encode(), key=self._key, digest_size=6).hexdigest()
 
     def _revoke_family(self, family: str | None) -> None:
         # Spent refresh tokens stay in the book, so that using one a third time is counted as well.

@@ -44,7 +44,9 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
     """
 
     name: ClassVar[str] = "pago_facil"
+    title: ClassVar[str] = "Pago Fácil"
     steps: ClassVar[frozenset[str]] = frozenset({_LOGIN, _CREATE, _LOGIN_TOKEN})
+    requests: ClassVar[tuple[str, ...]] = (_LOGIN, _NEW_LOGIN, _CREATE, _LOGIN_TOKEN)
     denied: ClassVar[str] = "Invalid Token"
     json_type: ClassVar[str] = JSON_PLAIN
 

@@ -36,7 +36,9 @@ class PeaklySandbox(System[PeaklySettings]):
     """
 
     name: ClassVar[str] = "peakly"
+    title: ClassVar[str] = "Peakly"
     steps: ClassVar[frozenset[str]] = frozenset({_ACCESS, _REFRESH})
+    requests: ClassVar[tuple[str, ...]] = ("password", _REFRESH)
     denied: ClassVar[str] = "Authorization has been denied for this request."
     json_type: ClassVar[str] = JSON_OWIN
 

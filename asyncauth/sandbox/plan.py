@@ -38,10 +38,22 @@ class FaultPlan:
     def add(self, *faults: Fault) -> None:
         """Add these faults to the end of the queue: all, or none and ``ValueError``."""
         for fault in faults:
-            if fault.kind not in self.kinds:
-                raise ValueError(f"{fault.kind} is a fault of token endpoints, not of the API")
+            self._check(fault)
         with self._lock:
             self._queue.extend(_Planned(fault, fault.times) for fault in faults)
+
+    def switch(self, fault: Fault, *, on: bool) -> None:
+        """Put this fault in the place of those of its kind, or at the end of the queue; off drops its kind.
+
+        Other kinds keep their places, and what is left of their ``times``.
+        """
+        self._check(fault)
+        with self._lock:
+            kinds = [planned.fault.kind for planned in self._queue]
+            place = kinds.index(fault.kind) if fault.kind in kinds else len(kinds)
+            self._queue = [planned for planned in self._queue if planned.fault.kind != fault.kind]
+            if on:
+                self._queue.insert(place, _Planned(fault, fault.times))
 
     def clear(self) -> None:
         """Drop all faults. Requests that already hang go on hanging until their client leaves."""
@@ -62,6 +74,10 @@ class FaultPlan:
                             self._queue.remove(planned)
                     return fault
         return None
+
+    def _check(self, fault: Fault) -> None:
+        if fault.kind not in self.kinds:
+            raise ValueError(f"{fault.kind} is a fault of token endpoints, not of the API")
 
     @property
     def pending(self) -> tuple[Fault, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-from .control import control
+from .control import control, own_origin
+from .counts import RequestLog
 from .listener import is_loopback
 from .pago_facil import PagoFacilSandbox
 from .peakly import PeaklySandbox
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .counts import Record
+    from aiohttp import web
+
+    from .page import Page
     from .system import System
 
 
@@ -39,6 +40,8 @@ class Sandbox:
         api_latency: Seconds each API request takes.
         clock_skew: Seconds by which the servers' wall clocks are ahead (negative: behind).
         refresh_tokens: Whether Peakly hands out refresh tokens.
+        page: Whether to serve a page for the browser that shows what goes on and has a switch for everything.
+        page_port: The page's TCP port, 0 for any free one.
         allow_remote: Listen where other machines can connect. They can then work the controls as well.
         log_size: How many of the last requests the log keeps.
         backlog: How many connections may wait to be accepted.
@@ -66,6 +69,8 @@ class Sandbox:
         api_latency: float = 0.0,
         clock_skew: float = 0.0,
         refresh_tokens: bool = False,
+        page: bool = False,
+        page_port: int = 0,
         allow_remote: bool = False,
         log_size: int = 1000,
         backlog: int = 16384,
@@ -80,12 +85,12 @@ class Sandbox:
             "clock_skew": clock_skew,
             **({} if lifetime is None else {"lifetime": lifetime}),
         }
-        self.log: deque[Record] = deque(maxlen=log_size)
+        self.log = RequestLog(log_size)
         listening: dict[str, Any] = {
             "host": host,
             "backlog": backlog,
             "log": self.log,
-            "control": functools.partial(control, self),
+            "control": self._control,
         }
         self.peakly = PeaklySandbox(
             changed(PeaklySettings(), {**shared, "refresh_tokens": refresh_tokens}),
@@ -94,6 +99,11 @@ class Sandbox:
         )
         self.pago_facil = PagoFacilSandbox(changed(PagoFacilSettings(), shared), port=pago_facil_port, **listening)
         self.systems: Mapping[str, System[Any]] = {system.name: system for system in (self.peakly, self.pago_facil)}
+        self._page: Page | None = None
+        if page:
+            from .page import Page  # noqa: PLC0415 (most sandboxes have none: tests start thousands)
+
+            self._page = Page(self, host=host, port=page_port, remote=allow_remote)
         self._running = False
 
     def __repr__(self) -> str:
@@ -109,8 +119,13 @@ class Sandbox:
         """The password that Peakly accepts; both systems' at the start."""
         return self.peakly.settings.password
 
+    @property
+    def page_url(self) -> str | None:
+        """Where the page is, such as ``"http://127.0.0.1:49153/"``; None without ``page=True``."""
+        return None if self._page is None else self._page.url
+
     async def start(self) -> None:
-        """Listen on both ports.
+        """Listen on all ports.
 
         Raises:
             RuntimeError: It is running already.
@@ -120,8 +135,8 @@ class Sandbox:
             raise RuntimeError("the sandbox is running already")
         self._running = True
         try:
-            for system in self.systems.values():
-                await system.start()
+            for server in self._servers():
+                await server.start()
         except BaseException:
             await self.stop()
             raise
@@ -129,7 +144,7 @@ class Sandbox:
     async def stop(self) -> None:
         """End at once: abort all connections, cancel what hangs, free the ports. Idempotent."""
         try:
-            await asyncio.gather(*(system.stop() for system in self.systems.values()))
+            await asyncio.gather(*(server.stop() for server in self._servers()))
         finally:
             self._running = False
 
@@ -171,3 +186,9 @@ class Sandbox:
     def state(self) -> dict[str, object]:
         """Everything there is to know about both, as JSON and without secrets."""
         return {name: system.state() for name, system in self.systems.items()}
+
+    def _servers(self) -> list[System[Any] | Page]:
+        return [*self.systems.values(), *([] if self._page is None else [self._page])]
+
+    async def _control(self, request: web.Request, url: str) -> web.Response:
+        return await control(self, request, own_origin(url))

@@ -14,7 +14,7 @@ DEFAULT_USERNAME = "demo@example.com"
 DEFAULT_PASSWORD = "sandbox-password"  # noqa: S105 - a demo value, printed for everyone to use
 
 DAY = 86_400.0
-_MAX_PADDING = 64 * 1024 * 1024
+MAX_PADDING = 64 * 1024 * 1024
 
 
 def _is_number(value: object) -> bool:
@@ -27,30 +27,35 @@ def seconds(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError(f"{attribute.name} must be a finite number of seconds, zero or more")
 
 
-def _signed_seconds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def signed_seconds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept a difference of times: finite seconds."""
     if not _is_number(value):
         raise ValueError(f"{attribute.name} must be a finite number of seconds")
 
 
-def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept True and False."""
     if not isinstance(value, bool):
         raise ValueError(f"{attribute.name} must be true or false")  # noqa: TRY004 - one error for a bad setting
 
 
-def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept a text that is not empty."""
     # The value stays out of the message: it may be a password.
     if not isinstance(value, str) or not value:
         raise ValueError(f"{attribute.name} must be a non-empty string")
 
 
-def _challenge(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def challenge(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept what can stand in a header, or None."""
     if value is not None and not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
         raise ValueError(f"{attribute.name} must be a header value in printable ASCII, or null for no header")
 
 
-def _padding(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_PADDING:
-        raise ValueError(f"{attribute.name} must be a whole number of bytes from 0 to {_MAX_PADDING}")
+def padding(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Accept a number of bytes that fits into memory."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PADDING:
+        raise ValueError(f"{attribute.name} must be a whole number of bytes from 0 to {MAX_PADDING}")
 
 
 @attrs.define(kw_only=True)
@@ -72,15 +77,15 @@ class SystemSettings:
 
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
-    username: str = attrs.field(default=DEFAULT_USERNAME, validator=_text)
-    password: str = attrs.field(default=DEFAULT_PASSWORD, validator=_text, repr=False)
-    accept_any_username: bool = attrs.field(default=False, validator=_flag)
+    username: str = attrs.field(default=DEFAULT_USERNAME, validator=text)
+    password: str = attrs.field(default=DEFAULT_PASSWORD, validator=text, repr=False)
+    accept_any_username: bool = attrs.field(default=False, validator=flag)
     token_latency: float = attrs.field(default=0.0, validator=seconds)
     api_latency: float = attrs.field(default=0.0, validator=seconds)
-    clock_skew: float = attrs.field(default=0.0, validator=_signed_seconds)
-    date_header: bool = attrs.field(default=True, validator=_flag)
-    www_authenticate: str | None = attrs.field(default=None, validator=_challenge)
-    big_refusal: int = attrs.field(default=0, validator=_padding)
+    clock_skew: float = attrs.field(default=0.0, validator=signed_seconds)
+    date_header: bool = attrs.field(default=True, validator=flag)
+    www_authenticate: str | None = attrs.field(default=None, validator=challenge)
+    big_refusal: int = attrs.field(default=0, validator=padding)
 
 
 @attrs.define(kw_only=True)
@@ -98,12 +103,12 @@ class PeaklySettings(SystemSettings):
     """
 
     lifetime: float = attrs.field(default=14 * DAY, validator=seconds)
-    truncate_expires_in: bool = attrs.field(default=True, validator=_flag)
-    refresh_tokens: bool = attrs.field(default=False, validator=_flag)
-    rotate_refresh_tokens: bool = attrs.field(default=True, validator=_flag)
+    truncate_expires_in: bool = attrs.field(default=True, validator=flag)
+    refresh_tokens: bool = attrs.field(default=False, validator=flag)
+    rotate_refresh_tokens: bool = attrs.field(default=True, validator=flag)
     refresh_lifetime: float = attrs.field(default=30 * DAY, validator=seconds)
-    owin_refusals: bool = attrs.field(default=False, validator=_flag)
-    www_authenticate: str | None = attrs.field(default="Bearer", validator=_challenge)
+    owin_refusals: bool = attrs.field(default=False, validator=flag)
+    www_authenticate: str | None = attrs.field(default="Bearer", validator=challenge)
 
 
 @attrs.define(kw_only=True)
@@ -124,7 +129,7 @@ class PagoFacilSettings(SystemSettings):
     login_lifetime: float = attrs.field(default=DAY, validator=seconds)
     create_token_lifetime: float = attrs.field(default=5 * 365 * DAY, validator=seconds)
     login_token_lifetime: float = attrs.field(default=365 * DAY, validator=seconds)
-    api_accepts_access_tokens: bool = attrs.field(default=False, validator=_flag)
+    api_accepts_access_tokens: bool = attrs.field(default=False, validator=flag)
 
     @property
     def lifetime(self) -> float:

@@ -20,11 +20,11 @@ from .wire import Moment, bearer, http_date, json_answer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections import deque
 
     from aiohttp import web
 
-    from .counts import Record
+    from .counts import RequestLog
+    from .ledger import Living
 
 S = TypeVar("S", bound=SystemSettings)
 
@@ -40,8 +40,12 @@ class System(abc.ABC, Generic[S]):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    """Its name as people write it."""
     steps: ClassVar[frozenset[str]]
     """The names that `revoke` takes: what kinds of tokens there are."""
+    requests: ClassVar[tuple[str, ...]]
+    """What its token requests are called where a fault is for one of them alone."""
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class System(abc.ABC, Generic[S]):
         host: str,
         port: int,
         backlog: int,
-        log: deque[Record],
+        log: RequestLog,
         control: exchange.Control,
     ) -> None:
         self.settings: S = settings
@@ -102,6 +106,16 @@ class System(abc.ABC, Generic[S]):
         self._listener.call(lambda: counted.append(self._ledger.revoke(None if step is None else {step})))
         return counted[0]
 
+    def revoke_one(self, fingerprint: str) -> int:
+        """Revoke the token that `tokens` shows with this fingerprint; returns how many. Safe from any thread."""
+        counted: list[int] = []
+        self._listener.call(lambda: counted.append(self._ledger.revoke_one(fingerprint)))
+        return counted[0]
+
+    def tokens(self, limit: int) -> list[Living]:
+        """The tokens that are alive, newest first, so many at most, without their values."""
+        return self._ledger.newest(time.monotonic(), limit)
+
     def refuse_connections(self, *, seconds: float | None = None, spare: asyncio.BaseTransport | None = None) -> None:
         """Close the listening socket and abort all connections; whoever connects is refused.
 
@@ -120,9 +134,9 @@ class System(abc.ABC, Generic[S]):
         """Listen again on the same port, if connections were refused. Safe from any thread."""
         self._listener.call(self._listener.accept)
 
-    def abort_connections(self) -> None:
-        """Abort all connections, kept-alive ones too, and go on accepting new ones. Safe from any thread."""
-        self._listener.call(self._listener.abort_connections)
+    def abort_connections(self, *, spare: asyncio.BaseTransport | None = None) -> None:
+        """Abort all connections but ``spare``, kept-alive ones too, and go on accepting. Safe from any thread."""
+        self._listener.call(functools.partial(self._listener.abort_connections, spare=spare))
 
     def reset_counts(self) -> None:
         """Start counting from zero."""

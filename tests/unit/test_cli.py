@@ -26,7 +26,9 @@ def test_without_the_extra_there_is_one_line(missing: str) -> None:
     assert "pip install 'asyncauth[cli]'" in ended.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "-h"], ["token", "--help"], ["request", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "-h"], ["token", "--help"], ["request", "--help"], ["sandbox", "--help"]]
+)
 def test_help(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command has help that tells its exit codes."""
     monkeypatch.setattr(sys, "argv", ["asyncauth", *arguments])

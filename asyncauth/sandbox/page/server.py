@@ -1,0 +1,119 @@
+"""The page's own port: its files, the events, and the controls for this page alone."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from asyncauth.sandbox.control import PREFIX, RefusedError, control
+from asyncauth.sandbox.listener import Listener
+from asyncauth.sandbox.wire import json_answer
+
+from .description import describe
+from .guard import Guard
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from asyncauth.sandbox.server import Sandbox
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+# Nothing from elsewhere, nothing inline, no frame around it, and no text that a script could turn into markup.
+_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+)
+_HEADERS = {
+    "Content-Security-Policy": "; ".join(_POLICY),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def _files() -> dict[str, tuple[str, bytes]]:
+    """The page's files by path, with their types."""
+    found: dict[str, tuple[str, bytes]] = {}
+    for file in importlib.resources.files("asyncauth.sandbox.page").joinpath("static").iterdir():
+        kind = _TYPES.get(file.name.rpartition(".")[2])
+        if kind is not None:
+            path = "/" if file.name == "index.html" else f"/{file.name}"
+            found[path] = (kind, file.read_bytes())
+    return found
+
+
+class Page:
+    """The page of one sandbox, on a port of its own: it stays when a system refuses connections.
+
+    Args:
+        sandbox: What it shows and works.
+        host: The address to listen on.
+        port: Its TCP port, 0 for any free one.
+        remote: Whether other machines may connect.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, host: str, port: int, remote: bool) -> None:
+        self._sandbox = sandbox
+        self._guard = Guard(host, remote)
+        self._files = _files()
+        self._listener = Listener(self._handle, host=host, port=port, backlog=128)
+        self.stream = Stream(sandbox.systems, sandbox.log)
+
+    @property
+    def url(self) -> str:
+        """Its address, such as ``"http://127.0.0.1:49153/"``; the port is known once the sandbox runs."""
+        return f"{self._listener.url}/"
+
+    async def start(self) -> None:
+        """Listen. The `Sandbox` does it."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """End at once. The `Sandbox` does it."""
+        await self._listener.stop()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._guard.host(request)
+            response = await self._answer(request)
+        except RefusedError as refused:
+            response = json_answer({"error": str(refused)}, refused.status)
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path != "/":  # a link from elsewhere may lead to the page, and to nothing but the page
+            self._guard.read(request)
+        if path.startswith(PREFIX):
+            return await control(self._sandbox, request, self._guard.order)
+        if request.method not in {"GET", "HEAD"}:
+            raise RefusedError(405, "use GET")
+        if path == "/events":
+            return await self.stream.answer(request)
+        if path == "/description":
+            return json_answer(describe(self._sandbox.systems.values()))
+        if path not in self._files:
+            raise RefusedError(404, "there is no such thing here")
+        kind, body = self._files[path]
+        return web.Response(body=body, headers={"Content-Type": kind})

@@ -1,0 +1,60 @@
+"""A sandbox as a program: it serves until somebody ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .server import Sandbox
+
+_BANNER = """\
+Peakly       {peakly}
+Pago Fácil   {pago_facil}
+{page}username     {username}
+password     {password}
+
+Try it:
+  curl --data-urlencode grant_type=password \\
+       --data-urlencode username={username} \\
+       --data-urlencode password={password} \\
+       {peakly}/token
+  curl {peakly}/_sandbox/state
+
+Ctrl-C ends it.
+"""
+
+
+def banner(sandbox: Sandbox) -> str:
+    """What to tell people of a sandbox that runs."""
+    return _BANNER.format(
+        peakly=sandbox.peakly.url,
+        pago_facil=sandbox.pago_facil.url,
+        page="" if sandbox.page_url is None else f"page         {sandbox.page_url}\n",
+        username=sandbox.username,
+        password=sandbox.password,
+    )
+
+
+async def serve(sandbox: Sandbox, announce: Callable[[Sandbox], None]) -> None:
+    """Run a sandbox until SIGINT or SIGTERM; nothing of it is left then.
+
+    Args:
+        sandbox: What to run.
+        announce: Called once it serves.
+
+    Raises:
+        OSError: A port can't be bound.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Where there are no signal handlers (Windows), Ctrl-C comes as KeyboardInterrupt.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, ended.set)
+    async with sandbox:
+        announce(sandbox)
+        await ended.wait()
