@@ -1,6 +1,7 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
 #   make test    all tests, with the newest dependencies
+#   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make check   what CI runs: tests (newest and oldest dependencies), lint, types, wheel
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint types wheel bench check format coverage clean
+.PHONY: help demo test test-oldest fuzz lint types wheel bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,11 @@ test: $(VENV)/.ready
 
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+# What it finds goes to tests/fuzz/corpus, see tests/fuzz/test_fuzz_corpus.py.
+fuzz: export FUZZ ?= 50
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m pytest $(PARALLEL) --timeout 7200 --hypothesis-show-statistics tests/fuzz $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -39,6 +39,14 @@ def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(value)) if value else _NOTHING
 
 
+_LONGEST_SHOWN = 100
+"""Characters of a server's own words that a repr shows."""
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…")
+
+
 def _moment(epoch: float | None) -> str:
     """Return an instant as people read it."""
     if epoch is None:
@@ -96,10 +104,10 @@ class Token:
             f"fingerprint={self.fingerprint}",
             f"issued_at={_moment(self.issued_at)}",
             f"expires_at={_moment(self.expires_at)}",
-            f"token_type={self.token_type!r}",
+            f"token_type={_shown(self.token_type)}",
         ]
         if self.scope is not None:
-            parts.append(f"scope={self.scope!r}")
+            parts.append(f"scope={_shown(self.scope)}")
         if self.refresh_token is not None:
             parts.append("refresh_token=…")
         return f"<Token {' '.join(parts)}>"

@@ -19,6 +19,7 @@ from yarl import URL
 from asyncauth import expiry
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.attempt import current_attempt
+from asyncauth.providers.coding import ACCEPTED, unpacked
 from asyncauth.providers.credential import Credential, Lent, borrow
 from asyncauth.providers.reply import Reply, parse, server_message
 
@@ -27,7 +28,7 @@ __all__ = ["Endpoint", "Request"]
 _T = TypeVar("_T")
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes of a token answer that are read at most."""
+"""Bytes of a token answer that are read at most, packed or not."""
 
 _BUSY = frozenset({408, 425, 429})
 _BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
@@ -58,7 +59,7 @@ class Request:
 
     def all_headers(self) -> dict[str, str]:
         """Return the headers, with those that every token request carries."""
-        common = {"Accept": "application/json", "Cache-Control": "no-cache"}
+        common = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
         if self.json is not None:
             common["Content-Type"] = "application/json"
         elif self.form is not None:  # else a session's own default would stand, or skip_auto_headers leave it out
@@ -209,14 +210,9 @@ class Endpoint:
                 middlewares=(),
                 raise_for_status=False,
                 allow_redirects=False,
+                auto_decompress=False,
             ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > LARGEST_ANSWER:
-                        response.close()
-                        return InvalidTokenResponse("the answer is larger than 1 MiB", status=response.status)
-                return _Answer(response.status, response.headers, bytes(body))
+                return await _received(response)
         except aiohttp.ClientConnectorCertificateError:
             current_attempt().unanswered = False
             return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
@@ -257,3 +253,19 @@ class Endpoint:
             error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
         error.error, error.error_description = code, said
         return self.name(error, status)
+
+
+async def _received(response: aiohttp.ClientResponse) -> _Answer | AuthError:
+    """Read an answer, but no more of it than any token takes."""
+    status, body = response.status, bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            response.close()
+            break
+    plain = unpacked(bytes(body), response.headers.get("Content-Encoding"), LARGEST_ANSWER)
+    if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
+        return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
+    if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)
+        return TokenEndpointUnavailable("the answer was damaged on its way: it can't be unpacked", status=status)
+    return _Answer(status, response.headers, plain or b"")

@@ -18,8 +18,10 @@ __all__ = ["Reply", "parse", "server_message"]
 
 _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
-_MOST_READ = 1 << 16
+_MOST_READ = 1 << 14
 """Characters of a message that are looked at."""
+_RECOGNISED = 256
+"""Characters by which a longer secret is recognised: comparing all of it at each place would take too long."""
 _HTML_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -100,6 +102,9 @@ class Reply:
             instants=[*instants, *jwt_instants],
             now=self.sent_at if self.server_now is None else self.server_now,
         )
+        expires_at = None if lifetime is None else self.sent_at + lifetime
+        if expires_at == self.sent_at:
+            raise InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
         unread = next((field for field in times if field in self.fields), None)
         if lifetime is None and unread is not None:
             raise InvalidTokenResponse(f"{unread!r} is null, and nothing else says how long the token lives")
@@ -107,7 +112,7 @@ class Reply:
         return Token(
             value,
             issued_at=self.sent_at,
-            expires_at=None if lifetime is None else self.sent_at + lifetime,
+            expires_at=expires_at,
             token_type=_token_type(self.fields.get("token_type")),
             refresh_token=refresh_token,
             scope=scope if isinstance(scope, str) else None,
@@ -160,13 +165,19 @@ def _clean(text: object, secrets: tuple[str, ...]) -> str | None:
 
 
 def _spellings(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Return a pattern of what was sent, however a server that echoes it may write it; the longest first."""
+    """Return a pattern of what was sent, however a server that echoes it may write it; the longest first.
+
+    Of a long secret it is the beginning, and all that follows: what the server had cut off would not be recognised.
+    """
     words = {secret for secret in secrets if secret}
     for secret in tuple(words):
         raw = secret.encode("utf-8", "surrogatepass")
         for encoded in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
             words |= {encoded, encoded.rstrip("=")}
-    patterns = ("".join(map(_spelled, word)) for word in sorted(words, key=len, reverse=True))
+    patterns = (
+        "".join(map(_spelled, word[:_RECOGNISED])) + (r"[\s\S]*" if len(word) > _RECOGNISED else "")
+        for word in sorted(words, key=len, reverse=True)
+    )
     return re.compile("|".join(patterns)) if words else None
 
 

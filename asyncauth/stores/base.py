@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import attrs
 from cattrs.preconf.json import make_converter
@@ -24,6 +24,8 @@ REFRESH_TOKEN_LIFETIME = 30 * 86400.0
 """Seconds for which an entry is kept for the sake of its refresh token, whose own lifetime servers seldom tell."""
 LONGEST = 1e11
 """Seconds, three thousand years: no entry need be kept for longer."""
+DEEPEST_EXTRA = 64
+"""Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
 LARGEST_ENTRY = 1 << 24
 """Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
 
@@ -122,7 +124,7 @@ def time_to_live(token: Token, now: float) -> float:
     left = left_of(token.expires_at, token.issued_at, now)
     if token.refresh_token is not None:
         expires_in = token.extra.get("refresh_expires_in")
-        if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or expires_in <= 0:
+        if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not expires_in > 0:  # NaN
             expires_in = REFRESH_TOKEN_LIFETIME
         return max(float(min(expires_in, LONGEST)), left if math.isfinite(left) else 0.0)
     return UNKNOWN_LIFETIME if left == math.inf else left
@@ -166,7 +168,8 @@ _converter.register_structure_hook(float, _number)
 def dumps(token: Token) -> str:
     """Return a token in its written form: JSON, in the clear.
 
-    Of `Token.extra` only what JSON can hold is written: a provider of somebody's own may put anything there.
+    Of `Token.extra` only what JSON can hold is written, and is not nested absurdly: a provider of somebody's own may
+    put anything there, and so may a server.
     """
     entry = _Entry(
         v=SCHEMA,
@@ -186,7 +189,16 @@ def _is_json(value: object) -> bool:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         return False
-    return True
+    return _is_flat(value, DEEPEST_EXTRA)
+
+
+def _is_flat(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested at most so many levels deep."""
+    if not isinstance(value, (dict, list, tuple)):
+        return True
+    held = cast("dict[str, object] | list[object] | tuple[object, ...]", value)
+    inner = held.values() if isinstance(held, dict) else held
+    return levels > 0 and all(_is_flat(each, levels - 1) for each in inner)
 
 
 def loads(text: str | bytes) -> Token:
@@ -198,7 +210,9 @@ def loads(text: str | bytes) -> Token:
     entry = None
     with contextlib.suppress(Exception):  # cattrs' errors hold what they could not read
         if len(text) <= LARGEST_ENTRY:
-            entry = _converter.structure(json.loads(text), _Entry)
+            read = _converter.structure(json.loads(text), _Entry)
+            (read.refresh_token or "").encode()  # a lone surrogate can't be sent
+            entry = read
     if (
         entry is None
         or entry.v != SCHEMA

@@ -13,6 +13,7 @@ from aiohttp import web
 from loopback import Api, Got, nothing_left
 
 from asyncauth import (
+    AuthError,
     CredentialsRejected,
     InvalidTokenResponse,
     PagoFacil,
@@ -216,10 +217,14 @@ async def test_a_compressed_answer(server: Api) -> None:
     assert (await fetch(Peakly(username="ana", password="pw", base_url=server.url))).value == "new-token"
 
 
-async def test_a_broken_compression(server: Api) -> None:
-    """Bytes that can't be decompressed are trouble on the way."""
-    says(server, b"this is no gzip", Content_Encoding="gzip")
-    with pytest.raises(TokenEndpointUnavailable):
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, TokenEndpointUnavailable), (503, TokenEndpointUnavailable), (401, CredentialsRejected)],
+)
+async def test_a_broken_compression(server: Api, status: int, error: type[AuthError]) -> None:
+    """Bytes that can't be decompressed are trouble on the way; but a refusal is one, whatever is in it."""
+    says(server, b"this is no gzip", status=status, Content_Encoding="gzip")
+    with pytest.raises(error):
         await fetch(Peakly(username="ana", password="pw", base_url=server.url))
 
 

@@ -72,7 +72,7 @@ HOUSE = [
     {"events"},
     {"telemetry.__init__", "telemetry.log", "telemetry.otel", "listeners"},
     {"report"},
-    {"jose", "providers.moments", "providers.parameters"},
+    {"jose", "providers.coding", "providers.moments", "providers.parameters"},
     {
         "flight",
         "gate",

@@ -175,3 +175,26 @@ def test_messages_are_short(length: int) -> None:
     assert text is not None
     assert len(text) == min(length, 200)
     assert text.endswith("…") == (length > 200)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 5e-324])
+def test_a_lifetime_too_short_to_be_told_is_none(seconds: float) -> None:
+    """A lifetime that a float of today's date can't hold was over on arrival."""
+    with pytest.raises(InvalidTokenResponse, match="expired on arrival"):
+        reply().token("access_token", durations=[seconds])
+
+
+@pytest.mark.parametrize("length", [255, 256, 257, 70_000, 900_000])
+def test_a_long_secret_is_recognised_by_its_beginning(length: int) -> None:
+    """However long what was sent is, and wherever the answer was cut, no part of it is shown."""
+    secret = "Ab+9" * (length // 4) + "x" * (length % 4)
+    for echo in (secret, base64.b64encode(secret.encode()).decode(), quote_plus(secret)):
+        assert server_message({"message": f"no: {echo}"}, (secret,)) == (None, "no: …")
+
+
+@pytest.mark.parametrize("length", [5_000, 500_000])
+def test_a_message_that_nearly_repeats_a_long_secret_costs_little(length: int) -> None:
+    """A server that gave us a long token can't stop the event loop with a message that nearly holds it."""
+    started = time.process_time()
+    server_message({"message": "x" * 1_000_000}, ("x" * length + "y",))
+    assert time.process_time() - started < 0.1

@@ -176,3 +176,26 @@ def test_what_remains_of_a_refused_entry() -> None:
     left = remains(WHOLE)
     assert left is not None
     assert (left.refresh_token, left.lifetime, time_to_live(left, NOW)) == ("refresh", 0, 30 * 86400)
+
+
+@pytest.mark.parametrize("levels", [1, 64, 65, 400, 900])
+def test_a_deeply_nested_extra_never_keeps_a_token_out_of_the_store(levels: int) -> None:
+    """What a server nests more than 64 levels deep is left out; the token and its other fields are kept."""
+    deep: Any = json.loads('{"a":' * levels + "1" + "}" * levels)
+    back = loads(dumps(Token("access", issued_at=NOW, extra={"deep": deep, "flat": 1})))
+    assert dict(back.extra) == ({"deep": deep, "flat": 1} if levels <= 64 else {"flat": 1})
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -math.inf, -1, 0, True, "60", None])
+def test_a_senseless_refresh_expires_in_means_the_usual_time(seconds: object) -> None:
+    """NaN is no number of seconds: a store that was told to keep an entry for so long would refuse it."""
+    token = Token(
+        "access", issued_at=NOW, expires_at=NOW + 60, refresh_token="r", extra={"refresh_expires_in": seconds}
+    )
+    assert time_to_live(token, NOW) == 30 * 86400.0
+
+
+def test_an_entry_whose_refresh_token_cant_be_sent_counts_as_absent() -> None:
+    """A lone surrogate can't be encoded: a request with it would fail each time, until the entry ended."""
+    with pytest.raises(ValueError, match="damaged"):
+        loads(written(refresh_token="\ud800"))

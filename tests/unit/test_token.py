@@ -76,3 +76,10 @@ def test_token_is_immutable_to_its_depth() -> None:
     assert copy.copy(token) is token
     assert copy.deepcopy([token])[0] is token
     assert hash(token) == hash(copy.deepcopy(token))
+
+
+def test_the_repr_is_short_whatever_a_server_grants() -> None:
+    """A scope of a megabyte, or a token type from somebody's store, makes no log line of a megabyte."""
+    shown = repr(Token("secret", token_type="x" * 10_000, scope="read " * 100_000))
+    assert len(shown) < 500
+    assert "scope='read read" in shown

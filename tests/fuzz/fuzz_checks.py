@@ -1,0 +1,275 @@
+"""What must hold whatever was sent: each check takes the bytes or text, and fails if a promise is broken.
+
+The fuzz tests feed them what hypothesis draws, the corpus what once failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, TypeVar, cast
+
+import attrs
+from hostile import NOW, SECRET, Answer
+from hypothesis import settings
+from multidict import CIMultiDict
+
+from asyncauth import (
+    AuthError,
+    ClientCredentials,
+    DeclaredProvider,
+    DeviceCode,
+    JWTBearer,
+    PagoFacil,
+    PagoFacilJWT,
+    PagoFacilLogin,
+    PasswordGrant,
+    Peakly,
+    Provider,
+    RefreshGrant,
+    RefreshPolicy,
+    Token,
+    TokenExchange,
+    challenge,
+    expiry,
+)
+from asyncauth.held import NOTHING
+from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth.providers.moments import UNITS, lifetime_of
+from asyncauth.state import TokenState
+from asyncauth.stores import dumps, loads, remains, time_to_live
+
+_T = TypeVar("_T")
+
+URL = "https://login.example.com/token"
+BEARER = "header.payload.signature"
+_LONGEST_ERROR = 1000
+_LONGEST_REPR = 1000
+_MOST_SLEEPS = 20
+
+
+def examples(number: int) -> settings:
+    """Run so many examples in ``make test``, and FUZZ times as many where that is set."""
+    return settings(max_examples=number * int(os.environ.get("FUZZ", "1")), deadline=None)
+
+
+# --- What comes out
+
+
+def usable(token: Token) -> None:
+    """Check that a token can be sent, held, shown and shared."""
+    assert token.value
+    assert all("\x21" <= char <= "\x7e" for char in token.authorization.removeprefix(token.token_type + " "))
+    assert token.authorization.isascii()
+    assert token.authorization.isprintable()
+    assert math.isfinite(token.issued_at)
+    assert token.expires_at is None or (math.isfinite(token.expires_at) and token.expires_at > token.issued_at)
+    assert token.refresh_token is None or token.refresh_token.isprintable()
+    assert repr(token).isprintable()
+    assert len(repr(token)) < _LONGEST_REPR
+    with contextlib.suppress(AuthError):  # spent on arrival
+        held = TokenState(RefreshPolicy()).examine(
+            token, before=NOTHING, sent_at=1000.0, now=1000.0, wall=NOW, draw=1.0
+        )
+        assert held.fresh_until <= held.usable_until
+        assert not math.isnan(held.fresh_until)
+    assert loads(dumps(token)).value == token.value
+    kept(token)
+
+
+def kept(token: Token) -> None:
+    """Check that a store knows for how long to keep a token."""
+    assert math.isfinite(time_to_live(token, NOW))
+    left = remains(token)
+    assert left is None or math.isfinite(time_to_live(left, NOW))
+
+
+def honest(error: AuthError) -> None:
+    """Check that an error can be logged: short, on one line, without a secret."""
+    for shown in (str(error), error.error or "", error.error_description or ""):
+        assert shown.isprintable()
+        assert len(shown) < _LONGEST_ERROR
+        assert SECRET not in shown
+        assert BEARER not in shown
+    assert error.retry_after is None or (math.isfinite(error.retry_after) and error.retry_after >= 0)
+    assert error.__cause__ is None
+
+
+# --- Providers, asked without a socket
+
+
+class _Enough(BaseException):
+    """The flight's deadline, as it were: a device code may be waited for for ever."""
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now, self.sleeps = 1000.0, 0
+
+    def wall(self) -> float:
+        return NOW + self.now - 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        assert math.isfinite(seconds)
+        assert seconds >= 0
+        self.sleeps += 1
+        self.now += seconds
+        if self.sleeps > _MOST_SLEEPS:
+            raise _Enough
+
+
+@attrs.frozen
+class _Content:
+    body: bytes
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.body), 65_536):
+            yield self.body[start : start + 65_536]
+
+
+class _Response:
+    def __init__(self, answer: Answer) -> None:
+        self.status = answer.status
+        self.headers = CIMultiDict(answer.headers)
+        self.content = _Content(answer.body)
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+@attrs.frozen
+class Canned:
+    """A session that gives one answer to all: what a provider does with it needs no event loop."""
+
+    answer: Answer
+
+    @contextlib.asynccontextmanager
+    async def request(self, *_: object, **__: object) -> AsyncIterator[_Response]:
+        yield _Response(self.answer)
+
+
+def _declared(unit: Any) -> Provider:
+    return DeclaredProvider(
+        name="declared", url=URL, credential=SECRET, sent_as="json", field="secret", token="items[0].access_token",
+        lifetime="items[0].expires_in", unit=unit,
+    )  # fmt: skip
+
+
+def _oauth(kind: Any, **options: Any) -> Provider:
+    made: Provider = kind(**{"token_url": URL, "client_id": "me", "client_secret": SECRET, **options})
+    return made
+
+
+PROVIDERS: Mapping[str, Callable[[], Provider]] = {
+    "peakly": lambda: Peakly(username="ana", password=SECRET),
+    "login": lambda: PagoFacilLogin(username="ana", password=SECRET),
+    "users/login": lambda: PagoFacilLogin(username="ana", password=SECRET, generation=2),
+    "createToken": lambda: PagoFacil(jwt=BEARER),
+    "loginToken": lambda: PagoFacilJWT(access_token=BEARER),
+    "loginToken for a day": lambda: PagoFacilJWT(access_token=BEARER, lifetime=86_400),
+    "client credentials": lambda: _oauth(ClientCredentials),
+    "DPoP": lambda: _oauth(ClientCredentials, dpop=True),
+    "by issuer": lambda: _oauth(ClientCredentials, token_url=None, issuer="https://login.example.com"),
+    "password": lambda: _oauth(PasswordGrant, username="ana", password=SECRET),
+    "refresh token": lambda: _oauth(RefreshGrant, refresh_token=BEARER),
+    "assertion": lambda: _oauth(JWTBearer, assertion=BEARER),
+    "exchange": lambda: _oauth(TokenExchange, subject_token=BEARER),
+    "device": lambda: DeviceCode(
+        token_url=URL, device_authorization_url=URL, client_id="me", client_secret=SECRET, show=lambda _: None
+    ),
+    **{f"declared in {unit}": lambda unit=unit: _declared(unit) for unit in UNITS},  # type: ignore[misc]
+}
+_MADE = {name: make() for name, make in PROVIDERS.items() if name != "by issuer"}
+
+
+def driven(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what a coroutine returns that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+    raise AssertionError("it waits for something")
+
+
+def answer(given: Answer, names: Mapping[str, object] = PROVIDERS) -> None:
+    """Check that every provider makes a usable token or an honest error of an answer, fresh and renewed."""
+    for name in names:
+        # The one that reads metadata remembers them.
+        provider = _MADE.get(name) or PROVIDERS[name]()
+        for previous in (None, Token("old", refresh_token=BEARER, issued_at=NOW, expires_at=NOW + 60)):
+            set_attempt(Attempt(_Clock()))
+            try:
+                token = driven(provider.fetch(Canned(given), previous))  # type: ignore[arg-type]
+            except AuthError as error:
+                honest(error)
+            except _Enough:
+                continue
+            else:
+                usable(token)
+
+
+def body(raw: bytes) -> None:
+    """Check a good answer's body with every provider."""
+    answer(Answer(200, (("Date", "Tue, 14 Nov 2023 22:13:20 GMT"),), raw))
+
+
+# --- Texts
+
+
+def date(text: str) -> None:
+    """Check that whatever reads an instant or a wait gives a finite number, nothing, or an honest error."""
+    for now in (None, NOW):
+        read = [expiry.try_http_date(text), expiry.server_now(text, text), expiry.retry_after(text, now)]
+        assert all(each is None or math.isfinite(each) for each in read)
+    for unit in UNITS:
+        try:
+            durations, instants = lifetime_of(text, "field", cast("Any", unit))
+        except AuthError as error:
+            honest(error)
+        else:
+            assert all(map(math.isfinite, [*durations, *instants]))
+            assert len(durations) + len(instants) == 1
+
+
+def jwt(text: str) -> None:
+    """Check that a token's own times are finite numbers, or none."""
+    durations, instants = expiry.jwt_lifetime(text, NOW)
+    assert all(map(math.isfinite, [*durations, *instants]))
+
+
+def challenges(lines: list[str]) -> None:
+    """Check that a 401 gets a plain yes or no, and its challenges can be shown."""
+    assert challenge.token_refused(lines) in (True, False)
+    for each in challenge.parse(lines):
+        assert each.scheme.isascii()
+        assert repr(each).isascii()
+        assert len(repr(each)) < _LONGEST_REPR
+
+
+def entry(text: str | bytes) -> None:
+    """Check that a store's entry is a token, or a ValueError that tells nothing."""
+    try:
+        token = loads(text)
+    except ValueError as error:
+        problem = error
+        token = None
+    if token is None:
+        assert str(problem) == "an entry that is damaged, or of another version"
+        assert problem.__cause__ is problem.__context__ is None
+        return
+    assert all("\x21" <= char <= "\x7e" for char in token.value)
+    assert math.isfinite(token.issued_at)
+    assert token.expires_at is None or math.isfinite(token.expires_at)
+    assert len(repr(token)) < _LONGEST_REPR
+    assert repr(token).isprintable()
+    # What it holds can be sent: nobody looks at it again before that.
+    (token.refresh_token or "").encode()
+    kept(token)
+    again = loads(dumps(token))
+    assert attrs.evolve(again, extra={}) == attrs.evolve(token, extra={})
