@@ -9,11 +9,10 @@ from typing import Any
 
 import attrs
 import pytest
-from aiohttp_mocks import MockedHttp
-from aioresponses import aioresponses
+from provider_kit import MockedHttp
 
 from asyncauth import RefreshPolicy, Token, TokenManager
-from asyncauth.testing import FakeClock, FakeProvider
+from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0)
 """Renewal at 80 % of the lifetime to the second, and ``close()`` at once."""
@@ -81,6 +80,6 @@ def settled() -> Callable[[], Any]:
 
 @pytest.fixture
 def mocked_http() -> Iterator[MockedHttp]:
-    """Token endpoints without sockets: no middleware runs under it."""
-    with aioresponses() as mock:
+    """Token endpoints without sockets."""
+    with mock_aiohttp() as mock:
         yield MockedHttp(mock)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from joserfc.jwk import ECKey, RSAKey
 
 if TYPE_CHECKING:
-    from aiohttp_mocks import Sent
+    from provider_kit import Sent
 
 URL = "https://login.example.com/token"
 EC = ECKey.generate_key("P-256")

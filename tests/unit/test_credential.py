@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from aiohttp_mocks import NOW, MockedHttp, failure, fetch, keeps_quiet
+from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
     AuthError,
@@ -26,7 +26,7 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth.providers.attempt import Attempt, set_attempt
-from asyncauth.testing import FakeClock, FakeProvider
+from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -403,9 +403,7 @@ async def test_the_refused_credential_is_known_again() -> None:
 
 
 async def _refusal(jwt: str) -> CredentialsRejected:
-    from aioresponses import aioresponses
-
-    with aioresponses() as mock:
+    with mock_aiohttp() as mock:
         http = MockedHttp(mock)
         http.answers(CREATE, REFUSED, status=401)
         error = await failure(PagoFacil(jwt=jwt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiohttp_mocks import HOUR, NOW, MockedHttp, MockedResponse, failure, fetch, http_date, keeps_quiet
+from provider_kit import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 
 from asyncauth import (
     ConfigurationError,
@@ -173,7 +173,7 @@ async def test_what_means_refused(mocked_http: MockedHttp) -> None:
 
 async def test_a_method(mocked_http: MockedHttp) -> None:
     """An API may want another than POST."""
-    mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"}, response_class=MockedResponse)
+    mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"})
     provider = acme(method="get", url=URL + "?v=1", sent_as="header", field="X-Key")
     assert (await fetch(provider)).value == "at-1"
     assert "v=1" not in repr(provider)

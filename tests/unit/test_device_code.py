@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from aiohttp_mocks import NOW, MockedHttp, keeps_quiet
 from oauth_kit import URL, answer, basic
+from provider_kit import NOW, MockedHttp, keeps_quiet
 
 from asyncauth import (
     AuthError,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiohttp_mocks import MockedHttp, MockedResponse, failure, fetch
 from oauth_kit import answer
+from provider_kit import MockedHttp, failure, fetch
 
 from asyncauth import (
     AuthError,
@@ -35,7 +35,7 @@ def serve(mocked_http: MockedHttp) -> Serve:
     def serve(url: str, *, status: int = 200, body: str | None = None, **changes: object) -> None:
         fields = {"issuer": ISSUER, "token_endpoint": TOKEN, **changes}
         text = json.dumps({name: value for name, value in fields.items() if value is not ...}) if body is None else body
-        mocked_http._mock.get(url, status=status, body=text, response_class=MockedResponse, callback=mocked_http._note)
+        mocked_http._mock.get(url, status=status, body=text, callback=mocked_http._note)
 
     return serve
 

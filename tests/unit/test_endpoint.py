@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp_mocks import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
+from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
 from asyncauth import (
@@ -107,7 +107,7 @@ def request_info() -> Any:
         (aiohttp.ClientPayloadError("half"), "no answer could be had (ClientPayloadError)", True),
         (aiohttp.ServerTimeoutError(), "no answer in time", True),
         (TimeoutError(), "no answer in time", True),
-        (ConnectionResetError(104, "reset"), "no answer could be had (ConnectionResetError)", True),
+        (ConnectionResetError(104, "reset"), "no answer could be had (ClientOSError)", True),
         (
             aiohttp.ClientResponseError(request_info(), (), status=400, message=PASSWORD),
             "no answer could be had (ClientResponseError)",

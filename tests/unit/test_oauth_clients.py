@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 import pytest
-from aiohttp_mocks import NOW, MockedHttp, failure, fetch, keeps_quiet
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 from oauth_kit import EC, PEM, RSA, URL, answer, basic, jwt_part, pairs
+from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
     BearerAuth,

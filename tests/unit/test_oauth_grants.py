@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 import pytest
-from aiohttp_mocks import NOW, MockedHttp, failure, fetch, keeps_quiet
 from joserfc import jwt
 from oauth_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
+from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
     ConfigurationError,

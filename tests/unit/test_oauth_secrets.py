@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiohttp_mocks import MockedHttp, failure, keeps_quiet
 from oauth_kit import PEM, URL, jwt_part
+from provider_kit import MockedHttp, failure, keeps_quiet
 
 from asyncauth import (
     ClientCredentials,

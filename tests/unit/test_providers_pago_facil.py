@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp_mocks import DAY, HOUR, NOW, MockedHttp, failure, fetch, keeps_quiet, lifetime
+from provider_kit import DAY, HOUR, NOW, MockedHttp, failure, fetch, keeps_quiet, lifetime
 
 from asyncauth import (
     ConfigurationError,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from aiohttp_mocks import DAY, HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet, lifetime
+from provider_kit import DAY, HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet, lifetime
 
 from asyncauth import (
     ConfigurationError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiohttp_mocks import MockedHttp, failure, fetch, keeps_quiet
 from oauth_kit import URL, answer, basic
+from provider_kit import MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import ConfigurationError, CredentialsRejected, RefreshGrant, Token, TokenEndpointUnavailable
 

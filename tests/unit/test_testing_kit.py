@@ -7,8 +7,16 @@ import asyncio
 import aiohttp
 import pytest
 
-from asyncauth import Clock, Provider, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth.testing import FakeClock, FakeProvider
+from asyncauth import (
+    Clock,
+    InvalidTokenResponse,
+    Provider,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+    client_session,
+)
+from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp, static_manager
 
 
 async def test_clocks_move_together(clock: FakeClock) -> None:
@@ -84,3 +92,40 @@ async def test_provider_takes_its_time_on_the_given_clock(clock: FakeClock) -> N
     await clock.advance(0.001)
     assert (await waiting).lifetime == 3600
     assert provider.running == 0
+
+
+async def test_a_static_manager_has_its_token_from_the_start() -> None:
+    """No request is made for it, and no time ends it."""
+    manager = static_manager("s3cret", origins="https://api.example.com")
+    assert manager.current is not None
+    assert manager.current.value == "s3cret"
+    assert manager.origins == ("https://api.example.com",)
+    async with manager:
+        assert await manager.headers() == {"Authorization": "Bearer s3cret"}
+        assert (await manager.refresh()).value == "s3cret"
+    assert (manager.status().state, manager.status().seconds_left) == ("fresh", None)
+
+
+async def test_a_static_manager_needs_nothing_closed() -> None:
+    """It can be used in one ``asyncio.run()`` after another, and be forgotten."""
+    manager = static_manager()
+    for _ in range(2):
+        assert (await asyncio.to_thread(asyncio.run, manager.token())).value == "test-token"
+
+
+async def test_a_static_token_stays_when_it_is_refused() -> None:
+    """After a 401 the caller gets the 401, once, and the token is still there."""
+    manager = static_manager(origins=("https://api.example.com", "https://www.example.com"))
+    with mock_aiohttp() as mock:
+        mock.get("https://www.example.com/", status=401)
+        async with client_session(manager) as http, http.get("https://www.example.com/") as response:
+            assert response.status == 401
+    manager.invalidate(await manager.token())
+    assert manager.current == await manager.token()
+
+
+@pytest.mark.parametrize("value", ["", "two words", "line\nbreak", "ñ"])
+def test_a_static_token_can_travel(value: str) -> None:
+    """A value that no header can hold is refused at once."""
+    with pytest.raises(InvalidTokenResponse, match="header"):
+        static_manager(value)

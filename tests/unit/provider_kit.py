@@ -1,12 +1,10 @@
-"""Token endpoints without sockets: aioresponses, made to work under every aiohttp from 3.12.1 on."""
+"""Token endpoints without sockets, and what was asked of them."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import traceback
 from email.utils import formatdate
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -18,7 +16,7 @@ from multidict import CIMultiDict
 
 from asyncauth import AuthError
 from asyncauth.providers.attempt import Attempt, set_attempt
-from asyncauth.testing import FakeClock
+from asyncauth.testing import FakeClock, mock_aiohttp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +30,6 @@ NOW = 1_700_000_000.0
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-
-_WANTS_STREAM_WRITER = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
-
-
-class MockedResponse(aiohttp.ClientResponse):
-    """What aioresponses is to make: aiohttp 3.14 asks for an argument that aioresponses 0.7.9 does not know."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        if _WANTS_STREAM_WRITER:
-            options.setdefault("stream_writer", SimpleNamespace(output_size=0))
-        super().__init__(*args, **options)
 
 
 def http_date(epoch: float) -> str:
@@ -78,7 +65,7 @@ class Sent:
 class MockedHttp:
     """Answers to the next token requests, and what those requests were, in their order."""
 
-    def __init__(self, mock: Any) -> None:
+    def __init__(self, mock: mock_aiohttp) -> None:
         self._mock = mock
         self.sent: list[Sent] = []
 
@@ -106,7 +93,6 @@ class MockedHttp:
                 headers={**sent_headers, **(headers or {})},
                 exception=exception,
                 callback=self._note,
-                response_class=MockedResponse,
             )
 
     def _note(self, url: URL, **options: Any) -> None:

@@ -1,0 +1,325 @@
+"""Answers to aiohttp's requests without a server, under which client middlewares run: aioresponses, made to fit.
+
+The one file that uses aioresponses (extra ``testing``). aioresponses by itself stands in for the whole of
+``ClientSession._request``, so no middleware runs and no redirect is followed by aiohttp; here it answers where
+aiohttp would connect, as the innermost middleware of each request.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from re import Pattern
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+from yarl import URL
+
+from asyncauth._aiohttp import middlewares_of
+
+try:
+    from aioresponses import aioresponses
+    from aioresponses.compat import normalize_url
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "mock_aiohttp needs aioresponses: pip install 'asyncauth[testing]'", name=error.name
+    ) from None
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import TypeVar, Unpack
+
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+    _R = TypeVar("_R")
+
+__all__ = ["Answer", "mock_aiohttp"]
+
+_Base: Any = aioresponses  # whose own types are few: what is called here is written out below
+
+_Url: TypeAlias = str | URL | Pattern[str]
+
+_WANTS_STREAM_WRITER = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
+"""aiohttp 3.14 and later; aioresponses 0.7.9 does not know of it."""
+
+
+class Answer(TypedDict, total=False):
+    """What a request is answered with; see aioresponses for each."""
+
+    status: int
+    body: str | bytes
+    payload: Any
+    headers: Mapping[str, str] | None
+    content_type: str
+    reason: str | None
+    exception: BaseException | type[BaseException] | None
+    timeout: bool
+    repeat: bool | int
+    callback: Callable[..., Any] | None
+    response_class: type[aiohttp.ClientResponse] | None
+
+
+class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it stands in for)
+    """Answers the requests of every ``aiohttp.ClientSession`` without a server: an `aioresponses`_ with middlewares.
+
+    ::
+
+        with mock_aiohttp() as mock:
+            mock.get("https://api.example.com/me", status=401)
+            mock.get("https://api.example.com/me", payload={"name": "Ada"})
+            ...
+            sent = mock.requests["GET", URL("https://api.example.com/me")]
+            assert sent[1].kwargs["headers"]["Authorization"] == "Bearer token-2"
+
+    What differs from aioresponses: all middlewares run, the session's or the request's own; aiohttp itself follows
+    redirects, keeps cookies, heeds timeouts and ``raise_for_status``; and it works under aiohttp 3.14.
+
+    ``requests`` has every request that was sent, each repeat and each hop of a redirect by itself. Its ``headers`` are
+    the session's, the call's and those that middlewares set, as they were when the request would have gone out; those
+    that aiohttp adds by itself are left out. An exception that is given as the answer reaches the middlewares and the
+    caller at once: aiohttp's own second try after a lost connection is not made.
+
+    Also a decorator, ``@mock_aiohttp()``, as aioresponses is. Not for WebSockets, but for those that pass through.
+
+    Args:
+        passthrough: How URLs begin that are really requested, such as ``["http://127.0.0.1"]``.
+        passthrough_unmatched: Whether all are for which there is no answer; ``False`` (default) = those fail as when
+            nobody listens, with ``aiohttp.ClientConnectionError``.
+        param: As a decorator: the argument that gets the mock; ``None`` = the last positional one.
+
+    .. _aioresponses: https://pypi.org/project/aioresponses/
+    """
+
+    requests: dict[tuple[str, URL], list[Any]]
+
+    def __init__(
+        self, *, passthrough: Iterable[str] = (), passthrough_unmatched: bool = False, param: str | None = None
+    ) -> None:
+        _Base.__init__(self, passthrough=list(passthrough), passthrough_unmatched=passthrough_unmatched, param=param)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __call__(self, f: Callable[..., _R]) -> Callable[..., _R]:
+        """Give a function, async or not, a mock for the time of each call."""
+        decorated: Callable[..., _R] = _Base.__call__(self, f)
+        return decorated
+
+    def add(self, url: _Url, method: str = hdrs.METH_GET, **answer: Unpack[Answer]) -> None:
+        """Answer the next request to a URL, or to one that matches a pattern: the first one added, first."""
+        _Base.add(self, url, method=method, **answer)
+
+    def get(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a GET."""
+        self.add(url, hdrs.METH_GET, **answer)
+
+    def post(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a POST."""
+        self.add(url, hdrs.METH_POST, **answer)
+
+    def put(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a PUT."""
+        self.add(url, hdrs.METH_PUT, **answer)
+
+    def patch(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a PATCH."""
+        self.add(url, hdrs.METH_PATCH, **answer)
+
+    def delete(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a DELETE."""
+        self.add(url, hdrs.METH_DELETE, **answer)
+
+    def head(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer a HEAD."""
+        self.add(url, hdrs.METH_HEAD, **answer)
+
+    def options(self, url: _Url, **answer: Unpack[Answer]) -> None:
+        """Answer an OPTIONS."""
+        self.add(url, hdrs.METH_OPTIONS, **answer)
+
+    async def _request_mock(
+        self, orig_self: aiohttp.ClientSession, method: str, url: str | URL, *args: Any, **options: Any
+    ) -> ClientResponse:
+        """Do what aiohttp does, with two more middlewares. Called in place of ``ClientSession._request``."""
+        own = options.get("middlewares")
+        own = middlewares_of(orig_self) if own is None else own
+        exchange = _Exchange(self, orig_self, options)
+        between = {**options, "middlewares": (exchange.begin, *own, exchange.answer)}
+        try:
+            response: ClientResponse = await self.patcher.temp_original(orig_self, method, url, *args, **between)
+        except _Carrier as carrier:
+            error = carrier.error
+        else:
+            return response
+        raise error
+
+    def _taken(self, method: str, url: URL) -> Any:
+        """Return the answer for this request, used up if it is good for one; ``None`` = there is none."""
+        for key, match in self._matches.items():
+            if match.match(method, url):
+                if match.repeat is not True:
+                    match.repeat -= 1  # False is 0, and stands for once
+                    if match.repeat <= 0:
+                        del self._matches[key]
+                return match
+        return None
+
+    def _passes(self, url: URL) -> bool:
+        return str(url).startswith(tuple(self._passthrough))
+
+
+class _Carrier(Exception):
+    """Takes an exception past aiohttp, which would send the request again."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Exchange:
+    """One call of a session's: the request, its redirects, and what middlewares repeat.
+
+    Args:
+        mock: Has the answers.
+        session: Whose call it is.
+        options: The call's keyword arguments.
+    """
+
+    def __init__(self, mock: mock_aiohttp, session: aiohttp.ClientSession, options: dict[str, Any]) -> None:
+        self._mock = mock
+        self._session = session
+        self._options = options
+        self._named = CIMultiDict([*session.headers.items(), *CIMultiDict(options.get("headers") or {}).items()])
+        self._before: CIMultiDict[str] = CIMultiDict()
+        self._hops = -1
+        self._raised: BaseException | None = None
+
+    async def begin(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Note the headers that no middleware has seen. The outermost middleware; runs once a hop."""
+        self._hops += 1
+        self._before = request.headers.copy()
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if error is not self._raised:
+                raise
+            carrier = _Carrier(error)
+        raise carrier
+
+    async def answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Answer in the server's place. The innermost middleware; runs once a hop, and once a repeat."""
+        mock, method = self._mock, request.method
+        url: URL = normalize_url(request.url)
+        if mock._passes(url):
+            return await handler(request)
+        match = mock._taken(method, url)
+        passes = match is None and mock.passthrough_unmatched
+        sent = _Sent()
+        if not passes and not isinstance(request.body, bytes):
+            await request.body.write(sent)
+        call = self._call(request, None if passes else bytes(sent.body))
+        mock.requests.setdefault((method, url), []).append(self._record(method, **call))
+        if passes:
+            return await handler(request)
+        try:
+            if match is None:
+                raise aiohttp.ClientConnectionError(f"Connection refused: {method} {url}")  # noqa: TRY301
+            response = await self._made(match, request, url, sent, call)
+        except BaseException as error:
+            self._raised = error
+            raise
+        mock._responses.append(response)
+        return response
+
+    def _call(self, request: ClientRequest, sent: bytes | None) -> dict[str, Any]:
+        """Return a request as `requests` and callbacks have it: as it was asked for, with the headers of this one."""
+        call = {"allow_redirects": True, **self._options}
+        if self._hops:
+            call.pop("params", None)  # a redirect's URL has its own
+            if not request.body:
+                call.pop("data", None)
+                call.pop("json", None)
+        if sent is not None and hasattr(call.get("data"), "__aiter__"):
+            call["data"] = sent
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name in dict.fromkeys(request.headers):
+            values = request.headers.getall(name)
+            if name in self._named or values != self._before.getall(name, []):
+                headers.extend((name, value) for value in values)
+        if headers or "headers" in call:
+            call["headers"] = headers
+        return call
+
+    def _record(self, method: str, *, middlewares: Any = None, **call: Any) -> Any:
+        """Return what `requests` keeps of a call: a copy, but for the middlewares, which hold managers."""
+        record = self._mock._build_request_call(method, **call)
+        if middlewares is not None:
+            record.kwargs["middlewares"] = middlewares
+        return record
+
+    async def _made(
+        self, match: Any, request: ClientRequest, url: URL, sent: _Sent, call: dict[str, Any]
+    ) -> ClientResponse:
+        """Return the response, or raise what is given in its place."""
+        given = match.callback(url, **call) if callable(match.callback) else None
+        if inspect.isawaitable(given):
+            given = await given
+        if match.exception is not None:
+            raise match.exception
+        answer: Any = match if given is None else given
+        kind: Any = answer.response_class or request.response_class
+        extra = {"stream_writer": sent} if _WANTS_STREAM_WRITER else {}
+
+        def response_class(method: str, url: URL, **options: Any) -> ClientResponse:
+            options.update(request_info=request.request_info, session=self._session, loop=request.loop, **extra)
+            response: ClientResponse = kind(method, url, **options)
+            return response
+
+        response: ClientResponse = match._build_response(
+            url=url,
+            method=request.method,
+            status=answer.status,
+            body=answer.body,
+            content_type=answer.content_type,
+            payload=answer.payload,
+            headers=answer.headers,
+            response_class=response_class,
+            reason=answer.reason,
+        )
+        cookies = response.headers.getall(hdrs.SET_COOKIE, ())
+        response._raw_cookie_headers = tuple(cookies) or None  # whence aiohttp 3.13 fills the session's cookie jar
+        return response
+
+
+class _Sent(AbstractStreamWriter):
+    """Where a request's body goes: into memory."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self.body += chunk
+        self.output_size = len(self.body)
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        self.body += chunk
+
+    async def drain(self) -> None:
+        """Nothing waits."""
+
+    def enable_compression(self, *args: Any, **options: Any) -> None:
+        """What is sent stays readable."""
+
+    def enable_chunking(self) -> None:
+        """The same."""
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """They are read from the request."""

@@ -1,0 +1,68 @@
+"""A manager for tests that are about something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from asyncauth.held import NOTHING
+from asyncauth.manager import TokenManager
+from asyncauth.token import Token
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["static_manager"]
+
+
+def static_manager(
+    value: str = "test-token", *, origins: str | Iterable[str] = ("https://api.example.com",)
+) -> TokenManager:
+    """Return a `TokenManager` that has one token, for ever, and makes no request.
+
+    ::
+
+        BearerAuth(static_manager("s3cret", origins="https://api.peakly.co"))
+
+    A refusal changes nothing: after a 401 the token is still there, and the caller gets the 401. For what happens
+    when tokens end or are refused give a manager a `FakeProvider`.
+
+    Args:
+        value: The token's value.
+        origins: Where it may be sent: one or several, as ``origins=`` of the providers.
+
+    Raises:
+        InvalidTokenResponse: The value is empty, or can't travel in a header.
+    """
+    kept = (origins,) if isinstance(origins, str) else tuple(origins)
+    return _StaticManager(_StaticProvider(Token(value), kept))
+
+
+class _StaticProvider:
+    """Gives one token."""
+
+    name = "static"
+    identity = None
+
+    def __init__(self, token: Token, origins: tuple[str, ...]) -> None:
+        self.token = token
+        self.origins = origins
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
+        return self.token
+
+
+class _StaticManager(TokenManager):
+    """A manager that has its token from the start, and keeps it."""
+
+    __slots__ = ()
+
+    def __init__(self, provider: _StaticProvider) -> None:
+        super().__init__(provider)
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self._state.held = self._state.examine(
+            provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, draw=0.0
+        )
+
+    def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+        """Keep it all the same."""
