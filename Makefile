@@ -9,7 +9,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 BENCH := .venv-bench
 BIN := $(VENV)/bin
-EXTRAS := cli,crypto,file,otel,redis
+EXTRAS := cli,crypto,file,otel,redis,testing
 # Most of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
