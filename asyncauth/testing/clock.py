@@ -77,6 +77,18 @@ class FakeClock:
         self._now = target
         await self._settle()
 
+    def suspend(self, seconds: float) -> None:
+        """Move both clocks as those of a machine that sleeps: no task's sleep ends, each has as much left as before.
+
+        Args:
+            seconds: How long; not negative.
+        """
+        if seconds < 0:
+            msg = "a clock is not moved backwards: set_wall() sets the wall clock"
+            raise ValueError(msg)
+        self._now += seconds
+        self._sleepers = [(due + seconds, order, sleeper) for due, order, sleeper in self._sleepers]
+
     @staticmethod
     async def _settle() -> None:
         for _ in range(_ROUNDS):

@@ -36,6 +36,20 @@ async def test_clock_is_not_moved_backwards(clock: FakeClock) -> None:
         await clock.advance(-1)
 
 
+async def test_sleeps_stand_still_during_suspend(clock: FakeClock) -> None:
+    """suspend() moves both clocks, and a sleep has as much left after it as before."""
+    nap = asyncio.ensure_future(clock.sleep(60))
+    await clock.advance(50)
+    clock.suspend(3600)
+    assert (clock.wall(), clock.monotonic()) == (1_700_003_650, 4_650)
+    await clock.advance(9)
+    assert not nap.done()
+    await clock.advance(1)
+    assert nap.done()
+    with pytest.raises(ValueError, match="set_wall"):
+        clock.suspend(-1)
+
+
 async def test_what_becomes_due_has_run_at_its_time(clock: FakeClock) -> None:
     """Sleepers wake in order, each when the clock stands at its time, and what they start is included."""
     woken: list[tuple[str, float]] = []
