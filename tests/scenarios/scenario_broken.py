@@ -1,0 +1,189 @@
+"""Token managers with the faults that this class of software is known for: none may pass the scenarios."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+from scenario_subject import Managed
+
+from asyncauth import AuthError, InvalidTokenResponse, Provider, Token
+from asyncauth.clock import Clock
+from asyncauth.stores import TokenStore
+
+__all__ = ["Clinging", "Coarse", "FailOpen", "Following", "Forgiving", "Lockless", "Naive", "Sharing"]
+
+_EARLY = 300.0
+"""Seconds before its end from which it fetches another token, whatever the lifetime."""
+
+
+class Naive:
+    """A lock, a token, and a look at the wall clock: fetches when somebody asks, drops the token at every 401."""
+
+    def __init__(
+        self, provider: Provider, *, store: TokenStore | None, policy: Mapping[str, Any], clock: Clock
+    ) -> None:
+        self._provider, self._clock = provider, clock
+        self._lock: contextlib.AbstractAsyncContextManager[object] = asyncio.Lock()
+        self._token: Token | None = None
+        self._until = -math.inf
+
+    async def get(self) -> str:
+        async with self._lock:
+            token = self._token
+            if token is None or self._clock.wall() >= self._until - _EARLY:
+                async with aiohttp.ClientSession() as http:
+                    token = self._token = await self._provider.fetch(http, token)
+                self._until = math.inf if token.lifetime is None else self._clock.wall() + token.lifetime
+            return token.value
+
+    async def refresh(self) -> str:
+        self._token = None
+        return await self.get()
+
+    def refuse(self, token: str, *, repeat: bool) -> None:
+        self._token = None
+
+    def accept(self, token: str, *, repeat: bool) -> None: ...
+
+    async def enter(self) -> None: ...
+
+    async def leave(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def status(self) -> None:
+        return None
+
+    def shown(self) -> str:
+        return repr(self)
+
+    def middleware(self) -> ClientMiddlewareType:
+        async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+            request.headers["Authorization"] = f"Bearer {await self.get()}"
+            response = await handler(request)
+            if response.status == 401:
+                request.headers["Authorization"] = f"Bearer {await self.refresh()}"
+                response = await handler(request)
+            return response
+
+        return authorize
+
+
+class Lockless(Naive):
+    """The same without the lock."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(provider, **options)
+        self._lock = contextlib.nullcontext()
+
+
+class Clinging(Managed):
+    """Hands out the last token where there is no usable one."""
+
+    _last: str | None = None
+
+    async def get(self) -> str:
+        try:
+            self._last = await super().get()
+        except AuthError:
+            if self._last is None:
+                raise
+        return self._last
+
+
+class FailOpen(Managed):
+    """Sends the request without a token where there is none."""
+
+    def middleware(self) -> ClientMiddlewareType:
+        authorize = super().middleware()
+
+        async def or_not(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+            try:
+                return await authorize(request, handler)
+            except AuthError:
+                return await handler(request)
+
+        return or_not
+
+
+class _Wrapped:
+    """A provider with a fault around a good one."""
+
+    def __init__(self, inner: Provider) -> None:
+        self.inner = inner
+        self.name, self.origins, self.identity = inner.name, inner.origins, inner.identity
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        return await self.inner.fetch(http, previous)
+
+
+class _SameName(_Wrapped):
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.identity = "everybody"
+
+
+class _ForEver(_Wrapped):
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        try:
+            return await super().fetch(http, previous)
+        except InvalidTokenResponse:
+            return Token("token-1")
+
+
+class _Redirected:
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        return self._http.request(*arguments, **{**options, "allow_redirects": True})
+
+
+class _Follows(_Wrapped):
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        session: Any = _Redirected(http)
+        return await super().fetch(session, previous)
+
+
+class _WithCookies(_Wrapped):
+    _jar: aiohttp.CookieJar | None = None
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        if self._jar is None:
+            self._jar = aiohttp.CookieJar(unsafe=True)  # the hosts are IP addresses
+        async with aiohttp.ClientSession(cookie_jar=self._jar) as own:
+            return await super().fetch(own, previous)
+
+
+class Coarse(Managed):
+    """Takes all accounts and systems for one."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_SameName(provider), **options)
+
+
+class Forgiving(Managed):
+    """Uses a token for ever where the answer can't be read."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_ForEver(provider), **options)
+
+
+class Following(Managed):
+    """Posts the password wherever a redirect points to."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_Follows(provider), **options)
+
+
+class Sharing(Managed):
+    """Keeps cookies between token requests."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_WithCookies(provider), **options)

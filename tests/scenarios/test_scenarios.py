@@ -1,0 +1,246 @@
+"""Every scenario of this folder against asyncauth's manager, and against managers that must not pass."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import types
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from scenario_broken import Clinging, Coarse, FailOpen, Following, Forgiving, Lockless, Naive, Sharing
+from scenario_expect import Mismatch
+from scenario_runner import run
+from scenario_subject import Maker, Managed
+
+from asyncauth import AuthError
+
+HERE = Path(__file__).parent
+SCHEMA: dict[str, Any] = json.loads((HERE / "scenario.schema.json").read_text(encoding="utf-8"))
+FILES: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(HERE.glob("*.json"))
+    if path.name != "scenario.schema.json"
+}
+SCENARIOS: dict[str, dict[str, Any]] = {
+    scenario["name"]: scenario for file in FILES.values() for scenario in file["scenarios"]
+}
+
+CAUGHT: list[tuple[str, Maker, str]] = [
+    ("many-callers-many-requests", Lockless, "flight: fifty callers, one request"),
+    ("outage-serialized", Naive, "flight: fifty callers, one outage"),
+    ("first-caller-cancelled", Naive, "flight: the first caller is cancelled"),
+    ("first-caller-cancelled", Naive, "flight: a rotated refresh token survives cancellation"),
+    ("buffer-exceeds-lifetime", Naive, "windows: a lifetime of four minutes"),
+    ("failed-early-renewal-raises", Naive, "stale: an expired token is never handed out"),
+    ("expired-token-after-failed-renewal", Clinging, "stale: an expired token is never handed out"),
+    ("late-401-drops-new-token", Naive, "refusals: a late one for an old token"),
+    ("every-401-renews", Naive, "refusals: one revocation, one request"),
+    ("empty-body-on-retry", Naive, "requests: a stream is not repeated"),
+    ("first-401-not-released", Naive, "requests: the first answer is let go of"),
+    ("token-follows-redirect", Naive, "requests: a redirect to another host"),
+    ("token-request-follows-redirect", Following, "requests: the token request never follows"),
+    ("request-without-token", FailOpen, "requests: no token, no request"),
+    ("unreadable-lifetime-means-forever", Forgiving, "answers: expires_in 0"),
+    ("unreadable-lifetime-means-forever", Forgiving, 'answers: expires_in "abc"'),
+    ("wall-clock-set-back", Naive, "clocks: set back an hour"),
+    ("suspend", Naive, "background: renewed within a minute of waking"),
+    ("bound-to-another-loop", Naive, "loops: two at once, one flight"),
+    ("token-in-repr", Naive, "requests: an error shows no token"),
+    ("forbidden-costs-logins", Naive, "requests: a 401 that another token would not mend"),
+    ("wrong-password-repeated", Naive, "credentials: a wrong password is tried once"),
+    ("flight-keyed-too-coarsely", Coarse, "fleet: another account"),
+    ("stale-refresh-token-behind-lock", Naive, "fleet: the refresh token under the lock"),
+    ("two-loops-two-flights", Lockless, "loops: two at once, one refresh token"),
+    ("one-forbidden-resource", Naive, "refusals: one forbidden resource"),
+    ("store-key-too-coarse", Coarse, "fleet: another system"),
+    ("shared-cookies", Sharing, "requests: no cookies between tenants"),
+]
+"""Each known bug, a manager that has it, and a scenario that this manager must fail."""
+
+
+@pytest.fixture(autouse=True)
+def largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the largest number each time, as the scenarios suppose."""
+    monkeypatch.setattr("asyncauth.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str) -> None:
+    """What the scenario promises."""
+    run(SCENARIOS[name], Managed)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_is_valid(file: str) -> None:
+    """A scenario holds nothing that the schema does not know, so no expectation is silently left out."""
+    errors = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(SCHEMA).iter_errors(FILES[file])]
+    assert not errors
+
+
+def test_the_schema_refuses_what_it_does_not_know() -> None:
+    """An unknown step, an unknown member and an unknown expectation are errors."""
+    Draft202012Validator.check_schema(SCHEMA)
+    valid = {"name": "x", "promise": "x", "given": {}, "steps": [{"do": "get", "then": {"asked": 1}}]}
+    for path, member, value in (
+        ((), "novel", 1),
+        (("given",), "novel", 1),
+        (("steps", 0), "do", "dance"),
+        (("steps", 0), "novel", 1),
+        (("steps", 0, "then"), "novel", 1),
+        (("steps", 0, "then"), "results", {"get": "never"}),
+    ):
+        scenario: Any = copy.deepcopy(valid)
+        assert Draft202012Validator(SCHEMA).is_valid({"about": "x", "scenarios": [scenario]})
+        place = scenario
+        for part in path:
+            place = place[part]
+        place[member] = value
+        assert not Draft202012Validator(SCHEMA).is_valid({"about": "x", "scenarios": [scenario]}), (path, member)
+
+
+def test_nothing_is_left_out() -> None:
+    """There are enough scenarios, no two of one name, and each point of the contract and each known bug is in one."""
+    names = Counter(scenario["name"] for file in FILES.values() for scenario in file["scenarios"])
+    assert len(names) >= 60
+    assert names.most_common(1)[0][1] == 1
+    named = {
+        member: {each for scenario in SCENARIOS.values() for each in scenario.get(member, ())}
+        for member in ("contract", "fleet", "bugs")
+    }
+    assert named["contract"] == set(range(1, 13))
+    assert named["fleet"] == set(SCHEMA["$defs"]["scenario"]["properties"]["fleet"]["items"]["enum"])
+    assert named["bugs"] == set(SCHEMA["$defs"]["bug"]["enum"])
+    assert all(any(member in scenario for member in named) for scenario in SCENARIOS.values())
+
+
+def test_every_known_bug_has_a_manager_that_has_it() -> None:
+    """For each known bug it is shown below that its scenarios catch it."""
+    assert {bug for bug, _, _ in CAUGHT} == set(SCHEMA["$defs"]["bug"]["enum"])
+    assert all(bug in SCENARIOS[name]["bugs"] for bug, _, name in CAUGHT)
+
+
+@pytest.mark.parametrize(("bug", "make", "name"), CAUGHT, ids=[f"{bug}: {name}" for bug, _, name in CAUGHT])
+def test_a_manager_with_a_known_bug_fails(monkeypatch: pytest.MonkeyPatch, bug: str, make: Maker, name: str) -> None:
+    """A manager with this bug does not pass."""
+    monkeypatch.setattr("scenario_wire.PATIENCE", 0.5)  # for the one that hangs; it fails either way
+    with pytest.raises(Mismatch):
+        run(SCENARIOS[name], make)
+
+
+def test_a_naive_manager_passes_what_it_keeps() -> None:
+    """A manager may fail some scenarios and pass others: they do not depend on one another."""
+    for name in ("fresh: handed out at once", "flight: fifty callers, one request", "spent: none yet"):
+        run(SCENARIOS[name], Naive)
+
+
+def _altered(value: Any) -> Any:
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, "one more"]
+    if isinstance(value, dict):
+        return {**value, "status": 599}
+    return None if isinstance(value, str) else "something"
+
+
+def _expectations() -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield each kind of expectation, with a scenario that has it and the way to it there."""
+    known = set()
+    for name, scenario in SCENARIOS.items():
+        for number, step in enumerate(scenario["steps"]):
+            for member, value in step.get("then", {}).items():
+                leaves = list(value) if isinstance(value, dict) else [None]
+                for leaf in leaves:
+                    kind = f"{member} {type(value[leaf]).__name__}" if member == "results" else f"{member} {leaf}"
+                    if kind not in known:
+                        known.add(kind)
+                        yield kind, name, ["steps", number, "then", member, *([] if leaf is None else [leaf])]
+
+
+EXPECTATIONS = {kind: (name, way) for kind, name, way in _expectations()}
+
+
+@pytest.mark.parametrize("kind", EXPECTATIONS)
+def test_a_wrong_expectation_is_noticed(kind: str) -> None:
+    """Every kind of expectation is compared: a scenario in which one is altered fails at its very step."""
+    name, way = EXPECTATIONS[kind]
+    scenario = copy.deepcopy(SCENARIOS[name])
+    place: Any = scenario
+    for part in way[:-1]:
+        place = place[part]
+    place[way[-1]] = _altered(place[way[-1]])
+    with pytest.raises(Mismatch, match=rf"step {way[1] + 1} "):
+        run(scenario, Managed)
+
+
+class _Telling(Managed):
+    def shown(self) -> str:
+        return "the password is s3cret-1"
+
+
+class _OneError(Managed):
+    _error: BaseException | None = None
+
+    async def get(self) -> str:
+        try:
+            return await super().get()
+        except AuthError as error:
+            self._error = self._error or error
+            raise self._error from None
+
+
+class _Littering(Managed):
+    async def get(self) -> str:
+        self._left = asyncio.ensure_future(asyncio.Event().wait())
+        return await super().get()
+
+
+class _Deaf(Managed):
+    async def get(self) -> str:
+        try:
+            return await super().get()
+        except AuthError:
+            return await asyncio.Event().wait() and ""
+
+
+class _Eager(Managed):
+    async def get(self) -> str:
+        first, _ = await asyncio.gather(super().get(), self._provider.fetch(None, None))
+        return first
+
+    def __init__(self, provider: Any, **options: Any) -> None:
+        self._provider = provider
+        super().__init__(provider, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (_Telling, "fresh: handed out at once", "secret"),
+        (_OneError, "failures: throttled beyond the deadline", "share one error"),
+        (_Littering, "fresh: handed out at once", "left behind"),
+        (_Deaf, "stale: an expired token is never handed out", "waiting"),
+        (_Eager, "clocks: a lifetime counts from the request", "at the same time"),
+    ],
+)
+def test_what_holds_always_is_looked_at(make: Maker, name: str, words: str) -> None:
+    """Secrets that are shown, errors that are shared, tasks and callers left behind: each fails any scenario."""
+    with pytest.raises(Mismatch, match=words):
+        run(SCENARIOS[name], make)
+
+
+def test_a_token_that_has_ended_is_noticed() -> None:
+    """A caller who is given a token after its end fails any scenario, whatever that says of results."""
+    down = {"rest": {"kind": "unavailable"}}
+    steps = [{"do": "get"}, {"do": "advance", "seconds": 60}]
+    with pytest.raises(Mismatch, match="which had ended"):
+        run({"name": "x", "given": {"cached": "spent", "endpoint": down}, "steps": steps}, Clinging)
