@@ -321,6 +321,7 @@ class _World:
         if self._wire is not None:
             await self._wire.stop()
         await asyncio.wait(closing, timeout=LIMIT)
+        errors_of(task for caller in self._callers.values() for task in caller.tasks)  # or asyncio logs each, one day
 
 
 async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
