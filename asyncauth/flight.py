@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from asyncauth.errors import AuthError, ManagerClosed
 from asyncauth.forks import generation
@@ -18,7 +18,7 @@ from asyncauth.forks import generation
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Flight", "FlightLost"]
+__all__ = ["Flight", "FlightLost", "Work"]
 
 _T = TypeVar("_T")
 
@@ -33,6 +33,19 @@ class FlightLost(Exception):
     """The flight's event loop ended before the flight did."""
 
 
+class Work(Protocol):
+    """Work that may rest for a while."""
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is under way at the moment."""
+        ...
+
+    def hurry(self) -> None:
+        """Let it go on at once, if it rests. Any thread."""
+        ...
+
+
 class Flight(Generic[_T]):
     """A piece of work that runs once, however many wait for it.
 
@@ -43,13 +56,15 @@ class Flight(Generic[_T]):
         done: Whether it has an outcome.
         loop: Where it runs; ``None`` = it was not started.
         callers: The contexts of the first of those who waited and noted theirs.
+        work: What it does, for who wants to hurry it; ``None`` = nothing that can be hurried.
     """
 
-    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "callers", "done", "loop")
+    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "callers", "done", "loop", "work")
 
     def __init__(self) -> None:
         self.done = False
         self.callers: list[contextvars.Context] = []
+        self.work: Work | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._generation = generation()
         self._guard = threading.Lock()

@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import warnings
+import weakref
 from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ import aiohttp
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
+from asyncauth.common import Common
 from asyncauth.connections import Connections, Entry
 from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -25,7 +27,7 @@ from asyncauth.listeners import Listener, Listeners
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
 from asyncauth.refresh import Refresh, deadline_of
-from asyncauth.schedule import Appointment, Schedule
+from asyncauth.schedule import Appointment, Finder, Schedule
 from asyncauth.shared import SharedStore
 from asyncauth.state import TokenState
 from asyncauth.status import Status
@@ -79,18 +81,13 @@ class TokenManager:
 
     __slots__ = (
         "__weakref__",
-        "_clock",
         "_closed",
         "_closing",
-        "_connections",
+        "_common",
         "_flight",
-        "_guard",
-        "_listeners",
         "_owned",
-        "_policy",
         "_prover",
         "_provider",
-        "_refresh",
         "_schedule",
         "_shared",
         "_state",
@@ -117,15 +114,34 @@ class TokenManager:
         ):
             kind = type(clock).__name__
             raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {kind}")
-        self._connections = Connections(http, policy.deadline / 2)
+        clock = SYSTEM_CLOCK if clock is None else clock
+        common = Common(policy, clock, Connections(http, policy.deadline / 2), Listeners())
+        self._set_up(provider, common, None, http=http, store=store)
+
+    def _set_up(
+        self,
+        provider: Provider,
+        common: Common,
+        tenant: Hashable,
+        *,
+        http: aiohttp.ClientSession | None,
+        store: TokenStore | None,
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            provider: As given.
+            common: What it works with.
+            tenant: Its key in a pool; ``None`` = it is in none.
+            http: As given.
+            store: As given.
+        """
         if isinstance(provider, type):
             raise ConfigurationError(f"TokenManager takes a provider, not its class: write {provider.__name__}(…)")
         if not isinstance(provider, Provider):
             kind = type(provider).__name__
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
-        self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
-        self._policy = policy
-        self._listeners, self._tenant = self._audience()
+        self._common, self._tenant = common, tenant
         self._owned: tuple[TokenManager, ...] = ()
         self._provider = (
             provider.chained(lambda upstream: self._manage(upstream, http, store))
@@ -133,14 +149,10 @@ class TokenManager:
             else provider
         )
         self._prover: Prover | None = getattr(provider, "prover", None)
-        deadline_of(self._provider, policy)  # raises now what every refresh would
+        deadline_of(self._provider, self._policy)  # raises now what every refresh would
         self._shared = None if store is None else self._share(store)
-        self._state = TokenState(policy)
-        # Over the flight, and who starts it. Reentrant: a flight whose loop was closed is ended by the garbage
-        # collector, at any moment, and takes the lock for that.
-        self._guard = threading.RLock()
+        self._state = TokenState(self._policy, self._guard)
         self._flight: Flight[Held] | None = None
-        self._refresh: Refresh | None = None
         self._used_at = -math.inf
         self._schedule: Schedule | None = None
         self._ticket: Appointment | None = None
@@ -162,19 +174,36 @@ class TokenManager:
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
         manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
-        manager._tell_with(self)
+        manager._work_with(attrs.evolve(manager._common, listeners=self._listeners), self._tenant)
         self._owned = (*self._owned, manager)
         return manager
 
-    def _audience(self) -> tuple[Listeners, Hashable]:
-        """Return who is told of events, and the tenant's key under which they are told."""
-        return Listeners(), None
-
-    def _tell_with(self, other: TokenManager) -> None:
-        """Tell those that another manager tells, as of the same tenant."""
-        self._listeners, self._tenant = other._listeners, other._tenant
+    def _work_with(self, common: Common, tenant: Hashable) -> None:
+        """Have another's sessions and listeners in place of its own, as a manager that is made for that one."""
+        self._common, self._tenant = common, tenant
         if self._shared is not None:
             self._shared.report = self._report()
+
+    @property
+    def _policy(self) -> RefreshPolicy:
+        return self._common.policy
+
+    @property
+    def _clock(self) -> Clock:
+        return self._common.clock
+
+    @property
+    def _connections(self) -> Connections:
+        return self._common.connections
+
+    @property
+    def _listeners(self) -> Listeners:
+        return self._common.listeners
+
+    @property
+    def _guard(self) -> threading.RLock:
+        """Over the flight, who starts it, and the state."""
+        return self._common.guard
 
     def _report(self) -> Report:
         """Return what tells of this manager's events."""
@@ -239,8 +268,8 @@ class TokenManager:
                 self._check_open()
                 self._used_at = self._clock.monotonic()
                 flight, first = self._join()
-                if not first and self._refresh is not None:
-                    self._refresh.hurry()
+                if flight.work is not None:
+                    flight.work.hurry()
             if first:
                 self._start(flight, at_once=True)
             try:
@@ -253,9 +282,9 @@ class TokenManager:
         for upstream in self._owned:
             upstream._hasten()
         self._state.hasten(self._clock.monotonic())
-        refresh = self._refresh
-        if refresh is not None:
-            refresh.hurry()
+        flight = self._flight
+        if flight is not None and flight.work is not None:
+            flight.work.hurry()
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API refused this token (401). No I/O, any thread.
@@ -398,11 +427,11 @@ class TokenManager:
             self._closing = closing
             self._closed = True
             self._state.held.hot_until = -math.inf
-            flight, refresh = self._flight, self._refresh
+            flight = self._flight
             left = self._connections.leave_all()
         try:
             if flight is not None:
-                resting = refresh is not None and refresh.resting
+                resting = flight.work is not None and flight.work.resting
                 await flight.end(0.0 if resting else self._policy.close_grace)
                 self._forget(flight)
             if self._shared is not None:
@@ -430,8 +459,8 @@ class TokenManager:
             await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
-        if connections is not None and connections.unclosed():
+        common: Common | None = getattr(self, "_common", None)  # None = __init__ refused its arguments
+        if common is not None and common.connections.unclosed():
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
@@ -512,11 +541,11 @@ class TokenManager:
     def _forget(self, flight: Flight[Held]) -> None:
         with self._guard:
             if self._flight is flight:
-                self._flight = self._refresh = None
+                self._flight = None
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         """Start a flight that `_join` said is the caller's to start."""
-        self._refresh = Refresh(
+        flight.work = refresh = Refresh(
             self._provider,
             self._state,
             self._connections,
@@ -527,7 +556,7 @@ class TokenManager:
             at_once=at_once,
             report=self._report(),
         )
-        flight.start(partial(self._fly, flight, self._refresh))
+        flight.start(partial(self._fly, flight, refresh))
 
     async def _fly(self, flight: Flight[Held], refresh: Refresh) -> Held:
         """Do a refresh as the flight's task."""
@@ -575,6 +604,9 @@ class TokenManager:
             return
         self._schedule = Schedule.here(self._clock)
         self._schedule.set(self, due if idle is None or due - idle <= now else due - idle)
+
+    def _found_by(self) -> tuple[Finder, Hashable]:
+        return weakref.ref(self), None
 
     def _on_time(self) -> None:
         """Renew if it is due and somebody has used the token of late."""

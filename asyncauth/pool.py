@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-import threading
 import warnings
 import weakref
 from collections import Counter, OrderedDict
@@ -14,8 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import aiohttp
+import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
+from asyncauth.common import Common
 from asyncauth.connections import Connections, Entry, LentConnections
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from asyncauth.held import Held
     from asyncauth.provider import Provider
-    from asyncauth.schedule import Appointment
+    from asyncauth.schedule import Appointment, Finder
     from asyncauth.stores.base import TokenStore
     from asyncauth.token import Token
 
@@ -142,14 +143,13 @@ class ManagerPool(Generic[Key]):
         self._gate = Gate(limit)
         self._listeners = Listeners()
         self._connections = Connections(http, policy.deadline / 2)
-        self._lent = LentConnections(self._connections)
-        # One lock for the pool and all its managers: what it guards takes no time. Reentrant, since a flight whose
-        # loop was closed is ended by the garbage collector, at any moment, and takes it.
-        self._guard = threading.RLock()
+        self._common = Common(policy, self._clock, LentConnections(self._connections), self._listeners)
+        self._guard = self._common.guard  # one lock for the pool and all its managers: what it guards takes no time
         self._making: dict[Key, Flight[_TenantManager]] = {}
         self._managers: OrderedDict[Key, _TenantManager] = OrderedDict()  # least recently used first
         self._busy: set[_TenantManager] = set()
         self._held: weakref.WeakValueDictionary[Key, _TenantManager] = weakref.WeakValueDictionary()
+        self._find = partial(_found, weakref.ref(self))
         self._schedule: Schedule | None = None
         self._ticket: Appointment | None = None
         self._made = self._retired = 0
@@ -412,6 +412,9 @@ class ManagerPool(Generic[Key]):
             self._schedule = Schedule.here(self._clock)
             self._schedule.set(self, max(due, now + self._idle_timeout / _SWEEPS))
 
+    def _found_by(self) -> tuple[Finder, Hashable]:
+        return weakref.ref(self), None
+
     def _on_time(self) -> None:
         with self._guard:
             self._make_room()
@@ -425,25 +428,20 @@ class _TenantManager(TokenManager):
 
     def __init__(self, pool: ManagerPool[Any], key: Hashable, provider: Provider) -> None:
         self._pool = pool
-        self._tenant = key
-        super().__init__(provider, store=pool._store, policy=pool._policy, clock=pool._clock)
-        self._lodge(self)
-        # The pool's lock for all: two locks each would be a tenth of what a tenant takes.
-        self._guard = self._state._guard = pool._guard
-
-    def _audience(self) -> tuple[Listeners, Hashable]:
-        return self._pool._listeners, self._tenant
+        self._set_up(provider, pool._common, key, http=None, store=pool._store)
+        if self._shared is not None:
+            self._shared.keep_apart(_name_of(key))
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
+        """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
         manager = super()._manage(upstream, http, store)
-        self._lodge(manager)
-        return manager
-
-    def _lodge(self, manager: TokenManager) -> None:
-        """Have a manager use the pool's sessions, and an entry of this tenant's in the store."""
-        manager._connections = self._pool._lent
+        manager._work_with(attrs.evolve(manager._common, connections=self._connections), self._tenant)
         if manager._shared is not None:
             manager._shared.keep_apart(_name_of(self._tenant))
+        return manager
+
+    def _found_by(self) -> tuple[Finder, Hashable]:
+        return self._pool._find, self._tenant
 
     @property
     def _gate(self) -> Gate:
@@ -479,6 +477,12 @@ class _TenantAuth:
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         return await BearerAuth(await self._pool.get(self._key))(request, handler)
+
+
+def _found(pool: weakref.ref[ManagerPool[Any]], tenant: Hashable = None) -> _TenantManager | None:
+    """Return the manager of a tenant, if the pool is there and has it."""
+    found = pool()
+    return None if found is None else found._managers.get(tenant)
 
 
 def _check_count(name: str, value: object, wanted: str) -> None:

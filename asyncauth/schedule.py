@@ -8,12 +8,13 @@ import heapq
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from asyncauth.clock import Clock
 
-__all__ = ["Appointment", "Schedule", "Timed"]
+__all__ = ["Appointment", "Finder", "Schedule", "Timed"]
 
 _LONGEST_SLEEP = 60.0
 """Seconds: a loop's clock stands still during suspend, so nobody sleeps by it for longer than this."""
@@ -24,11 +25,18 @@ _FEW = 64
 _log = logging.getLogger("asyncauth.schedule")
 
 
+Finder: TypeAlias = "Callable[..., Timed | None]"
+
+
 class Timed(Protocol):
     """Something with an appointment, held weakly."""
 
     _ticket: Appointment | None
     """Its current appointment, on whichever loop; others that are still listed are void."""
+
+    def _found_by(self) -> tuple[Finder, Hashable]:
+        """Return what finds it, without holding it: called with the key, or with nothing where that is ``None``."""
+        ...
 
     def _on_time(self) -> None:
         """Keep the appointment: on the schedule's loop, without blocking."""
@@ -41,20 +49,22 @@ class Appointment(float):
     One object an appointment, for there may be 100,000 of them.
     """
 
-    __slots__ = ("_ref",)
+    __slots__ = ("_find", "_key")
 
-    _ref: weakref.ref[Timed]
+    _find: Finder
+    _key: Hashable
 
     def __new__(cls, client: Timed, due: float) -> Self:
         """Return the appointment. ``due`` is in seconds of the schedule's clock."""
         appointment = super().__new__(cls, due)
-        appointment._ref = weakref.ref(client)
+        # Many clients share what finds them: a weak reference each would take more than all the rest.
+        appointment._find, appointment._key = client._found_by()
         return appointment
 
     @property
     def client(self) -> Timed | None:
         """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
-        client = self._ref()
+        client = self._find() if self._key is None else self._find(self._key)
         return client if client is not None and client._ticket is self else None
 
 

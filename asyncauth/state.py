@@ -26,9 +26,25 @@ __all__ = ["TokenState"]
 
 _REMEMBERED_DURATIONS = 8
 
-_DOUBLE = struct.Struct("d")
+_DURATION = struct.Struct("f")
 
 _LONG_AGO = -math.inf
+
+
+@attrs.define(eq=False)
+class _Troubles:
+    """What a manager that meets no trouble never has: of 100,000, most have none."""
+
+    setback: Setback | None = None
+    adoptions: int = 0
+    failures: int = 0
+    rejections: int = 0
+    damped: int = 0
+    damped_until: float = _LONG_AGO
+
+
+_NONE = _Troubles()
+"""Never written to."""
 
 
 class TokenState:
@@ -36,42 +52,46 @@ class TokenState:
 
     Moments (``now``, ``…_at``, ``…_until``) are seconds on the manager's monotonic clock, unless they say wall.
 
+    Args:
+        policy: The manager's.
+        guard: Its lock; ``None`` = one of this one's own.
+
     Attributes:
         held: The token and its moments, replaced as a whole.
-        setback: The failure since the last success; ``None`` = none.
         refreshes: How many tokens were fetched.
-        adoptions: How many were taken over from other processes.
-        failures: How many tries failed.
-        rejections: How many refused tokens were dropped.
         waits: How many callers had to wait.
     """
 
     __slots__ = (
-        "_damped",
-        "_damped_until",
         "_durations",
         "_guard",
         "_last_success",
         "_policy",
-        "adoptions",
-        "failures",
+        "_troubles",
         "held",
         "refreshes",
-        "rejections",
-        "setback",
         "waits",
     )
 
-    def __init__(self, policy: RefreshPolicy) -> None:
+    def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None) -> None:
         self.held = NOTHING
-        self.setback: Setback | None = None
-        self.refreshes = self.adoptions = self.failures = self.rejections = self.waits = 0
-        self._guard = threading.RLock()  # which may be the manager's own
+        self.refreshes = self.waits = 0
+        self._guard = threading.RLock() if guard is None else guard
         self._policy = policy
-        self._damped = 0
-        self._damped_until = _LONG_AGO
-        self._durations = b""  # packed doubles, the latest last: 48 to 112 bytes, where a deque of floats takes 820
+        self._troubles = _NONE
+        self._durations = b""  # packed floats, the latest last: 37 to 65 bytes, where a deque takes 820
         self._last_success: float | None = None
+
+    @property
+    def setback(self) -> Setback | None:
+        """The failure since the last success; ``None`` = none."""
+        return self._troubles.setback
+
+    def _own_troubles(self) -> _Troubles:
+        """Return what may be written to."""
+        if self._troubles is _NONE:
+            self._troubles = _Troubles()
+        return self._troubles
 
     # What callers meet
 
@@ -121,8 +141,8 @@ class TokenState:
         """
         lifetime = _checked_lifetime(token)
         with self._guard:
-            duration = _DOUBLE.pack(now - (sent_at if started is None else started))
-            self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DOUBLE.size :]
+            duration = _DURATION.pack(now - (sent_at if started is None else started))
+            self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
             held = self._held(token, lifetime, sent_at=sent_at, now=now, wall=wall, draw=draw)
         if held.usable_until <= now:
             raise InvalidTokenResponse(
@@ -173,16 +193,17 @@ class TokenState:
         """
         with self._guard:
             self.held = held
-            self.setback = None
+            if self._troubles is not _NONE:
+                self._troubles.setback = None
             self._last_success = wall
             if adopted:
-                self.adoptions += 1
+                self._own_troubles().adoptions += 1
             else:
                 self.refreshes += 1
 
     def _slowest(self) -> float:
         """Return the seconds that the slowest of the last token requests took."""
-        return max((duration for (duration,) in _DOUBLE.iter_unpack(self._durations)), default=0.0)
+        return max((duration for (duration,) in _DURATION.iter_unpack(self._durations)), default=0.0)
 
     def _held(
         self, token: Token, lifetime: float | None, *, sent_at: float, now: float, wall: float, draw: float
@@ -202,21 +223,23 @@ class TokenState:
     def fail(self, error: AuthError, *, now: float, deadline: float, draw: float) -> Setback:
         """Remember a failed try; see `setback_after` for the arguments."""
         with self._guard:
-            self.setback = setback_after(error, self.setback, self._policy, now=now, deadline=deadline, draw=draw)
-            self.failures += 1
-            return self.setback
+            setback = setback_after(error, self.setback, self._policy, now=now, deadline=deadline, draw=draw)
+            troubles = self._own_troubles()
+            troubles.setback = setback
+            troubles.failures += 1
+            return setback
 
     def hasten(self, now: float) -> None:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
         with self._guard:
             if self.setback is not None and self.setback.retry_at > now:
-                self.setback = attrs.evolve(self.setback, retry_at=now)
+                self._own_troubles().setback = attrs.evolve(self.setback, retry_at=now)
 
     def ask(self, setback: Setback, now: float) -> None:
         """Note that a callable credential is being looked at again while a refusal is remembered."""
         with self._guard:
             if self.setback is setback:
-                self.setback = attrs.evolve(setback, ask_at=now + self._policy.rejection_cooldown)
+                self._own_troubles().setback = attrs.evolve(setback, ask_at=now + self._policy.rejection_cooldown)
 
     def lose_refresh_token(self, before: Held, *, successor: str | None = None) -> None:
         """Forget a refresh token that a request may have used up: no answer came, or none but its successor."""
@@ -238,15 +261,16 @@ class TokenState:
         """
         with self._guard:
             held = self.held
-            if not held.is_token(token) or now < self._damped_until:
+            if not held.is_token(token) or now < self._troubles.damped_until:
                 return None
+            troubles = self._own_troubles()
             if held.replacement and (repeat or not held.was_accepted(now)):
-                self._damped += 1
-                hold = self._policy.refusal_hold(self._damped)
-                self._damped_until = now + hold
+                troubles.damped += 1
+                hold = self._policy.refusal_hold(troubles.damped)
+                troubles.damped_until = now + hold
                 return hold
             self.held = held.after_refusal(now)
-            self.rejections += 1
+            troubles.rejections += 1
             return 0.0
 
     def accept(self, token: Token, *, repeat: bool) -> None:
@@ -254,8 +278,8 @@ class TokenState:
         with self._guard:
             if self.held.is_token(token):
                 self.held.accepted = True
-                if repeat:
-                    self._damped = 0
+                if repeat and self._troubles is not _NONE:
+                    self._troubles.damped = 0
 
     # What people see
 
@@ -269,23 +293,24 @@ class TokenState:
     def status(self, provider: str, *, now: float, refreshing: bool, waiting: int, store: str | None = None) -> Status:
         """Return a snapshot for people."""
         with self._guard:
-            held, setback = self.held, self.setback
+            held, troubles = self.held, self._troubles
+            setback = troubles.setback
             usable = now < held.usable_until
             held_off = setback is not None and setback.meanwhile is Meanwhile.FAIL and now < setback.retry_at
             return Status(
                 provider=provider,
                 state=self.phase(now),
                 refreshing=refreshing,
-                cooling_down=held_off or now < self._damped_until,
+                cooling_down=held_off or now < troubles.damped_until,
                 seconds_left=_finite(held.usable_until - now) if usable else None,
                 next_refresh_in=None if held.last is None else _finite(max(0.0, self.due() - now)),
                 last_success_at=self._last_success,
                 last_error=None if setback is None else f"{type(setback.error).__name__}: {setback.error}",
                 refreshes=self.refreshes,
-                adoptions=self.adoptions,
+                adoptions=troubles.adoptions,
                 store=store,
-                failures=self.failures,
-                rejections=self.rejections,
+                failures=troubles.failures,
+                rejections=troubles.rejections,
                 waits=self.waits,
                 waiting=waiting,
                 fingerprint=held.token.fingerprint if usable else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import oidc_kit
 import pytest
 
@@ -72,7 +73,7 @@ async def test_it_is_polled_until_somebody_approves(oidc: oidc_kit.Oidc) -> None
 
     prompts: list[DevicePrompt] = []
     manager = device(oidc, prompts.append)
-    manager._clock = Slow()
+    manager._common = attrs.evolve(manager._common, clock=Slow())
     assert (await manager.token()).value
     assert polls == 3
     assert manager.status().failures == 0

@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import attrs
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -17,6 +18,7 @@ from asyncauth import (
     ConfigurationError,
     InsecureTransport,
     ManagerClosed,
+    RefreshPolicy,
     TokenManager,
     client_session,
     wrap_session,
@@ -323,7 +325,8 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
         await gate.wait()
 
     http = client_session(FakeProvider(origins=(api.url,), answers=[never]))
-    http._asyncauth_managers[0]._policy = _impatient()  # type: ignore[attr-defined]
+    manager = http._asyncauth_managers[0]  # type: ignore[attr-defined]
+    manager._common = attrs.evolve(manager._common, policy=RefreshPolicy(close_grace=0.0))
     call = asyncio.ensure_future(http.get(api.url))
     await asyncio.sleep(0.01)
     await http.close()
@@ -353,12 +356,6 @@ async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
                 await manager.token()
         for end in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(end, ManagerClosed)
-
-
-def _impatient() -> Any:
-    from asyncauth import RefreshPolicy
-
-    return RefreshPolicy(close_grace=0.0)
 
 
 async def test_a_session_that_is_never_closed_warns(api: Api) -> None:

@@ -64,7 +64,7 @@ async def test_fresh_token_needs_no_lock() -> None:
     manager = TokenManager(FakeProvider())
     token = await manager.token()
     await manager.token()  # the first use after a refresh is the one that takes the slow path
-    with ThreadPoolExecutor(1) as other, manager._state._guard:
+    with ThreadPoolExecutor(1) as other:
         other.submit(manager._guard.acquire).result()
         assert await manager.token() is token
         assert await manager.headers() == {"Authorization": "Bearer token-1"}

@@ -14,6 +14,7 @@ import pytest
 
 from asyncauth import RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Entry
+from asyncauth.refresh import Refresh
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -149,8 +150,9 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
     manager = TokenManager(provider)
     waiting = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.02))
-    refresh = manager._refresh
-    assert refresh is not None
+    assert manager._flight is not None
+    refresh = manager._flight.work
+    assert isinstance(refresh, Refresh)
     assert refresh.resting
     for task in asyncio.all_tasks(loop):
         task.cancel()

@@ -25,6 +25,11 @@ def _quick_glances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncauth.flight._GLANCE", 0.005)
 
 
+def rests(manager: TokenManager) -> bool:
+    work = None if manager._flight is None else manager._flight.work
+    return work is not None and work.resting
+
+
 class LoopThread:
     """An event loop that runs in a thread of its own."""
 
@@ -328,7 +333,9 @@ def test_refresh_by_hand_hurries_a_flight_on_another_loop(threads: Callable[[], 
         FakeProvider(answers=[TokenEndpointUnavailable("down", retry_after=29.0)]), policy=RefreshPolicy()
     )
     waiting = one.start(manager.token())
-    asyncio.run(until(lambda: manager._refresh is not None and manager._refresh.resting))
+    asyncio.run(
+        until(lambda: manager._flight is not None and manager._flight.work is not None and manager._flight.work.resting)
+    )
     assert other.run(manager.refresh()).value == "token-1"
     assert waiting().value == "token-1"
 
@@ -531,7 +538,7 @@ def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -
     flight = weakref.ref(manager._flight._task)  # type: ignore[union-attr]
     del task, each, loop
     with manager._guard:
-        manager._flight = manager._refresh = None
+        manager._flight = None
         gc.collect()
     gc.collect()
     assert flight() is None

@@ -83,7 +83,7 @@ HOUSE = [
         "providers.reply",
         "dpop",
     },
-    {"providers.endpoint", "providers.base", "providers.client", "stores.base", "shared"},
+    {"providers.endpoint", "providers.base", "providers.client", "stores.base", "shared", "common"},
     {
         "providers.pago_facil",
         "providers.declared",

@@ -653,6 +653,7 @@ async def test_status_tells_people_what_there_is(pools: Pools, tenants: Tenants,
         "closed": 1,
         "failing": {"d": "CredentialsRejected: fake-d: wrong password"},
         "failures": 1,
+        "healthy": True,
     }
     assert repr(pool) == "<ManagerPool of 3>"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Callable
 
-from asyncauth.schedule import Appointment, Schedule
+from asyncauth.schedule import Appointment, Finder, Schedule
 from asyncauth.testing import FakeClock
 
 
@@ -15,6 +16,9 @@ class Client:
         self._ticket: Appointment | None = None
         self._clock, self._then = clock, then
         self.kept: list[float] = []
+
+    def _found_by(self) -> tuple[Finder, None]:
+        return weakref.ref(self), None
 
     def _on_time(self) -> None:
         self.kept.append(self._clock.monotonic() - 1000)

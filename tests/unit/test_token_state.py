@@ -56,7 +56,7 @@ def test_callers_meet_a_hold_and_not_a_backoff() -> None:
     state.fail(CredentialsRejected("no"), now=1.0, deadline=30.0, draw=1.0)
     assert isinstance(state.held_off(60.999), CredentialsRejected)
     assert state.held_off(61.0) is None
-    assert state.failures == 2
+    assert state._troubles.failures == 2
 
 
 def test_success_forgets_failures() -> None:
@@ -134,4 +134,4 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found, key=str) == [0.0] + [None] * 7
-    assert state.rejections == 1
+    assert state._troubles.rejections == 1
