@@ -3,7 +3,8 @@
 #   make test    all tests, with the newest dependencies
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
-#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, wheel
+#   make dist    the wheel and the sdist, in dist/, checked
+#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -15,7 +16,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest fuzz lint types wheel bench check format coverage clean
+.PHONY: help demo test test-oldest fuzz lint types dist extras bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,9 +56,13 @@ types: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-# Builds the wheel, installs it alone in an empty environment, and uses it there.
-wheel: $(VENV)/.ready
-	$(BIN)/python scripts/check_wheel.py
+# The wheel and the sdist, in dist/, and what is in them.
+dist: $(VENV)/.ready
+	$(BIN)/python scripts/check_dist.py
+
+# The wheel alone, and with each extra alone, in a new environment each.
+extras: dist
+	$(BIN)/python scripts/check_extras.py
 
 $(BENCH)/.ready: pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -69,7 +74,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: test test-oldest lint types wheel
+check: test test-oldest lint types extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,81 @@
+"""Builds the wheel and the sdist into dist/, and checks what is in them.
+
+The wheel holds what the source tree holds of the package, and nothing else: no test, and no data file is missing. The
+sdist holds what its own wheel is built from: that wheel is, file by file, the one that is built from the source tree.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+
+
+def run(*command: str | Path) -> None:
+    """Run a command; what it prints is shown only if it fails."""
+    done = subprocess.run([str(part) for part in command], text=True, capture_output=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:4]))} … failed:\n{done.stdout}\n{done.stderr}")
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Return a wheel's files."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packaged(folder: Path) -> set[str]:
+    """Return the files of a source tree that belong into the wheel."""
+    files = {path for path in (folder / "asyncauth").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {str(path.relative_to(folder)) for path in (*files, folder / "pytest_asyncauth.py")}
+
+
+def check_wheel(files: dict[str, bytes]) -> None:
+    """Check that the wheel holds the package, all of it and nothing else."""
+    packed = {name for name in files if ".dist-info/" not in name}
+    if packed != packaged(ROOT):
+        sys.exit(f"the wheel and the source tree differ: {sorted(packed ^ packaged(ROOT))}")
+    if "asyncauth/py.typed" not in packed:
+        sys.exit("the wheel has no py.typed: type checkers would not look at it")
+
+
+def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
+    """Check that the sdist's own wheel is the one of the source tree; return how many files the sdist holds."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(work / "sdist", filter="data")
+        number = len(archive.getnames())
+    (unpacked,) = (work / "sdist").iterdir()
+    for wanted in ("tests", "examples", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
+        if not (unpacked / wanted).exists():
+            sys.exit(f"the sdist has no {wanted}")
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", work, unpacked)
+    (wheel,) = work.glob("*.whl")
+    own = contents(wheel)
+    differing = sorted(name for name in {*own, *files} if own.get(name) != files.get(name))
+    if differing:
+        sys.exit(f"the wheel of the sdist is another one than the source tree's: {differing}")
+    return number
+
+
+def main() -> None:
+    """Build, check."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", DIST, ROOT)
+    (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
+    files = contents(wheel)
+    check_wheel(files)
+    with tempfile.TemporaryDirectory() as folder:
+        number = check_sdist(sdist, files, Path(folder))
+    print(f"dist: {wheel.name} with {len(files)} files, {sdist.name} with {number}: both as they should be")
+
+
+if __name__ == "__main__":
+    main()
