@@ -63,7 +63,8 @@ class Issuer:
         return url
 
     async def _read(self, http: aiohttp.ClientSession) -> Mapping[str, Any]:
-        problem = self._problem("the issuer has no metadata")
+        message = "the issuer has no metadata: check issuer=, or give token_url= instead"
+        problem = self._problem(message)
         for url in _well_known(self.url):
             endpoint = Endpoint(provider=self._provider, step="discovery", url=url, method="GET", refusals=frozenset())
             try:
@@ -72,7 +73,7 @@ class Issuer:
                 problem = error.again()
             if problem.status is None:  # it was there, and another issuer's
                 raise problem
-        problem.message = "the issuer has no metadata: check issuer=, or give token_url= instead"
+        problem.message = message
         raise problem
 
     def _checked(self, reply: Reply) -> Mapping[str, Any]:
