@@ -28,6 +28,7 @@ MOST_TOKENS = 20
 """How many tokens of each system are shown, the newest."""
 
 _BEAT = 0.15
+_RETRY = 1000  # ms after which a browser that lost the connection comes back
 _STILL_THERE = 15.0
 _PATIENCE = 10.0
 _SIGNIFICANT = 3
@@ -116,6 +117,7 @@ class Stream:
         self.listeners += 1
         try:
             await response.prepare(request)
+            await response.write(f"retry: {_RETRY}\n\n".encode())
             async for text in self.events(self._cursor(request.headers.get("Last-Event-ID"))):
                 try:
                     async with asyncio.timeout(self._patience):

@@ -76,7 +76,7 @@ export class System {
   part(key, beside, ...children) {
     const id = newId();
     const heading = make("div", { class: "heading" }, make("h3", { id, text: key }), beside);
-    return make("section", { class: `part ${key}`, "aria-labelledby": id, tabindex: "-1" }, heading, ...children);
+    return make("div", { class: `part ${key}`, role: "group", "aria-labelledby": id, tabindex: "-1" }, heading, ...children);
   }
 
   revocation() {
