@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -28,6 +29,8 @@ DEEPEST_EXTRA = 64
 """Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
 LARGEST_ENTRY = 1 << 24
 """Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class Lease(Protocol):
@@ -71,7 +74,8 @@ class TokenStore(Protocol):
             def lock(self, key):
                 return self.locks[key]
 
-    A store may have ``close()``, which its owner calls; may be an async context manager, which a manager then enters
+    A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's
+    ``status`` and ``doctor`` list them. It may have ``close()``, which its owner calls; may be an async context manager, which a manager then enters
     around what it does, from any number of tasks at once; and may have ``strict = True``: then callers get a
     ``StoreError`` where otherwise the manager does without the store. What any method raises is store trouble, never
     the caller's: unless the provider ``needs_lock``, see `Provider`, a token is had without the store.
@@ -103,6 +107,11 @@ class TokenStore(Protocol):
         `Lease` where the lock can be lost.
         """
         ...
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text is a key: the 64 hex digits of a SHA-256."""
+    return _KEY.fullmatch(text) is not None
 
 
 def remains(token: Token) -> Token | None:

@@ -80,6 +80,11 @@ class EncryptedStore:
             self._warned.discard(key)
         return token
 
+    async def keys(self) -> list[str]:
+        """Return the inner store's keys; of one that can't list them, ``AttributeError``."""
+        inner: Any = self._store  # what it is besides a store
+        return [str(key) for key in await inner.keys()]
+
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, sealed."""
         await self._store.save(key, self._seal(key, token))

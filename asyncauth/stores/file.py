@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import LARGEST_ENTRY, dumps, loads, remains
+from asyncauth.stores.base import LARGEST_ENTRY, dumps, is_key, loads, remains
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -64,6 +64,10 @@ class FileStore:
     async def load(self, key: str) -> Token | None:
         """Return the token in a key's file, if there is one that can be read."""
         return await asyncio.to_thread(self._load, key)
+
+    async def keys(self) -> list[str]:
+        """Return the keys that have a file, in order. Only reads: no lock is taken, and no folder made."""
+        return await asyncio.to_thread(self._keys)
 
     async def save(self, key: str, token: Token) -> None:
         """Write a token into a key's file, whole."""
@@ -120,6 +124,12 @@ class FileStore:
             if not folder.is_dir():
                 with contextlib.suppress(FileExistsError):
                     folder.mkdir(mode=0o700)
+
+    def _keys(self) -> list[str]:
+        try:
+            return sorted(path.stem for path in self.path.iterdir() if path.suffix == ".json" and is_key(path.stem))
+        except FileNotFoundError:  # nothing was written yet
+            return []
 
     def _load(self, key: str) -> Token | None:
         path = self._file(key)

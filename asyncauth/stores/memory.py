@@ -38,6 +38,11 @@ class MemoryStore:
                 return None
             return token
 
+    async def keys(self) -> list[str]:
+        """Return the keys that have an entry, in order."""
+        with self._guard:
+            return sorted(key for key, (_, until) in self._tokens.items() if time.monotonic() < until)
+
     async def save(self, key: str, token: Token) -> None:
         """Keep a token."""
         with self._guard:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import logging
 import math
+import re
 import threading
 import time
 import uuid
@@ -17,7 +18,7 @@ import attrs
 
 from asyncauth.clock import boottime
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import LONGEST, dumps, loads, remains, time_to_live
+from asyncauth.stores.base import LONGEST, dumps, is_key, loads, remains, time_to_live
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -36,6 +37,10 @@ _PATIENCE = 1.0
 """Seconds that Redis may take for one answer, if the URL names no ``socket_timeout``."""
 _FAREWELL = 1.0
 """Seconds that giving a lock back may take: it ends by itself."""
+
+_AT_ONCE = 1000
+"""Keys that one ``SCAN`` looks at."""
+_GLOB = re.compile(r"[\\*?\[\]^-]")
 
 # Replaces an entry, or deletes it, if it is still the one that was read.
 _SWAP = """
@@ -170,6 +175,16 @@ class RedisStore:
         age = _life(token) - milliseconds / 1000
         ahead = max(0.0, token.issued_at - (time.time() - age))  # the writer's clock, of ours
         return attrs.evolve(token, issued_at=token.issued_at - ahead, expires_at=token.expires_at - ahead)
+
+    async def keys(self) -> list[str]:
+        """Return the keys that have an entry, in order (``SCAN``: Redis serves others meanwhile). Only reads."""
+        pattern = _GLOB.sub(r"\\\g<0>", self.prefix) + "*"
+        found: set[str] = set()
+        async with self._client() as client:
+            async for name in client.scan_iter(match=pattern, count=_AT_ONCE):
+                text = name if isinstance(name, str) else name.decode("utf-8", "replace")
+                found.add(text[len(self.prefix) :])
+        return sorted(key for key in found if is_key(key))  # without the locks
 
     async def save(self, key: str, token: Token) -> None:
         """Keep a token, for as long as it is of use."""

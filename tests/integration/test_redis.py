@@ -63,6 +63,20 @@ class TestEncryptedRedisStore(_Conformance):
         return EncryptedStore(RedisStore(self.redis.url), SECRET), EncryptedStore(RedisStore(self.redis.url), SECRET)
 
 
+# What there is
+
+
+@pytest.mark.parametrize("prefix", ["asyncauth:", "a[*]?\\-^:", ""])
+async def test_the_keys_of_its_prefix_are_listed(redis: RedisServer, prefix: str) -> None:
+    """`keys` returns each key of this prefix that holds an entry, in order: no lock, and none of another prefix."""
+    store, other = RedisStore(redis.url, prefix=prefix), RedisStore(redis.url, prefix="a*other:")
+    await other.save("0c" * 32, a_token())
+    for key in ("0b" * 32, "0a" * 32):
+        await store.save(key, a_token())
+    async with store.lock(KEY):
+        assert await store.keys() == ["0a" * 32, "0b" * 32]
+
+
 # What is kept, and for how long
 
 

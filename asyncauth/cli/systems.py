@@ -1,0 +1,55 @@
+"""The systems that the command line knows, and where their tokens come from."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Optional, TypeAlias
+
+from asyncauth.cli.outcome import Problem
+from asyncauth.origin import absolute_url, require_secure
+from asyncauth.providers import pago_facil, peakly
+
+__all__ = ["ENVIRONMENTS", "HOSTS", "TITLES", "OptionalSystem", "System", "place_of"]
+
+
+class System(enum.StrEnum):
+    """The systems that the command line knows."""
+
+    PEAKLY = "peakly"
+    PAGO_FACIL = "pago-facil"
+
+
+# The oldest Typer that is supported knows no other spelling.
+OptionalSystem: TypeAlias = Optional[System]  # noqa: UP045
+
+TITLES = {System.PEAKLY: "Peakly", System.PAGO_FACIL: "Pago Fácil"}
+HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
+ENVIRONMENTS = tuple(dict.fromkeys(name for hosts in HOSTS.values() for name in hosts))
+
+
+def place_of(system: System | None, environment: str | None, base_url: str | None) -> dict[str, Any]:
+    """Return a provider's arguments for where its token comes from.
+
+    They are checked here, so that an error names what the user wrote: the option, not the argument.
+
+    Args:
+        system: Whose environment it is; ``None`` = not known yet.
+        environment: ``--environment``.
+        base_url: ``--base-url``.
+
+    Raises:
+        Problem: Two places were given, or the system has no such environment.
+        ConfigurationError: The URL is no absolute one.
+        InsecureTransport: Plain http to another machine.
+    """
+    if environment is not None and base_url is not None:
+        raise Problem("--environment and --base-url exclude each other")
+    if base_url is not None:
+        require_secure(absolute_url(base_url, "--base-url"), "--base-url")
+        return {"base_url": base_url}
+    if environment is None:
+        return {}
+    if system is not None and environment not in HOSTS[system]:
+        known = " or ".join(HOSTS[system])
+        raise Problem(f"{system.value} has no environment {environment!r}: write {known}, or give --base-url")
+    return {"environment": environment}
