@@ -10,7 +10,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 BENCH := .venv-bench
 BIN := $(VENV)/bin
-EXTRAS := cli,crypto,file,otel,redis,testing
+EXTRAS := cli,crypto,file,keyring,otel,redis,testing
 # Most of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -11,7 +12,12 @@ if TYPE_CHECKING:
 
     from asyncauth.token import Token
 
-__all__ = ["Chained", "Provider", "TokenSource"]
+__all__ = ["Chained", "Provider", "TokenSource", "key_of"]
+
+
+def key_of(identity: str) -> str:
+    """Return the key under which a shared store keeps the token of a `Provider.identity`: its SHA-256 as hex digits."""
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""The ``asyncauth`` command, and ``python -m asyncauth.cli``."""
+"""The ``asyncauth`` command, ``python -m asyncauth`` and ``python -m asyncauth.cli``."""
 
 from __future__ import annotations
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from asyncauth.cli.demo import demo
+from asyncauth.cli.doctor import doctor
 from asyncauth.cli.request import request
 from asyncauth.cli.sandbox import sandbox
+from asyncauth.cli.status import status
 from asyncauth.cli.token import token
 
 __all__ = ["app", "run"]
@@ -19,7 +21,6 @@ __all__ = ["app", "run"]
 app = typer.Typer(
     name="asyncauth",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
@@ -29,6 +30,8 @@ app.command()(demo)
 app.command()(sandbox)
 app.command()(token)
 app.command()(request)
+app.command()(status)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (Typer calls it)
@@ -46,8 +49,16 @@ def _common(
 ) -> None:
     """Bearer tokens for asyncio and aiohttp, kept fresh.
 
-    Exit codes: 0 success, 1 a request failed, 2 wrong usage, 3 no token could be had, 130 Ctrl-C.
-    """
+    Each command has examples: asyncauth COMMAND --help.
+
+    \b
+    Exit codes:
+      0    success
+      1    a request failed; a store can't be read; the doctor found something
+      2    wrong usage, or no credentials
+      3    no token could be had
+      130  Ctrl-C
+    """  # noqa: D301 (Click's own sign for lines that stay as they are)
 
 
 def run() -> int:

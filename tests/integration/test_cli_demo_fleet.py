@@ -99,6 +99,30 @@ def test_a_worker_that_dies_is_told_in_a_line() -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
+    """`kill -9` of the demo ends its redis-server and the workers too, and leaves no folder."""
+    with _start("--seconds", "40") as process:
+        _under_way(process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
+        assert sorted(b"redis" in command for command in commands) == [False, False, True]
+        process.kill()
+        process.communicate(timeout=30)
+    until = time.monotonic() + 30
+    while [pid for pid in children if _runs(pid)] or list(temporary.iterdir()):
+        assert time.monotonic() < until, "something is left behind"
+        time.sleep(0.05)
+
+
+def _runs(pid: str) -> bool:
+    """Return whether a process is there, and is no zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_without_a_server_there_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,7 +102,7 @@ HOUSE = [
     {"telemetry.health"},
     {"__init__"},
 ]
-BESIDE = ("testing", "sandbox", "cli")
+BESIDE = ("testing", "sandbox", "cli", "__main__")
 
 
 def _imports(path: Path) -> set[str]:

@@ -1,0 +1,173 @@
+"""The store that a command looks into: a folder or a Redis, in the clear or sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import re
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from asyncauth.cli.keychain import Keychain
+from asyncauth.cli.outcome import ExitCode, Problem
+from asyncauth.stores import EncryptedStore, FileStore, RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable
+
+__all__ = ["STORE_KEYS_VARIABLE", "STORE_VARIABLE", "Chosen", "StoreFailure", "choose"]
+
+_T = TypeVar("_T")
+
+STORE_VARIABLE = "ASYNCAUTH_STORE"
+STORE_KEYS_VARIABLE = "ASYNCAUTH_STORE_KEYS"
+
+_SCHEMES = frozenset({"redis", "rediss", "unix"})
+# What redis-py raises, by name: it is imported where the store is. And what to do about it.
+_REDIS_ERRORS = {
+    "AuthenticationError": ("it refuses the password, or wants one", "check the URL's user and password"),
+    "AuthenticationWrongNumberOfArgsError": ("it knows no user names", "leave the user out of the URL"),
+    "NoPermissionError": ("the user may not do this", "give the user the commands and keys that it needs (ACL)"),
+    "BusyLoadingError": ("it is loading its data", "try again later"),
+    "ReadOnlyError": ("it is a replica, which takes no writes", "name the primary"),
+    "OutOfMemoryError": ("it has no memory left", "give it more, or a policy that evicts what is volatile"),
+}
+
+
+class StoreFailure(Problem):
+    """The store could not be used. What to do about it stands apart, in ``do``."""
+
+    def __init__(self, says: str, do: str) -> None:
+        super().__init__(f"{says}; {do}", ExitCode.FAILED)
+        self.says = says
+        self.do = do
+
+
+@attrs.frozen
+class Chosen:
+    """A store that the user named.
+
+    Attributes:
+        store: What holds tokens, unsealed where there are keys.
+        inner: The store itself.
+        title: What it is called; without a password.
+        folder: Where its files are; ``None`` = it has none.
+        address: Host and port, where tokens travel there in the clear; ``None`` = they don't.
+    """
+
+    store: FileStore | RedisStore | EncryptedStore
+    inner: FileStore | RedisStore
+    title: str
+    folder: Path | None = None
+    address: str | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is looked at through keys."""
+        return self.store is not self.inner
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """Keep its connection, if it is one that has any, for the length of a ``with`` block."""
+        async with self.store if isinstance(self.store, AbstractAsyncContextManager) else contextlib.nullcontext():
+            yield
+
+    async def answer(self, call: Awaitable[_T], timeout: float) -> _T:  # noqa: ASYNC109 (it names the seconds)
+        """Return what a call to the store returns.
+
+        Raises:
+            StoreFailure: It failed, or took too long.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await call
+        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
+            says, do = _trouble(error)
+        raise StoreFailure(f"{self.title}: {says}", do)
+
+
+def choose(text: str | None, *, prefix: str, encrypted: bool, keyring: str | None) -> Chosen | None:
+    """Return the store that was named, by an argument or the environment; ``None`` = none was.
+
+    Args:
+        text: The argument.
+        prefix: What a Redis' keys begin with.
+        encrypted: Whether to ask for keys that are not set.
+        keyring: The keyring's service, which may hold the store's keys; ``None`` = no keyring is asked.
+
+    Raises:
+        Problem: It can't be one, or a secret stands in the argument.
+        ConfigurationError: It can't be used: an extra is missing, or a key is none.
+    """
+    named = text or os.environ.get(STORE_VARIABLE)
+    if not named:
+        return None
+    chosen = _redis(named, prefix, argument=bool(text)) if "://" in named else _files(named)
+    keys = _keys(keyring, encrypted=encrypted)
+    return attrs.evolve(chosen, store=EncryptedStore(chosen.inner, keys), address=None) if keys else chosen
+
+
+def _files(text: str) -> Chosen:
+    store = FileStore(text)
+    return Chosen(store, store, str(store.path), folder=store.path)
+
+
+def _redis(text: str, prefix: str, *, argument: bool) -> Chosen:
+    try:
+        parts = urlsplit(text)
+        place, port, password = parts.hostname, parts.port, parts.password or "password" in parse_qs(parts.query)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in _SCHEMES:
+        raise Problem("a store is a folder, or a URL that begins with redis://, rediss:// or unix://")
+    if argument and password:
+        raise Problem(
+            "the store's URL must have no password: it would stand in the shell's history;"
+            f" put the URL into {STORE_VARIABLE}"
+        )
+    store = RedisStore(text, prefix=prefix)
+    if parts.scheme == "unix":
+        return Chosen(store, store, f"unix://{parts.path}")
+    host = f"[{place}]" if place and ":" in place else place or "localhost"
+    address = f"{host}:{port or 6379}"
+    clear = parts.scheme == "redis" and place not in {None, "localhost", "127.0.0.1", "::1"}
+    return Chosen(store, store, f"{parts.scheme}://{address}{parts.path}", address=address if clear else None)
+
+
+def _keys(keyring: str | None, *, encrypted: bool) -> list[str]:
+    """Return the Fernet keys that the user has."""
+    text = os.environ.get(STORE_KEYS_VARIABLE, "")
+    if not text.strip() and keyring is not None:
+        text = Keychain(keyring).get(STORE_KEYS_VARIABLE) or ""
+    if not text.strip() and encrypted:
+        if not sys.stdin.isatty():
+            raise Problem(f"--encrypted needs the store's keys: set {STORE_KEYS_VARIABLE}")
+        text = getpass.getpass("Fernet keys of the store: ", stream=sys.stderr)
+        if not text.strip():
+            raise Problem("no keys were typed")
+    return [key for key in re.split(r"[\s,]+", text) if key]
+
+
+def _trouble(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with a store and what to do, without the error's text: that may hold a URL."""
+    name = type(error).__name__
+    known = next((_REDIS_ERRORS[each.__name__] for each in type(error).__mro__ if each.__name__ in _REDIS_ERRORS), None)
+    if known is not None:
+        return known
+    if name == "TimeoutError":
+        return "no answer in time", "is it overloaded or paused, or does a firewall drop what is sent there?"
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    if isinstance(cause, PermissionError):
+        return os.strerror(cause.errno or 13), "run this as the user that owns it, or let this one in"
+    if name == "ConnectionError" or isinstance(cause, OSError):
+        number = cause.errno if isinstance(cause, OSError) else None
+        why = os.strerror(number) if number is not None and number > 0 else getattr(cause, "strerror", None)
+        return f"no connection could be made ({why or name})", "is it running, and are host and port right?"
+    return f"it failed ({name})", "--verbose logs more"
