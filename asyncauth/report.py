@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, TypedDict
@@ -12,6 +11,7 @@ import attrs
 
 from asyncauth import events
 from asyncauth.errors import AuthError
+from asyncauth.provider import key_of
 from asyncauth.setback import Meanwhile
 from asyncauth.telemetry.log import log
 
@@ -163,7 +163,7 @@ class Report:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
-        account = None if self.identity is None else hashlib.sha256(self.identity.encode()).hexdigest()[:8]
+        account = None if self.identity is None else key_of(self.identity)[:8]
         return {"provider": self.provider, "account": account, "tenant": self.tenant, "at": self.clock.wall()}
 
     def _tell(self, event: events.Event) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import math
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +16,7 @@ import attrs
 
 from asyncauth.clock import Clock, within
 from asyncauth.errors import ConfigurationError
+from asyncauth.provider import key_of
 from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class SharedStore:
             kind = type(store).__name__
             raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {kind}")
         self._store = store
-        self._key = hashlib.sha256(identity.encode()).hexdigest()
+        self._key = key_of(identity)
         self.report = report
         self._clock = clock
         self._time_limit = time_limit
@@ -104,7 +104,7 @@ class SharedStore:
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
-        self._key = hashlib.sha256(f"{self._key} tenant={tenant}".encode()).hexdigest()
+        self._key = key_of(f"{self._key} tenant={tenant}")
 
     @property
     def strict(self) -> bool:

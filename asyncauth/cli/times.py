@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 __all__ = ["in_words", "moment"]
 
+_ALMOST = 0.999
+"""Of a unit: what is measured is a moment short of it, and counts as one all the same."""
 _UNITS = ((365 * 86400, "years"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -26,6 +28,6 @@ def moment(epoch: float | None) -> str | None:
 def in_words(seconds: float) -> str:
     """Return a duration in the largest unit of which it has at least one: ``13.9 d``, ``59 s``."""
     for unit, name in _UNITS[1:] if seconds < 2 * _UNITS[0][0] else _UNITS:
-        if abs(seconds) >= unit:
+        if abs(seconds) >= _ALMOST * unit:
             return f"{seconds / unit:.1f} {name}"
     return f"{seconds:.0f} s"

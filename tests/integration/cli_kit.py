@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import pytest
 
     from asyncauth.sandbox import Sandbox
+
+INSTALLED = str(Path(sys.executable).with_name("asyncauth"))
+"""The command as a user has it."""
 
 
 @attrs.frozen
@@ -67,7 +71,7 @@ class Shell:
     def spawn(*arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command as a process of its own, in which warnings are errors."""
         ended = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "asyncauth.cli", *arguments],
+            [sys.executable, "-W", "error", INSTALLED, *arguments],
             input=stdin,
             capture_output=True,
             check=False,

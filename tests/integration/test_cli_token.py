@@ -118,10 +118,14 @@ def test_an_unreachable_endpoint_gives_up_in_time(able: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--environment", "nowhere"), 2, "there is no environment 'nowhere'"),
+        (
+            ("--environment", "nowhere"),
+            2,
+            "peakly has no environment 'nowhere': write production or qa, or give --base-url",
+        ),
         (("--environment", "qa", "--base-url", "http://127.0.0.1"), 2, "exclude each other"),
-        (("--base-url", "api.peakly.co"), 2, "base_url must be absolute"),
-        (("--base-url", "http://api.peakly.co"), 3, "InsecureTransport"),
+        (("--base-url", "api.peakly.co"), 2, "--base-url must be absolute"),
+        (("--base-url", "http://api.peakly.co"), 3, "InsecureTransport: --base-url is plain http"),
     ],
 )
 def test_arguments_that_cannot_work(able: Shell, arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -27,13 +28,16 @@ def test_without_the_extra_there_is_one_line(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["demo", "-h"], ["token", "--help"], ["request", "--help"], ["sandbox", "--help"]]
+    "arguments",
+    [["--help"], ["demo", "-h"], *([each, "--help"] for each in ("token", "request", "sandbox", "status", "doctor"))],
 )
 def test_help(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command has help that tells its exit codes."""
+    """Every command has help with examples, that tells its exit codes."""
     monkeypatch.setattr(sys, "argv", ["asyncauth", *arguments])
     assert app.run() == 0
-    assert "Exit codes: 0" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert re.search(r"Exit codes:\s+0", text)
+    assert f"asyncauth {arguments[0] if len(arguments) > 1 else 'COMMAND'}" in text.partition("Usage:")[2][20:]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,7 @@ def test_help(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pyt
     ["PEAKLY_USERNAME", "PEAKLY_PASSWORD"]
     + [f"PAGO_FACIL_{name}" for name in ("ACCESS_TOKEN", "JWT", "USERNAME", "PASSWORD")],
 )
-@pytest.mark.parametrize("command", ["token", "request"])
+@pytest.mark.parametrize("command", ["token", "request", "doctor"])
 def test_help_names_the_variables(
     command: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

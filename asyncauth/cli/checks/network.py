@@ -36,7 +36,7 @@ _SECOND = 1.0
 async def reach(name: str, origin: URL, timeout: float) -> list[Finding]:  # noqa: ASYNC109 (it names the seconds)
     """Return how far one comes on the way to a server; the last finding fails if it can't be reached.
 
-    Nothing is sent but a HEAD request without credentials.
+    Nothing is sent but a GET request without credentials, whose answer is not read.
 
     Args:
         name: The system's.
@@ -137,7 +137,7 @@ class _Way:
             async with (
                 asyncio.timeout(self.timeout),
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
-                http.head(self.origin / "", allow_redirects=False) as response,
+                http.get(self.origin / "", allow_redirects=False) as response,
             ):
                 status, headers = response.status, response.headers
         except TimeoutError:
