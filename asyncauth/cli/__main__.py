@@ -13,6 +13,13 @@ def main() -> int:
     Without the extra ``cli`` this says so in one line and returns 1: the console script exists either way.
     """
     try:
+        return _run()
+    except KeyboardInterrupt:  # before a command has begun: its imports take a while
+        return 130
+
+
+def _run() -> int:
+    try:
         from asyncauth.cli.app import run  # noqa: PLC0415 (its imports may be missing)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _FROM_THE_EXTRA:

@@ -10,7 +10,7 @@ import re
 import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -29,6 +29,9 @@ _T = TypeVar("_T")
 STORE_VARIABLE = "ASYNCAUTH_STORE"
 STORE_KEYS_VARIABLE = "ASYNCAUTH_STORE_KEYS"
 
+_FAREWELL = 1.0
+"""Seconds for which a call that was cancelled may put things in order."""
+_SILENT = ("no answer in time", "is it overloaded or paused, or does a firewall drop what is sent there?")
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
 # What redis-py raises, by name: it is imported where the store is. And what to do about it.
 _REDIS_ERRORS = {
@@ -85,12 +88,29 @@ class Chosen:
         Raises:
             StoreFailure: It failed, or took too long.
         """
+        task = asyncio.ensure_future(call)
         try:
-            async with asyncio.timeout(timeout):
-                return await call
-        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
+            await asyncio.wait((task,), timeout=timeout)
+        finally:
+            if not task.done():
+                await _abandon(task)
+        if not task.done() or task.cancelled():
+            says, do = _SILENT
+        elif (error := task.exception()) is None:
+            return task.result()
+        else:
             says, do = _trouble(error)
         raise StoreFailure(f"{self.title}: {says}", do)
+
+
+async def _abandon(task: asyncio.Future[Any]) -> None:
+    """Cancel a call, and wait for it a little: it may have something to give back.
+
+    Not for longer. redis-py loses a cancellation that arrives while it connects; the end of the loop cancels it again.
+    """
+    task.cancel()
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # looked at: nobody else does
+    await asyncio.wait((task,), timeout=_FAREWELL)
 
 
 def choose(text: str | None, *, prefix: str, encrypted: bool, keyring: str | None) -> Chosen | None:
@@ -155,14 +175,14 @@ def _keys(keyring: str | None, *, encrypted: bool) -> list[str]:
     return [key for key in re.split(r"[\s,]+", text) if key]
 
 
-def _trouble(error: Exception) -> tuple[str, str]:
+def _trouble(error: BaseException) -> tuple[str, str]:
     """Return what is wrong with a store and what to do, without the error's text: that may hold a URL."""
     name = type(error).__name__
     known = next((_REDIS_ERRORS[each.__name__] for each in type(error).__mro__ if each.__name__ in _REDIS_ERRORS), None)
     if known is not None:
         return known
     if name == "TimeoutError":
-        return "no answer in time", "is it overloaded or paused, or does a firewall drop what is sent there?"
+        return _SILENT
     cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
     if isinstance(cause, PermissionError):
         return os.strerror(cause.errno or 13), "run this as the user that owns it, or let this one in"

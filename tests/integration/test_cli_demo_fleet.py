@@ -110,7 +110,7 @@ def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
         process.kill()
         process.communicate(timeout=30)
     until = time.monotonic() + 30
-    while [pid for pid in children if _runs(pid)] or list(temporary.iterdir()):
+    while any(map(_runs, children)) or any(temporary.iterdir()):
         assert time.monotonic() < until, "something is left behind"
         time.sleep(0.05)
 

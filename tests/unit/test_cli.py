@@ -11,6 +11,7 @@ import typer
 
 from asyncauth import TokenEndpointUnavailable
 from asyncauth.cli import app, outcome
+from asyncauth.cli.__main__ import main
 from asyncauth.cli.load import Tally, quantile
 
 
@@ -25,6 +26,17 @@ def test_without_the_extra_there_is_one_line(missing: str) -> None:
     assert ended.stderr.count("\n") == 1
     assert f"needs {missing}" in ended.stderr
     assert "pip install 'asyncauth[cli]'" in ended.stderr
+
+
+def test_ctrl_c_before_a_command_has_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C during the imports ends with 130 as well, and without a traceback."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", interrupted)
+    assert main() == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
