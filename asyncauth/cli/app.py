@@ -54,7 +54,7 @@ def _common(
     \b
     Exit codes:
       0    success
-      1    a request failed; a store can't be read; the doctor found something
+      1    a request failed; a store can't be read; a port is taken; the doctor found something
       2    wrong usage, or no credentials
       3    no token could be had
       130  Ctrl-C
