@@ -11,7 +11,7 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import attrs
 
@@ -140,13 +140,10 @@ def _files(text: str) -> Chosen:
 
 
 def _redis(text: str, prefix: str, *, argument: bool) -> Chosen:
-    try:
-        parts = urlsplit(text)
-        place, port, password = parts.hostname, parts.port, parts.password or "password" in parse_qs(parts.query)
-    except ValueError:
-        parts = None
+    parts = _parts(text)
     if parts is None or parts.scheme not in _SCHEMES:
         raise Problem("a store is a folder, or a URL that begins with redis://, rediss:// or unix://")
+    place, port, password = parts.hostname, parts.port, parts.password or "password" in parse_qs(parts.query)
     if argument and password:
         raise Problem(
             "the store's URL must have no password: it would stand in the shell's history;"
@@ -159,6 +156,16 @@ def _redis(text: str, prefix: str, *, argument: bool) -> Chosen:
     address = f"{host}:{port or 6379}"
     clear = parts.scheme == "redis" and place not in {None, "localhost", "127.0.0.1", "::1"}
     return Chosen(store, store, f"{parts.scheme}://{address}{parts.path}", address=address if clear else None)
+
+
+def _parts(text: str) -> SplitResult | None:
+    """Return a URL's parts; ``None`` = it has none that can be read."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _keys(keyring: str | None, *, encrypted: bool) -> list[str]:
