@@ -7,7 +7,6 @@ from typing import Annotated, Optional, TypeAlias
 import typer
 
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES, PEAKLY_VARIABLES
-from asyncauth.cli.systems import ENVIRONMENTS
 
 __all__ = [
     "CREDENTIALS_HELP",
@@ -48,11 +47,6 @@ A URL with a password, and the keys of an EncryptedStore, are never arguments:
   ASYNCAUTH_STORE_KEYS  Fernet keys, separated by spaces or commas (or in the keyring);
                         with --encrypted they are asked for on a terminal if not set"""
 
-
-def _environments(incomplete: str) -> list[str]:
-    return [name for name in ENVIRONMENTS if name.startswith(incomplete)]
-
-
 Environment: TypeAlias = Annotated[
     OptionalText,
     typer.Option(
@@ -61,7 +55,6 @@ Environment: TypeAlias = Annotated[
         metavar="NAME",
         help="production (default), peakly's qa, or pago-facil's development.",
         show_default=False,
-        autocompletion=_environments,
     ),
 ]
 BaseUrl: TypeAlias = Annotated[

@@ -9,7 +9,7 @@ from asyncauth.cli.outcome import Problem
 from asyncauth.origin import absolute_url, require_secure
 from asyncauth.providers import pago_facil, peakly
 
-__all__ = ["ENVIRONMENTS", "HOSTS", "TITLES", "OptionalSystem", "System", "place_of"]
+__all__ = ["HOSTS", "TITLES", "OptionalSystem", "System", "place_of"]
 
 
 class System(enum.StrEnum):
@@ -24,7 +24,6 @@ OptionalSystem: TypeAlias = Optional[System]  # noqa: UP045
 
 TITLES = {System.PEAKLY: "Peakly", System.PAGO_FACIL: "Pago Fácil"}
 HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
-ENVIRONMENTS = tuple(dict.fromkeys(name for hosts in HOSTS.values() for name in hosts))
 
 
 def place_of(system: System | None, environment: str | None, base_url: str | None) -> dict[str, Any]:

@@ -68,12 +68,11 @@ def test_install_completion(shell: str, tmp_path: Path) -> None:
         ("asyncauth d", {"demo", "doctor"}),
         ("asyncauth st", {"status"}),
         ("asyncauth token p", {"peakly", "pago-facil"}),
-        ("asyncauth token peakly --environment q", {"qa"}),
         ("asyncauth token peakly --sh", {"--show"}),
     ],
 )
 def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
-    """In bash, the script that is shown completes commands, systems, environments and options."""
+    """In bash, the script that is shown completes commands, systems and options."""
     assert BASH is not None
     words = line.split()
     program = (
