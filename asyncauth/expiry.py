@@ -48,7 +48,9 @@ __all__ = [
 _MILLISECONDS_FROM: Final = 1e11  # as seconds it would be the year 5138; as milliseconds it is 1973
 _ABSURD_FROM: Final = 1e14  # neither seconds nor milliseconds: microseconds, or .NET ticks
 _MAX_TEXT: Final = 64  # characters; no number and no date worth reading is longer
-_MAX_EXCERPT: Final = 16  # characters; of a longer text an error shows nothing: it may be a token
+# Characters; of a longer text an error shows nothing: it may be a token. Nor of one that would have to be cleaned,
+# or what was sent would not be known again in it.
+_MAX_EXCERPT: Final = 16
 _MAX_AGE: Final = 31_536_000.0  # seconds, a year; an older "cached" answer is a broken cache
 _JWT_PARTS: Final = 3  # header, payload, signature
 _MAX_PAYLOAD: Final = 65_536  # characters of base64url; a header of such a size is refused by every server
@@ -376,9 +378,9 @@ def _unreadable(value: object, field: str, expected: str) -> InvalidTokenRespons
 def _excerpt(value: object) -> str:
     """Return a short text for an error's message; of text that might be a token, nothing but its length."""
     if isinstance(value, str):
-        if len(value) > _MAX_EXCERPT:
+        if len(value) > _MAX_EXCERPT or not (value.isascii() and value.isprintable()):
             return f"a text of {len(value)} characters"
-        return f'"{_clean(value, _MAX_EXCERPT)}"'
+        return f'"{value}"'
     if value is None:
         return "null"
     # A huge int is not printed: beyond 4300 digits str() raises.

@@ -21,7 +21,7 @@ from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenRespons
 from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.coding import ACCEPTED, unpacked
 from asyncauth.providers.credential import Credential, Lent, borrow
-from asyncauth.providers.reply import Reply, parse, server_message
+from asyncauth.providers.reply import Reply, cleaned, parse, server_message
 
 __all__ = ["Endpoint", "Request"]
 
@@ -141,7 +141,7 @@ class Endpoint:
             lent.refused_again()
             raise reply
         lent.accepted(repeat=repeat)
-        return self._read(read, reply)
+        return self._read(read, reply, lent)
 
     def name(self, error: AuthError, status: int | None = None) -> AuthError:
         """Return the error with what it does not say yet of this endpoint."""
@@ -165,11 +165,12 @@ class Endpoint:
             return lent
         raise problem if problem.upstream else self.name(problem)
 
-    def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
+    def _read(self, read: Callable[[Reply], _T], reply: Reply, lent: Lent) -> _T:
         try:
             return read(reply)
         except InvalidTokenResponse as error:
-            problem = self.name(error.again())
+            # It may quote a field, where a server may repeat what was sent.
+            problem = self.name(InvalidTokenResponse(cleaned(error.message, lent.values) or ""))
         current_attempt().unanswered = True
         raise problem
 

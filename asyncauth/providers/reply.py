@@ -14,7 +14,7 @@ from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token
 
-__all__ = ["Reply", "parse", "server_message"]
+__all__ = ["Reply", "cleaned", "parse", "server_message"]
 
 _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
@@ -146,11 +146,11 @@ def server_message(fields: Mapping[str, Any], secrets: tuple[str, ...]) -> tuple
     code, text = fields.get("error"), fields.get("error_description") or fields.get("message")
     if isinstance(code, str) and not code.replace("_", "").isalnum():
         code, text = None, text or code  # a sentence where others have a code (Pago Fácil)
-    return _clean(code, secrets), _clean(text, secrets)
+    return cleaned(code, secrets), cleaned(text, secrets)
 
 
-def _clean(text: object, secrets: tuple[str, ...]) -> str | None:
-    """Return a text without what was sent, without control characters, and short."""
+def cleaned(text: object, secrets: tuple[str, ...]) -> str | None:
+    """Return a text without what was sent, without control characters, and short; ``None`` if nothing is left."""
     if not isinstance(text, str):
         return None
     whole, text = text, text[:_MOST_READ]

@@ -316,3 +316,14 @@ def test_reprs_of_requests_and_answers() -> None:
     """What holds secrets on the way shows none."""
     request = Request(headers={"Authorization": "Bearer the-key"}, json={"password": "the-key"})
     assert "the-key" not in repr(request)
+
+
+@pytest.mark.parametrize("field", ["expires_in", ".expires"])
+@pytest.mark.parametrize("echo", [PASSWORD, f" {PASSWORD}", "U8Opc2Ftbw=="])
+async def test_a_time_that_is_the_password_is_not_shown(mocked_http: MockedHttp, field: str, echo: str) -> None:
+    """A server that repeats what was sent where a time should be puts it into no error."""
+    mocked_http.answers(ADDRESS, {"access_token": "t", field: echo})
+    error = await failure(Peakly(username="ana", password="Sésamo" if "==" in echo else PASSWORD))
+    assert type(error) is InvalidTokenResponse
+    assert f"{field} can't be read" in str(error)
+    keeps_quiet(error, echo.strip())
