@@ -3,8 +3,9 @@
 #   make test    all tests, with the newest dependencies
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
+#   make docs    the documentation, to docs/_build/html; make pictures draws its diagrams anew
 #   make dist    the wheel and the sdist, in dist/, checked
-#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, the wheel with each extra
+#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, docs, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -16,7 +17,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest fuzz lint types dist extras bench check format coverage clean
+.PHONY: help demo test test-oldest fuzz lint types docs pictures dist extras bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +65,14 @@ dist: $(VENV)/.ready
 extras: dist
 	$(BIN)/python scripts/check_extras.py
 
+# Every warning is an error. Nothing is fetched: what other projects' pages are called is kept in docs/inventories.
+docs: $(VENV)/.ready
+	rm -rf docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build/html
+
+pictures: $(VENV)/.ready
+	$(BIN)/python docs/pictures/draw.py
+
 $(BENCH)/.ready: pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
@@ -74,7 +83,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: test test-oldest lint types extras
+check: test test-oldest lint types docs extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -85,4 +94,4 @@ coverage: $(VENV)/.ready
 	$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(OLDEST) $(BENCH) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -50,7 +50,7 @@ class Sandbox:
         peakly: Peakly's server and its controls.
         pago_facil: Pago Fácil's server and its controls.
         systems: Both, by name.
-        log: The last requests, oldest first, as `Record`s without secrets.
+        log: The last requests, oldest first, each a `Record` without secrets.
 
     Raises:
         ValueError: A setting can't be used, or the host is not loopback.

@@ -1,0 +1,129 @@
+"""How Sphinx builds these pages: ``make docs``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sphinx.ext.intersphinx import missing_reference
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+project = "asyncauth"
+author = "The asyncauth authors"
+copyright = "The asyncauth authors"
+version = release = version_of("asyncauth")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+suppress_warnings = ["toc.empty_glob"]  # a section lists what is there
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+html_theme = "furo"
+html_title = "asyncauth"
+html_static_path = ["pictures"]
+html_show_sphinx = False
+html_copy_source = False
+
+default_role = "py:obj"
+python_maximum_signature_line_length = 88
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+# Kept here, so that a build needs no network: what we refer to, with its page, in the plain form of an inventory
+# (version 1 of the format). A name that is missing there is a warning, and so an error.
+_INVENTORIES = Path(__file__).parent / "inventories"
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", str(_INVENTORIES / "python.txt")),
+    "aiohttp": ("https://docs.aiohttp.org/en/stable", str(_INVENTORIES / "aiohttp.txt")),
+    "attrs": ("https://www.attrs.org/en/stable", str(_INVENTORIES / "attrs.txt")),
+}
+nitpick_ignore_regex = [
+    ("py:.*", r"(yarl\.)?URL"),  # of a library that we don't refer to
+    ("py:.*", r"(asyncauth\.pool\.)?Key|ClientMiddlewareType|exchange\.Control|S|_\w+"),  # what nobody outside names
+    ("py:.*", r"Environment|Unit|SentAs|Answer"),  # literals that the argument's own text spells out
+]
+
+PUBLIC_MODULES = ("asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
+
+
+def _public_names() -> dict[str, str]:
+    """Return where the reference has each public name: ``{"Token": "asyncauth.Token"}``."""
+    found: dict[str, str] = {}
+    for module in PUBLIC_MODULES:
+        for name in importlib.import_module(module).__all__:
+            found.setdefault(name, f"{module}.{name}")
+    return found | {name: f"asyncauth.providers.{name}" for name in ("ClientAuth", "CredentialLike", "Several")}
+
+
+# As annotations name them, and as their own pages do.
+_ELSEWHERE = {
+    "aiohttp.client.ClientSession": "aiohttp.ClientSession",
+    "aiohttp.web_request.Request": "aiohttp.web.Request",
+    "aiohttp.web_response.StreamResponse": "aiohttp.web.StreamResponse",
+    "deque": "collections.deque",
+    "web.Request": "aiohttp.web.Request",
+    "web.StreamResponse": "aiohttp.web.StreamResponse",
+}
+
+
+def _keep_first_lines(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001
+    """Have napoleon read no type out of a property's first line, where it would take what stands before a colon."""
+    if what in {"property", "attribute", "data"}:
+        lines[:0] = ["..", ""]  # an empty comment
+
+
+def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
+    """Find a name that a docstring gives as its reader knows it (``Token.extra``), or by the module that holds it.
+
+    What is no public name at all, a field or a server's word in single backticks, is shown as it is.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target: str = node["reftarget"]
+    if target in _ELSEWHERE:
+        node["reftarget"] = _ELSEWHERE[target]
+        return missing_reference(app, env, node, content)
+    parts = target.removeprefix("~").split(".")
+    domain: Any = env.domains["py"]
+    for start in range(len(parts)):
+        public = app.config.public_names.get(parts[start])
+        if public is not None:
+            full = ".".join([public, *parts[start + 1 :]])
+            where = node.get("refdoc", env.docname)
+            found: list[tuple[str, nodes.Node]] = domain.resolve_any_xref(env, where, app.builder, full, node, content)
+            if found:
+                return found[0][1]
+    return content if node.get("reftype") == "obj" else None
+
+
+def setup(app: Sphinx) -> None:
+    """Let Sphinx know of what is above."""
+    app.add_config_value("public_names", _public_names(), "")
+    app.connect("missing-reference", _resolve)
+    app.connect("autodoc-process-docstring", _keep_first_lines, priority=100)  # before napoleon

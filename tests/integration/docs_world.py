@@ -1,0 +1,209 @@
+"""The machine on which the pages' code runs: every address that they print leads to a server on loopback.
+
+The code is not touched. The machine is: its name service knows the names below and no others, its certificate authority
+is a private one, and its environment holds the credentials, as a reader's does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import ssl
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import attrs
+import trustme
+from aiohttp import web
+from examples_kit import redis_server
+
+from asyncauth.sandbox import Sandbox, sandbox_in_thread
+
+PEAKLY = ("api.peakly.co", "qa.api.peakly.co")
+PAGO_FACIL = ("api.pgf.cl", "api-dev.pgf.cl")
+OTHERS = ("login.example.com", "api.example.com", "api.acme.example")
+
+CLIENT_SECRET = "s3cret-of-the-client"
+ACME_SECRET = "s3cret-of-acme"
+
+_NAME_SERVICE = """
+import json, os, socket
+
+_places = json.loads(os.environ["PLACES"])
+_getaddrinfo = socket.getaddrinfo
+
+def getaddrinfo(host, port, *args, **kwargs):
+    name = host.decode() if isinstance(host, bytes) else host
+    place = _places.get(f"{name}:{port}")
+    if place is not None:
+        return _getaddrinfo("127.0.0.1", place, *args, **kwargs)
+    if name in (None, "127.0.0.1", "localhost", "::1"):
+        return _getaddrinfo(host, port, *args, **kwargs)
+    raise socket.gaierror(socket.EAI_NONAME, f"there is no {name}:{port} in this world")
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@contextlib.contextmanager
+def world(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the servers; give the environment variables of a machine on which the pages' addresses lead to them."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert(*PEAKLY, *PAGO_FACIL, *OTHERS)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(_NAME_SERVICE)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(tls)
+    with redis_server(folder) as redis_url, sandbox_in_thread() as sandbox, _loop_in_thread() as loop:
+        servers = _Servers(sandbox, tls)
+        places = asyncio.run_coroutine_threadsafe(servers.start(), loop).result()
+        places["localhost:6379"] = urllib.parse.urlsplit(redis_url).port or 0
+        try:
+            yield {
+                **{name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}},
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+                "PYTHONPATH": str(folder / "site"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONUNBUFFERED": "1",
+                "SSL_CERT_FILE": str(folder / "authority.pem"),
+                "PLACES": json.dumps(places),
+                **_credentials(sandbox, folder),
+            }
+        finally:
+            asyncio.run_coroutine_threadsafe(servers.stop(), loop).result()
+
+
+def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
+    """Return what a reader has in their environment, or in the file that a variable names."""
+    vault = folder / "credentials"
+    vault.mkdir()
+    (vault / "peakly-password").write_text(f"{sandbox.password}\n")
+    jwt = _post(f"{sandbox.pago_facil.url}/login", username=sandbox.username, password=sandbox.password)
+    access = _post(f"{sandbox.pago_facil.url}/tokens/createToken", bearer=jwt["access_token_jwt"])
+    return {
+        "PEAKLY_USERNAME": sandbox.username,
+        "PEAKLY_PASSWORD": sandbox.password,
+        "PAGO_FACIL_USERNAME": sandbox.username,
+        "PAGO_FACIL_PASSWORD": sandbox.password,
+        "PAGO_FACIL_JWT": jwt["access_token_jwt"],
+        "PAGO_FACIL_ACCESS_TOKEN": access["access_token"],
+        "CREDENTIALS_DIRECTORY": str(vault),
+        "CLIENT_SECRET": CLIENT_SECRET,
+        "ACME_SECRET": ACME_SECRET,
+    }
+
+
+def _post(url: str, *, bearer: str | None = None, **fields: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+    request = urllib.request.Request(url, json.dumps(fields).encode() if fields else b"", headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (the sandbox)
+        found: dict[str, str] = json.load(answer)
+    return found
+
+
+@contextlib.contextmanager
+def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@attrs.define(eq=False)
+class _Servers:
+    """TLS in front of the sandbox under the two systems' names, and an OAuth 2.0 server and an API of somebody else."""
+
+    sandbox: Sandbox
+    tls: ssl.SSLContext
+    issued: set[str] = attrs.field(factory=set[str])
+    listening: list[asyncio.Server] = attrs.field(factory=list[asyncio.Server])
+    streams: set[asyncio.StreamWriter] = attrs.field(factory=set[asyncio.StreamWriter])
+    runner: web.AppRunner | None = None
+
+    async def start(self) -> dict[str, int]:
+        """Listen; return the port of each ``name:443``."""
+        places: dict[str, int] = {}
+        for names, port in ((PEAKLY, self.sandbox.peakly.port), (PAGO_FACIL, self.sandbox.pago_facil.port)):
+            there = await self._front(port)
+            places |= {f"{name}:443": there for name in names}
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self.runner = web.AppRunner(app)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        there = await self._front(int(self.runner.addresses[0][1]))
+        return places | {f"{name}:443": there for name in OTHERS}
+
+    async def stop(self) -> None:
+        for server in self.listening:
+            server.close()
+        for writer in self.streams:
+            writer.transport.abort()
+        if self.runner is not None:
+            await self.runner.cleanup()
+        await asyncio.sleep(0.05)  # what was aborted ends
+
+    async def _front(self, port: int) -> int:
+        """Serve TLS in front of a port; return where."""
+
+        async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+            writer.close()
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            inner_reader, inner = await asyncio.open_connection("127.0.0.1", port)
+            both = {writer, inner}
+            self.streams |= both
+            await asyncio.gather(pour(reader, inner), pour(inner_reader, writer))
+            self.streams -= both
+
+        server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=self.tls)
+        self.listening.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if request.path.startswith("/.well-known/"):
+            issuer = f"https://{request.host}"
+            return web.json_response({"issuer": issuer, "token_endpoint": f"{issuer}/token"})
+        if request.path == "/token":
+            return await self._oauth(request)
+        if request.path == "/v1/session":
+            order = await request.json()
+            if order.get("secret") != ACME_SECRET:
+                return web.json_response({"message": "unknown key"}, status=403)
+            until = datetime.now(UTC) + timedelta(hours=2)
+            return web.json_response({"data": {"session": self._issue(), "valid_until": until.isoformat()}})
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.issued:
+            return web.json_response({}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        return web.json_response({"path": request.path})
+
+    async def _oauth(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        basic = request.headers.get("Authorization", "").startswith("Basic ")
+        if not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form:
+            return web.json_response({"error": "invalid_client"}, status=401)
+        answer = {"access_token": self._issue(), "token_type": "Bearer", "expires_in": 3600}
+        return web.json_response({**answer, "scope": form.get("scope", "")})
+
+    def _issue(self) -> str:
+        token = secrets.token_urlsafe(24)
+        self.issued.add(token)
+        return token

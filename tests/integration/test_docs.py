@@ -1,0 +1,105 @@
+"""What README and the pages of docs/ show is true: every code block runs as it is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import pytest
+from docs_kit import CANNOT_RUN, DOCS, ROOT, Terminal, blocks_of, commands_of, matches, pages
+from docs_world import world
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
+
+REFERENCE = {
+    module: DOCS / "reference" / f"{module}.md"
+    for module in ("asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
+}
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A machine on which the addresses that the pages print lead to the sandbox."""
+    with world(tmp_path_factory.mktemp("world")) as variables:
+        yield variables
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("page", [page for page in pages() if blocks_of(page.read_text(encoding="utf-8"))], ids=_name)
+def test_every_block_of_a_page_runs_as_printed(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """A reader who copies a page's blocks from top to bottom sees what the page shows."""
+    with _ports_of(page):
+        terminal = Terminal(tmp_path, dict(environment))
+        try:
+            terminal.run(page)
+        finally:
+            terminal.close()
+
+
+@contextlib.contextmanager
+def _ports_of(page: Path) -> Iterator[None]:
+    """Let one page at a time have the ports that it prints, on the whole machine."""
+    with contextlib.ExitStack() as held:
+        for port in sorted(set(re.findall(r"port (\d{4,5})", page.read_text(encoding="utf-8")))):
+            lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"asyncauth-docs-{port}.lock", timeout=120)
+            held.enter_context(lock)
+        yield
+
+
+def test_a_file_that_a_page_gives_is_used() -> None:
+    """A block with a file's name is run by a later command of its page, so no code is only looked at."""
+    for page in pages():
+        blocks = blocks_of(page.read_text(encoding="utf-8"))
+        typed = " ".join(command for each in blocks if each.language == "console" for command, _ in commands_of(each))
+        for block in blocks:
+            if block.language == "python" and block.caption:
+                assert Path(block.caption).stem in typed, f"{_name(page)}: nobody runs {block.caption}"
+
+
+def test_commands_that_are_not_run_are_shown() -> None:
+    """The list of what can't be run holds only what a page shows."""
+    shown = {
+        command
+        for page in pages()
+        for block in blocks_of(page.read_text(encoding="utf-8"))
+        if block.language == "console"
+        for command, _ in commands_of(block)
+    }
+    assert set(CANNOT_RUN) <= shown
+
+
+@pytest.mark.parametrize("module", REFERENCE)
+def test_the_reference_has_every_public_name(module: str) -> None:
+    """No public name is missing from the reference, none is there twice, and none that is not public."""
+    page = REFERENCE[module].read_text(encoding="utf-8")
+    shown = re.findall(r"^\.\. auto(?:class|function|exception|data):: (\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(importlib.import_module(module).__all__)
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen", "same"),
+    [
+        ("200\n", "200\n", True),
+        ("200\n", "201\n", False),
+        ("", "", True),
+        ("", "something\n", False),
+        ("token … ends\n", "token 1234 ends\n", True),
+        ("token … ends\n", "token 1234 starts\n", False),
+        ("…\nend\n", "one\ntwo\nend\n", True),
+        ("…\nend\n", "one\ntwo\n", False),
+        ("200", "200\n", True),
+    ],
+)
+def test_an_output_is_compared_whole(shown: str, seen: str, *, same: bool) -> None:
+    """An ellipsis stands for any text; all else must be there, and nothing more."""
+    assert matches(shown, seen) is same
