@@ -86,16 +86,21 @@ def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
     """Return what a reader has in their environment, or in the file that a variable names."""
     vault = folder / "credentials"
     vault.mkdir()
-    (vault / "peakly-password").write_text(f"{sandbox.password}\n")
+    for system in ("peakly", "pago-facil"):
+        (vault / f"{system}-password").write_text(f"{sandbox.password}\n")
     jwt = _post(f"{sandbox.pago_facil.url}/login", username=sandbox.username, password=sandbox.password)
     access = _post(f"{sandbox.pago_facil.url}/tokens/createToken", bearer=jwt["access_token_jwt"])
-    return {
+    held = {
         "PEAKLY_USERNAME": sandbox.username,
         "PEAKLY_PASSWORD": sandbox.password,
         "PAGO_FACIL_USERNAME": sandbox.username,
         "PAGO_FACIL_PASSWORD": sandbox.password,
         "PAGO_FACIL_JWT": jwt["access_token_jwt"],
         "PAGO_FACIL_ACCESS_TOKEN": access["access_token"],
+    }
+    return {
+        **held,
+        **{f"ASYNCAUTH_{name}": value for name, value in held.items()},  # the command line's
         "CREDENTIALS_DIRECTORY": str(vault),
         "CLIENT_SECRET": CLIENT_SECRET,
         "ACME_SECRET": ACME_SECRET,
