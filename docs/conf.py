@@ -65,11 +65,14 @@ intersphinx_mapping = {
 }
 nitpick_ignore_regex = [
     ("py:.*", r"(yarl\.)?URL"),  # of a library that we don't refer to
-    ("py:.*", r"(asyncauth\.pool\.)?Key|ClientMiddlewareType|exchange\.Control|S|_\w+"),  # what nobody outside names
+    (
+        "py:.*",
+        r"(asyncauth\.pool\.)?Key|ClientMiddlewareType|MeterProvider|TracerProvider|exchange\.Control|S|_\w+",
+    ),  # what nobody outside names
     ("py:.*", r"Environment|Unit|SentAs|Answer"),  # literals that the argument's own text spells out
 ]
 
-PUBLIC_MODULES = ("asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
+PUBLIC_MODULES = ("asyncauth", "asyncauth.events", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
 
 
 def _public_names() -> dict[str, str]:
@@ -78,7 +81,11 @@ def _public_names() -> dict[str, str]:
     for module in PUBLIC_MODULES:
         for name in importlib.import_module(module).__all__:
             found.setdefault(name, f"{module}.{name}")
-    return found | {name: f"asyncauth.providers.{name}" for name in ("ClientAuth", "CredentialLike", "Several")}
+    return (
+        found
+        | {name: f"asyncauth.providers.{name}" for name in ("ClientAuth", "CredentialLike", "Several")}
+        | {"Listener": "asyncauth.events.Listener"}
+    )
 
 
 # As annotations name them, and as their own pages do.
@@ -88,11 +95,12 @@ _ELSEWHERE = {
     "aiohttp.web_response.StreamResponse": "aiohttp.web.StreamResponse",
     "deque": "collections.deque",
     "web.Request": "aiohttp.web.Request",
+    "web.Response": "aiohttp.web.Response",
     "web.StreamResponse": "aiohttp.web.StreamResponse",
 }
 
 
-def _keep_first_lines(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001
+def _keep_first_lines(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001, PLR0917 (Sphinx calls it so)
     """Have napoleon read no type out of a property's first line, where it would take what stands before a colon."""
     if what in {"property", "attribute", "data"}:
         lines[:0] = ["..", ""]  # an empty comment

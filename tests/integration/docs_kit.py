@@ -24,7 +24,8 @@ CANNOT_RUN = {
 there is no index here that has asyncauth."""
 
 _FENCE = re.compile(
-    r"^(?P<fence>`{3,})(?P<directive>\{[\w-]+\})? *(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL
+    r"^(?P<fence>`{3,})(?P<directive>\{[\w-]+\})? *(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
 )
 _OPTION = re.compile(r":(\w+): ?(.*)\n")
 _INSTALL = re.compile(r"pip install '?asyncauth(?:\[(?P<extras>[\w,]+)\])?'?(?: [\w-]+)*")
@@ -141,7 +142,7 @@ class Terminal:
         elif elsewhere:
             self._leave_running(command, shown)
         else:
-            code = self._expect(["bash", "-c", "\n".join([*self.typed, command])], shown)
+            code = self._expect(["/bin/bash", "-c", "\n".join([*self.typed, command])], shown)
             assert shown or code == 0, f"it fails: {command}"
 
     def _expect(self, command: list[str], shown: str) -> int:
@@ -163,7 +164,7 @@ class Terminal:
         log = self.folder / f"terminal-{len(self.running)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", "\n".join([*self.typed, f"exec {command}"])],
+                ["/bin/bash", "-c", "\n".join([*self.typed, f"exec {command}"])],
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

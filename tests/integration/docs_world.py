@@ -69,7 +69,11 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
         places["localhost:6379"] = urllib.parse.urlsplit(redis_url).port or 0
         try:
             yield {
-                **{name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}},
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if name in {"HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}
+                },
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                 "PYTHONPATH": str(folder / "site"),
                 "PYTHONDONTWRITEBYTECODE": "1",

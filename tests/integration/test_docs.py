@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,9 +19,14 @@ from docs_world import world
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
 
 REFERENCE = {
-    module: DOCS / "reference" / f"{module}.md"
-    for module in ("asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
+    "asyncauth": ("asyncauth",),
+    "asyncauth.events": ("asyncauth.events",),
+    "asyncauth.sandbox": ("asyncauth.sandbox",),
+    "asyncauth.stores": ("asyncauth.stores",),
+    "asyncauth.telemetry": ("asyncauth.telemetry.health", "asyncauth.telemetry.log", "asyncauth.telemetry.otel"),
+    "asyncauth.testing": ("asyncauth.testing",),
 }
+"""By page: the modules whose names it has."""
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +84,25 @@ def test_commands_that_are_not_run_are_shown() -> None:
     assert set(CANNOT_RUN) <= shown
 
 
-@pytest.mark.parametrize("module", REFERENCE)
-def test_the_reference_has_every_public_name(module: str) -> None:
+@pytest.mark.parametrize("page", REFERENCE)
+def test_the_reference_has_every_public_name(page: str) -> None:
     """No public name is missing from the reference, none is there twice, and none that is not public."""
-    page = REFERENCE[module].read_text(encoding="utf-8")
-    shown = re.findall(r"^\.\. auto(?:class|function|exception|data):: (\w+)$", page, flags=re.MULTILINE)
-    assert sorted(shown) == sorted(importlib.import_module(module).__all__)
+    text = (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\.\. auto(?:class|function|exception|data):: (\w+)$", text, flags=re.MULTILINE)
+    public = [name for module in REFERENCE[page] for name in importlib.import_module(module).__all__]
+    assert sorted(shown) == sorted(public)
+
+
+def test_every_page_of_the_reference_is_looked_at() -> None:
+    """A new page of the reference is compared with its modules, too."""
+    assert {path.stem for path in (DOCS / "reference").glob("*.md")} == set(REFERENCE)
+
+
+def test_the_pictures_are_those_that_the_script_draws() -> None:
+    """The diagrams in the repository are what ``make pictures`` makes."""
+    drawn = runpy.run_path(str(DOCS / "pictures" / "draw.py"))["files"]()
+    assert set(drawn) == set((DOCS / "pictures").glob("*.svg"))
+    assert all(path.read_text(encoding="utf-8") == svg for path, svg in drawn.items())
 
 
 @pytest.mark.parametrize(
