@@ -2,8 +2,9 @@
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
 #   make test    all tests, with the newest dependencies
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
+#   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
-#   make docs    the documentation, to docs/_build/html; make pictures draws its diagrams anew
+#   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked
 #   make check   what CI runs: tests (newest and oldest dependencies), lint, types, docs, the wheel with each extra
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest fuzz lint types docs pictures dist extras bench check format coverage clean
+.PHONY: help demo test test-oldest test-browser fuzz lint types docs pictures dist extras bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +50,12 @@ fuzz: export FUZZ ?= 50
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) --timeout 7200 --hypothesis-show-statistics tests/fuzz $(ARGS)
 
+# Chromium comes from the system's packages where it is missing (as root, on Debian and its like).
+# One browser for all of them: no second process.
+test-browser: $(VENV)/.ready
+	scripts/install_chromium.sh
+	$(BIN)/python -m pytest -p no:xdist tests/browser $(ARGS)
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,6 +79,8 @@ docs: $(VENV)/.ready
 
 pictures: $(VENV)/.ready
 	$(BIN)/python docs/pictures/draw.py
+	scripts/install_chromium.sh
+	$(BIN)/python scripts/pictures.py
 
 $(BENCH)/.ready: pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from playwright.async_api import Browser, Locator, Page, Playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Playwright, Request, expect
 
 from asyncauth.sandbox import Sandbox
 
@@ -70,15 +70,28 @@ class Screen:
         )
         screen = cls(await context.new_page(), sandbox)
         own = sandbox.page_url
-        screen.page.on("console", lambda line: line.type == "error" and screen.complaints.append(line.text))
-        screen.page.on("pageerror", lambda error: screen.complaints.append(str(error)))
-        screen.page.on("request", lambda sent: sent.url.startswith(own) or screen.foreign.append(sent.url))
+        screen.watch(own)
         try:
             await screen.page.goto(own)
             await screen.live()
             yield screen
         finally:
             await context.close()
+
+    def watch(self, own: str) -> None:
+        """Note the browser's complaints, and what is asked of anybody else."""
+
+        def said(line: ConsoleMessage) -> None:
+            if line.type == "error":
+                self.complaints.append(line.text)
+
+        def asked(sent: Request) -> None:
+            if not sent.url.startswith(own):
+                self.foreign.append(sent.url)
+
+        self.page.on("console", said)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", asked)
 
     async def live(self) -> None:
         """Wait until the page follows the sandbox."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from browser_kit import Screen
@@ -94,7 +95,7 @@ async def test_requests_show_as_they_come(screen: Screen) -> None:
     assert not re.search(r"[\w-]{40}", await screen.page.locator("main").inner_text())
 
 
-async def _once():  # type: ignore[no-untyped-def]
+async def _once() -> AsyncIterator[bytes]:
     yield b"can't be sent twice"
 
 

@@ -121,9 +121,7 @@ async def test_a_rebound_name_is_refused(sandbox: Sandbox) -> None:
         assert answer is not None
         assert answer.status == 403
         before = sandbox.state()
-        status = await page.evaluate(
-            f"() => ({ATTEMPTS['as the page does it']})('/').then(answer => answer.status)"
-        )
+        status = await page.evaluate(f"() => ({ATTEMPTS['as the page does it']})('/').then(answer => answer.status)")
         assert (status, sandbox.state()) == (403, before)
         await browser.close()
 
