@@ -96,7 +96,7 @@ class Ledger:
     def newest(self, now: float, limit: int) -> list[Living]:
         """The tokens alive at ``now``, newest first, so many of them at most."""
         found: list[Living] = []
-        for value, entry in reversed(list(self._entries.items())):
+        for value, entry in reversed(self._entries.items()):
             if len(found) == limit:
                 break
             if now < entry.dies_at and not entry.spent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -346,6 +347,25 @@ async def test_listeners_do_not_hold_up_the_end() -> None:
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
             response.close()
+
+
+async def test_a_long_look_leaves_time_to_others(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it takes long to see what there is (very many tokens), the next look waits nine times as long."""
+
+    def slowly(_: object) -> dict[str, object]:
+        time.sleep(0.02)
+        return {"turn": time.monotonic()}
+
+    monkeypatch.setattr(stream, "view", slowly)
+    assert sandbox._page is not None
+    events = sandbox._page.stream
+    monkeypatch.setattr(events, "_beat", 0.0)
+    told = events.events(None)
+    await anext(told)
+    started = time.monotonic()
+    await anext(told)
+    assert time.monotonic() - started >= 9 * 0.02
+    await told.aclose()  # type: ignore[attr-defined]
 
 
 async def test_an_idle_stream_says_that_it_is_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
