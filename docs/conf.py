@@ -64,12 +64,7 @@ intersphinx_mapping = {
     "attrs": ("https://www.attrs.org/en/stable", str(_INVENTORIES / "attrs.txt")),
 }
 nitpick_ignore_regex = [
-    ("py:.*", r"(yarl\.)?URL"),  # of a library that we don't refer to
-    (
-        "py:.*",
-        r"(asyncauth\.pool\.)?Key|ClientMiddlewareType|MeterProvider|TracerProvider|exchange\.Control|S|_\w+",
-    ),  # what nobody outside names
-    ("py:.*", r"Environment|Unit|SentAs|Answer"),  # literals that the argument's own text spells out
+    ("py:class", r"yarl\..*|asyncauth\.pool\.Key|exchange\.Control"),  # of a library that we don't refer to; nobody's
 ]
 
 PUBLIC_MODULES = ("asyncauth", "asyncauth.events", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
@@ -127,7 +122,8 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: no
             found: list[tuple[str, nodes.Node]] = domain.resolve_any_xref(env, where, app.builder, full, node, content)
             if found:
                 return found[0][1]
-    return content if node.get("reftype") == "obj" else None
+    # An annotation's bare name that is not public: a type variable, a class of ours that a reader has no need to name.
+    return content if node.get("reftype") == "obj" or len(parts) == 1 else None
 
 
 def setup(app: Sphinx) -> None:
