@@ -63,7 +63,7 @@ class Answer(TypedDict, total=False):
 
 
 class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it stands in for)
-    """Answers the requests of every ``aiohttp.ClientSession`` without a server: an `aioresponses`_ with middlewares.
+    """Answers the requests of every ``aiohttp.ClientSession`` without a server: an aioresponses with middlewares.
 
     ::
 

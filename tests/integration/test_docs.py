@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from docs_kit import CANNOT_RUN, DOCS, ROOT, Terminal, blocks_of, commands_of, matches, pages
+from docs_kit import CANNOT_RUN, DOCS, ELSEWHERE, ROOT, Terminal, blocks_of, commands_of, matches, pages
 from docs_world import world
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
@@ -41,7 +41,7 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("page", [page for page in pages() if blocks_of(page.read_text(encoding="utf-8"))], ids=_name)
+@pytest.mark.parametrize("page", pages(), ids=_name)
 def test_every_block_of_a_page_runs_as_printed(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """A reader who copies a page's blocks from top to bottom sees what the page shows."""
     with _ports_of(page):
@@ -70,6 +70,11 @@ def test_a_file_that_a_page_gives_is_used() -> None:
         for block in blocks:
             if block.language == "python" and block.caption:
                 assert Path(block.caption).stem in typed, f"{_name(page)}: nobody runs {block.caption}"
+
+
+def test_pages_that_are_run_elsewhere_have_their_test() -> None:
+    """A page that is left out here has a test of its own."""
+    assert all(page.exists() and Path(__file__).with_name(test).exists() for page, test in ELSEWHERE.items())
 
 
 def test_commands_that_are_not_run_are_shown() -> None:
