@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import attrs
@@ -22,6 +23,10 @@ CANNOT_RUN = {
 }
 """Commands that pages show and that are not run with them, and why. An installation is checked and not run, either:
 there is no index here that has asyncauth."""
+
+_WARNINGS = ["-W", "error"]
+if version("aiohttp") < "3.13":  # which does not wait for the end of a TLS connection when a session is closed
+    _WARNINGS += ["-W", "ignore:unclosed <socket:ResourceWarning", "-W", "ignore:unclosed transport:ResourceWarning"]
 
 _FENCE = re.compile(
     r"^(?P<fence>`{3,})(?P<directive>\{[\w-]+\})? *(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
@@ -133,7 +138,7 @@ class Terminal:
         elif block.language == "python" and block.caption:
             (self.folder / block.caption).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
-            assert self._expect([sys.executable, "-W", "error", "-c", block.text], shown) == 0, "it fails"
+            assert self._expect([sys.executable, *_WARNINGS, "-c", block.text], shown) == 0, "it fails"
         else:
             assert block.language in {"", "text"}, f"nobody runs {block.language}"
 
