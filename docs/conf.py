@@ -40,7 +40,8 @@ copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"
 html_title = "asyncauth"
-html_static_path = ["pictures"]
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_show_sphinx = False
 html_copy_source = False
 
