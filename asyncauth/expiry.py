@@ -343,7 +343,7 @@ def _http_date(value: object, now: float | None) -> float | None:
     month = 1 + _MONTHS.index(match["month"].lower())
     day, hour, minute, second = (int(match[name]) for name in ("day", "hour", "minute", "second"))
     year = int(match["year"])
-    if year < _CENTURY and len(match["year"]) < len("1994"):
+    if len(match["year"]) < len("1994"):
         year = _full_year(year, (month, day, hour, minute, second), now)
     try:
         start = datetime(year, month, day, hour, minute, tzinfo=UTC)

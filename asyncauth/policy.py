@@ -46,7 +46,7 @@ def _number(
         raise ConfigurationError(f"RefreshPolicy({attribute.name}=…) takes a number, not {value!r}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         raise ConfigurationError(f"RefreshPolicy({attribute.name}=…) takes a number that fits a float")
-    low, high = attribute.metadata.get("range", (0.0, math.inf))
+    low, high = attribute.metadata["range"]
     if not low <= value <= high:
         raise ConfigurationError(f"RefreshPolicy({attribute.name}={value!r}) must be from {low:g} to {high:g}")
 

@@ -267,3 +267,10 @@ def test_a_401_is_explained_by_something_else(lines: list[str]) -> None:
 def test_token_refused_takes_any_iterable() -> None:
     """The header's lines may come from a generator, and are read once."""
     assert token_refused(line for line in ("Basic realm=x",)) is False
+
+
+@pytest.mark.parametrize(("scheme", "names"), [(31, 79), (32, 80), (33, 81)])
+def test_challenge_repr_to_the_character(scheme: int, names: int) -> None:
+    """32 characters of the scheme, and 80 of the parameters' names."""
+    shown = repr(Challenge("s" * scheme, None, {"n" * names: "x"}))
+    assert (shown.count("s"), shown.removeprefix("Challenge(").count("n")) == (min(scheme, 32), min(names, 80))

@@ -551,3 +551,55 @@ def test_lifetime_of_nothing_is_expired_on_arrival(durations: list[float], insta
     """A lifetime of zero or less is an error, not a token and not "never expires"."""
     with pytest.raises(InvalidTokenResponse, match=r"expired on arrival$"):
         expiry.lifetime(durations=durations, instants=instants, now=now)
+
+
+# --- at the limits
+
+
+@pytest.mark.parametrize(("size", "read"), [(65_535, True), (65_536, True), (65_537, False)])
+def test_jwt_times_reads_payloads_up_to_64_kib(size: int, *, read: bool) -> None:
+    """A payload of 65,536 characters is read, one of a character more is an opaque token's."""
+    claims = '{"exp": 5}'
+    payload = base64.urlsafe_b64encode((claims + " " * (size * 3 // 4 - len(claims))).encode()).decode().rstrip("=")
+    token = f"h.{payload + '=' * (size - len(payload))}.s"
+    assert len(token) == size + len("h..s")
+    assert expiry.jwt_times(token) == ((5.0, None) if read else (None, None))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 5, 6])
+def test_jwt_times_wants_three_parts(parts: int) -> None:
+    """What has more or fewer parts than a JWT is an opaque token."""
+    payload = jwt({"exp": 5}).split(".")[1]
+    assert expiry.jwt_times(".".join([payload] * parts)) == (None, None)
+
+
+@pytest.mark.parametrize(("size", "read"), [(64, True), (65, False)])
+def test_dates_and_ages_up_to_64_characters(size: int, *, read: bool) -> None:
+    """A text of 64 characters is read, one of a character more is no date and no age."""
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    instant = 784111777.0
+    assert expiry.try_http_date(date.ljust(size)) == (instant if read else None)
+    assert expiry.server_now(date, "5".rjust(size)) == instant + (5.0 if read else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "issued_at", "now", "left"),
+    [
+        (None, 0.0, 0.0, math.inf),
+        (100.0, 0.0, 40.0, 60.0),
+        (100.0, 0.0, 100.0, 0.0),
+        (100.0, 0.0, 140.0, -40.0),
+        (100.0, 30.0, 0.0, 70.0),
+        (0.0, -10.0, -5.0, 5.0),
+    ],
+)
+def test_what_a_stored_token_has_left(expires_at: float | None, issued_at: float, now: float, left: float) -> None:
+    """Until its end, and never more than its lifetime: another machine's clock may be behind ours."""
+    assert expiry.left_of(expires_at, issued_at, now) == left
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-(10**16) + 1, "-9999999999999999"), (-(10**16), "a value of type int")])
+def test_numbers_up_to_16_digits_are_shown(value: int, shown: str) -> None:
+    """An error quotes a number of 16 digits, and of a longer one says what it is."""
+    with pytest.raises(InvalidTokenResponse, match=f"{shown} is not"):
+        expiry.epoch(value, "expires")

@@ -118,3 +118,45 @@ def test_policy_is_frozen_and_by_name_only() -> None:
     with pytest.raises(TypeError):
         RefreshPolicy(0.8)  # type: ignore[call-arg]
     assert RefreshPolicy() == RefreshPolicy()
+
+
+def test_the_defaults() -> None:
+    """What the documentation says is what there is."""
+    assert attrs.asdict(RefreshPolicy()) == {
+        "renew_at": 0.8,
+        "jitter": 0.05,
+        "expiry_margin": 10.0,
+        "deadline": 30.0,
+        "rejection_cooldown": 60.0,
+        "idle_timeout": 3600.0,
+        "backoff": 0.25,
+        "backoff_limit": 15.0,
+        "refusal_cooldown": 5.0,
+        "refusal_cooldown_limit": 60.0,
+        "store_timeout": 1.0,
+        "close_grace": 2.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("renew_at", 0.5),
+        ("jitter", 0.0),
+        ("expiry_margin", 0.0),
+        ("deadline", 0.001),
+        ("rejection_cooldown", 0.0),
+        ("idle_timeout", 0.0),
+        ("backoff", 0.001),
+        ("backoff_limit", 0.001),
+        ("refusal_cooldown", 0.1),
+        ("refusal_cooldown_limit", 0.1),
+        ("store_timeout", 0.001),
+        ("close_grace", 0.0),
+    ],
+)
+def test_the_least_of_each(name: str, least: float) -> None:
+    """The smallest value of each setting works, the next smaller one is refused by name."""
+    assert getattr(RefreshPolicy(**{name: least}), name) == least
+    with pytest.raises(ConfigurationError, match=f"{name}="):
+        RefreshPolicy(**{name: math.nextafter(least, -1.0)})
