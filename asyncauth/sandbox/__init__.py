@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .counts import Counts, Record
 from .faults import Fault
+from .ledger import Living
 from .pago_facil import PagoFacilSandbox
 from .peakly import PeaklySandbox
 from .plan import FaultPlan
@@ -17,6 +18,7 @@ __all__ = [
     "Counts",
     "Fault",
     "FaultPlan",
+    "Living",
     "PagoFacilSandbox",
     "PagoFacilSettings",
     "PeaklySandbox",

@@ -28,7 +28,14 @@ class Entry:
 
 @attrs.frozen
 class Living:
-    """A token that is alive, as it may be shown: ``fingerprint`` tells it from others and reveals nothing of it."""
+    """A token that is alive, as it may be shown.
+
+    Attributes:
+        fingerprint: 12 hex digits that tell it from others and reveal nothing of it.
+        kind: Of which step it is.
+        issued_at: When it was issued, seconds on the monotonic clock.
+        dies_at: When it will die, on the same clock.
+    """
 
     fingerprint: str
     kind: str

@@ -116,8 +116,9 @@ class Screen:
     async def turn(self, plan: str, kind: str, system: str = "peakly", **options: str) -> None:
         """Turn a fault's switch, with these options entered before, and wait until the sandbox has obeyed."""
         row = (await self.plan(plan, system)).locator("li.fault").filter(has=self.page.locator(f"[data-fault={kind}]"))
-        if options:
-            await row.locator("summary").click()
+        fold = row.locator("details")
+        if options and await fold.get_attribute("open") is None:
+            await fold.locator("> summary").click()
         for name, value in options.items():
             entry = row.locator(f"[data-name={name}]")
             if await entry.evaluate("one => one.matches('select')"):
