@@ -110,7 +110,8 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
     def _create_token(self, call: Call, now: Moment) -> web.Response:
         if not self._ledger.alive(call.bearer, _JWTS, now.monotonic):
             return self.refusal(call)
-        lifetime, token = self.settings.create_token_lifetime, secrets.token_urlsafe(48)
+        lifetime = self.settings.create_token_lifetime
+        token = self.settings.token_prefix + secrets.token_urlsafe(48)
         self._ledger.issue(token, _CREATE, lifetime=lifetime, now=now.monotonic)
         self.counts.tokens_issued += 1
         return self._answer(
@@ -142,7 +143,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         claims = {
             "iss": "pagofacil",
             "sub": _USER,
-            "jti": secrets.token_hex(12),
+            "jti": self.settings.token_prefix + secrets.token_hex(12),
             "iat": math.floor(now.wall),
             "exp": number(expires),
         }

@@ -95,7 +95,7 @@ class PeaklySandbox(System[PeaklySettings]):
 
     def _tokens(self, call: Call, family: str, now: Moment) -> web.Response:
         lifetime = self.settings.lifetime
-        token = secrets.token_urlsafe(96)
+        token = self.settings.token_prefix + secrets.token_urlsafe(96)
         self._ledger.issue(token, _ACCESS, lifetime=lifetime, now=now.monotonic, family=family)
         self.counts.tokens_issued += 1
         issued = math.floor(now.wall)
@@ -110,7 +110,7 @@ class PeaklySandbox(System[PeaklySettings]):
             ".expires": http_date(issued + math.ceil(lifetime)),
         }
         if self.settings.refresh_tokens and (call.step == "password" or self.settings.rotate_refresh_tokens):
-            refresh = secrets.token_urlsafe(32)
+            refresh = self.settings.token_prefix + secrets.token_urlsafe(32)
             self._ledger.issue(
                 refresh, _REFRESH, lifetime=self.settings.refresh_lifetime, now=now.monotonic, family=family
             )

@@ -40,6 +40,7 @@ class Sandbox:
         api_latency: Seconds each API request takes.
         clock_skew: Seconds by which the servers' wall clocks are ahead (negative: behind).
         refresh_tokens: Whether Peakly hands out refresh tokens.
+        token_prefix: What each token begins with (inside a JWT: its ``jti``), to recognise one wherever it comes out.
         page: Whether to serve a page for the browser that shows what goes on and has a switch for everything.
         page_port: The page's TCP port, 0 for any free one.
         allow_remote: Listen where other machines can connect. They can then work the controls as well.
@@ -69,6 +70,7 @@ class Sandbox:
         api_latency: float = 0.0,
         clock_skew: float = 0.0,
         refresh_tokens: bool = False,
+        token_prefix: str = "",
         page: bool = False,
         page_port: int = 0,
         allow_remote: bool = False,
@@ -83,6 +85,7 @@ class Sandbox:
             "token_latency": token_latency,
             "api_latency": api_latency,
             "clock_skew": clock_skew,
+            "token_prefix": token_prefix,
             **({} if lifetime is None else {"lifetime": lifetime}),
         }
         self.log = RequestLog(log_size)

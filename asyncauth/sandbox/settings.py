@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
@@ -14,6 +15,7 @@ DEFAULT_USERNAME = "demo@example.com"
 DEFAULT_PASSWORD = "sandbox-password"  # noqa: S105 - a demo value, printed for everyone to use
 
 DAY = 86_400.0
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}")
 MAX_PADDING = 64 * 1024 * 1024
 
 
@@ -52,6 +54,12 @@ def challenge(_: object, attribute: attrs.Attribute[Any], value: object) -> None
         raise ValueError(f"{attribute.name} must be a header value in printable ASCII, or null for no header")
 
 
+def token_prefix(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Accept what any token may begin with."""
+    if not (isinstance(value, str) and _PREFIX.fullmatch(value)):
+        raise ValueError(f"{attribute.name} must be at most 64 letters, digits, '-' or '_'")
+
+
 def padding(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Accept a number of bytes that fits into memory."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PADDING:
@@ -72,6 +80,8 @@ class SystemSettings:
             epochs, ``.issued``/``.expires`` and the JWTs' claims, never the life of a token.
         date_header: Whether answers carry ``Date``. Those without close their connection.
         www_authenticate: The challenge of the API's 401; None sends no such header.
+        token_prefix: What each token begins with (inside a JWT: its ``jti``), so that a search of logs and traces
+            for one text finds every token that came out.
         big_refusal: Bytes that the body of the API's 401 has at least; 0 leaves it as it is.
     """
 
@@ -85,6 +95,7 @@ class SystemSettings:
     clock_skew: float = attrs.field(default=0.0, validator=signed_seconds)
     date_header: bool = attrs.field(default=True, validator=flag)
     www_authenticate: str | None = attrs.field(default=None, validator=challenge)
+    token_prefix: str = attrs.field(default="", validator=token_prefix)
     big_refusal: int = attrs.field(default=0, validator=padding)
 
 

@@ -46,7 +46,7 @@ class FakeProvider:
     lifetime: float | None = 3600.0
     latency: float = 0.0
     clock: Clock | None = None
-    answers: list[Any] = attrs.field(factory=list[Any])
+    answers: list[Any] = attrs.field(factory=list[Any], repr=False)  # an exception among them may hold a secret
     name: str = "fake"
     origins: Collection[str] = ("https://api.example.com",)
     identity: str | None = "fake"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+from harness.canary import look
 
 from asyncauth.cli import app
 
@@ -77,4 +78,7 @@ class Shell:
             check=False,
             timeout=50,
         )
-        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        out, err = ended.stdout.decode(), ended.stderr.decode()
+        look("stdout", out)
+        look("stderr", err)
+        return Ended(ended.returncode, out, err)

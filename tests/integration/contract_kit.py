@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
+from harness.canary import CANARIES
 
 from asyncauth import BearerAuth, PagoFacilJWT, Peakly, RefreshPolicy, TokenManager
 from asyncauth.sandbox import sandbox_in_thread
@@ -67,7 +68,7 @@ class Side:
 @contextlib.contextmanager
 def serving(name: str = PEAKLY, **options: Any) -> Iterator[Side]:
     """Serve a system on a thread of its own, so that the client's loop is the client's alone."""
-    with sandbox_in_thread(**options) as sandbox:
+    with sandbox_in_thread(**{**CANARIES, **options}) as sandbox:
         yield Side(sandbox, name)
 
 

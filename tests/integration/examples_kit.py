@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+from harness.canary import CANARIES, look, secret
 
 from asyncauth.sandbox import sandbox_in_thread
 
@@ -75,11 +76,12 @@ def redis_server(folder: Path) -> Iterator[str]:
     """Run a private Redis without persistence; give its URL."""
     port = free_port()
     settings = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": folder}
+    settings["requirepass"] = password = secret("store")
     command = [_redis_executable(), *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
     with (folder / "redis.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             wait_for(lambda: "eady to accept connections" in (folder / "redis.log").read_text(), "Redis does not start")
-            yield f"redis://127.0.0.1:{port}/0"
+            yield f"redis://:{password}@127.0.0.1:{port}/0"
         finally:
             server.terminate()
 
@@ -109,6 +111,7 @@ class Process:
         """
         code = self.popen.wait(PATIENCE)
         text = self.text
+        look("stdout", text)
         assert code == 0, f"{self.name} ended with {code}:\n{text}"
         looked_at = "\n".join(line for line in text.splitlines() if besides is None or besides not in line)
         assert not [complaint for complaint in _COMPLAINTS if complaint in looked_at], f"{self.name}:\n{text}"
@@ -187,7 +190,7 @@ class Fleet:
 @contextlib.contextmanager
 def fleet(folder: Path, **options: float) -> Iterator[Fleet]:
     """Give a fleet without processes; end those that it was given."""
-    with redis_server(folder) as redis_url, sandbox_in_thread(**options) as sandbox:
+    with redis_server(folder) as redis_url, sandbox_in_thread(**CANARIES, **options) as sandbox:
         ships = Fleet(sandbox, redis_url, folder)
         try:
             yield ships

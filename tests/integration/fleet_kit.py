@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 from contract_kit import Side
+from harness.canary import look
 
 WORKER = Path(__file__).parent / "fleet" / "worker.py"
 
@@ -79,6 +80,7 @@ class Fleet:
         for process in self.processes:
             assert process.popen.wait(10) == 0
             said = process.said()
+            look("log", said)
             assert "Traceback" not in said, said
             assert "was never" not in said, said
         assert [report["left"] for report in reports] == [[]] * len(reports)

@@ -18,6 +18,7 @@ from typing import Any
 
 import attrs
 import pytest
+from harness.canary import secret
 from redis import Redis
 
 
@@ -60,7 +61,7 @@ class RedisServer:
     folder: Path
     options: tuple[str, ...] = ()
     port: int = attrs.field(factory=free_port)
-    password: str = ""
+    password: str = secret("store")
     _process: subprocess.Popen[bytes] | None = None
 
     @property

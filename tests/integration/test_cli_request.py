@@ -12,6 +12,7 @@ import pytest
 import trustme
 from aiohttp import web
 from cli_kit import Shell, credentials
+from harness.canary import CANARIES
 
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with sandbox_in_thread() as running:
+    with sandbox_in_thread(**CANARIES) as running:
         yield running
 
 

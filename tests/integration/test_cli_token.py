@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_kit import Shell, credentials
+from harness.canary import CANARIES, PREFIX
 
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with sandbox_in_thread() as running:
+    with sandbox_in_thread(**CANARIES) as running:
         yield running
 
 
@@ -56,12 +57,13 @@ def test_times_and_fingerprint_are_printed(able: Shell, sandbox: Sandbox, system
     assert not re.search(r"[\w-]{40,}", ended.out)
 
 
+@pytest.mark.shows_secrets("stdout", reason="--show")
 def test_the_token_itself_is_printed_with_show_only(able: Shell, sandbox: Sandbox) -> None:
     """--show adds the token itself; without it no field holds it."""
     place = ("--base-url", sandbox.peakly.url, "--json")
     quiet, shown = able.run("token", "peakly", *place), able.run("token", "peakly", *place, "--show")
     facts = json.loads(shown.out)
-    assert len(facts.pop("access_token")) == 128
+    assert len(facts.pop("access_token")) == 128 + len(PREFIX)
     assert facts.keys() == json.loads(quiet.out).keys()
     assert not re.search(r"[\w-]{40,}", quiet.out)
 
@@ -73,6 +75,7 @@ def test_lifetime_of_peakly(able: Shell, sandbox: Sandbox) -> None:
     assert re.search(r"^lifetime +7200 s \(2\.0 h\)$", ended.out, re.MULTILINE)
 
 
+@pytest.mark.shows_secrets("stdout", reason="--show")
 def test_pago_facil_access_token_comes_first(able: Shell, sandbox: Sandbox) -> None:
     """With an access token in the environment only loginToken is asked, and no new access token is minted."""
     place = ("--base-url", sandbox.pago_facil.url, "--json")
@@ -135,6 +138,7 @@ def test_arguments_that_cannot_work(able: Shell, arguments: tuple[str, ...], cod
     assert said in ended.err
 
 
+@pytest.mark.shows_secrets("stdout", reason="--show")
 def test_verbose_logs_without_secrets(able: Shell, sandbox: Sandbox) -> None:
     """--verbose shows the library's log on stderr, and no secret is in it."""
     sandbox.peakly.token_faults.server_error(times=1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from contract_kit import QUICK, SYSTEMS, Side, client, serving, status_of
+from harness.canary import MARK
 
 from asyncauth import (
     BearerAuth,
@@ -43,9 +44,9 @@ FAULTS: dict[str, Callable[[FaultPlan], None]] = {
     "no token": lambda plan: plan.missing_fields("access_token", "access_token_jwt"),
     "no number": lambda plan: plan.replace_fields({"expires_in": "abc", "expiration_date": "abc"}),
     "forged headers": lambda plan: plan.replace_fields(
-        {"access_token": "canary\r\nb: c", "access_token_jwt": "canary\n"}
+        {"access_token": f"{MARK}\r\nb: c", "access_token_jwt": f"{MARK}\n"}
     ),
-    "redirect": lambda plan: plan.redirect("http://127.0.0.1:1/token?canary=1"),
+    "redirect": lambda plan: plan.redirect(f"http://127.0.0.1:1/token?{MARK}=1"),
     "wrong credentials": lambda plan: plan.wrong_credentials(),
 }
 
@@ -67,7 +68,7 @@ class Watch:
 
     def secrets(self) -> set[str]:
         server = self._side.server
-        return {"canary", server.settings.password, *server._ledger._entries}
+        return {MARK, server.settings.password, *server._ledger._entries}
 
     def check(self, *, logged: str) -> None:
         text = "\n".join([*self.texts, logged])
@@ -212,7 +213,7 @@ def test_no_secret_is_shown_by_a_callable_that_fails(log: pytest.LogCaptureFixtu
     """A credential callable's own exception, text and frames, stays out of sight; its class and place are told."""
 
     def broken() -> str:
-        secret = "canary"
+        secret = MARK
         raise RuntimeError(secret)
 
     async def go(side: Side, watch: Watch) -> None:
@@ -234,11 +235,11 @@ def test_no_secret_is_shown_by_an_argument_that_cant_work() -> None:
     with serving() as side:
         watch = Watch(side)
         for arguments in (
-            {"username": "me", "password": "canary\n"},
-            {"username": "", "password": "canary"},
-            {"username": "me", "password": "canary", "base_url": "nonsense"},
-            {"username": "me", "password": "canary", "base_url": "http://example.com"},
-            {"username": "me", "password": "canary", "environment": "nowhere"},
+            {"username": "me", "password": f"{MARK}\n"},
+            {"username": "", "password": MARK},
+            {"username": "me", "password": MARK, "base_url": "nonsense"},
+            {"username": "me", "password": MARK, "base_url": "http://example.com"},
+            {"username": "me", "password": MARK, "environment": "nowhere"},
         ):
             try:
                 Peakly(**arguments)  # type: ignore[arg-type] # that is the test

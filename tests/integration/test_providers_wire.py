@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from harness.canary import CANARIES, MARK
 from loopback import Api, Got, nothing_left
 
 from asyncauth import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 DAY = 86_400.0
-PASSWORD = "Sésamo & ábrete=1+1%"
+PASSWORD = f"Sésamo & ábrete=1+1%{MARK}"
 ONCE = RefreshPolicy(deadline=0.5, backoff=0.4)
 
 
@@ -43,7 +44,7 @@ async def tidy() -> AsyncIterator[None]:
 
 @pytest_asyncio.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as sandbox:
+    async with Sandbox(**CANARIES) as sandbox:
         yield sandbox
 
 
@@ -92,7 +93,9 @@ async def test_peaklys_request_byte_by_byte(server: Api) -> None:
     await fetch(Peakly(username="ana", password=PASSWORD, base_url=server.url))
     got = the_only(server)
     assert (got.method, got.path) == ("POST", "/token")
-    assert got.body == b"grant_type=password&username=ana&password=S%C3%A9samo+%26+%C3%A1brete%3D1%2B1%25"
+    assert (
+        got.body == b"grant_type=password&username=ana&password=S%C3%A9samo+%26+%C3%A1brete%3D1%2B1%25" + MARK.encode()
+    )
     assert got.headers["Content-Type"].lower().split(";")[0] == "application/x-www-form-urlencoded"
     assert got.headers["Content-Length"] == str(len(got.body))
     assert got.headers["Cache-Control"] == "no-cache"

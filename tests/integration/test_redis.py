@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 from cryptography.fernet import Fernet
+from harness.canary import MARK
 from redis.asyncio import Redis, RedisCluster
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
@@ -25,7 +26,7 @@ SECRET = Fernet.generate_key()
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RedisServer]:
-    with redis_server(password="s3cret-password") as server:
+    with redis_server(password=f"{MARK}-password") as server:
         yield server
 
 
@@ -37,7 +38,9 @@ def redis(running: RedisServer) -> RedisServer:
     return running
 
 
-def a_token(value: str = "s3cret-access", *, expires_in: float | None = 3600.0, age: float = 0.0, **more: Any) -> Token:
+def a_token(
+    value: str = f"{MARK}-access", *, expires_in: float | None = 3600.0, age: float = 0.0, **more: Any
+) -> Token:
     issued_at = time.time() - age
     return Token(value, issued_at=issued_at, expires_at=None if expires_in is None else issued_at + expires_in, **more)
 
@@ -197,7 +200,7 @@ async def test_damage_counts_as_absent(redis: RedisServer, damage: bytes, caplog
         assert await store.load(KEY) is None
     await store.delete(KEY, a_token())
     assert len(caplog.records) == 1
-    assert "s3cret" not in caplog.text
+    assert MARK not in caplog.text
     await store.save(KEY, a_token())
     assert await store.load(KEY) is not None
 
@@ -214,11 +217,11 @@ async def test_an_entry_of_another_kind_is_trouble_not_a_crash(redis: RedisServe
 async def test_nothing_can_be_read_in_redis(redis: RedisServer) -> None:
     """Under EncryptedStore neither keys nor values say anything; without it the token is in the clear."""
     store = EncryptedStore(RedisStore(redis.url), SECRET)
-    token = a_token(refresh_token="s3cret-refresh", scope="s3cret-scope", extra={"user": "s3cret-user"})
+    token = a_token(refresh_token=f"{MARK}-refresh", scope=f"{MARK}-scope", extra={"user": f"{MARK}-user"})
     await store.save(KEY, token)
-    assert b"s3cret" not in redis.everything()
+    assert MARK.encode() not in redis.everything()
     await RedisStore(redis.url).save(KEY, token)
-    assert b"s3cret" in redis.everything()
+    assert MARK.encode() in redis.everything()
 
 
 async def test_a_fresh_token_costs_no_command(redis: RedisServer) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from harness.canary import PREFIX
 
 import asyncauth.sandbox
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Sandbox, sandbox_in_thread
@@ -42,7 +43,7 @@ class Caller:
 
 @pytest_asyncio.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as sandbox:
+    async with Sandbox(token_prefix=PREFIX) as sandbox:
         yield sandbox
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from harness.canary import PREFIX
 
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Sandbox
 from asyncauth.sandbox.__main__ import main
@@ -27,7 +28,7 @@ FORM = {"grant_type": "password", "username": DEFAULT_USERNAME, "password": DEFA
 
 @pytest_asyncio.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as sandbox:
+    async with Sandbox(token_prefix=PREFIX) as sandbox:
         yield sandbox
 
 
@@ -148,7 +149,7 @@ async def test_revoke_and_reset_over_http(sandbox: Sandbox, http: aiohttp.Client
     assert state["peakly"]["token_faults"] == [{"kind": "hang"}]
     sandbox.pago_facil.refuse_connections()
     assert (await order(http, f"{url}/reset", headers={"Content-Type": "application/json"}))[0] == 200
-    fresh = Sandbox(peakly_port=sandbox.peakly.port, pago_facil_port=sandbox.pago_facil.port)
+    fresh = Sandbox(peakly_port=sandbox.peakly.port, pago_facil_port=sandbox.pago_facil.port, token_prefix=PREFIX)
     assert sandbox.peakly.settings == fresh.peakly.settings
     assert sandbox.peakly.token_faults.pending == ()
     assert sandbox.pago_facil.accepting

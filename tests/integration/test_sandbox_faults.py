@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from harness.canary import PREFIX
 
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Fault, FaultPlan, Sandbox
 
@@ -25,7 +26,7 @@ LOGIN = {"username": DEFAULT_USERNAME, "password": DEFAULT_PASSWORD}
 
 @pytest_asyncio.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as sandbox:
+    async with Sandbox(token_prefix=PREFIX) as sandbox:
         yield sandbox
 
 

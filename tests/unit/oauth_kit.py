@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
+from harness.canary import also
 from joserfc.jwk import ECKey, RSAKey
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 URL = "https://login.example.com/token"
 EC = ECKey.generate_key("P-256")
 RSA = RSAKey.generate_key(2048)
-PEM = EC.as_pem(private=True).decode()
+PEM = also(EC.as_pem(private=True).decode())
 
 
 def answer(**changes: object) -> dict[str, object]:

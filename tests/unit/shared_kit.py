@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import attrs
+from harness.canary import MARK
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.clock import Clock
@@ -56,14 +57,14 @@ class CommandedStore:
         self.calls.append(what)
         fault = self.faults.get(what)
         if fault == "raise at once":
-            raise Trouble("s3cret")
+            raise Trouble(MARK)
         if fault == "garbage":
-            return self._answered({"value": "s3cret"}) if what == "load" else "no coroutine"
+            return self._answered({"value": MARK}) if what == "load" else "no coroutine"
         return self._answered(answer, fault)
 
     async def _answered(self, answer: Any, fault: str | None = None) -> Any:
         if fault == "raise":
-            raise Trouble("s3cret")
+            raise Trouble(MARK)
         if fault == "hang":
             await asyncio.Event().wait()
         return answer() if callable(answer) else answer
@@ -88,7 +89,7 @@ class CommandedStore:
 
     def lock(self, key: str) -> Any:
         if self.faults.get("lock") == "raise at once":
-            raise Trouble("s3cret")
+            raise Trouble(MARK)
         if self.faults.get("lock") == "garbage":
             return "no lock"
         return self._lock()

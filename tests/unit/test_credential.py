@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 CREATE = "https://api.pgf.cl/tokens/createToken"
 PEAKLY = "https://api.peakly.co/token"
-SECRET = "my.secret.jwt"
+SECRET = f"{MARK}.secret.jwt"
 GRANTED = {"access_token": "new-access", "expiration_date": int(NOW) + 3600}
 REFUSED = {"message": "Invalid Token"}
 
@@ -185,7 +186,7 @@ async def test_a_bad_password(*, mocked_http: MockedHttp, value: str, called: bo
         error = caught.value
     assert type(error) is ConfigurationError
     assert "password" in error.message
-    keeps_quiet(error, "hunter2", "hun\\", "ter2")
+    keeps_quiet(error, MARK, "hun\\", "ter2")
     assert not mocked_http.sent
 
 
@@ -199,12 +200,12 @@ def fails_with(error: Exception) -> Callable[[], str]:
 @pytest.mark.parametrize(
     ("raised", "kind", "words"),
     [
-        (KeyError("hunter2"), AuthError, "the password callable raised KeyError"),
-        (ValueError("hunter2"), AuthError, "the password callable raised ValueError"),
-        (RuntimeError("hunter2"), AuthError, "test_credential.py"),
-        (FileNotFoundError(2, "hunter2"), AuthError, "the password callable raised FileNotFoundError"),
-        (TimeoutError("hunter2"), TokenEndpointUnavailable, "the password callable failed (TimeoutError)"),
-        (ConnectionError("hunter2"), TokenEndpointUnavailable, "the password callable failed (ConnectionError)"),
+        (KeyError(MARK), AuthError, "the password callable raised KeyError"),
+        (ValueError(MARK), AuthError, "the password callable raised ValueError"),
+        (RuntimeError(MARK), AuthError, "test_credential.py"),
+        (FileNotFoundError(2, MARK), AuthError, "the password callable raised FileNotFoundError"),
+        (TimeoutError(MARK), TokenEndpointUnavailable, "the password callable failed (TimeoutError)"),
+        (ConnectionError(MARK), TokenEndpointUnavailable, "the password callable failed (ConnectionError)"),
     ],
 )
 async def test_a_callable_that_raises(
@@ -215,7 +216,7 @@ async def test_a_callable_that_raises(
     assert type(error) is kind
     assert words in error.message
     assert (error.provider, error.step, error.endpoint) == ("peakly", "token", PEAKLY)
-    keeps_quiet(error, "hunter2")
+    keeps_quiet(error, MARK)
     assert not mocked_http.sent
 
 
@@ -241,12 +242,12 @@ async def test_an_async_callable_that_is_cancelled() -> None:
 
 async def test_a_callable_through_a_manager(mocked_http: MockedHttp) -> None:
     """The same holds for what a manager's callers get."""
-    for raised, kind in ((KeyError("hunter2"), AuthError), (CredentialsRejected("sealed"), CredentialsRejected)):
+    for raised, kind in ((KeyError(MARK), AuthError), (CredentialsRejected("sealed"), CredentialsRejected)):
         manager = TokenManager(Peakly(username="ana", password=fails_with(raised)), clock=FakeClock())
         with pytest.raises(AuthError) as caught:
             await manager.token()
         assert type(caught.value) is kind
-        keeps_quiet(caught.value, "hunter2")
+        keeps_quiet(caught.value, MARK)
     assert not mocked_http.sent
 
 
@@ -254,7 +255,7 @@ async def test_a_callable_through_a_manager(mocked_http: MockedHttp) -> None:
 def test_secrets_are_not_pickled(make: Any) -> None:
     """A provider's secret does not end in a pickle."""
     with pytest.raises(TypeError, match="not pickled"):
-        make(Peakly(username="ana", password="hunter2"))
+        make(Peakly(username="ana", password=MARK))
 
 
 # --- Chains
@@ -441,7 +442,7 @@ async def test_a_remembered_refusal_is_not_sent_again(mocked_http: MockedHttp) -
 
 async def test_managers_of_a_chain_are_its_own() -> None:
     """A provider in place of a credential gets a manager that is closed with its user's; two users share none."""
-    provider = PagoFacilJWT.from_password(username="ana", password="hunter2")
+    provider = PagoFacilJWT.from_password(username="ana", password=MARK)
     one, two = TokenManager(provider), TokenManager(provider)
     assert one._owned
     assert two._owned

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from provider_kit import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 
 from asyncauth import (
@@ -17,7 +19,7 @@ from asyncauth import (
 from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/v1/session"
-CANARY = "can-" + "ary"
+CANARY = MARK
 
 
 def acme(**options: Any) -> DeclaredProvider:
@@ -60,7 +62,7 @@ async def test_ten_lines(mocked_http: MockedHttp) -> None:
         ({"sent_as": "bearer", "field": None, "fields": {"n": 1}}, {}, None, {"n": 1}),
         (
             {"sent_as": "basic", "field": None, "username": "ana"},
-            {"Authorization": "Basic YW5hOmNhbi1hcnk="},
+            {"Authorization": f"Basic {base64.b64encode(f'ana:{MARK}'.encode()).decode()}"},
             None,
             None,
         ),

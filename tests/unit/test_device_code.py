@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from harness.canary import MARK
 from oauth_kit import URL, answer, basic
 from provider_kit import NOW, MockedHttp, keeps_quiet
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 DEVICE = "https://login.example.com/device"
 STARTED = {
-    "device_code": "dc-canary",
+    "device_code": f"dc-{MARK}",
     "user_code": "WDJB-MJHT",
     "verification_uri": "https://example.com/device",
     "verification_uri_complete": "https://example.com/device?code=WDJB-MJHT",
@@ -90,7 +91,7 @@ async def test_the_whole_way(mocked_http: MockedHttp) -> None:
     assert first.form == {"client_id": "cli", "scope": "a b", "resource": "urn:r", "t": "1"}
     grant = "urn:ietf:params:oauth:grant-type:device_code"
     assert {tuple(poll.form.items()) for poll in polls} == {
-        (("grant_type", grant), ("device_code", "dc-canary"), ("client_id", "cli"))
+        (("grant_type", grant), ("device_code", f"dc-{MARK}"), ("client_id", "cli"))
     }
     assert token.refresh_token == "rt-1"
 
@@ -166,7 +167,7 @@ async def test_it_ends_when_the_server_says_so(mocked_http: MockedHttp, code: st
     error = await fails(device())
     assert isinstance(error, CredentialsRejected)
     assert error.error == code
-    keeps_quiet(error, "dc-canary")
+    keeps_quiet(error, f"dc-{MARK}")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from oauth_kit import answer
 from provider_kit import MockedHttp, failure, fetch
 
@@ -41,7 +42,7 @@ def serve(mocked_http: MockedHttp) -> Serve:
 
 
 def client(issuer: str = ISSUER, **options: Any) -> ClientCredentials:
-    return ClientCredentials(issuer=issuer, client_id="app", client_secret="canary", **options)
+    return ClientCredentials(issuer=issuer, client_id="app", client_secret=MARK, **options)
 
 
 async def test_the_endpoint_is_found_once(mocked_http: MockedHttp, serve: Serve) -> None:

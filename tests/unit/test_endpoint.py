@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
@@ -22,7 +23,7 @@ from asyncauth.providers.endpoint import Endpoint, Request
 
 ADDRESS = "https://api.peakly.co/token"
 CREATE = "https://api.pgf.cl/tokens/createToken"
-PASSWORD = "Sésamo-ábrete"
+PASSWORD = f"Sésamo-ábrete{MARK}"
 GOOD = b'{"access_token": "new-token", "expires_in": 60}'
 HTML = {"Content-Type": "text/html"}
 

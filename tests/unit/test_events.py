@@ -276,8 +276,11 @@ async def test_callers_contexts_are_told_for_tracing(
     assert "callers" not in ended.as_dict()
 
 
-async def test_nobody_listens_nothing_is_kept(make: Make, provider: FakeProvider) -> None:
-    """Without a listener no caller's context is copied, and no event made of its wait."""
+async def test_nobody_listens_nothing_is_kept(
+    make: Make, provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With no listener, nor a log at DEBUG, no caller's context is copied, and no event made of its wait."""
+    caplog.set_level(logging.INFO, logger="asyncauth")
     manager = make(provider)
     flight = None
     waiting = asyncio.create_task(manager.token())

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
@@ -94,12 +95,12 @@ async def test_fault_in_the_work_is_an_auth_error() -> None:
     flight: Flight[int] = Flight()
 
     async def work() -> int:
-        raise ZeroDivisionError("canary")
+        raise ZeroDivisionError(MARK)
 
     flight.start(work)
     with pytest.raises(AuthError, match="ZeroDivisionError") as caught:
         await flight.wait()
-    assert "canary" not in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 async def test_settle_waits_for_the_end_or_the_grace() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
+from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
 from asyncauth.foreign import auth_error
@@ -27,14 +28,14 @@ def test_error_of_ours_stays_what_it_is() -> None:
 
 def test_anything_else_is_a_fault_with_its_place() -> None:
     """Class and innermost place, not the text; no place where there is none."""
-    assert str(auth_error(KeyError("canary"), "the thing")) == "the thing raised KeyError"
+    assert str(auth_error(KeyError(MARK), "the thing")) == "the thing raised KeyError"
 
     def inner() -> None:
-        raise KeyError("canary")
+        raise KeyError(MARK)
 
     with pytest.raises(KeyError) as caught:
         inner()
     found = auth_error(caught.value, "the thing")
     assert type(found) is AuthError
     assert "test_foreign.py:" in str(found)
-    assert "canary" not in str(found)
+    assert MARK not in str(found)

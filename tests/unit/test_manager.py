@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 
 from asyncauth import (
     AuthError,
@@ -295,7 +296,7 @@ async def test_every_waiter_gets_an_exception_of_its_own(
     """All who wait get the one outcome: each a new exception, equal in class, text and fields, without a chain."""
     manager = make(provider)
     try:
-        raise KeyError("canary-of-the-cause")  # noqa: TRY301
+        raise KeyError(f"{MARK}-of-the-cause")  # noqa: TRY301
     except KeyError as cause:
         error.__cause__ = cause
         error.__context__ = cause
@@ -316,7 +317,7 @@ async def test_every_waiter_gets_an_exception_of_its_own(
         assert each.__cause__ is None
         assert each.__context__ is None
         text = "".join(traceback.TracebackException.from_exception(each, capture_locals=True).format())
-        assert "canary" not in text
+        assert MARK not in text
 
 
 async def test_flight_belongs_to_nobodys_request(make: Make, provider: FakeProvider) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from harness.canary import MARK
 
 from asyncauth import (
     AuthError,
@@ -550,9 +551,7 @@ async def test_token_of_wrong_types_is_an_auth_error(make: Make, provider: FakeP
     assert isinstance(await outcome(make(provider)), AuthError)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("canary"), ValueError("canary"), RuntimeError("canary"), ZeroDivisionError("canary")]
-)
+@pytest.mark.parametrize("error", [KeyError(MARK), ValueError(MARK), RuntimeError(MARK), ZeroDivisionError(MARK)])
 async def test_providers_own_exception_is_an_auth_error_by_class_and_place(
     make: Make, provider: FakeProvider, error: Exception
 ) -> None:
@@ -563,12 +562,12 @@ async def test_providers_own_exception_is_an_auth_error_by_class_and_place(
     assert type(raised) is AuthError
     assert type(error).__name__ in str(raised)
     assert "provider.py" in str(raised)
-    assert "canary" not in str(raised)
+    assert MARK not in str(raised)
     assert provider.calls == 1
 
 
 @pytest.mark.parametrize(
-    "error", [TimeoutError("canary"), OSError("canary"), aiohttp.ClientPayloadError("canary"), asyncio.CancelledError()]
+    "error", [TimeoutError(MARK), OSError(MARK), aiohttp.ClientPayloadError(MARK), asyncio.CancelledError()]
 )
 async def test_providers_network_trouble_is_transient(
     make: Make, provider: FakeProvider, clock: FakeClock, most: None, error: BaseException
@@ -586,13 +585,13 @@ class Strange(BaseException):
 
 async def test_providers_base_exception_reaches_callers_as_an_auth_error(make: Make, provider: FakeProvider) -> None:
     """Not even a BaseException in fetch() makes callers spin: it is an AuthError, and asked once."""
-    provider.answers = [Strange("canary") for _ in range(50)]
+    provider.answers = [Strange(MARK) for _ in range(50)]
     manager = make(provider)
     async with asyncio.timeout(5):
         raised = await outcome(manager)
     assert type(raised) is AuthError
     assert "Strange" in str(raised)
-    assert "canary" not in str(raised)
+    assert MARK not in str(raised)
     assert provider.calls == 1
 
 

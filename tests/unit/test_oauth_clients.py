@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 from oauth_kit import EC, PEM, RSA, URL, answer, basic, jwt_part, pairs
@@ -24,7 +25,7 @@ from asyncauth import (
     TokenManager,
 )
 
-ID, SECRET = "my client:1", "s3cr%t:+&=/ ?~ñ"
+ID, SECRET = "my client:1", f"{MARK}%t:+&=/ ?~ñ"
 
 
 def client(**options: Any) -> ClientCredentials:
@@ -114,7 +115,7 @@ async def test_a_keys_own_name_and_algorithm(mocked_http: MockedHttp) -> None:
 async def test_a_key_from_a_callable(mocked_http: MockedHttp) -> None:
     """It is asked for when it is needed; one that can't sign is a configuration error then, and shows nothing."""
     mocked_http.answers(URL, answer())
-    keys = [PEM, "no key: canary"]
+    keys = [PEM, f"no key: {MARK}"]
 
     async def key() -> str:
         return keys.pop(0)
@@ -123,7 +124,7 @@ async def test_a_key_from_a_callable(mocked_http: MockedHttp) -> None:
     await fetch(provider)
     error = await failure(provider)
     assert isinstance(error, ConfigurationError)
-    keeps_quiet(error, "canary")
+    keeps_quiet(error, MARK)
     assert len(mocked_http.sent) == 1
 
 
@@ -160,7 +161,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a secret that is not sent": ({"client_auth": "none"}, "client_secret"),
     "no key": ({"client_auth": "private_key_jwt"}, "private_key"),
     "a key that is not used": ({"client_secret": None, "private_key": PEM}, "private_key_jwt"),
-    "no PEM": ({"client_auth": "private_key_jwt", "private_key": "canary"}, "PEM"),
+    "no PEM": ({"client_auth": "private_key_jwt", "private_key": MARK}, "PEM"),
     "a public key": ({"client_auth": "private_key_jwt", "private_key": PUBLIC_PEM}, "public"),
     "another's algorithm": ({"client_auth": "private_key_jwt", "private_key": PEM, "algorithm": "RS256"}, "algorithm"),
     "no scope": ({"scope": ""}, "scope"),
@@ -169,7 +170,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "extra": ({"extra": {"n": 1}}, "extra"),
     "extra that is taken": ({"extra": {"grant_type": "x"}}, "grant_type"),
     "issuer with a query": ({"token_url": None, "issuer": "https://a.example/?x=1"}, "issuer"),
-    "dpop_key": ({"dpop_key": "canary"}, "dpop_key"),
+    "dpop_key": ({"dpop_key": MARK}, "dpop_key"),
     "dpop_key of a callable": ({"dpop_key": lambda: PEM}, "dpop_key"),
 }
 
@@ -179,7 +180,7 @@ def test_arguments_that_cant_work(options: dict[str, Any], words: str) -> None:
     """A bad argument is refused by name when the provider is made, and no frame shows a secret."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         client(**options)
-    keeps_quiet(caught.value, SECRET, "canary", PEM, "PRIVATE")
+    keeps_quiet(caught.value, SECRET, MARK, PEM, "PRIVATE")
 
 
 def test_plain_http_is_refused() -> None:

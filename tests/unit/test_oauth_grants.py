@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 import pytest
+from harness.canary import MARK
 from joserfc import jwt
 from oauth_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-CANARY = "canary"
+CANARY = MARK
 
 
 def password(**options: Any) -> PasswordGrant:
@@ -186,16 +187,16 @@ async def test_one_key_for_assertion_and_client(mocked_http: MockedHttp) -> None
     [
         ({}, "assertion="),
         ({"private_key": PEM}, "assertion_issuer"),
-        ({"private_key": "canary", "client_id": "app"}, "private_key"),
-        ({"assertion": "canary\n"}, "assertion"),
-        ({"assertion": "canary", "assertion_lifetime": 0}, "assertion_lifetime"),
+        ({"private_key": MARK, "client_id": "app"}, "private_key"),
+        ({"assertion": f"{MARK}\n"}, "assertion"),
+        ({"assertion": MARK, "assertion_lifetime": 0}, "assertion_lifetime"),
     ],
 )
 def test_assertions_that_cant_work(options: dict[str, Any], words: str) -> None:
     """Refused by name when the provider is made."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         JWTBearer(token_url=URL, **options)
-    keeps_quiet(caught.value, "canary", "PRIVATE")
+    keeps_quiet(caught.value, MARK, "PRIVATE")
 
 
 def test_whose_token_an_assertion_is_for() -> None:

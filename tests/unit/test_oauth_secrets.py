@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from oauth_kit import PEM, URL, jwt_part
 from provider_kit import MockedHttp, failure, keeps_quiet
 
@@ -23,7 +24,7 @@ from asyncauth import (
     TokenManager,
 )
 
-CANARY = "can" + "ary"
+CANARY = MARK
 KEY = PEM.splitlines()[1]
 
 BOUND: dict[str, Any] = {"client_id": "app", "client_secret": CANARY, "dpop_key": PEM}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from yarl import URL
 
 from asyncauth import ConfigurationError, InsecureTransport
@@ -69,17 +70,17 @@ def test_url_must_be_absolute(url: Any) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://canary@a.example",
-        "https://u:canary@a.example",
-        "https://a.example?k=canary",
-        "https://a.example#canary",
+        f"https://{MARK}@a.example",
+        f"https://u:{MARK}@a.example",
+        f"https://a.example?k={MARK}",
+        f"https://a.example#{MARK}",
     ],
 )
 def test_url_holds_no_secret_place(url: str) -> None:
     """A user, password, query or fragment is refused, and not shown."""
     with pytest.raises(ConfigurationError) as caught:
         absolute_url(url, "base_url")
-    assert "canary" not in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from harness.canary import MARK
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -137,7 +138,7 @@ def manager(*origins: str) -> TokenManager:
         ((manager("https://a.example"), manager("https://b.example", "https://a.example")), ConfigurationError, "two"),
         ((manager("http://a.example"),), InsecureTransport, "plain http"),
         ((manager("nonsense"),), ConfigurationError, "absolute"),
-        ((Peakly(username="a", password="hunter2"),), ConfigurationError, "TokenManager(…)"),
+        ((Peakly(username="a", password=MARK),), ConfigurationError, "TokenManager(…)"),
         ((None,), ConfigurationError, "not NoneType"),
     ],
 )
@@ -148,7 +149,7 @@ def test_what_cant_work_is_refused_when_it_is_built(
     with pytest.raises(error) as caught:
         BearerAuth(*managers)
     assert words in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 def test_one_manager_given_twice() -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from provider_kit import DAY, HOUR, NOW, MockedHttp, failure, fetch, keeps_quiet, lifetime
 
 from asyncauth import (
@@ -23,7 +24,7 @@ from asyncauth.testing import FakeClock
 
 HOST = "https://api.pgf.cl"
 LOGIN, CREATE, EXCHANGE = f"{HOST}/login", f"{HOST}/tokens/createToken", f"{HOST}/loginToken"
-PASSWORD = "Contraseña-123"
+PASSWORD = f"Contraseña-123{MARK}"
 ACCESS = "the-access-token"
 YEAR = 365 * DAY
 FAR = NOW + 5 * YEAR

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from harness.canary import MARK
 from provider_kit import DAY, HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet, lifetime
 
 from asyncauth import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 URL = "https://api.peakly.co/token"
 UNREADABLE: tuple[object, ...] = ("abc", "", [], {}, True, "1e400", "NaN", 0, -1, "0")
-PASSWORD = "Sésamo & ábrete=1+1%"
+PASSWORD = f"Sésamo & ábrete=1+1%{MARK}"
 
 
 def peakly(**options: Any) -> Peakly:
@@ -141,7 +142,7 @@ def test_arguments_that_cant_work(options: dict[str, Any], error: type[Exception
     with pytest.raises(error) as caught:
         peakly(**options)
     assert words in str(caught.value)
-    keeps_quiet(caught.value, "hunter2", PASSWORD)
+    keeps_quiet(caught.value, MARK, PASSWORD)
 
 
 def test_its_identity_tells_systems_and_accounts_apart() -> None:

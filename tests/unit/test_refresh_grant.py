@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from oauth_kit import URL, answer, basic
 from provider_kit import MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import ConfigurationError, CredentialsRejected, RefreshGrant, Token, TokenEndpointUnavailable
 
-CANARY = "canary"
+CANARY = MARK
 REFUSED = {"error": "invalid_grant"}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
+from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
 from asyncauth.providers.reply import Reply, parse, server_message
@@ -121,7 +122,7 @@ def test_the_servers_words(fields: dict[str, object], code: str | None, text: st
     assert server_message(fields, ()) == (code, text)
 
 
-@pytest.mark.parametrize("secret", ["hunter2", "a b", "ñandú", '"quoted"', "\\", "</b>"])
+@pytest.mark.parametrize("secret", [MARK, "a b", "ñandú", '"quoted"', "\\", "</b>"])
 def test_secrets_are_taken_out(secret: str) -> None:
     """What was sent is taken out of code and message, wherever it stands."""
     fields = {"error": secret, "message": f"{secret}, not {secret}"}

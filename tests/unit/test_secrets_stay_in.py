@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from harness.canary import MARK
 
 from asyncauth import (
     AuthError,
@@ -30,7 +31,7 @@ from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
 
-CANARY = "canary"
+CANARY = MARK
 
 
 def shown(error: BaseException) -> str:

@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 from shared_kit import CommandedStore, Lease, Rotating, during, manager, silent
 
 from asyncauth import (
@@ -414,7 +415,7 @@ async def test_a_failed_save_is_tried_again_and_loud(
     assert store.token is not None
     assert store.token.refresh_token == "refresh-1"
     assert process.status().store == "ok"
-    assert "s3cret" not in caplog.text
+    assert MARK not in caplog.text
     await process.close()
 
 

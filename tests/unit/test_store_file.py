@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.canary import MARK
 
 from asyncauth import ConfigurationError, Token, TokenManager
 from asyncauth.stores import FileStore, dumps
@@ -20,7 +21,7 @@ from asyncauth.testing import FakeProvider
 KEY = "ab" * 32
 
 
-def a_token(value: str = "s3cret", **fields: Any) -> Token:
+def a_token(value: str = MARK, **fields: Any) -> Token:
     return Token(value, issued_at=time.time(), expires_at=time.time() + 60, **fields)
 
 
@@ -115,7 +116,7 @@ async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, ca
         assert await store.load(KEY) is None
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.WARNING
-    assert "s3cret" not in caplog.text
+    assert MARK not in caplog.text
     await store.delete(KEY, a_token())
     await store.save(KEY, a_token())
     assert await store.load(KEY) is not None

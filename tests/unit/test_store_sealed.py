@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 from cryptography.fernet import Fernet
+from harness.canary import MARK
 
 from asyncauth import ConfigurationError, Token
 from asyncauth.stores import EncryptedStore, MemoryStore, RedisStore, time_to_live
@@ -20,12 +21,12 @@ OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
 KEY = "cd" * 32
 NOW = time.time()
 TOKEN = Token(
-    "s3cret-access",
+    f"{MARK}-access",
     issued_at=NOW,
     expires_at=NOW + 60,
-    refresh_token="s3cret-refresh",
-    scope="s3cret-scope",
-    extra={"userName": "s3cret-user", "refresh_expires_in": 600},
+    refresh_token=f"{MARK}-refresh",
+    scope=f"{MARK}-scope",
+    extra={"userName": f"{MARK}-user", "refresh_expires_in": 600},
 )
 
 
@@ -39,7 +40,7 @@ async def test_nothing_can_be_read_at_rest(inner: MemoryStore) -> None:
     await EncryptedStore(inner, OLD).save(KEY, TOKEN)
     sealed = await inner.load(KEY)
     assert sealed is not None
-    assert "s3cret" not in repr([getattr(sealed, field.name) for field in attrs.fields(Token)])
+    assert MARK not in repr([getattr(sealed, field.name) for field in attrs.fields(Token)])
     assert (sealed.issued_at, sealed.expires_at) == (TOKEN.issued_at, TOKEN.expires_at)
     assert time_to_live(sealed, NOW) == time_to_live(TOKEN, NOW) == 600
 
@@ -67,7 +68,7 @@ async def test_what_no_key_opens_counts_as_absent(inner: MemoryStore, caplog: py
         await ours.save(KEY, TOKEN)
         assert await ours.load(KEY) == TOKEN
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert "s3cret" not in caplog.text
+    assert MARK not in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["clear", "cut", "noise", "another key's"])
@@ -96,15 +97,15 @@ async def test_a_refused_entry_keeps_its_refresh_token(inner: MemoryStore) -> No
     await store.delete(KEY, TOKEN)
     stored = await store.load(KEY)
     assert stored is not None
-    assert (stored.lifetime, stored.refresh_token) == (0, "s3cret-refresh")
+    assert (stored.lifetime, stored.refresh_token) == (0, f"{MARK}-refresh")
 
 
-@pytest.mark.parametrize("keys", [[], "short", b"", "x" * 44, [OLD, "s3cret"], [None]])
+@pytest.mark.parametrize("keys", [[], "short", b"", "x" * 44, [OLD, MARK], [None]])
 def test_keys_that_are_none_are_refused_unseen(keys: Any) -> None:
     """The error says which, and shows none."""
     with pytest.raises(ConfigurationError) as caught:
         EncryptedStore(MemoryStore(), keys)
-    assert "s3cret" not in str(caught.value)
+    assert MARK not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "generate_key()" in str(caught.value)
 
@@ -126,9 +127,9 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 def test_neither_repr_nor_pickle_shows_a_secret() -> None:
     """Keys, tokens, and the password in a Redis URL."""
     pytest.importorskip("redis")
-    redis = RedisStore("redis://user:s3cret@localhost:1/0")
+    redis = RedisStore(f"redis://user:{MARK}@localhost:1/0")
     sealed = EncryptedStore(redis, OLD)
-    assert "s3cret" not in f"{redis!r} {redis} {sealed!r}"
+    assert MARK not in f"{redis!r} {redis} {sealed!r}"
     assert OLD.decode() not in repr(sealed)
     for store in (redis, sealed):
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -150,14 +151,14 @@ def test_redis_takes_a_url_or_a_client(given: Any) -> None:
         RedisStore(given)
 
 
-@pytest.mark.parametrize("url", ["redis://:s3cret@h:notaport", "redis://:s3cret@h?bogus=1", "redis://h:99999999"])
+@pytest.mark.parametrize("url", [f"redis://:{MARK}@h:notaport", f"redis://:{MARK}@h?bogus=1", "redis://h:99999999"])
 def test_redis_refuses_a_url_it_cannot_use(url: str) -> None:
     """A URL that no connection could be made with is refused at once, without its password."""
     pytest.importorskip("redis")
     with pytest.raises(ConfigurationError, match="can't use this URL") as caught:
         RedisStore(url)
     assert caught.value.__context__ is None
-    assert "s3cret" not in str(caught.value)
+    assert MARK not in str(caught.value)
 
 
 def test_redis_takes_a_text_as_prefix() -> None:
@@ -185,10 +186,10 @@ def test_redis_without_the_extra_says_what_to_install(monkeypatch: pytest.Monkey
     """A clear ``ConfigurationError``, whose traceback shows no password."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'asyncauth\[redis\]'") as caught:
-        RedisStore("redis://:s3cret@localhost")
+        RedisStore(f"redis://:{MARK}@localhost")
     frames = []
     trace = caught.value.__traceback__
     while trace is not None:
         frames.append({name: repr(value) for name, value in trace.tb_frame.f_locals.items()})
         trace = trace.tb_next
-    assert "s3cret" not in repr(frames[1:])
+    assert MARK not in repr(frames[1:])

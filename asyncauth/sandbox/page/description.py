@@ -24,6 +24,7 @@ _INPUTS: Mapping[Callable[..., None] | None, Mapping[str, object]] = {
     settings.signed_seconds: {"input": "number", "unit": "s"},
     settings.flag: {"input": "flag"},
     settings.text: {"input": "text"},
+    settings.token_prefix: {"input": "text"},
     settings.challenge: {"input": "text", "optional": True},
     settings.padding: {"input": "number", "unit": "B", "min": 0, "max": settings.MAX_PADDING, "whole": True},
     faults.times: {"input": "number", "min": 1, "whole": True, "optional": True},

@@ -1,4 +1,4 @@
-"""What the unit tests share: time that they move, and luck that they choose."""
+"""What the tests share: the harness around each of them, time that they move, and luck that they choose."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from provider_kit import MockedHttp
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
+
+pytest_plugins = ["harness.sinks"]
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0)
 """Renewal at 80 % of the lifetime to the second, and ``close()`` at once."""

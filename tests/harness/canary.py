@@ -1,0 +1,94 @@
+"""Secrets that are recognised wherever they come out: every kit makes its tokens and passwords of them.
+
+``secret("password")`` is such a secret. What must not show it is searched by the sinks of ``harness.sinks``; text that
+comes out elsewhere (a subprocess' output, a file) is handed to ``look``.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.parse
+from typing import Any
+
+MARK = "zqCANARYqz"
+"""Letters only: in a URL, a repr or JSON it is written as it is. No other text has it."""
+
+PREFIX = f"{MARK}-"
+"""What a minted token begins with: ``Sandbox(token_prefix=PREFIX)``."""
+
+
+CANARIES: dict[str, Any] = {"password": f"{PREFIX}password-{MARK}", "token_prefix": PREFIX}
+"""What a ``Sandbox`` of a test is started with."""
+
+
+def secret(name: str = "secret", tail: str = "") -> str:
+    """Return a secret: a canary at both ends, so that half of it is recognised, too."""
+    return f"{PREFIX}{name}-{MARK}{tail}"
+
+
+def _in_base64(mark: bytes) -> list[str]:
+    """Return what base64 makes of the mark, wherever it stands, without the characters that its neighbours change."""
+    found = []
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + mark).decode()
+        found.append(encoded[-(-before * 8 // 6) : (before + len(mark)) * 8 // 6])
+    return found
+
+
+_FORMS = re.compile(
+    "|".join(
+        [
+            MARK,
+            *_in_base64(MARK.encode()),
+            MARK.encode().hex(),
+            # What FakeProvider and the kits mint: tokens that are told apart by their numbers.
+            r"(?<![\w-])(?:token|access|refresh|at|rt)-\d+(?![\w-])",
+        ]
+    )
+)
+
+
+_PIECES: set[str] = set()
+
+
+def also(key: str) -> str:
+    """Search for a secret that can't be made of canaries, too, such as a private key in PEM; return it."""
+    _PIECES.update(line for line in key.splitlines() if len(line) > 12 and "-----" not in line)
+    return key
+
+
+def found(text: str) -> str | None:
+    """Return the place where a text shows a canary, as itself, in base64 (a JWT's claims are) or in hex; else None."""
+    hit = _FORMS.search(text)
+    if hit is None and "%" in text:
+        text = urllib.parse.unquote(text)
+        hit = _FORMS.search(text)
+    if hit is not None:
+        return text[max(0, hit.start() - 200) : hit.end() + 100]
+    return next((f"the canary {piece[:12]}…" for piece in _PIECES if piece in text), None)
+
+
+class Watch:
+    """The leaks of the test that is running."""
+
+    def __init__(self) -> None:
+        self._leaks: list[str] = []
+        self.allowed: frozenset[str] = frozenset()
+
+    def look(self, sink: str, text: str) -> None:
+        """Search what came out of a sink."""
+        if sink in self.allowed:
+            return
+        where = found(text)
+        if where is not None and len(self._leaks) < 10:
+            self._leaks.append(f"{sink}: …{where}…")
+
+    def take(self) -> list[str]:
+        """Return the leaks so far, and forget them."""
+        leaks, self._leaks = self._leaks, []
+        return leaks
+
+
+WATCH = Watch()
+look = WATCH.look
