@@ -18,7 +18,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-browser fuzz lint types docs pictures dist extras bench check format coverage clean
+.PHONY: help demo test test-uvloop test-oldest test-browser fuzz lint types docs pictures dist extras bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,6 +41,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# The same on uvloop: what differs there is in tests/README.md.
+test-uvloop: $(VENV)/.ready
+	$(BIN)/python -m pytest $(PARALLEL) --loop=uvloop $(ARGS)
 
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
@@ -92,7 +96,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: test test-oldest lint types docs extras
+check: test test-uvloop test-oldest lint types docs extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ The fuzz tests feed them what hypothesis draws, the corpus what once failed.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -195,15 +196,21 @@ def driven(work: Coroutine[Any, Any, _T]) -> _T:
     raise AssertionError("it waits for something")
 
 
+def _attempted(work: Coroutine[Any, Any, _T]) -> _T:
+    """Drive one try, in a context of its own: the clock that it sets there is no other test's."""
+    set_attempt(Attempt(_Clock()))
+    return driven(work)
+
+
 def answer(given: Answer, names: Mapping[str, object] = PROVIDERS) -> None:
     """Check that every provider makes a usable token or an honest error of an answer, fresh and renewed."""
     for name in names:
         # The one that reads metadata remembers them.
         provider = _MADE.get(name) or PROVIDERS[name]()
         for previous in (None, Token("old", refresh_token=SECRET, issued_at=NOW, expires_at=NOW + 60)):
-            set_attempt(Attempt(_Clock()))
+            work = provider.fetch(Canned(given), previous)  # type: ignore[arg-type]
             try:
-                token = driven(provider.fetch(Canned(given), previous))  # type: ignore[arg-type]
+                token = contextvars.copy_context().run(_attempted, work)
             except AuthError as error:
                 honest(error)
             except _Enough:

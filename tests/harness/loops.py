@@ -1,0 +1,41 @@
+"""On which event loop the tests run: the standard library's, or with ``--loop=uvloop`` uvloop's, everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="what event loops tests run on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every new loop be of that kind: pytest-asyncio's, and those of ``asyncio.run`` in any thread."""
+    if config.getoption("--loop") == "uvloop":
+        import uvloop
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # policies go in Python 3.16
+
+            class Policy(asyncio.DefaultEventLoopPolicy):
+                def new_event_loop(self) -> asyncio.AbstractEventLoop:
+                    return uvloop.new_event_loop()
+
+            asyncio.set_event_loop_policy(Policy())
+
+
+@pytest.fixture(scope="session")
+def on_uvloop(request: pytest.FixtureRequest) -> bool:
+    """Whether the tests run on uvloop: for the few differences between the loops that a test has to know."""
+    return bool(request.config.getoption("--loop") == "uvloop")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_loop_that_was_asked_for(request: pytest.FixtureRequest) -> None:
+    async def kind() -> str:
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    assert asyncio.run(kind()) == request.config.getoption("--loop")
