@@ -153,10 +153,11 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
     waiting = loop.create_task(manager.token())
 
     async def rests() -> Refresh:
-        while manager._flight is None or not manager._flight.work.resting:  # type: ignore[attr-defined]
+        while True:
+            work = None if manager._flight is None else manager._flight.work
+            if isinstance(work, Refresh) and work.resting:
+                return work
             await asyncio.sleep(0)
-        assert isinstance(manager._flight.work, Refresh)
-        return manager._flight.work
 
     refresh = loop.run_until_complete(asyncio.wait_for(rests(), 30))
     for task in asyncio.all_tasks(loop):
