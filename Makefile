@@ -3,6 +3,7 @@
 #   make test    all tests, with the newest dependencies
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make test-browser  the sandbox's page in Chromium, some 60 s
+#   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked
@@ -18,7 +19,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-oldest test-browser fuzz lint types docs pictures dist extras bench check format coverage clean
+.PHONY: help demo test test-uvloop test-oldest test-browser fuzz lint types docs pictures dist extras mutation bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -85,6 +86,11 @@ pictures: $(VENV)/.ready
 	$(BIN)/python docs/pictures/draw.py
 	scripts/install_chromium.sh
 	$(BIN)/python scripts/pictures.py
+
+# Cosmic Ray is nobody's but this target's.
+mutation: $(VENV)/.ready
+	$(BIN)/python scripts/install_group.py mutation $(PIP_FLAGS)
+	$(BIN)/python scripts/mutation.py $(ARGS)
 
 $(BENCH)/.ready: pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

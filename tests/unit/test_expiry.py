@@ -603,3 +603,9 @@ def test_numbers_up_to_16_digits_are_shown(value: int, shown: str) -> None:
     """An error quotes a number of 16 digits, and of a longer one says what it is."""
     with pytest.raises(InvalidTokenResponse, match=f"{shown} is not"):
         expiry.epoch(value, "expires")
+
+
+def test_an_error_names_the_field_in_printable_ascii() -> None:
+    """Everything from the blank to the tilde is shown as it is, anything else as a question mark."""
+    with pytest.raises(InvalidTokenResponse, match=r"^a b~c\?\?d can't be read"):
+        expiry.epoch(-1, "a b~c\x7f\x1fd")

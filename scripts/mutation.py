@@ -1,0 +1,244 @@
+"""Mutation testing of the modules that decide: changes each in every way of a list, and sees whether a test notices.
+
+    make mutation                       every module; an hour or more
+    make mutation ARGS="policy flight"  some of them
+
+Cosmic Ray makes the changes, in copies of the tree. A change that no test notices is a survivor: either a test is
+missing, or `mutation_survivors.toml` says why the change makes no difference. One that is not explained there fails
+the run. The score and the explanations are written to docs/mutation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import TestOutcome
+
+ROOT = Path(__file__).resolve().parent.parent
+SURVIVORS = Path(__file__).with_name("mutation_survivors.toml")
+SCORES = Path(__file__).with_name("mutation_scores.json")
+PAGE = ROOT / "docs" / "mutation.md"
+NEEDED = ("asyncauth", "tests", "examples", "scripts", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
+
+UNIT = "tests/unit"
+TESTS = {
+    "manager": [
+        f"{UNIT}/test_manager.py",
+        f"{UNIT}/test_manager_life.py",
+        f"{UNIT}/test_manager_background.py",
+        f"{UNIT}/test_manager_failures.py",
+        f"{UNIT}/test_manager_refusals.py",
+        f"{UNIT}/test_manager_loops.py",
+        f"{UNIT}/test_manager_endings.py",
+        f"{UNIT}/test_events.py",
+        f"{UNIT}/test_shared.py",
+        f"{UNIT}/test_shared_trouble.py",
+        f"{UNIT}/test_pool.py",
+        "tests/scenarios",
+        "tests/integration/test_sessions.py",
+    ],
+    "flight": [
+        f"{UNIT}/test_flight.py",
+        f"{UNIT}/test_manager_loops.py",
+        f"{UNIT}/test_manager_endings.py",
+        f"{UNIT}/test_manager.py",
+        f"{UNIT}/test_events.py",
+    ],
+    "middleware": [
+        "tests/integration/test_middleware.py",
+        f"{UNIT}/test_origin_middleware.py",
+        "tests/integration/test_contract_replay.py",
+        "tests/integration/test_dpop_requests.py",
+    ],
+    "expiry": [f"{UNIT}/test_expiry.py", "tests/property/test_expiry_properties.py"],
+    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_setback.py"],
+    "challenge": [f"{UNIT}/test_challenge.py", "tests/property/test_challenge_properties.py"],
+}
+"""What must notice a change of a module, the likeliest first."""
+
+ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "FloorDiv_Div", "Mod_Mul")
+COMPARISONS = (
+    *("Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is", "In_NotIn", "NotIn_In"),
+    *("Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Lt_GtE", "GtE_Lt", "Gt_LtE", "LtE_Gt"),
+)
+"""Of the replacements of an operator its opposite and its neighbour: the others are noticed where these are."""
+LEFT_OUT = [
+    rf"core/ReplaceBinaryOperator_(?!({'|'.join(ARITHMETIC)})$).*",
+    rf"core/ReplaceComparisonOperator_(?!({'|'.join(COMPARISONS)})$).*",
+]
+
+
+@attrs.frozen(order=True)
+class Survivor:
+    """A change that no test noticed."""
+
+    module: str
+    line: int
+    code: str
+    changed: str
+    operator: str
+
+
+@attrs.frozen
+class Score:
+    """What became of the changes of one module."""
+
+    module: str
+    killed: int
+    survivors: tuple[Survivor, ...]
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return self.killed + len(self.survivors)
+
+
+def main() -> int:
+    """Run what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", choices=[[], *TESTS], default=list(TESTS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--page", action="store_true", help="only write the page anew, from the last scores")
+    arguments = parser.parse_args()
+    scores = _stored()
+    if not arguments.page:
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            for score in pool.map(_score, arguments.modules):
+                scores[score.module] = score
+                _store(scores)
+                print(f"{score.module}: {score.killed} of {score.total} changes noticed", flush=True)
+    return _report([scores[module] for module in TESTS if module in scores])
+
+
+def _score(module: str) -> Score:
+    """Change a module in every way, and return what was noticed."""
+    with tempfile.TemporaryDirectory(prefix=f"mutation-{module}-") as folder:
+        copy = Path(folder, "tree")
+        copy.mkdir()
+        for name in NEEDED:
+            _copy(ROOT / name, copy / name)
+        tests = [test for test in TESTS[module] if (copy / test).exists()]
+        options = "-x -q -p no:randomly -p no:xdist -p no:cacheprovider --timeout 20 --no-header --tb no"
+        config = Path(folder, "config.toml")
+        config.write_text(
+            "[cosmic-ray]\n"
+            f'module-path = "asyncauth/{module}.py"\n'
+            "timeout = 120.0\n"
+            "excluded-modules = []\n"
+            f'test-command = "{sys.executable} -m pytest {options} {" ".join(tests)}"\n'
+            '[cosmic-ray.distributor]\nname = "local"\n'
+            f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n",
+            encoding="utf-8",
+        )
+        session = str(Path(folder, "session.sqlite"))
+        tools = Path(sys.executable).parent
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        for command in (
+            [str(tools / "cosmic-ray"), "init", str(config), session],
+            [str(tools / "cr-filter-operators"), session, str(config)],
+            [str(tools / "cosmic-ray"), "baseline", str(config)],
+            [str(tools / "cosmic-ray"), "exec", str(config), session],
+        ):
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{' '.join(command[:2])} failed for {module}:\n{done.stdout}{done.stderr}")
+        return _read(module, session, (ROOT / "asyncauth" / f"{module}.py").read_text(encoding="utf-8").splitlines())
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules", "_build", "*.png")
+        shutil.copytree(source, target, ignore=ignored)
+    elif source.exists():
+        shutil.copy(source, target)
+
+
+def _read(module: str, session: str, source: list[str]) -> Score:
+    """Return what a session found."""
+    killed, survivors = 0, list[Survivor]()
+    with use_db(session, WorkDB.Mode.open) as database:
+        for item, result in database.completed_work_items:
+            if result.worker_outcome.value == "skipped":
+                continue
+            if result.test_outcome is not TestOutcome.SURVIVED:
+                killed += 1
+                continue
+            (mutation,) = item.mutations
+            line = mutation.start_pos[0]
+            if source[line - 1] == "if TYPE_CHECKING:":
+                continue  # no code that runs
+            added = [text[1:].strip() for text in result.diff.splitlines() if text[:1] == "+" and text[:3] != "+++"]
+            operator = mutation.operator_name.removeprefix("core/")
+            survivors.append(Survivor(module, line, source[line - 1].strip(), " ".join(added), operator))
+    return Score(module, killed, tuple(sorted(survivors)))
+
+
+def _stored() -> dict[str, Score]:
+    if not SCORES.exists():
+        return {}
+    stored: list[dict[str, Any]] = json.loads(SCORES.read_text(encoding="utf-8"))
+    return {
+        each["module"]: Score(each["module"], each["killed"], tuple(Survivor(**one) for one in each["survivors"]))
+        for each in stored
+    }
+
+
+def _store(scores: dict[str, Score]) -> None:
+    ordered = [attrs.asdict(scores[module]) for module in TESTS if module in scores]
+    SCORES.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+
+
+def _report(scores: list[Score]) -> int:
+    """Write the page; return 1 if a survivor has no explanation."""
+    reasons = _reasons()
+    killed, total = sum(score.killed for score in scores), sum(score.total for score in scores)
+    lines = [
+        "# Mutation score",
+        "",
+        "`make mutation` changes each module that decides something in every way of a list, one at a time, and runs",
+        "the module's tests. A change that no test notices is a survivor: a new test notices it, or it is explained",
+        "here. Written by `scripts/mutation.py`.",
+        "",
+        "| module | changes | noticed | survivors, explained below |",
+        "|---|---|---|---|",
+        *(f"| `{each.module}.py` | {each.total} | {each.killed} | {len(each.survivors)} |" for each in scores),
+        f"| all | {total} | {killed} ({100 * killed / max(1, total):.1f} %) | {total - killed} |",
+        "",
+        "## Survivors",
+        "",
+    ]
+    unexplained = 0
+    for score in scores:
+        for each in score.survivors:
+            why = reasons.get((each.module, each.code, each.changed)) or reasons.get((each.module, each.code, ""))
+            unexplained += why is None
+            if why is None:
+                print(f"not explained: asyncauth/{each.module}.py:{each.line} {each.operator}")
+                print(f"    {each.code}\n  → {each.changed}")
+            lines += [f"- `{each.module}.py`: `{each.code}` → `{each.changed}`: {why or 'not explained'}"]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 1 if unexplained else 0
+
+
+def _reasons() -> dict[tuple[str, str, str], str]:
+    """Return why survivors make no difference, by module, line and changed line (empty = any change of it)."""
+    if not SURVIVORS.exists():
+        return {}
+    entries = tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))["survivor"]
+    return {(each["module"], each["code"], each.get("changed", "")): each["why"] for each in entries}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
