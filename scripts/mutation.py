@@ -108,14 +108,16 @@ class Score:
 def main() -> int:
     """Run what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", choices=[[], *TESTS], default=list(TESTS))
+    parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS)}; all of them if none is named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--page", action="store_true", help="only write the page anew, from the last scores")
     arguments = parser.parse_args()
+    if unknown := set(arguments.modules) - set(TESTS):
+        parser.error(f"no such module: {', '.join(sorted(unknown))}")
     scores = _stored()
     if not arguments.page:
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            for score in pool.map(_score, arguments.modules):
+            for score in pool.map(_score, arguments.modules or TESTS):
                 scores[score.module] = score
                 _store(scores)
                 print(f"{score.module}: {score.killed} of {score.total} changes noticed", flush=True)
