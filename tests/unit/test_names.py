@@ -69,6 +69,7 @@ PUBLIC = {
         "Counts",
         "Fault",
         "FaultPlan",
+        "Living",
         "PagoFacilSandbox",
         "PagoFacilSettings",
         "PeaklySandbox",
