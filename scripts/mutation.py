@@ -118,7 +118,7 @@ def main() -> int:
     if not arguments.page:
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             for score in pool.map(_score, arguments.modules or TESTS):
-                scores[score.module] = score
+                scores = _stored() | {score.module: score}  # another run may have written meanwhile
                 _store(scores)
                 print(f"{score.module}: {score.killed} of {score.total} changes noticed", flush=True)
     return _report([scores[module] for module in TESTS if module in scores])
