@@ -14,7 +14,6 @@ import secrets
 import ssl
 import sys
 import threading
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from pathlib import Path
 import attrs
 import trustme
 from aiohttp import web
-from examples_kit import redis_server
+from redis_kit import redis_server
 
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 
@@ -63,10 +62,10 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "site" / "sitecustomize.py").write_text(_NAME_SERVICE)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(tls)
-    with redis_server(folder) as redis_url, sandbox_in_thread() as sandbox, _loop_in_thread() as loop:
+    with redis_server(password="") as redis, sandbox_in_thread() as sandbox, _loop_in_thread() as loop:
         servers = _Servers(sandbox, tls)
         places = asyncio.run_coroutine_threadsafe(servers.start(), loop).result()
-        places["localhost:6379"] = urllib.parse.urlsplit(redis_url).port or 0
+        places["localhost:6379"] = redis.port
         try:
             yield {
                 **{
