@@ -51,12 +51,14 @@ TESTS = {
     ],
     "flight": [
         f"{UNIT}/test_flight.py",
+        f"{UNIT}/test_manager_life.py",
         f"{UNIT}/test_manager_loops.py",
         f"{UNIT}/test_manager_endings.py",
         f"{UNIT}/test_manager.py",
         f"{UNIT}/test_events.py",
     ],
     "middleware": [
+        f"{UNIT}/test_middleware_repeats.py",
         "tests/integration/test_middleware.py",
         f"{UNIT}/test_origin_middleware.py",
         "tests/integration/test_contract_replay.py",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -137,3 +139,140 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
         return await flight.wait()
 
     assert asyncio.run(use()) == 7
+
+
+def test_outcome_without_a_running_loop() -> None:
+    """A task that is closed as garbage, after its loop, lands its flight all the same."""
+    flight: Flight[int] = Flight()
+    flight._land(result=7)
+    assert flight.done
+
+
+async def test_no_more_contexts_are_kept_than_a_span_has_links() -> None:
+    """However many callers wait, 128 of their contexts are kept."""
+    flight: Flight[int] = Flight()
+    kept = []
+    for _ in range(130):
+        flight.note_caller()
+        kept.append(len(flight.callers))
+    assert kept == [*range(1, 129), 128, 128]
+
+
+async def test_a_parent_process_flight_is_lost() -> None:
+    """After a fork the parent's loop looks alive: the flight is lost all the same, and nobody joins it."""
+    flight: Flight[int] = Flight()
+    go = asyncio.Event()
+
+    async def work() -> int:
+        await go.wait()
+        return 7
+
+    flight.start(work)
+    assert not flight.lost
+    flight._generation -= 1
+    assert flight.lost
+    assert flight.over
+    go.set()
+    await flight.wait()
+
+
+async def test_end_lets_the_work_finish_within_its_grace() -> None:
+    """Work that ends within the grace is kept: its waiters get what it brought."""
+    flight: Flight[int] = Flight()
+    go = asyncio.Event()
+
+    async def work() -> int:
+        await go.wait()
+        return 7
+
+    flight.start(work)
+    waiting = asyncio.ensure_future(flight.wait())
+    asyncio.get_running_loop().call_later(0.01, go.set)
+    await flight.end(0.9)
+    assert await waiting == 7
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that runs in a thread of its own, in debug mode, which forbids what is not thread-safe."""
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.close()
+
+
+def _there(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+    return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+async def test_waiters_elsewhere_are_woken_by_their_own_loop(elsewhere: asyncio.AbstractEventLoop) -> None:
+    """What a waiter on another loop is told is told through that loop: nothing else is thread-safe."""
+    flight: Flight[int] = Flight()
+    go = asyncio.Event()
+
+    async def work() -> int:
+        await go.wait()
+        return 7
+
+    flight.start(work)
+    waiting = _there(elsewhere, flight.wait())
+    while not flight.waiting:  # noqa: ASYNC110 (nothing tells)
+        await asyncio.sleep(0.001)
+    go.set()
+    assert await waiting == 7
+
+
+async def test_end_from_another_loop_waits_for_the_end(elsewhere: asyncio.AbstractEventLoop) -> None:
+    """end() of a flight elsewhere returns when its task has ended, which may take a while even if it is cancelled."""
+    flight: Flight[int] = Flight()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def work() -> int:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            ended.set()
+        return 7
+
+    async def start() -> None:
+        flight.start(work)
+
+    await _there(elsewhere, start())
+    await asyncio.to_thread(begun.wait)
+    await flight.end(0.0)
+    assert ended.is_set()
+    with pytest.raises(ManagerClosed):
+        await flight.wait()
+
+
+async def test_end_of_a_flight_whose_loop_stands_still() -> None:
+    """A loop that was stopped never ends its flight: the waiters are told at once."""
+    flight: Flight[int] = Flight()
+    loop = asyncio.new_event_loop()
+
+    async def work() -> int:
+        return await asyncio.Event().wait()
+
+    async def start() -> None:
+        flight.start(work)
+        await asyncio.sleep(0)
+
+    await asyncio.to_thread(loop.run_until_complete, start())
+    await flight.end(5.0)
+    with pytest.raises(ManagerClosed):
+        await flight.wait()
+    assert flight._task is not None
+    flight._task.cancel()
+    await asyncio.to_thread(loop.run_until_complete, asyncio.wait((flight._task,)))
+    loop.close()
