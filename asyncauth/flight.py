@@ -92,6 +92,10 @@ class Flight(Generic[_T]):
             # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
             self._task.add_done_callback(lambda _: self._land(error=FlightLost()))
 
+    def fail(self, error: AuthError) -> None:
+        """End a flight that can't be started."""
+        self._land(error=error)
+
     @property
     def over(self) -> bool:
         """Whether there is no use in joining it any more."""

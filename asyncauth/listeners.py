@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
+import functools
 import inspect
 import logging
 import threading
+import types
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +26,7 @@ from asyncauth.forks import generation
 if TYPE_CHECKING:
     from asyncauth.events import Event
 
-__all__ = ["Listener", "Listeners"]
+__all__ = ["LentListeners", "Listener", "Listeners"]
 
 Listener: TypeAlias = "Callable[[Event], Awaitable[None] | None]"
 """A function, or an ``async`` one, that is told of each event."""
@@ -31,16 +34,20 @@ Listener: TypeAlias = "Callable[[Event], Awaitable[None] | None]"
 _LONGEST_BACKLOG = 10_000
 """Events that a listener may be behind; what comes then is not told to it."""
 
+_PATIENCE = 1.0
+"""Seconds that an async listener has to end when it is cancelled."""
+
 _log = logging.getLogger("asyncauth.listeners")
 
 
 class Listeners:
     """Those who are told of the events of a manager, or of all managers in a pool. Safe to use from any thread."""
 
-    __slots__ = ("_backlogs",)
+    __slots__ = ("_backlogs", "_guard")
 
     def __init__(self) -> None:
         self._backlogs: tuple[_Backlog, ...] = ()  # replaced as a whole: read without a lock
+        self._guard = threading.RLock()
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""
@@ -54,16 +61,21 @@ class Listeners:
         """
         if not callable(listener):
             raise ConfigurationError(f"a listener is a function of one event, not {type(listener).__name__}")
-        if any(backlog.listener == listener for backlog in self._backlogs):
-            return
-        self._backlogs = (*self._backlogs, _Tasks(listener) if _is_async(listener) else _Threads(listener))
+        backlog = _Tasks(listener) if _is_async(listener) else _Threads(listener)
+        with self._guard:
+            # One that was added on a loop that has ended may be added again, on another.
+            known = tuple(known for known in self._backlogs if not known.gone)
+            if not any(_same(each.listener, listener) for each in known):
+                known = (*known, backlog)
+            self._backlogs = known
 
     def remove(self, listener: Listener) -> None:
         """Tell a listener nothing more, not even what it is behind with."""
-        for backlog in self._backlogs:
-            if backlog.listener == listener:
-                backlog.clear()
-        self._backlogs = tuple(backlog for backlog in self._backlogs if backlog.listener != listener)
+        with self._guard:
+            removed = [backlog for backlog in self._backlogs if _same(backlog.listener, listener)]
+            self._backlogs = tuple(backlog for backlog in self._backlogs if backlog not in removed)
+        for backlog in removed:
+            backlog.clear()
 
     def tell(self, event: Event) -> None:
         """Have everybody told. Returns at once."""
@@ -71,7 +83,10 @@ class Listeners:
             backlog.put(event)
 
     async def settle(self, grace: float) -> None:
-        """Return when everybody has been told, or after ``grace`` seconds, which end what tells them on this loop."""
+        """Return when everybody has been told, or after ``grace`` seconds, which end what tells them on this loop.
+
+        Called by a listener, it does not wait for that one.
+        """
         telling = [asyncio.wrap_future(each) for each in (backlog.told() for backlog in self._backlogs) if each]
         try:
             if telling:
@@ -83,8 +98,39 @@ class Listeners:
                 await backlog.end()
 
 
+class LentListeners(Listeners):
+    """A chain's or a pool's, as its managers see them: letting them catch up is the lender's business alone."""
+
+    __slots__ = ("_lender",)
+
+    def __init__(self, lender: Listeners) -> None:
+        self._lender = lender
+
+    def __bool__(self) -> bool:
+        """Return whether anybody listens."""
+        return bool(self._lender)
+
+    def add(self, listener: Listener) -> None:
+        """Add a listener to the lender's."""
+        self._lender.add(listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Remove a listener of the lender's."""
+        self._lender.remove(listener)
+
+    def tell(self, event: Event) -> None:
+        """Have everybody told. Returns at once."""
+        self._lender.tell(event)
+
+    async def settle(self, grace: float) -> None:
+        """Do nothing."""
+
+
 class _Backlog:
-    """What one listener is still to be told."""
+    """What one listener is still to be told.
+
+    While something tells it (`_telling`), what comes is added for that to tell.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -92,10 +138,17 @@ class _Backlog:
         self._start_over()
 
     def _start_over(self) -> None:
-        self._generation = generation()
-        self._guard = threading.Lock()
+        # Reentrant: a refresh whose loop was closed is ended by the garbage collector, at any moment, and tells of it.
+        self._guard = threading.RLock()
         self._events: deque[Event] = deque()
-        self._told: concurrent.futures.Future[None] | None = None
+        self._telling = False
+        self._told: concurrent.futures.Future[None] | None = None  # made for who waits
+        self._generation = generation()
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can ever be told again."""
+        return False
 
     def put(self, event: Event) -> None:
         """Add an event, and see to it that somebody tells it."""
@@ -103,20 +156,16 @@ class _Backlog:
             self._start_over()
         with self._guard:
             late = len(self._events) >= _LONGEST_BACKLOG
-            begins = self._told is None
             if not late:
                 self._events.append(event)
-            if begins:
-                self._told = concurrent.futures.Future()
-                self._told.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
+            begins, self._telling = not self._telling, True
         if late:
             self._complain("is too slow: it misses events")
         if begins:
             try:
                 self._begin()
             except RuntimeError:  # the event loop was closed, or the interpreter is at its end
-                self.clear()
-                self._next()
+                self._stop()
 
     def _begin(self) -> None:
         """Begin to tell, elsewhere.
@@ -128,22 +177,43 @@ class _Backlog:
 
     def clear(self) -> None:
         """Forget what is still to be told."""
+        if self._generation != generation():
+            return
         with self._guard:
-            self._events.clear()
+            # Dropped after the lock is released: an event's tenant is anybody's object, and so is how it ends.
+            forgotten, self._events = self._events, deque()
+        del forgotten
 
     def _next(self) -> Event | None:
         """Return the next event to tell; ``None`` = that was all, and the next one begins anew."""
         with self._guard:
             if self._events:
                 return self._events.popleft()
-            told, self._told = self._told, None
-        if told is not None:
-            told.set_result(None)
+            self._stop()
         return None
 
+    def _stop(self) -> None:
+        """Take note that nothing tells the listener any more, and forget what it was behind with."""
+        with self._guard:
+            forgotten, self._events = self._events, deque()
+            told, self._told, self._telling = self._told, None, False
+        if told is not None:
+            told.set_result(None)
+        del forgotten
+
     def told(self) -> concurrent.futures.Future[None] | None:
-        """Return what is done when everything has been told; ``None`` = it has been."""
-        return self._told if self._generation == generation() else None
+        """Return what is done when everything has been told; ``None`` = it has been, or the listener itself asks."""
+        if self._generation != generation() or self.gone or self._asks():
+            return None
+        with self._guard:
+            if self._telling and self._told is None:
+                self._told = concurrent.futures.Future()
+                self._told.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
+            return self._told
+
+    def _asks(self) -> bool:
+        """Return whether this is called by the listener."""
+        raise NotImplementedError
 
     async def end(self) -> None:
         """End what tells the listener, if that is a task on the running loop."""
@@ -151,17 +221,24 @@ class _Backlog:
     def _complain(self, what: str) -> None:
         if not self._complained:
             self._complained = True
-            name = getattr(self.listener, "__qualname__", type(self.listener).__qualname__)
-            _log.error("listener %s %s; this is said once", name, what)
+            with contextlib.suppress(Exception):  # a log filter may be anybody's, and so is the listener's name
+                name = getattr(self.listener, "__qualname__", type(self.listener).__qualname__)
+                _log.error("listener %s %s; this is said once", name, what)
+
+    def _complain_of(self, error: BaseException) -> None:
+        self._complain(f"raised {type(error).__name__}{place_of(error)}")
 
 
 class _Threads(_Backlog):
     """Tells a plain function, in a thread that lasts as long as there is something to tell."""
 
+    _thread: int | None = None
+
     def _begin(self) -> None:
         threading.Thread(target=self._tell, name="asyncauth-listener", daemon=True).start()
 
     def _tell(self) -> None:
+        me = self._thread = threading.get_ident()
         while (event := self._next()) is not None:
             try:
                 answer: object = self.listener(event)
@@ -169,7 +246,12 @@ class _Threads(_Backlog):
                     answer.close()
                     self._complain("returns a coroutine: write 'async def'")
             except BaseException as error:  # noqa: BLE001 (a listener may be anybody's)
-                self._complain(f"raised {type(error).__name__}{place_of(error)}")
+                self._complain_of(error)
+        if self._thread == me:  # or it has begun anew already
+            self._thread = None
+
+    def _asks(self) -> bool:
+        return self._thread == threading.get_ident()
 
 
 class _Tasks(_Backlog):
@@ -186,34 +268,79 @@ class _Tasks(_Backlog):
                 "an async listener runs on the event loop where it is added: add it inside a coroutine"
             ) from None
 
+    @property
+    def gone(self) -> bool:
+        """Whether its loop was closed, or is the parent process'."""
+        return self._at_home != generation() or self._loop.is_closed()
+
+    def put(self, event: Event) -> None:
+        """Add an event, and see to it that somebody tells it, if anybody can."""
+        if not self.gone:
+            super().put(event)
+
     def _begin(self) -> None:
-        if self._at_home != generation():
-            raise RuntimeError  # the loop is the parent process'
         self._loop.call_soon_threadsafe(self._begin_here)
 
     def _begin_here(self) -> None:
-        self._task = self._loop.create_task(self._tell(), context=contextvars.Context())
+        if not self._events or (self._task is not None and not self._task.done()):
+            return  # it was ended meanwhile, and may have begun again
+        telling = self._tell()
+        try:
+            self._task = self._loop.create_task(telling, context=contextvars.Context())
+        except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
+            telling.close()
+            self._complain(f"can't be told ({type(error).__name__})")
+            self._stop()
+        else:
+            # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._stop()
 
     async def _tell(self) -> None:
+        while (event := self._next()) is not None:
+            try:
+                answer = self.listener(event)
+                if answer is not None:
+                    await answer
+            except (GeneratorExit, KeyboardInterrupt):
+                raise
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._complain_of(error)  # nobody cancelled it: the listener raised that itself
+            except BaseException as error:  # noqa: BLE001 (a listener may be anybody's)
+                self._complain_of(error)
+
+    def _asks(self) -> bool:
         try:
-            while (event := self._next()) is not None:
-                try:
-                    answer = self.listener(event)
-                    if answer is not None:
-                        await answer
-                except Exception as error:  # noqa: BLE001 (a listener may be anybody's)
-                    self._complain(f"raised {type(error).__name__}{place_of(error)}")
-        finally:
-            if self._told is not None:  # it was cancelled
-                self.clear()
-                self._next()
+            return self._task is not None and asyncio.current_task() is self._task
+        except RuntimeError:
+            return False
 
     async def end(self) -> None:
-        task = self._task
-        if task is not None and not task.done() and self._loop is asyncio.get_running_loop():
-            task.cancel()
-            await asyncio.wait((task,))
+        if self.gone or self._loop is not asyncio.get_running_loop() or self._asks():
+            return
+        self.clear()
+        if self._task is None or self._task.done():
+            self._stop()  # if it was about to begin
+            return
+        self._task.cancel()
+        if (await asyncio.wait((self._task,), timeout=_PATIENCE))[1]:
+            self._complain("does not end when it is cancelled")
 
 
 def _is_async(listener: object) -> bool:
+    while isinstance(listener, functools.partial):
+        listener = listener.func
     return any(map(inspect.iscoroutinefunction, (listener, getattr(listener, "__call__", None))))  # noqa: B004
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two listeners are one: a bound method is another object each time it is looked up."""
+    if isinstance(one, types.MethodType | types.BuiltinMethodType):
+        return type(one) is type(other) and one == other
+    return one is other  # objects that compare equal, as empty collectors do, are still two

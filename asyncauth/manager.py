@@ -22,8 +22,9 @@ from asyncauth.connections import Connections, Entry
 from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
+from asyncauth.foreign import auth_error
 from asyncauth.held import Held
-from asyncauth.listeners import Listener, Listeners
+from asyncauth.listeners import LentListeners, Listener, Listeners
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
 from asyncauth.refresh import Refresh, deadline_of
@@ -174,15 +175,20 @@ class TokenManager:
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
         manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
-        manager._work_with(attrs.evolve(manager._common, listeners=self._listeners), self._tenant)
+        manager._work_with(self._tenant, listeners=LentListeners(self._listeners))
         self._owned = (*self._owned, manager)
         return manager
 
-    def _work_with(self, common: Common, tenant: Hashable) -> None:
-        """Have another's sessions and listeners in place of its own, as a manager that is made for that one."""
-        self._common, self._tenant = common, tenant
+    def _work_with(self, tenant: Hashable, **lent: Any) -> None:
+        """Have another's sessions or listeners in place of its own, as a manager that is made for that one.
+
+        So have those further upstream, which were made before this one.
+        """
+        self._common, self._tenant = attrs.evolve(self._common, **lent), tenant
         if self._shared is not None:
             self._shared.report = self._report()
+        for upstream in self._owned:
+            upstream._work_with(tenant, **lent)
 
     @property
     def _policy(self) -> RefreshPolicy:
@@ -210,9 +216,13 @@ class TokenManager:
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
         from asyncauth.report import Report  # noqa: PLC0415
 
+        try:
+            name, identity = self._provider.name, self._provider.identity
+        except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
+            name, identity = type(self._provider).__name__, None
         return Report(
-            provider=self._provider.name,
-            identity=self._provider.identity,
+            provider=name,
+            identity=identity,
             tenant=self._tenant,
             clock=self._clock,
             listeners=self._listeners,
@@ -429,6 +439,7 @@ class TokenManager:
             self._state.held.hot_until = -math.inf
             flight = self._flight
             left = self._connections.leave_all()
+        patience = 0.0  # with listeners, of a caller who is cancelled
         try:
             if flight is not None:
                 resting = flight.work is not None and flight.work.resting
@@ -436,18 +447,17 @@ class TokenManager:
                 self._forget(flight)
             if self._shared is not None:
                 await self._shared.close()
-            await self._catch_up()
+            patience = self._policy.close_grace
         finally:  # also when the caller is cancelled during the grace
             for each in [entry, *left]:
                 if each is not None:
                     await each.run(self._leave_here)
             for upstream in self._owned:
                 await upstream.close()
-            closing.set_result(None)
-
-    async def _catch_up(self) -> None:
-        """Let listeners catch up, for a while."""
-        await self._listeners.settle(self._policy.close_grace)
+            try:
+                await self._listeners.settle(patience)  # last: all of the above may have told of something
+            finally:
+                closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop."""
@@ -545,18 +555,23 @@ class TokenManager:
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         """Start a flight that `_join` said is the caller's to start."""
-        flight.work = refresh = Refresh(
-            self._provider,
-            self._state,
-            self._connections,
-            self._policy,
-            self._clock,
-            shared=self._shared,
-            gate=self._gate,
-            at_once=at_once,
-            report=self._report(),
-        )
-        flight.start(partial(self._fly, flight, refresh))
+        try:
+            flight.work = refresh = Refresh(
+                self._provider,
+                self._state,
+                self._connections,
+                self._policy,
+                self._clock,
+                shared=self._shared,
+                gate=self._gate,
+                at_once=at_once,
+                report=self._report(),
+            )
+        except Exception as error:  # noqa: BLE001 (a provider may be anybody's: its name, its deadline)
+            flight.fail(auth_error(error, "the provider"))  # or whoever joins it waits for ever
+            self._forget(flight)
+        else:
+            flight.start(partial(self._fly, flight, refresh))
 
     async def _fly(self, flight: Flight[Held], refresh: Refresh) -> Held:
         """Do a refresh as the flight's task."""

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import aiohttp
-import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.common import Common
@@ -22,7 +21,7 @@ from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
 from asyncauth.foreign import auth_error
 from asyncauth.gate import Gate
-from asyncauth.listeners import Listener, Listeners
+from asyncauth.listeners import LentListeners, Listener, Listeners
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
@@ -143,7 +142,7 @@ class ManagerPool(Generic[Key]):
         self._gate = Gate(limit)
         self._listeners = Listeners()
         self._connections = Connections(http, policy.deadline / 2)
-        self._common = Common(policy, self._clock, LentConnections(self._connections), self._listeners)
+        self._common = Common(policy, self._clock, LentConnections(self._connections), LentListeners(self._listeners))
         self._guard = self._common.guard  # one lock for the pool and all its managers: what it guards takes no time
         self._making: dict[Key, Flight[_TenantManager]] = {}
         self._managers: OrderedDict[Key, _TenantManager] = OrderedDict()  # least recently used first
@@ -435,9 +434,8 @@ class _TenantManager(TokenManager):
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
         manager = super()._manage(upstream, http, store)
-        manager._work_with(attrs.evolve(manager._common, connections=self._connections), self._tenant)
-        if manager._shared is not None:
-            manager._shared.keep_apart(_name_of(self._tenant))
+        manager._work_with(self._tenant, connections=self._connections)
+        _keep_apart(manager, self._tenant)
         return manager
 
     def _found_by(self) -> tuple[Finder, Hashable]:
@@ -483,6 +481,14 @@ def _found(pool: weakref.ref[ManagerPool[Any]], tenant: Hashable = None) -> _Ten
     """Return the manager of a tenant, if the pool is there and has it."""
     found = pool()
     return None if found is None else found._managers.get(tenant)
+
+
+def _keep_apart(manager: TokenManager, key: Hashable) -> None:
+    """Have entries of this tenant's in the store, for a manager and all that are further upstream."""
+    if manager._shared is not None:
+        manager._shared.keep_apart(_name_of(key))
+    for upstream in manager._owned:
+        _keep_apart(upstream, key)
 
 
 def _check_count(name: str, value: object, wanted: str) -> None:

@@ -17,7 +17,8 @@ __all__ = ["Chained", "Provider", "TokenSource", "key_of"]
 
 def key_of(identity: str) -> str:
     """Return the key under which a shared store keeps the token of a `Provider.identity`: its SHA-256 as hex digits."""
-    return hashlib.sha256(identity.encode()).hexdigest()
+    # A name from the environment may hold what is no text: Python marks such bytes with surrogates.
+    return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
 
 
 @runtime_checkable

@@ -163,7 +163,8 @@ class Report:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
-        account = None if self.identity is None else key_of(self.identity)[:8]
+        # A provider may be anybody's, and its identity what no string is: no reason to have no token.
+        account = key_of(self.identity)[:8] if isinstance(self.identity, str) else None
         return {"provider": self.provider, "account": account, "tenant": self.tenant, "at": self.clock.wall()}
 
     def _tell(self, event: events.Event) -> None:

@@ -22,7 +22,6 @@ from asyncauth import (
     InvalidTokenResponse,
     ManagerClosed,
     ManagerPool,
-    PagoFacilJWT,
     TokenEndpointUnavailable,
     TokenManager,
     events,
@@ -215,13 +214,6 @@ async def test_a_store_that_is_down(clock: FakeClock, heard: Heard, settled: Cal
     await settled()
     assert heard.names.count("StoreFailed") == 1
     assert heard.last(events.StoreFailed).trouble == "load: Trouble"
-
-
-async def test_a_chain_tells_of_each_step(clock: FakeClock, heard: Heard, settled: Callable[[], Any]) -> None:
-    """One listener hears of every manager of a chain, each under its provider's name."""
-    chain = TokenManager(PagoFacilJWT.from_password(username="u", password="p"), clock=clock)
-    chain.add_listener(heard)
-    assert {upstream._listeners for upstream in chain._owned} == {chain._listeners}
 
 
 async def test_a_pool_tells_of_its_tenants(clock: FakeClock, heard: Heard, settled: Callable[[], Any]) -> None:

@@ -1,0 +1,378 @@
+"""Listeners that misbehave: each is told in order, none breaks or holds up what it hears of."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from asyncauth import AuthError, ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
+from asyncauth.listeners import Listeners
+from asyncauth.stores import MemoryStore
+from asyncauth.testing import FakeClock, FakeProvider
+
+Make = Callable[..., TokenManager]
+
+
+def event(at: float = 0.0, **more: Any) -> events.Event:
+    return events.StoreRecovered(provider="fake", at=at, **more)
+
+
+async def some_rounds() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Heard:
+    """An ``async`` listener."""
+
+    def __init__(self) -> None:
+        self.events: list[events.Event] = []
+
+    async def __call__(self, event: events.Event) -> None:
+        self.events.append(event)
+
+
+class NoException(BaseException):
+    """What ``except Exception`` lets pass, as pytest's own do."""
+
+
+@pytest.mark.parametrize("error", [NoException("canary"), SystemExit("canary"), asyncio.CancelledError("canary")])
+async def test_an_async_listener_that_raises_what_is_no_exception(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It neither ends the event loop nor loses what comes next; it is logged once, without its text."""
+    listeners, told = Listeners(), list[float]()
+
+    async def listener(event: events.Event) -> None:
+        told.append(event.at)
+        raise error
+
+    listeners.add(listener)
+    for number in range(3):
+        listeners.tell(event(number))
+    await listeners.settle(10)
+    assert told == [0, 1, 2]
+    assert caplog.text.count(f"raised {type(error).__name__}") == 1
+    assert "canary" not in caplog.text
+
+
+async def test_a_listener_that_will_not_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closing gives up on one that goes on after it was cancelled, and says so."""
+    monkeypatch.setattr("asyncauth.listeners._PATIENCE", 0.01)
+    listeners, leave = Listeners(), asyncio.Event()
+
+    async def listener(event: events.Event) -> None:
+        while not leave.is_set():
+            try:
+                await leave.wait()
+            except asyncio.CancelledError:
+                continue
+
+    listeners.add(listener)
+    listeners.tell(event())
+    await some_rounds()
+    async with asyncio.timeout(30):
+        await listeners.settle(0)
+    assert "does not end when it is cancelled" in caplog.text
+    leave.set()
+    await some_rounds()
+
+
+async def test_a_listener_that_swallows_its_cancellation_is_not_told_the_rest() -> None:
+    """What it was behind with is forgotten when closing ends it: it would begin to wait anew with each."""
+    listeners, told = Listeners(), list[float]()
+
+    async def listener(event: events.Event) -> None:
+        told.append(event.at)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    listeners.add(listener)
+    for number in range(3):
+        listeners.tell(event(number))
+    await some_rounds()
+    async with asyncio.timeout(30):
+        await listeners.settle(0)
+    assert told == [0]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_cancelled_before_its_first_step() -> None:
+    """Somebody cancels all tasks: what comes later is told all the same."""
+    listeners, heard = Listeners(), Heard()
+    listeners.add(heard)
+    listeners.tell(event(1))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await some_rounds()
+    listeners.tell(event(2))
+    await some_rounds()
+    assert [each.at for each in heard.events] == [2]
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_a_listener_closes_the_manager(make: Make, provider: FakeProvider, kind: str) -> None:
+    """It is not waited for by itself, and nobody cancels it."""
+    manager = make(provider, close_grace=600.0)
+    closed = threading.Event()
+
+    async def coroutine(event: events.Event) -> None:
+        if isinstance(event, events.RefreshSucceeded):
+            await manager.close()
+            closed.set()
+
+    def plain(event: events.Event) -> None:
+        asyncio.run(coroutine(event))
+
+    manager.add_listener(plain if kind == "plain" else coroutine)
+    await manager.token()
+    assert await asyncio.to_thread(closed.wait, 30)
+    manager.remove_listener(plain if kind == "plain" else coroutine)
+
+
+def test_added_again_on_the_next_loop(make: Make, provider: FakeProvider) -> None:
+    """An async listener whose loop has ended may be added on another one, and is told there."""
+    manager, heard = make(provider, close_grace=10.0), Heard()
+
+    async def job() -> None:
+        manager.add_listener(heard)
+        await manager.refresh()
+        await manager.close()
+
+    for _ in range(2):
+        asyncio.run(_reopened(manager, job))
+    assert [type(each).__name__ for each in heard.events] == 2 * ["RefreshStarted", "RefreshSucceeded"]
+
+
+async def _reopened(manager: TokenManager, job: Callable[[], Any]) -> None:
+    async with manager:
+        await job()
+
+
+def test_a_loop_that_was_closed_before_it_could_tell() -> None:
+    """What it was to tell is forgotten, and who settles does not wait for it."""
+    listeners, heard = Listeners(), Heard()
+
+    async def first() -> None:
+        listeners.add(heard)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(first())
+    listeners.tell(event())
+    loop.close()
+    listeners.tell(event())
+    asyncio.run(asyncio.wait_for(listeners.settle(600), 30))
+    assert heard.events == []
+
+
+async def test_two_listeners_that_compare_equal_are_two() -> None:
+    """Only the same function, or the same method of the same object, is one that is there already."""
+
+    @attrs.define
+    class Collector:
+        told: list[events.Event] = attrs.field(factory=list[events.Event])
+
+        async def __call__(self, event: events.Event) -> None:
+            self.told.append(event)
+
+        async def hear(self, event: events.Event) -> None:
+            self.told.append(event)
+
+    listeners, one, other = Listeners(), Collector(), Collector()
+    for listener in (one, other, one.hear, one.hear):
+        listeners.add(listener)
+    listeners.tell(event())
+    await listeners.settle(10)
+    assert (len(one.told), len(other.told)) == (2, 1)
+    listeners.remove(one.hear)
+    listeners.remove(one)
+    listeners.tell(event())
+    await listeners.settle(10)
+    assert (len(one.told), len(other.told)) == (2, 2)
+
+
+async def test_a_partial_of_an_async_callable() -> None:
+    """It is told on the loop, as what it is a partial of."""
+    listeners, told = Listeners(), list[tuple[str, bool]]()
+
+    class Labelled:
+        async def __call__(self, label: str, event: events.Event) -> None:
+            told.append((label, threading.current_thread() is threading.main_thread()))
+
+    listeners.add(functools.partial(Labelled(), "x"))
+    listeners.tell(event())
+    await listeners.settle(10)
+    assert told == [("x", True)]
+
+
+async def test_added_while_another_is_being_added() -> None:
+    """Neither is lost: as from two threads at the same moment."""
+    listeners, one, other = Listeners(), Heard(), Heard()
+
+    class Slow:
+        @property
+        def __call__(self) -> Callable[[events.Event], Any]:
+            listeners.add(other)
+            return one.__call__
+
+    listeners.add(Slow())
+    listeners.tell(event())
+    await listeners.settle(10)
+    assert len(one.events) == len(other.events) == 1
+
+
+async def test_an_event_that_tells_of_something_as_it_is_forgotten() -> None:
+    """A tenant's key, or a refresh that the garbage collector ends, may tell at any moment: no lock is in its way."""
+    listeners, heard, others = Listeners(), Heard(), Heard()
+
+    class Tenant:
+        def __del__(self) -> None:
+            listeners.tell(event(2))
+
+    listeners.add(heard)
+    listeners.add(others)
+    listeners.tell(event(1, tenant=Tenant()))
+    listeners.remove(heard)
+    await listeners.settle(10)
+    others.events.clear()
+    await listeners.settle(10)
+    assert heard.events == []
+
+
+async def test_a_log_filter_that_raises_on_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telling returns, whatever the log does."""
+    monkeypatch.setattr("asyncauth.listeners._LONGEST_BACKLOG", 1)
+    listeners, heard = Listeners(), Heard()
+
+    def broken(record: logging.LogRecord) -> bool:
+        raise LookupError
+
+    listeners.add(heard)
+    log = logging.getLogger("asyncauth.listeners")
+    log.addFilter(broken)
+    try:
+        for number in range(3):
+            listeners.tell(event(number))
+    finally:
+        log.removeFilter(broken)
+    await listeners.settle(10)
+    assert [each.at for each in heard.events] == [0]
+
+
+# --- chains and pools
+
+
+async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
+    """The first of three steps as well, which is made before the last one's manager is."""
+    provider = PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
+    chain, heard = TokenManager(provider, clock=clock), Heard()
+    chain.add_listener(heard)
+    for step in _steps(chain):
+        step._report().store_recovered()
+    await chain.close()
+    assert len(heard.events) == 3
+    assert len({each.account for each in heard.events}) == 3
+
+
+async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> None:
+    """Its events, its entry in the store and its session are, in the first of three steps as well."""
+    store = MemoryStore()
+
+    def chain(_: str) -> PagoFacilJWT:
+        return PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
+
+    pool, heard = ManagerPool[str](chain, store=store, clock=clock), Heard()
+    pool.add_listener(heard)
+    steps = [_steps(await pool.get(tenant)) for tenant in ("acme", "umbrella")]
+    for step in (*steps[0], *steps[1]):
+        step._report().store_recovered()
+    await pool.close()
+    assert [each.tenant for each in heard.events] == [*3 * ["acme"], *3 * ["umbrella"]]
+    assert len({step._shared._key for step in (*steps[0], *steps[1]) if step._shared is not None}) == 6
+    assert len({step._connections for step in (*steps[0], *steps[1])}) == 1
+
+
+def _steps(manager: TokenManager) -> list[TokenManager]:
+    return [manager, *(step for upstream in manager._owned for step in _steps(upstream))]
+
+
+async def test_a_tenant_that_is_closed_takes_nobody_with_it(clock: FakeClock) -> None:
+    """A pool's listener that is slow is left alone until the pool itself is closed."""
+    opened, told = asyncio.Event(), list[Any]()
+
+    async def listener(event: events.Event) -> None:
+        await opened.wait()
+        told.append(event.tenant)
+
+    policy = RefreshPolicy(close_grace=0.0)
+    pool = ManagerPool[str](lambda key: FakeProvider(clock=clock, identity=key), policy=policy, clock=clock)
+    pool.add_listener(listener)
+    managers = [await pool.get(tenant) for tenant in ("acme", "umbrella")]
+    for manager in managers:
+        await manager.refresh()
+    await managers[1].close()
+    opened.set()
+    await some_rounds()
+    assert told == ["acme", "acme", "umbrella", "umbrella"]
+    await pool.close()
+
+
+# --- providers
+
+
+@pytest.mark.parametrize("identity", [5, ("a", 1), "caf\udce9"])
+async def test_an_identity_that_is_no_text_breaks_no_refresh(make: Make, clock: FakeClock, identity: Any) -> None:
+    """Events name the account as well as they can."""
+    assert (await make(FakeProvider(clock=clock, identity=identity)).token()).value == "token-1"
+
+
+async def test_a_name_that_raises_breaks_no_refresh(make: Make, clock: FakeClock) -> None:
+    """Events then name the provider's class."""
+
+    class Nameless(FakeProvider):
+        failing = False
+
+        def __getattribute__(self, name: str) -> Any:
+            if name in {"name", "identity"} and type(self).failing:
+                raise LookupError("canary")
+            return super().__getattribute__(name)
+
+    manager, heard = make(Nameless(clock=clock), close_grace=10.0), Heard()
+    manager.add_listener(heard)
+    Nameless.failing = True
+    assert (await manager.token()).value == "token-1"
+    await manager.close()
+    assert {each.provider for each in heard.events} == {"Nameless"}
+
+
+async def test_a_provider_that_can_not_be_asked_leaves_nobody_waiting(make: Make) -> None:
+    """Its deadline raises: whoever waits for the refresh gets an error, without its text."""
+
+    class Moody(FakeProvider):
+        failing = False
+
+        @property
+        def deadline(self) -> float:
+            if self.failing:
+                raise LookupError("canary")
+            return 30.0
+
+    provider = Moody()
+    manager = make(provider)
+    provider.failing = True
+    for _ in range(2):
+        with pytest.raises(AuthError, match="the provider raised LookupError") as raised:
+            await asyncio.wait_for(manager.token(), 30)
+        assert "canary" not in str(raised.value)
