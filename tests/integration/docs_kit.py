@@ -32,6 +32,8 @@ _FENCE = re.compile(
     r"^(?P<fence>`{3,})(?P<directive>\{[\w-]+\})? *(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
+_NUMBER = re.compile(r"0*[1-9]\d*(?:\\\.\d+)?|0\\\.\d+")
+"""One that is not 0, in an escaped text."""
 _OPTION = re.compile(r":(\w+): ?(.*)\n")
 _INSTALL = re.compile(r"pip install '?asyncauth(?:\[(?P<extras>[\w,]+)\])?'?(?: [\w-]+)*")
 _CHANGES_THE_SHELL = ("export ", "cd ")
@@ -70,6 +72,9 @@ def blocks_of(page: str) -> list[Block]:
 ELSEWHERE = {DOCS / "testing.md": "test_docs_testing.py"}
 """Pages whose code a test of their own runs: test files, run by a pytest."""
 
+MEASURED = {DOCS / "cli.md"}
+"""Pages whose outputs hold times and counts of one run, and versions; their helps are compared by test_cli_page.py."""
+
 
 def pages() -> list[Path]:
     """Return the pages with code that is run here, README first."""
@@ -77,12 +82,17 @@ def pages() -> list[Path]:
     return [page for page in written if page not in ELSEWHERE and blocks_of(page.read_text(encoding="utf-8"))]
 
 
-def matches(shown: str, seen: str) -> bool:
-    """Return whether an output is the one shown: ``…`` stands for any text, on a line of its own for any lines."""
+def matches(shown: str, seen: str, *, measured: bool = False) -> bool:
+    """Return whether an output is the one shown: ``…`` stands for any text, on a line of its own for any lines.
+
+    Where it is measured, a number stands for any number; only 0 is 0 (``0 failed``).
+    """
     pattern = "".join(
         "(?:.*\n)*?" if line.strip() == "…" else ".*?".join(map(re.escape, line.split("…"))) + "\n"
         for line in shown.splitlines()
     )
+    if measured:
+        pattern = _NUMBER.sub(r"\\d+(?:\\.\\d+)?", pattern)
     return re.fullmatch(pattern, seen if seen.endswith("\n") or not seen else f"{seen}\n") is not None
 
 
@@ -115,6 +125,8 @@ class Terminal:
     typed: list[str] = attrs.field(factory=list[str])
     """What changed the shell itself, for the commands that come after."""
     running: list[subprocess.Popen[bytes]] = attrs.field(factory=list[subprocess.Popen[bytes]])
+    measured: bool = False
+    """Whether the page is one of `MEASURED`."""
 
     def run(self, page: Path) -> None:
         """Run a page's blocks from top to bottom.
@@ -123,6 +135,7 @@ class Terminal:
             AssertionError: One did not do what the page says.
         """
         blocks = blocks_of(page.read_text(encoding="utf-8"))
+        self.measured = page in MEASURED
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             try:
                 self._run(block, following.text if following is not None and following.is_output else "")
@@ -143,7 +156,7 @@ class Terminal:
             assert block.language in {"", "text"}, f"nobody runs {block.language}"
 
     def _type(self, command: str, shown: str, *, elsewhere: bool) -> None:
-        if command in CANNOT_RUN:
+        if command in CANNOT_RUN or (self.measured and command.endswith(" --help")):
             return
         if "pip install" in command:
             check_installation(command)
@@ -167,7 +180,8 @@ class Terminal:
             timeout=PATIENCE,
             check=False,
         )
-        assert matches(shown, done.stdout), f"the page shows\n\n{shown}\nand it is\n\n{done.stdout}"
+        there = f"the page shows\n\n{shown}\nand it is\n\n{done.stdout}"
+        assert matches(shown, done.stdout, measured=self.measured), there
         return done.returncode
 
     def _leave_running(self, command: str, shown: str) -> None:
@@ -183,7 +197,7 @@ class Terminal:
             )
         self.running.append(process)
         end = time.monotonic() + PATIENCE
-        while not matches(shown, log.read_text()):
+        while not matches(shown, log.read_text(), measured=self.measured):
             there = f"the page shows\n\n{shown}\nand it is\n\n{log.read_text()}"
             assert process.poll() is None, there
             assert time.monotonic() < end, there

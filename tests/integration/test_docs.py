@@ -127,3 +127,20 @@ def test_the_pictures_are_those_that_the_script_draws() -> None:
 def test_an_output_is_compared_whole(shown: str, seen: str, *, same: bool) -> None:
     """An ellipsis stands for any text; all else must be there, and nothing more."""
     assert matches(shown, seen) is same
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen", "same"),
+    [
+        ("1.0 s  102 requests, 0 failed\n", "0.9 s  98 requests, 0 failed\n", True),
+        ("1.0 s  102 requests, 0 failed\n", "1.0 s  102 requests, 1 failed\n", False),
+        ("0.7 ms\n", "12 ms\n", True),
+        ("12 ms\n", "fast\n", False),
+        ("at 2026-12-06T19:32:21Z\n", "at 2027-01-31T00:00:00Z\n", True),
+        ("at 127.0.0.1 … ms\n", "at 127.0.0.1 in 3 ms\n", True),
+        ("at 127.0.0.1 … ms\n", "at localhost in 3 ms\n", False),
+    ],
+)
+def test_a_measured_output_is_compared_but_for_its_numbers(shown: str, seen: str, *, same: bool) -> None:
+    """A number stands for any other, and all else for itself; nothing that went wrong passes for none."""
+    assert matches(shown, seen, measured=True) is same
