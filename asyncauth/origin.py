@@ -41,17 +41,20 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
     Raises:
         ConfigurationError: It is no absolute URL, or has a user, a fragment, or a query that it may not have.
     """
-    url, flaw = None, f"{argument} is no URL: write one such as 'https://api.example.com'"
+    url, complete = None, False
     with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
         url = URL(text)
-        flaw = f"{argument} must be absolute, such as 'https://api.example.com'"
-        if url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None:
-            flaw = f"{argument} must have no user, password{'' if query else ', query'} or fragment"
-            bare = url.user is None and url.password is None and not url.raw_fragment
-            if bare and (query or not url.raw_query_string):
-                return url
-    del text, url  # a traceback that shows locals must not show what it may hold
-    raise ConfigurationError(flaw)
+        complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
+    del text  # and url, below: a traceback that shows locals must not show what they may hold
+    if url is None:
+        raise ConfigurationError(f"{argument} is no URL: write one such as 'https://api.example.com'")
+    if not complete:
+        del url
+        raise ConfigurationError(f"{argument} must be absolute, such as 'https://api.example.com'")
+    if url.user is not None or url.password is not None or url.raw_fragment or (url.raw_query_string and not query):
+        del url
+        raise ConfigurationError(f"{argument} must have no user, password{'' if query else ', query'} or fragment")
+    return url
 
 
 def require_secure(url: URL, argument: str) -> None:

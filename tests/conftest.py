@@ -14,7 +14,7 @@ from provider_kit import MockedHttp
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
-pytest_plugins = ["harness.loops", "harness.sinks"]
+pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.loops", "harness.sinks"]
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0)
 """Renewal at 80 % of the lifetime to the second, and ``close()`` at once."""

@@ -70,10 +70,10 @@ def found(text: str) -> str | None:
 
 
 class Watch:
-    """The leaks of the test that is running."""
+    """What the harness finds in the test that is running."""
 
     def __init__(self) -> None:
-        self._leaks: list[str] = []
+        self._faults: list[str] = []
         self.allowed: frozenset[str] = frozenset()
 
     def look(self, sink: str, text: str) -> None:
@@ -81,13 +81,18 @@ class Watch:
         if sink in self.allowed:
             return
         where = found(text)
-        if where is not None and len(self._leaks) < 10:
-            self._leaks.append(f"{sink}: …{where}…")
+        if where is not None:
+            self.note(f"a secret has come out in {sink}: …{where}…")
+
+    def note(self, fault: str) -> None:
+        """Fail the test that is running, if it passes."""
+        if len(self._faults) < 10:
+            self._faults.append(fault)
 
     def take(self) -> list[str]:
-        """Return the leaks so far, and forget them."""
-        leaks, self._leaks = self._leaks, []
-        return leaks
+        """Return the faults so far, and forget them."""
+        faults, self._faults = self._faults, []
+        return faults
 
 
 WATCH = Watch()

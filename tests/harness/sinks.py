@@ -218,8 +218,8 @@ def pytest_runtest_makereport(
         for name, text in report.sections:
             if "log" not in name:
                 look("stdout" if "stdout" in name else "stderr", text)
-        leaks = WATCH.take()
-        if leaks and report.passed:
+        faults = WATCH.take()
+        if faults and report.passed:
             report.outcome = "failed"
-            report.longrepr = "a secret has come out:\n" + "\n".join(leaks)
+            report.longrepr = "\n".join(faults)
     return report

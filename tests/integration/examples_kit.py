@@ -72,16 +72,18 @@ def _redis_executable() -> str:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path, password: str = "") -> Iterator[str]:
     """Run a private Redis without persistence; give its URL."""
     port = free_port()
     settings = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": folder}
-    settings["requirepass"] = password = secret("store")
+    who = ""
+    if password:
+        settings["requirepass"], who = password, f":{password}@"
     command = [_redis_executable(), *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
     with (folder / "redis.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             wait_for(lambda: "eady to accept connections" in (folder / "redis.log").read_text(), "Redis does not start")
-            yield f"redis://:{password}@127.0.0.1:{port}/0"
+            yield f"redis://{who}127.0.0.1:{port}/0"
         finally:
             server.terminate()
 
@@ -190,7 +192,7 @@ class Fleet:
 @contextlib.contextmanager
 def fleet(folder: Path, **options: float) -> Iterator[Fleet]:
     """Give a fleet without processes; end those that it was given."""
-    with redis_server(folder) as redis_url, sandbox_in_thread(**CANARIES, **options) as sandbox:
+    with redis_server(folder, secret("store")) as redis_url, sandbox_in_thread(**CANARIES, **options) as sandbox:
         ships = Fleet(sandbox, redis_url, folder)
         try:
             yield ships

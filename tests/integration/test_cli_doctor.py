@@ -355,7 +355,7 @@ def test_a_redis_that_is_well(shell: Shell) -> None:
 @needs_redis
 def test_a_redis_that_takes_no_writes(shell: Shell) -> None:
     """A replica is read, and the failure to write says that it is one."""
-    with redis_server() as redis, redis.client() as client:
+    with redis_server(password="") as redis, redis.client() as client:
         client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
         client.config_set("replica-serve-stale-data", "yes")
         ended = shell.run("doctor", "--store", redis.url)

@@ -122,6 +122,7 @@ def test_the_same_manager_in_three_runs_in_a_row(
 
 
 @on_every_loop
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_a_flight_whose_loop_ends_is_taken_over(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """A refresh under way when its loop ends is lost with it; a caller on another loop starts another and is served."""
     got: list[Token] = []

@@ -73,6 +73,7 @@ def largest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_scenario(name: str) -> None:
     """What the scenario promises."""
     run(SCENARIOS[name], Managed)
@@ -238,6 +239,7 @@ class _Eager(Managed):
         (_Eager, "clocks: a lifetime counts from the request", "at the same time"),
     ],
 )
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_what_holds_always_is_looked_at(make: Maker, name: str, words: str) -> None:
     """Secrets that are shown, errors that are shared, tasks and callers left behind: each fails any scenario."""
     with pytest.raises(Mismatch, match=words):

@@ -147,6 +147,7 @@ async def test_success_forgets_the_backoff(make: Make, clock: FakeClock, most: N
     assert (await again).value == "token-2"
 
 
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 async def test_failure_is_seen_in_status_and_log(
     make: Make, clock: FakeClock, most: None, caplog: pytest.LogCaptureFixture
 ) -> None:

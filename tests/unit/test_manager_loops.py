@@ -128,6 +128,7 @@ def test_three_runs_in_a_row_may_each_enter(make: Callable[..., TokenManager], c
         asyncio.run(use())
 
 
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_run_that_ended_during_a_flight_does_no_harm() -> None:
     """asyncio.run() ends with a flight under way: the next run obtains a token as if nothing had been."""
     door = Door()
@@ -145,6 +146,7 @@ def test_run_that_ended_during_a_flight_does_no_harm() -> None:
     assert provider.calls == 2
 
 
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_run_that_ended_during_a_backoff_does_no_harm() -> None:
     """A flight that rests when its loop ends leaves its setback, and the next run goes on from there."""
     provider = FakeProvider(answers=[TokenEndpointUnavailable("down")])
@@ -193,6 +195,7 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
             asyncio.run(session.close())
 
 
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_loop_that_was_left_entered_does_not_stop_the_next_from_being_kept_fresh(
     make: Callable[..., TokenManager], clock: FakeClock
 ) -> None:

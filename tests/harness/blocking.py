@@ -1,0 +1,72 @@
+"""No blocking call on an event loop: where the library makes one, the test fails, whoever swallowed the error.
+
+BlockBuster raises where a call blocks (files, sockets, sleep, a lock that is taken). The sandbox, the command line and
+the kits for tests are no part of the library, nor are the tests.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import blockbuster.blockbuster
+import pytest
+
+import asyncauth
+from harness.canary import WATCH
+
+_LIBRARY = Path(asyncauth.__file__).parent
+_BESIDE = [str(_LIBRARY / name) for name in ("cli", "sandbox", "testing")]
+
+
+class _Noted(blockbuster.BlockingError):
+    """A blocking call, noted: a store that fails is no reason for the library to fail, so it would go unseen."""
+
+    def __init__(self, func: str) -> None:
+        super().__init__(func)
+        place = next(frame for frame in reversed(traceback.extract_stack()) if frame.filename.startswith(str(_LIBRARY)))
+        WATCH.note(f"{func} blocks the event loop: {place.filename}:{place.lineno} in {place.name}")
+
+
+def _unless_a_test_does(may_block: Callable[..., bool]) -> Callable[..., bool]:
+    """Allow what a test's own function does, where the library calls it: a callback, or a part that was replaced."""
+
+    def predicate(*args: Any, **kwargs: Any) -> bool:
+        if may_block(*args, **kwargs):
+            return True
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_filename.replace("\\", "/")
+            if name.startswith(str(_LIBRARY)):
+                return False
+            if "/tests/" in name and "/tests/harness/" not in name:
+                return True
+            frame = frame.f_back
+        return True
+
+    return predicate
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(blockbuster.blockbuster, "BlockingError", _Noted)
+    detector = blockbuster.BlockBuster(scanned_modules=["asyncauth"])
+    # They look once at what they were given, before anything is under way.
+    constructors = {"__init__", "_check_url"}
+    for function in detector.functions.values():
+        function.can_block_in(
+            "logging/__init__.py", "callHandlers"
+        )  # where a log is written is the application's affair
+        # A client of redis-py looks up that package's own version.
+        function.can_block_in("/redis/utils.py", "get_lib_version")
+        function.can_block_in("/asyncauth/stores/file.py", constructors)
+        function.can_block_in("/asyncauth/stores/redis.py", constructors)
+        function.can_block_predicate = _unless_a_test_does(function.can_block_predicate)
+        function._excluded_modules = tuple(_BESIDE)  # paths: their imports need extras that may be missing
+    detector.activate()
+    session.config.add_cleanup(detector.deactivate)
+    session.config.add_cleanup(patch.undo)

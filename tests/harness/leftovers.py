@@ -1,0 +1,100 @@
+"""Nothing is left behind: a test that leaves a task, a thread or a socket fails.
+
+What a fixture of a module or of the whole run opens belongs to it, not to the test that happened to come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.canary import WATCH
+
+_PATIENCE = 5.0
+"""Seconds that what is ending may take to have ended, on a machine that has a lot to do."""
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def _sockets() -> Iterator[str]:
+    for descriptor in _DESCRIPTORS.iterdir() if _DESCRIPTORS.exists() else ():
+        with contextlib.suppress(OSError):  # closed in the meantime
+            target = str(descriptor.readlink())
+            if target.startswith("socket:"):
+                yield target
+
+
+def _opened() -> set[object]:
+    """Return all threads and all sockets that there are."""
+    return {*threading.enumerate(), *_sockets()}
+
+
+_known: set[object] = set()
+
+
+class _Now:
+    """What the test that is running may do."""
+
+    may_leave_tasks = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "leaves_tasks(reason): this test is about a loop that ends in the middle of things"
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look at the tasks that a loop's runner cancels at its end: those that nobody awaited or ended."""
+    cancel = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
+
+    def cancelled(loop: asyncio.AbstractEventLoop) -> None:
+        for task in () if _Now.may_leave_tasks else asyncio.all_tasks(loop):
+            WATCH.note(f"a task is left behind: {task.get_coro()!r}")
+        cancel(loop)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(asyncio.runners, "_cancel_all_tasks", cancelled)
+    session.config.add_cleanup(patch.undo)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Note what longer-lived fixtures open."""
+    before = _opened() if fixturedef.scope != "function" else set()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            _known.update(_opened() - before)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Note what is there before the test."""
+    _Now.may_leave_tasks = item.get_closest_marker("leaves_tasks") is not None
+    _known.clear()
+    _known.update(_opened())
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Look at what is there after the test, when all of its fixtures are closed."""
+    result = yield
+    end = time.monotonic() + _PATIENCE
+    left = _opened() - _known
+    if left:
+        gc.collect()
+    while left and time.monotonic() < end:
+        time.sleep(0.01)
+        left &= _opened()
+    for each in left:
+        WATCH.note(f"left behind: {each}")
+    return result

@@ -1,0 +1,93 @@
+"""The harness catches blocking calls, and what is left behind: tests that do wrong, each in one way, fail for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+HEAD = """
+import asyncio, contextlib, socket, threading, time
+import pytest
+
+opened = []
+"""
+
+WRONG = {
+    "blocks": """
+from asyncauth.stores import file
+async def test():
+    exec(compile("import time; time.sleep(0.001)", file.__file__, "exec"))""",
+    "blocks, and nobody hears of the error": """
+from asyncauth.stores import file
+async def test():
+    with contextlib.suppress(Exception):
+        exec(compile("import time; time.sleep(0.001)", file.__file__, "exec"))""",
+    "leaves a task": """
+async def test():
+    opened.append(asyncio.create_task(asyncio.sleep(60)))""",
+    "leaves a task of another loop": """
+def test():
+    async def go(): opened.append(asyncio.create_task(asyncio.sleep(60)))
+    asyncio.run(go())""",
+    "leaves a thread": """
+def test():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()""",
+    "leaves a socket": """
+def test():
+    opened.append(socket.socket())""",
+}
+
+RIGHT = {
+    "blocks in a thread": """
+from asyncauth.stores import file
+async def test():
+    work = compile("import time; time.sleep(0.001)", file.__file__, "exec")
+    await asyncio.to_thread(exec, work)""",
+    "blocks where there is no loop": """
+from asyncauth.stores import file
+def test():
+    exec(compile("import time; time.sleep(0.001)", file.__file__, "exec"))""",
+    "leaves what a module's fixture opened": """
+@pytest.fixture(scope="module")
+def link():
+    with socket.socket() as it:
+        yield it
+def test(link): pass
+def test_again(link): pass""",
+    "leaves a task on purpose": """
+@pytest.mark.leaves_tasks(reason="that is the test")
+async def test():
+    opened.append(asyncio.create_task(asyncio.sleep(60)))""",
+}
+
+
+def test_each_fault_is_caught(tmp_path: Path) -> None:
+    """A test that blocks the loop, or leaves a task, a thread or a socket, fails; one that does neither passes."""
+    (tmp_path / "conftest.py").write_text(
+        'pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.sinks"]\n'
+        "import harness.leftovers\n"
+        "harness.leftovers._PATIENCE = 0.1\n"
+    )
+    (tmp_path / "tests").mkdir()
+    files = {}
+    for number, (name, body) in enumerate({**WRONG, **RIGHT}.items()):
+        files[f"test_{number}.py"] = name
+        (tmp_path / "tests" / f"test_{number}.py").write_text(HEAD + body)
+    plain = ("-p", "no:randomly", "-p", "no:cacheprovider", "-c", os.devnull, "-W", "ignore", "--asyncio-mode=auto")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", *plain, "--rootdir", str(tmp_path), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=50,
+    )
+    told = re.findall(r"^(PASSED|FAILED|ERROR) .*?(test_\d+\.py)", ended.stdout, re.MULTILINE)
+    assert {file for _, file in told} == set(files), ended.stdout + ended.stderr
+    caught = {files[file] for word, file in told if word != "PASSED"}
+    assert caught == set(WRONG), ended.stdout
