@@ -7,6 +7,8 @@ import contextvars
 import hashlib
 import json
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from asyncauth import (
     TokenManager,
     events,
 )
+from asyncauth.telemetry.log import log
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
@@ -389,15 +392,38 @@ async def test_a_listener_that_is_behind_misses_events(
 
 
 async def test_removed_in_the_middle(make: Make, provider: FakeProvider, heard: Heard, settled: Any) -> None:
-    """A removed listener is told nothing more, not even what it is behind with."""
+    """A removed listener is told nothing more, not even what it is behind with; the others are."""
     manager = make(provider)
     token = await manager.token()
+    other = Heard()
     manager.add_listener(heard)
+    manager.add_listener(other)
     manager.invalidate(token)
     manager.remove_listener(heard)
     manager.remove_listener(heard)
     await settled()
     assert heard.events == []
+    assert other.names == ["TokenRejected"]
+
+
+async def test_an_async_listener_whose_task_is_cancelled(
+    make: Make, provider: FakeProvider, heard: Heard, settled: Callable[[], Any]
+) -> None:
+    """Somebody cancels all tasks, also before they began: what was to be told is not, what comes then is."""
+    manager = make(provider)
+    token = await manager.token()
+    manager.add_listener(heard)
+    manager.invalidate(token)
+    await asyncio.sleep(0)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    assert len(tasks) == 1
+    for task in tasks:
+        task.cancel()
+    await settled()
+    assert heard.names == []
+    await manager.token()
+    await settled()
+    assert heard.names == ["RefreshStarted", "RefreshSucceeded", "RequestWaited"]
 
 
 async def test_events_from_another_thread(make: Make, provider: FakeProvider, heard: Heard) -> None:
@@ -428,6 +454,52 @@ def test_an_async_listener_whose_loop_has_ended(make: Make, provider: FakeProvid
     assert told == 3
     asyncio.run(second())
     assert len(heard.events) == told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()")
+def test_a_forked_child_tells_of_its_own_events(make: Make, provider: FakeProvider, heard: Heard) -> None:
+    """A plain listener is told of the child's events in the child; an async one's loop is the parent's: of nothing."""
+    manager = make(provider)
+    seen: list[events.Event] = []
+
+    async def parent() -> None:
+        manager.add_listener(seen.append)
+        manager.add_listener(heard)
+        await manager.token()
+        await manager._listeners.settle(10)
+
+    async def child() -> None:
+        await manager.refresh()
+        await manager._listeners.settle(10)
+
+    asyncio.run(parent())
+    told = len(seen), len(heard.events)
+    process = os.fork()
+    if process == 0:
+        signal.alarm(20)
+        try:
+            asyncio.run(child())
+            right = (len(seen) > told[0]) and len(heard.events) == told[1]
+        except BaseException:  # noqa: BLE001
+            right = False
+        os._exit(0 if right else 1)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert (len(seen), len(heard.events)) == told == (3, 3)
+
+
+def test_an_event_that_the_log_does_not_know_is_written_whole(caplog: pytest.LogCaptureFixture) -> None:
+    """A kind of event without words of its own is no reason to be silent: its record, for DEBUG."""
+
+    @attrs.frozen(kw_only=True)
+    class Novel(events.Event):
+        answer: int
+
+    caplog.set_level(logging.DEBUG, "asyncauth")
+    log(Novel(provider="fake", account=None, tenant=None, at=0.0, answer=42))
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("asyncauth.manager", logging.DEBUG)
+    assert "answer=42" in record.getMessage()
 
 
 def test_what_is_no_listener(make: Make, provider: FakeProvider, heard: Heard) -> None:

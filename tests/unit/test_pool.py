@@ -203,6 +203,26 @@ async def test_factory_that_cancels_itself_fails(pools: Pools) -> None:
         await pools(factory).get("a")
 
 
+async def test_lost_making_is_begun_anew(pools: Pools, tenants: Tenants, settled: Settled) -> None:
+    """Somebody cancels all tasks while the factory works: who waits for the manager has it made again."""
+    works: list[asyncio.Event] = []
+
+    async def factory(key: str) -> FakeProvider:
+        works.append(asyncio.Event())
+        if len(works) == 1:
+            await works[0].wait()
+        return tenants(key)
+
+    pool = pools(factory)
+    callers = [asyncio.create_task(value_of(pool, "a")) for _ in range(3)]
+    await settled()
+    for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
+        task.cancel()
+    assert await asyncio.gather(*callers) == ["a-token-1"] * 3
+    assert len(works) == 2
+    assert not pool._making
+
+
 # --- closed
 
 
@@ -621,6 +641,15 @@ async def test_tenants_are_apart_in_a_store_though_their_providers_name_themselv
         assert [await value_of(pool, key) for key in ("a", "b")] == ["a-token-1", "b-token-1"]
     assert first.calls == {"a": 1, "b": 1}
     assert second.calls == {"a": 0, "b": 0}
+
+
+async def test_tenants_are_apart_in_a_store_at_each_step_of_a_chain(pools: Pools, clock: FakeClock) -> None:
+    """What is upstream shares its tokens as well, under the tenant's key: two entries for each tenant."""
+    store = MemoryStore()
+    pool = pools(lambda key: Chain(clock=clock, identity="chain"), store=store)
+    for key in ("a", "b"):
+        await value_of(pool, key)
+    assert len(store._tokens) == 4
 
 
 async def test_key_that_says_nothing_is_refused_with_a_store(pools: Pools) -> None:
