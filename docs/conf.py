@@ -127,8 +127,15 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: no
     return content if node.get("reftype") == "obj" or len(parts) == 1 else None
 
 
+def _say_the_language(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001 (Sphinx calls it so)
+    """Mark the Spanish pages as Spanish, for screen readers and browsers that translate."""
+    if pagename.startswith("es/"):
+        context["language"] = "es"
+
+
 def setup(app: Sphinx) -> None:
     """Let Sphinx know of what is above."""
     app.add_config_value("public_names", _public_names(), "")
     app.connect("missing-reference", _resolve)
     app.connect("autodoc-process-docstring", _keep_first_lines, priority=100)  # before napoleon
+    app.connect("html-page-context", _say_the_language)
