@@ -78,7 +78,9 @@ class Sandbox:
         backlog: int = 16384,
     ) -> None:
         if not allow_remote and not is_loopback(host):
-            raise ValueError(f"{host} is not loopback: other machines could connect; allow_remote=True permits that")
+            raise ValueError(
+                f"{host} is not loopback: other machines could connect; allow_remote=True (--allow-remote) permits that"
+            )
         shared: dict[str, Any] = {
             "username": username,
             "password": password,

@@ -76,7 +76,7 @@ async def test_people_are_told_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--host", "192.0.2.1"], 2, "is not loopback"),
+        (["--host", "192.0.2.1"], 2, "(--allow-remote) permits that"),
         (["--lifetime", "-1"], 2, "lifetime must be"),
         (["--port", "99999"], 2, "--port"),
         (["--host", "..", "--allow-remote"], 2, "no host"),
