@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from asyncauth.cli import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,9 +71,9 @@ class Answer:
     def write(self, *, as_json: bool) -> None:
         """Print it to stdout; the status of an error to stderr."""
         if not self.succeeded:
-            sys.stderr.write(f"asyncauth: {self.status} {self.reason}\n")
+            sys.stderr.write(f"asyncauth: {self.status} {shown.printable(self.reason)}\n")
         if as_json:
-            sys.stdout.write(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(shown.as_json(self.as_dict()) + "\n")
             sys.stdout.flush()
             return
         sys.stdout.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
+from asyncauth.cli import shown
 from asyncauth.cli.crew import Alone, Crew, Where
 from asyncauth.cli.display import Display, Plain, display_on, watch
 from asyncauth.cli.embedded import embedded_redis
@@ -73,7 +73,7 @@ def demo(
             else:
                 crew = Fleet(where, rate, workers=workers, redis_url=redis_url, seconds=seconds, verbose=verbose)
             report = asyncio.run(_Demo(sandbox, crew, seconds, rate, display).run())
-        text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(report.lines())
+        text = shown.as_json(report.as_dict()) if as_json else "\n".join(report.lines())
         typer.echo(text)
         if report.interrupted:
             return ExitCode.INTERRUPTED

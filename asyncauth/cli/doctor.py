@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ import attrs
 import typer
 from yarl import URL
 
+from asyncauth.cli import shown
 from asyncauth.cli.checks.finding import Finding, Mark, skip
 from asyncauth.cli.checks.login import login
 from asyncauth.cli.checks.network import reach
@@ -84,7 +84,7 @@ def doctor(
         count = Counter(finding.mark for finding in found)
         if as_json:
             facts = {"ok": not count[Mark.FAIL], "findings": [finding.as_dict() for finding in found]}
-            typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+            typer.echo(shown.as_json(facts))
         else:
             typer.echo(_verdict(count[Mark.FAIL], count[Mark.WARN]))
         return ExitCode.FAILED if count[Mark.FAIL] else ExitCode.OK
@@ -198,7 +198,7 @@ def _line(finding: Finding) -> str:
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         mark = typer.style(mark, fg=_COLOURS[finding.mark], bold=finding.mark is Mark.FAIL)
     do = "" if finding.do is None else f"; {finding.do}"
-    return f"{mark}  {finding.subject:<{_WIDTH}}  {finding.says}{do}"
+    return f"{mark}  {finding.subject:<{_WIDTH}}  {shown.printable(finding.says + do)}"
 
 
 def _verdict(failures: int, warnings: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated, Optional, TypeAlias
 
 import typer
 
+from asyncauth.cli import shown
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
 from asyncauth.sandbox import Sandbox
 from asyncauth.sandbox.serving import banner, serve
@@ -110,7 +110,7 @@ Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 a port is taken, 2 wrong usage.
 
 def _announcer(*, as_json: bool) -> Callable[[Sandbox], None]:
     def announce(made: Sandbox) -> None:
-        typer.echo(json.dumps(_facts(made), ensure_ascii=False) if as_json else banner(made).rstrip())
+        typer.echo(shown.as_json(_facts(made), indent=None) if as_json else banner(made).rstrip())
 
     return announce
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asyncauth.cli import shown
 from asyncauth.cli.credentials import Credentials
 from asyncauth.cli.entries import entries_of
 from asyncauth.cli.options import (
@@ -76,7 +76,7 @@ def status(
             entries = [entry for entry in entries if entry.whose is not None]
         if as_json:
             facts: dict[str, Any] = {"store": chosen.title, "entries": [entry.as_dict() for entry in entries]}
-            typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+            typer.echo(shown.as_json(facts))
         else:
             typer.echo("\n".join(_lines(chosen.title, entries)))
         missing = system is not None and not entries

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,8 @@ import typer
 from asyncauth.cli.credentials import Given, provider_of
 from asyncauth.cli.options import CREDENTIALS_HELP, AsJson, BaseUrl, Environment, KeyringService, Timeout, Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
+from asyncauth.cli.shown import as_json as written
+from asyncauth.cli.shown import printable
 from asyncauth.cli.systems import System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.manager import TokenManager
@@ -43,7 +44,7 @@ def token(
         facts = _facts(system, given, obtained)
         if show:
             facts["access_token"] = obtained.value
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else _lines(facts))
+        typer.echo(written(facts) if as_json else _lines(facts))
         return ExitCode.OK
 
     conclude(work, verbose=verbose)
@@ -87,7 +88,7 @@ def _lines(facts: dict[str, Any]) -> str:
         **facts,
         "expires_at": facts["expires_at"] or "unknown: used until the server refuses it",
         "lifetime": "unknown" if lifetime is None else f"{lifetime:.10g} s{_roughly(lifetime)}",
-        "scope": "".join(each if each.isprintable() else " " for each in facts["scope"] or "") or "not stated",
+        "scope": printable(facts["scope"] or "") or "not stated",
         "refresh_token": "yes" if facts["refresh_token"] else "no",
         "origins": " ".join(facts["origins"]),
     }

@@ -53,6 +53,8 @@ async def control(sandbox: Sandbox, request: web.Request, guard: Callable[[web.R
         return json_answer({"error": str(error)}, 400)
     except web.HTTPException as error:
         return json_answer({"error": error.reason}, error.status)
+    except web.RequestPayloadError:
+        return json_answer({"error": "the body can't be unpacked"}, 400)
 
 
 async def _answer(sandbox: Sandbox, request: web.Request, guard: Callable[[web.Request], None]) -> web.Response:
@@ -93,7 +95,7 @@ def own_origin(url: str) -> Callable[[web.Request], None]:
 def _order(body: bytes) -> dict[str, Any]:
     try:
         order = json.loads(body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("the body is no JSON") from None
     if not isinstance(order, dict):
         raise ValueError("the body must be a JSON object")  # noqa: TRY004 - a mistake of the client's

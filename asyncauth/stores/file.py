@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import stat
 import tempfile
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -134,8 +135,7 @@ class FileStore:
     def _load(self, key: str) -> Token | None:
         path = self._file(key)
         try:
-            with path.open("rb") as file:
-                token = loads(file.read(LARGEST_ENTRY + 1))
+            token = loads(_content(path))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -175,6 +175,25 @@ class FileStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), strict=self.strict), (self.path,)
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's content, no more than is looked at.
+
+    Raises:
+        ValueError: It is no file: nobody may ever write into a pipe that we would wait for.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(LARGEST_ENTRY + 1)
+    except IsADirectoryError:
+        pass
+    raise ValueError("it is no file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 async def _finished(attempt: Coroutine[Any, Any, bool], undo: Callable[[], object]) -> bool:

@@ -39,6 +39,9 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 
 _REMEMBERED = 300.0
 """Seconds for which the gauge shows (below zero) that a token has ended, so that an alarm can see it."""
 
+_FEW = 64
+"""Managers among which those to forget are not worth looking for."""
+
 _Attributes: TypeAlias = "dict[str, AttributeValue]"
 _Owner: TypeAlias = tuple[object, ...]
 
@@ -92,7 +95,8 @@ class OpenTelemetry:
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
         self._guard = threading.Lock()
-        self._known: dict[_Owner, _Known] = {}
+        self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
+        self._many = _FEW
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._duration = meter.create_histogram(
@@ -137,22 +141,24 @@ class OpenTelemetry:
         """Take note of an event."""
         owner = (event.provider, event.account, event.tenant)
         provider: _Attributes = {"asyncauth.provider": event.provider}
-        with self._guard:
-            known = self._known.setdefault(owner, _Known())
         match event:
             case events.RefreshStarted():
+                known = self._know(owner)
                 known.state, known.failures = event.state, []
             case events.TokenRequestFailed():
-                known.failures.append(event)
+                self._know(owner).failures.append(event)
                 failed: _Attributes = {"asyncauth.outcome": "failure", "error.type": event.error}
                 self._requests.add(1, provider | failed)
             case events.RefreshEnded():
+                known = self._know(owner)
                 self._ended(event, known, provider)
+                if known.expires_at is None:
+                    self._forget(owner)
             case events.TokenRejected():
                 cause = "token_refused" if event.dropped else "fresh_token_refused"
                 self._rejections.add(1, provider | {"asyncauth.rejection.cause": cause})
                 if event.dropped:
-                    known.expires_at = None
+                    self._forget(owner)
             case events.RequestWaited():
                 self._waits.record(event.seconds, provider | _error(event.error))
             case events.CoolDown():
@@ -161,6 +167,25 @@ class OpenTelemetry:
                 self._store_failures.add(1, provider)
             case _:
                 pass
+
+    def _know(self, owner: _Owner) -> _Known:
+        """Return what is remembered of a manager."""
+        with self._guard:
+            if owner not in self._known and len(self._known) >= self._many:
+                # Nobody may ever look at the gauge, and a pool's tenants come and go.
+                self._forget_ended(time.time())
+                self._many = max(_FEW, 2 * len(self._known))
+            return self._known.setdefault(owner, _Known())
+
+    def _forget(self, owner: _Owner) -> None:
+        with self._guard:
+            self._known.pop(owner, None)
+
+    def _forget_ended(self, now: float) -> None:
+        """Forget the tokens that ended a while ago."""
+        for owner, known in list(self._known.items()):
+            if known.expires_at is not None and known.expires_at < now - _REMEMBERED:
+                del self._known[owner]
 
     def _ended(self, event: events.RefreshEnded, known: _Known, provider: _Attributes) -> None:
         """Count a refresh, and make its span."""
@@ -207,15 +232,11 @@ class OpenTelemetry:
         now = time.time()
         least: dict[str, float] = {}
         with self._guard:
-            for owner, known in list(self._known.items()):
-                if known.expires_at is None:
-                    continue
-                left = known.expires_at - now
-                if left < -_REMEMBERED:
-                    del self._known[owner]
-                    continue
-                name = str(owner[0])
-                least[name] = min(left, least.get(name, left))
+            self._forget_ended(now)
+            for owner, known in self._known.items():
+                if known.expires_at is not None:
+                    left, name = known.expires_at - now, str(owner[0])
+                    least[name] = min(left, least.get(name, left))
         return [metrics.Observation(left, {"asyncauth.provider": name}) for name, left in least.items()]
 
 

@@ -240,3 +240,12 @@ def test_keys_that_are_none(shell: Shell, tmp_path: Path) -> None:
     ended = shell.run("status", str(tmp_path))
     assert (ended.code, "key 1 is no Fernet key" in ended.err) == (2, True)
     assert ended.has_none_of("no-fernet-key")
+
+
+async def test_a_stores_control_characters_do_not_reach_the_terminal(shell: Shell, tmp_path: Path) -> None:
+    """A scope that somebody wrote there is escaped in JSON: none of it commands the terminal."""
+    scope = "a\x9b31m\x7f\u202eb"
+    await FileStore(tmp_path).save(ONE, a_token(scope=scope))
+    ended = await asyncio.to_thread(shell.run, "status", str(tmp_path), "--json")
+    assert json.loads(ended.out)["entries"][0]["scope"] == scope
+    assert all(each == "\n" or each.isprintable() for each in ended.out)

@@ -229,3 +229,21 @@ def test_the_command_ends_with_a_line(line: str, words: bytes) -> None:
     assert ended.returncode in {1, 2}
     assert words in ended.stderr
     assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "error"),
+    [
+        (b"[" * 200_000, {}, "the body is no JSON"),
+        (b"no gzip", {"Content-Encoding": "gzip"}, "the body can't be unpacked"),
+    ],
+)
+async def test_a_body_that_can_not_be_read(
+    sandbox: Sandbox, http: aiohttp.ClientSession, body: bytes, headers: dict[str, str], error: str
+) -> None:
+    """JSON without end, or what is not packed as it says, is the client's mistake."""
+    headers = {"Content-Type": "application/json", **headers}
+    url = f"{sandbox.peakly.url}/_sandbox/settings"
+    async with http.post(url, data=body, headers=headers, skip_auto_headers=("Content-Encoding",)) as response:
+        assert response.status == 400
+        assert (await response.json())["error"] == error

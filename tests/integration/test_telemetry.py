@@ -27,6 +27,7 @@ from asyncauth import (
     Peakly,
     TokenEndpointUnavailable,
     TokenManager,
+    events,
 )
 from asyncauth.sandbox import Sandbox
 from asyncauth.stores import MemoryStore
@@ -226,6 +227,22 @@ async def test_a_refused_token_has_no_lifetime_left(monitor: Monitor) -> None:
     manager.invalidate(await manager.token())
     await manager.close()
     assert monitor.metric("token.remaining_lifetime") is None
+
+
+def test_tenants_that_come_and_go_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those without a token at once; those whose token has ended even if nobody ever looks at the gauge."""
+    listener = OpenTelemetry()
+    monkeypatch.setattr("time.time", lambda: 10_000.0)
+    for tenant in range(1000):
+        named: dict[str, Any] = {"provider": "fake", "tenant": tenant, "at": 0.0}
+        ended = {**named, "seconds": 1.0, "waiters": 1}
+        listener(events.RefreshStarted(**named, state="empty"))
+        if tenant % 2:
+            listener(events.RefreshFailed(**ended, error="AuthError", message=""))
+        else:
+            listener(events.RefreshSucceeded(**ended, fingerprint="f", expires_at=9_000.0, usable_for=1.0))
+        listener(events.RequestWaited(**named, seconds=1.0, error=None))
+    assert len(listener._known) <= 64
 
 
 async def test_the_health_check() -> None:

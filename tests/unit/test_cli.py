@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from asyncauth import TokenEndpointUnavailable
 from asyncauth.cli import app, outcome
 from asyncauth.cli.__main__ import main
 from asyncauth.cli.load import Tally, quantile
+from asyncauth.cli.shown import as_json, printable
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -127,3 +129,11 @@ def test_recent_latencies() -> None:
     tally.latencies.extend([0.3, 0.1])
     assert tally.recent() == [0.1, 0.3]
     assert tally.recent() == []
+
+
+def test_nothing_from_elsewhere_commands_the_terminal() -> None:
+    """Control characters, changes of direction and what can't be encoded: blanks in text, escapes in JSON."""
+    text = "a\x1b[2J\x9b31m\x7f\u202e\udcff é"
+    assert printable(text) == "a [2J 31m    é"
+    assert as_json([text], indent=None) == r'["a\u001b[2J\u009b31m\u007f\u202e\udcff é"]'
+    assert json.loads(as_json([text])) == [text]

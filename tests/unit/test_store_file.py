@@ -123,6 +123,16 @@ async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, ca
     assert len(caplog.records) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", os.mkdir)])
+async def test_what_is_no_file_counts_as_absent(tmp_path: Path, make: Any) -> None:
+    """A folder is no reason to fail, and a pipe into which nobody writes none to wait."""
+    make(tmp_path / f"{KEY}.json")
+    store = FileStore(tmp_path)
+    assert await asyncio.wait_for(store.load(KEY), 30) is None
+    assert await store.keys() == [KEY]
+
+
 async def test_a_second_damage_is_told_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One warning a damage, not one for ever."""
     store = FileStore(tmp_path)
