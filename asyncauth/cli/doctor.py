@@ -86,7 +86,7 @@ def doctor(
             facts = {"ok": not count[Mark.FAIL], "findings": [finding.as_dict() for finding in found]}
             typer.echo(shown.as_json(facts))
         else:
-            typer.echo(_verdict(count[Mark.FAIL], count[Mark.WARN]))
+            typer.echo(_verdict(count[Mark.FAIL], count[Mark.WARN], looked=bool(patients)))
         return ExitCode.FAILED if count[Mark.FAIL] else ExitCode.OK
 
     conclude(work, verbose=verbose)
@@ -201,9 +201,9 @@ def _line(finding: Finding) -> str:
     return f"{mark}  {finding.subject:<{_WIDTH}}  {shown.printable(finding.says + do)}"
 
 
-def _verdict(failures: int, warnings: int) -> str:
+def _verdict(failures: int, warnings: int, *, looked: bool) -> str:
     if not failures and not warnings:
-        return "All is well."
+        return "All is well." if looked else "Nothing failed; no system was looked at."
     parts = [
         f"{count} {word if count == 1 else f'{word}s'}"
         for count, word in ((failures, "failure"), (warnings, "warning"))

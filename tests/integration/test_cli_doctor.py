@@ -172,6 +172,7 @@ def test_systems_without_a_name(shell: Shell) -> None:
     assert lines(nobody, "credentials") == [
         "skip  credentials             no system was named, and none has credentials: asyncauth doctor peakly"
     ]
+    assert nobody.out.splitlines()[-1] == "Nothing failed; no system was looked at."
     shell.set(ASYNCAUTH_PEAKLY_USERNAME="me", ASYNCAUTH_PEAKLY_PASSWORD="s3cret")
     some = shell.run("doctor", "--offline")
     assert (len(lines(some, "peakly")), len(lines(some, "pago-facil"))) == (2, 0)
