@@ -20,7 +20,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-oldest test-browser fuzz lint types docs pictures dist extras mutation bench check format coverage clean
+.PHONY: help demo test test-uvloop test-oldest test-browser fuzz soak lint types docs pictures dist extras mutation bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +52,10 @@ test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 # What it finds goes to tests/fuzz/corpus, see tests/fuzz/test_fuzz_corpus.py.
+# Some minutes of short lifetimes and faults at random: requests that failed and need not have, and what grows.
+soak: $(VENV)/.ready
+	PYTHONPATH=tests:tests/integration $(BIN)/python -W error tests/soak/soak_run.py $(ARGS)
+
 fuzz: export FUZZ ?= 50
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) --timeout 7200 --hypothesis-show-statistics tests/fuzz $(ARGS)
