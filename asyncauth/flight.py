@@ -180,7 +180,7 @@ class Flight(Generic[_T]):
             await self._end_here(task, grace)
         else:
             ending = asyncio.run_coroutine_threadsafe(self._end_here(task, grace), loop)
-            while not ending.done() and not self.lost:
+            while not ending.done() and loop.is_running():  # it may stop as soon as the flight has landed
                 await asyncio.wait((asyncio.wrap_future(ending),), timeout=_GLANCE)
 
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:

@@ -124,6 +124,44 @@ async def test_settle_waits_for_the_end_or_the_grace() -> None:
     await flight.settle(60)
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_end_waits_for_a_flight_on_another_loop(*, stops: bool) -> None:
+    """close() in another thread than the refresh's waits for it, and not for a loop that stops when it has ended."""
+    flight: Flight[int] = Flight()
+    started, go, ended = threading.Event(), threading.Event(), threading.Event()
+    results: list[int] = []
+
+    async def work() -> int:
+        started.set()
+        await asyncio.to_thread(go.wait)
+        return 7
+
+    async def there() -> None:
+        flight.start(work)
+        results.append(await flight.wait())
+        if not stops:
+            await asyncio.to_thread(ended.wait)
+
+    async def here() -> None:
+        ending = asyncio.create_task(flight.end(60))
+        await asyncio.sleep(0.01)
+        assert not ending.done()
+        go.set()
+        await asyncio.wait_for(ending, 10)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(there(),))
+    thread.start()
+    started.wait()
+    asyncio.run(here())
+    ended.set()
+    thread.join()
+    loop.run_until_complete(asyncio.sleep(0.01))  # to tidy up
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    assert results == [7]
+
+
 def test_waiter_of_a_closed_loop_is_passed_over() -> None:
     """A flight that lands after a waiter's loop was closed wakes the others."""
     flight: Flight[int] = Flight()
