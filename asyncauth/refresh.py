@@ -28,6 +28,8 @@ from asyncauth.token import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import aiohttp
+
     from asyncauth.connections import Connections
     from asyncauth.gate import Gate
     from asyncauth.held import Held
@@ -210,11 +212,11 @@ class Refresh:
             async with shared.opened():
                 if before.refused:
                     await shared.delete(before.token)
-                held = await self._adopt(await shared.load(), before)
+                held = await self._adopt(shared, await shared.load(), before)
                 if held is None:
                     async with self._turn(), shared.locked(self._longest_wait()) as hold:
                         stored = await shared.load()
-                        held = await self._adopt(stored, before)
+                        held = await self._adopt(shared, stored, before)
                         if held is None:
                             held = await self._fetch_under(hold, shared, shared.previous(stored), refusal)
             shared.note_success()
@@ -271,7 +273,7 @@ class Refresh:
         left = self._deadline - self._clock.monotonic()
         return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
 
-    async def _adopt(self, stored: Token | None, before: Held) -> Held | None:
+    async def _adopt(self, shared: SharedStore, stored: Token | None, before: Held) -> Held | None:
         """Take over what another process stored, if it is for us."""
         if stored is None:
             return None
@@ -280,8 +282,7 @@ class Refresh:
         if held is not None:
             self._state.hold(held, wall=wall, adopted=True)
             self.adopted = True
-            if self._shared is not None:
-                await self._shared.note_adopted(stored)
+            await shared.note_adopted(stored)
         return held
 
     async def _fetch(
@@ -299,7 +300,7 @@ class Refresh:
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
-                asked = _begun(self._provider.fetch(http, previous))
+                asked = _begun(self._provider, http, previous)
                 token = await within(self._clock, self._deadline - started, asked)
             held = self._examined(token, attempt, before, started)
         except GeneratorExit:
@@ -339,9 +340,7 @@ class Refresh:
 
     def _cut_short(self, asked: asyncio.Future[Token] | None, attempt: Attempt, before: Held, started: float) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
-        if asked is None:
-            return
-        if asked.done() and not asked.cancelled() and asked.exception() is None:
+        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
             with contextlib.suppress(AuthError):
                 self._state.hold(self._examined(asked.result(), attempt, before, started), wall=self._clock.wall())
                 return
@@ -388,8 +387,12 @@ def _lost(attempt: Attempt) -> bool:
     return attempt.spends_refresh_token and attempt.unanswered
 
 
-def _begun(answer: object) -> asyncio.Future[Token]:
+def _begun(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> asyncio.Future[Token]:
     """Return the task of a provider's ``fetch()``, so that what it brings can be kept whatever happens to us."""
+    try:
+        answer: object = provider.fetch(http, previous)
+    except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
+        raise InterruptedError from None
     if inspect.isawaitable(answer):
         return asyncio.ensure_future(answer)
     raise ConfigurationError("fetch() must be an async function: write 'async def fetch'")

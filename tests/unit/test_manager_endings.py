@@ -8,12 +8,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from asyncauth import RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Entry
+from asyncauth.events import Event
 from asyncauth.refresh import Refresh
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -28,6 +30,61 @@ async def test_a_flight_cancelled_before_its_first_step_hangs_nobody() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await caller
     assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
+
+
+async def test_a_remembered_refusal_outlives_a_refresh_that_was_lost(settled: Callable[[], Any]) -> None:
+    """A refresh by hand that was cancelled before its first step asked nobody: the refusal before it still holds."""
+    provider = FakeProvider(answers=[CredentialsRejected("no")])
+    manager = TokenManager(provider)
+    with pytest.raises(CredentialsRejected):
+        await manager.token()
+    caller = asyncio.create_task(manager.refresh())
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await settled()
+    assert caller.cancelled()
+    with pytest.raises(CredentialsRejected):
+        await manager.token()
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_provider_that_raises_before_it_can_be_awaited(*, cancelled: bool) -> None:
+    """A plain function in place of fetch(): what it raises fails the caller once, a CancelledError as well."""
+    calls: list[int] = []
+
+    class Plain(FakeProvider):
+        def fetch(self, http: Any, previous: Any) -> Any:
+            calls.append(1)
+            raise asyncio.CancelledError if cancelled else ZeroDivisionError
+
+    with pytest.raises(AuthError):
+        await asyncio.wait_for(TokenManager(Plain(), policy=RefreshPolicy(deadline=0.1)).token(), 5)
+    assert len(calls) < 10
+
+
+async def test_a_renewal_that_falls_due_while_the_manager_closes_is_not_made(clock: FakeClock) -> None:
+    """A closing waits for a listener: nothing is asked of the token endpoint meanwhile."""
+    provider = FakeProvider(clock=clock)
+    manager = TokenManager(provider, policy=RefreshPolicy(jitter=0.0, close_grace=30.0), clock=clock)
+    let_go = asyncio.Event()
+
+    async def listener(event: Event) -> None:
+        await let_go.wait()
+
+    await manager.__aenter__()
+    await manager.token()
+    manager.add_listener(listener)
+    manager.invalidate(await manager.refresh())
+    await manager.token()
+    closing = asyncio.create_task(manager.close())
+    await clock.advance(3000)
+    assert not closing.done()
+    asked = provider.calls
+    let_go.set()
+    await closing
+    assert asked == provider.calls == 3
 
 
 def test_a_task_factory_that_makes_no_task_is_an_error_for_each_caller() -> None:
