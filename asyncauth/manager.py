@@ -484,11 +484,6 @@ class TokenManager:
         """Where its refreshes wait for their turn; ``None`` = they need not. The managers of a pool share one."""
         return None
 
-    def _fresh(self) -> Held | None:
-        """Return the token if it is fresh by the machine's clock, for what has no time to await."""
-        held = self._state.held
-        return held if boottime() < held.hot_until else None
-
     async def _obtain(self) -> Held:
         """Return a usable token: the slow path of everything that hands one out."""
         state = self._state
@@ -632,8 +627,7 @@ class TokenManager:
         if now < due:
             # One idle timeout before it is due: the next use passes the slow path, which notes it.
             self._state.held.hot_until = -math.inf
-            if self._schedule is not None:
-                self._schedule.set(self, due)
+            Schedule.here(self._clock).set(self, due)
             return
         if idle is not None and now - self._used_at >= idle:
             return

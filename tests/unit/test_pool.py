@@ -223,6 +223,29 @@ async def test_lost_making_is_begun_anew(pools: Pools, tenants: Tenants, settled
     assert not pool._making
 
 
+async def test_refresh_that_a_closing_ended_before_it_began_leaves_nothing(pools: Pools, tenants: Tenants) -> None:
+    """close() in another thread, between a flight's making and its start: the manager counts as idle again."""
+    pool = pools(tenants)
+    await pool.get("a")
+    (manager,) = pool._managers.values()
+    flight, first = manager._join()
+    await flight.end(0)
+    manager._start(flight)
+    assert first
+    manager._forget(flight)
+    assert pool._busy == set()
+    assert tenants.calls == {"a": 0}
+
+
+async def test_pool_of_any_size_closes_nobody(pools: Pools, tenants: Tenants) -> None:
+    """max_size=None: whoever was used stays."""
+    pool = pools(tenants, max_size=None)
+    for n in range(200):
+        await value_of(pool, n)
+    assert pool.status().managers == 200
+    assert pool.status().max_size is None
+
+
 # --- closed
 
 
@@ -627,6 +650,30 @@ def test_pool_serves_asyncio_run_after_asyncio_run() -> None:
 
     assert [asyncio.run(entered()) for _ in range(2)] == ["b-token-1", "b-token-2"]
     assert tenants.asked == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: bool) -> None:
+    """A loop is closed while turns are taken: the next loop serves, and the garbage collector has no complaint."""
+    pool = ManagerPool(Tenants(None, latency=0.2), limit=1)
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        for n in range(1 + queued):
+            asyncio.ensure_future(value_of(pool, n))  # noqa: RUF006 (the loop's end is its end)
+        await asyncio.sleep(0.05)
+
+    loop.run_until_complete(begin())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert asyncio.run(value_of(pool, "next")) == "next-token-1"
+    assert pool.status().requesting == 1
+    for manager in pool._managers.values():
+        manager._flight = None
+    del task, loop
+    gc.collect()
+    assert pool.status().requesting == 0
 
 
 # --- the store

@@ -95,6 +95,17 @@ async def test_sweep_leaves_the_timer_to_others(clock: FakeClock) -> None:
     await schedule.sweep()
 
 
+async def test_appointment_that_became_void_as_it_fell_due_is_not_kept(clock: FakeClock) -> None:
+    """Another thread lets the client go between the look at the list and the call: nothing is called."""
+    schedule, client = Schedule.here(clock), Client(clock)
+    schedule.set(client, 1010)
+    (appointment,) = schedule._heap
+    client._ticket = None
+    schedule._keep(appointment)
+    assert client.kept == []
+    await schedule.sweep()
+
+
 async def test_clients_are_held_weakly(clock: FakeClock) -> None:
     """A client that nobody else holds is gone, and its appointment void."""
     schedule, client = Schedule.here(clock), Client(clock)

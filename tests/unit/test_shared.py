@@ -178,6 +178,40 @@ async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: Fake
     assert down.calls == 1
 
 
+@pytest.mark.parametrize("fault", ["raise", None])
+async def test_who_rests_looks_at_the_store_only_while_somebody_waits(
+    clock: FakeClock, store: CommandedStore, fault: str | None
+) -> None:
+    """With a usable token nobody waits: no look. Without one there is one a second; trouble there ends no rest."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    await process.token()
+    await clock.advance(3000)
+    provider.answers = [TokenEndpointUnavailable("down", retry_after=20)] * 2
+    await process.token()  # stale: renewed meanwhile
+    await clock.advance(2)
+    calls = len(store.calls)
+    await clock.advance(10)
+    assert len(store.calls) == calls
+    await clock.advance(600)
+    assert process.current is None or process.status().state == "fresh"
+    process.invalidate(await process.token())
+    provider.answers = [TokenEndpointUnavailable("down", retry_after=20)]
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(0.5)
+    if fault is not None:
+        store.faults["load"] = fault
+    calls = len(store.calls)
+    await clock.advance(10)
+    assert len(store.calls) > calls
+    assert not waiting.done()
+    assert (process.status().store == "ok") == (fault is None)
+    store.faults.clear()
+    await clock.advance(20)
+    assert waiting.done()
+    await process.close()
+
+
 @pytest.mark.parametrize(("age", "adopted"), [(3589, True), (3590, False)])
 async def test_when_spent_any_usable_one_is_adopted(
     clock: FakeClock, store: CommandedStore, age: int, *, adopted: bool
@@ -417,6 +451,48 @@ async def test_a_failed_save_is_tried_again_and_loud(
     assert process.status().store == "ok"
     assert MARK not in caplog.text
     await process.close()
+
+
+async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """Another process has stored a later one: ours is no use to anybody, and is saved no more."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    await clock.advance(3)
+    shared = process._shared
+    assert shared is not None
+    assert shared.unsaved is not None
+    wall = clock.wall()
+    store.tokens[shared._key] = Token("theirs", issued_at=wall, expires_at=wall + 3600)
+    assert (await during(clock, process.refresh())).value == "theirs"
+    assert shared.unsaved is None
+    saves = store.calls.count("save")
+    store.faults.clear()
+    await clock.advance(120)
+    assert store.calls.count("save") == saves
+    await process.close()
+
+
+async def test_a_save_in_the_background_does_not_stand_for_a_later_token(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """While an older token is being saved here, a later one could not be on another loop: that one is still unsaved."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    older = await during(clock, process.token())
+    shared = process._shared
+    assert shared is not None
+    later = Token("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9")
+    shared.unsaved = (older.value, later)
+    store.faults.clear()
+    await clock.advance(10)
+    assert store.token is not None
+    assert store.token.value == older.value
+    assert shared.unsaved == (older.value, later)
+    await process.close()
+    assert store.token.value == "access-9"
 
 
 async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
