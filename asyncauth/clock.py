@@ -92,6 +92,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
             raise InterruptedError  # a CancelledError from here would look like a cancellation of the caller
         return task.result()
     finally:
-        for part in (timer, task):
-            part.cancel()
-        await asyncio.gather(timer, task, return_exceptions=True)
+        if not task.get_loop().is_closed():  # else this is the garbage collector, and they are gone as well
+            for part in (timer, task):
+                part.cancel()
+            await asyncio.gather(timer, task, return_exceptions=True)

@@ -45,6 +45,10 @@ class Work(Protocol):
         """Let it go on at once, if it rests. Any thread."""
         ...
 
+    def give_up(self) -> None:
+        """Keep what has come of it, if anything has: nothing more will. Any thread."""
+        ...
+
 
 class Flight(Generic[_T]):
     """A piece of work that runs once, however many wait for it.

@@ -35,6 +35,7 @@ from asyncauth.status import Status
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from types import TracebackType
 
     from asyncauth.gate import Gate
@@ -282,10 +283,9 @@ class TokenManager:
                     flight.work.hurry()
             if first:
                 self._start(flight, at_once=True)
-            try:
-                return (await flight.wait()).token
-            except FlightLost:
-                self._forget(flight)
+            held = await self._landed(flight, flight.wait())
+            if held is not None:
+                return held.token
 
     def _hasten(self) -> None:
         """Let the next try be made at once, here and further upstream, whatever is being waited out."""
@@ -490,6 +490,8 @@ class TokenManager:
         while True:
             with self._guard:
                 self._check_open()
+                if self._flight is not None and self._flight.over:
+                    self._forget(self._flight)  # lost with its loop, and it may have had its answer
                 held, now = state.held, self._clock.monotonic()
                 self._used_at = now
                 if now < held.fresh_until:
@@ -509,10 +511,23 @@ class TokenManager:
             if flight is None or not wait:
                 self._plan()
                 return held
-            try:
-                return await self._wait(flight)
-            except FlightLost:
-                self._forget(flight)
+            landed = await self._landed(flight, self._wait(flight))
+            if landed is not None:
+                return landed
+
+    async def _landed(self, flight: Flight[Held], end: Awaitable[Held]) -> Held | None:
+        """Return the token that is held when a flight has ended.
+
+        ``None`` = another flight is needed: this one was lost; or its token was refused, or ran out of its time, before
+        it was this caller's turn.
+        """
+        try:
+            await end
+        except FlightLost:
+            self._forget(flight)
+            return None
+        held = self._state.held
+        return held if self._clock.monotonic() < held.usable_until else None
 
     async def _wait(self, flight: Flight[Held]) -> Held:
         """Return what a flight brings, and tell how long it was waited for, if anybody wants to know."""
@@ -539,13 +554,18 @@ class TokenManager:
         flight = self._flight
         if flight is not None and not flight.over:
             return flight, False
+        if flight is not None:
+            self._forget(flight)
         begun: Flight[Held] = Flight()
         self._flight = begun
         return begun, True
 
     def _forget(self, flight: Flight[Held]) -> None:
+        """Let go of a flight that has ended, or was lost with its loop."""
         with self._guard:
             if self._flight is flight:
+                if flight.work is not None:
+                    flight.work.give_up()
                 self._flight = None
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:

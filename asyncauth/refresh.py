@@ -82,6 +82,7 @@ class Refresh:
     """
 
     __slots__ = (
+        "_asking",
         "_at_once",
         "_clock",
         "_connections",
@@ -121,6 +122,7 @@ class Refresh:
         self._at_once = at_once
         self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
+        self._asking: _Asking | None = None
 
     @property
     def resting(self) -> bool:
@@ -133,6 +135,12 @@ class Refresh:
         if rest is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
                 rest.get_loop().call_soon_threadsafe(rest.cancel)
+
+    def give_up(self) -> None:
+        """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            self._cut_short(asking)
 
     async def run(self) -> Held:
         """Return a token that is held from now on.
@@ -212,11 +220,11 @@ class Refresh:
             async with shared.opened():
                 if before.refused:
                     await shared.delete(before.token)
-                held = await self._adopt(shared, await shared.load(), before)
+                held = await self._adopt(shared, await shared.load())
                 if held is None:
                     async with self._turn(), shared.locked(self._longest_wait()) as hold:
                         stored = await shared.load()
-                        held = await self._adopt(shared, stored, before)
+                        held = await self._adopt(shared, stored)
                         if held is None:
                             held = await self._fetch_under(hold, shared, shared.previous(stored), refusal)
             shared.note_success()
@@ -273,11 +281,12 @@ class Refresh:
         left = self._deadline - self._clock.monotonic()
         return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
 
-    async def _adopt(self, shared: SharedStore, stored: Token | None, before: Held) -> Held | None:
+    async def _adopt(self, shared: SharedStore, stored: Token | None) -> Held | None:
         """Take over what another process stored, if it is for us."""
         if stored is None:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
+        before = self._state.held  # by now: it may have been refused while the store was asked
         held = self._state.adoptable(stored, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
         if held is not None:
             self._state.hold(held, wall=wall, adopted=True)
@@ -295,18 +304,18 @@ class Refresh:
     ) -> Held:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
-        asked: asyncio.Future[Token] | None = None
         token: Token | None = None
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
                 asked = _begun(self._provider, http, previous)
+                self._asking = _Asking(asked, attempt, before, started, previous, shared)
                 token = await within(self._clock, self._deadline - started, asked)
             held = self._examined(token, attempt, before, started)
         except GeneratorExit:
-            raise  # a flight that is closed as garbage, after its loop
+            raise  # a flight that is closed as garbage, after its loop: see `give_up`
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            self._cut_short(asked, attempt, before, started)
+            self.give_up()
             raise
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = auth_error(error, "the token request")
@@ -316,11 +325,13 @@ class Refresh:
                     await shared.save(held.token, instead_of=previous, hold=hold)
             finally:  # also when the save is cancelled: what came is kept
                 self._state.hold(held, wall=self._clock.wall())
+                self._asking = None
             return held
         if isinstance(token, Token) and token.refresh_token is not None:
             await self._keep_refresh_token(token, previous, attempt, before, shared=shared, hold=hold)
         else:
             self._note_loss(attempt, before)
+        self._asking = None
         if attempt.name is not None:
             attempt.name(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
@@ -338,13 +349,21 @@ class Refresh:
             draw=random.random(),  # noqa: S311 (jitter, no secret)
         )
 
-    def _cut_short(self, asked: asyncio.Future[Token] | None, attempt: Attempt, before: Held, started: float) -> None:
+    def _cut_short(self, asking: _Asking) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
-        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
+        asked, attempt, before = asking.asked, asking.attempt, asking.before
+        if asked.done() and not asked.cancelled() and asked.exception() is None:
+            token = asked.result()
             with contextlib.suppress(AuthError):
-                self._state.hold(self._examined(asked.result(), attempt, before, started), wall=self._clock.wall())
+                held = self._examined(token, attempt, before, asking.started)
+                self._state.hold(held, wall=self._clock.wall())
+                if asking.shared is not None:  # whose entry holds the spent refresh token
+                    asking.shared.keep(held.token, instead_of=asking.previous)
                 return
-        self._note_loss(attempt, before)
+            if isinstance(token, Token) and token.refresh_token is not None:
+                self._state.lose_refresh_token(before, successor=token.refresh_token)
+        else:
+            self._note_loss(attempt, before)
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
         error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
         error.upstream = True  # it holds nobody off who needs a token now
@@ -380,6 +399,18 @@ class Refresh:
         setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
         self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
+
+
+@attrs.frozen
+class _Asking:
+    """A provider's answer that is waited for."""
+
+    asked: asyncio.Future[Token]
+    attempt: Attempt
+    before: Held
+    started: float
+    previous: Token | None
+    shared: SharedStore | None
 
 
 def _lost(attempt: Attempt) -> bool:

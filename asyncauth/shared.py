@@ -16,6 +16,7 @@ import attrs
 
 from asyncauth.clock import Clock, within
 from asyncauth.errors import ConfigurationError
+from asyncauth.expiry import left_of
 from asyncauth.provider import key_of
 from asyncauth.token import Token, type_flaw
 
@@ -118,12 +119,14 @@ class SharedStore:
         if not (hasattr(store, "__aenter__") and hasattr(store, "__aexit__")):
             yield
             return
+        loop = asyncio.get_running_loop()
         await self._call("open", store.__aenter__)
         try:
             yield
         finally:
-            with contextlib.suppress(StoreTrouble):
-                await self._call("close", store.__aexit__, None, None, None)
+            if not loop.is_closed():  # else this is the garbage collector
+                with contextlib.suppress(StoreTrouble):
+                    await self._call("close", store.__aexit__, None, None, None)
 
     async def load(self) -> Token | None:
         """Return what is stored."""
@@ -165,10 +168,12 @@ class SharedStore:
             raise
         else:
             hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
+            loop = asyncio.get_running_loop()
             try:
                 yield hold
             finally:
-                await hold.release()
+                if not loop.is_closed():  # else this is the garbage collector
+                    await hold.release()
             return
         await self._give_back(lock, entering)
         raise problem
@@ -198,14 +203,24 @@ class SharedStore:
         if stored is None or stored.refresh_token is None:
             yield
             return
+        clock = self._clock
+        ahead = clock.wall() - clock.monotonic()
+        if left_of(stored.expires_at, stored.issued_at, clock.wall()) <= 0:
+            # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
+            stored = attrs.evolve(stored, expires_at=stored.issued_at)
         await self._call("save", self._store.save, self._key, attrs.evolve(stored, refresh_token=None))
         try:
             yield
         except Exception:
             if not used():
+                stored = _moved(stored, clock.wall() - clock.monotonic() - ahead)
                 with contextlib.suppress(StoreTrouble):
                     await self._save_unless_older(stored, checked=hold.lost)
             raise
+
+    def keep(self, token: Token, *, instead_of: Token | None) -> None:
+        """Remember a token that is not saved yet; see `save` for the arguments."""
+        self.unsaved = (None if instead_of is None else instead_of.value, token)
 
     async def save(self, token: Token, *, instead_of: Token | None, hold: Hold) -> None:
         """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
@@ -216,7 +231,7 @@ class SharedStore:
             hold: The lock it is saved under.
         """
         await self.stop_saving()
-        self.unsaved = (None if instead_of is None else instead_of.value, token)
+        self.keep(token, instead_of=instead_of)
         tries = _SAVES if token.refresh_token is not None else 1
         for number in range(1, tries + 1):
             try:
@@ -324,3 +339,10 @@ class SharedStore:
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
             problem = StoreTrouble(f"{what}: {type(error).__name__}")
         raise problem
+
+
+def _moved(token: Token, seconds: float) -> Token:
+    """Return an entry with its times by a wall clock that was set meanwhile."""
+    if abs(seconds) < 1.0 or token.expires_at is None:
+        return token
+    return attrs.evolve(token, issued_at=token.issued_at + seconds, expires_at=token.expires_at + seconds)

@@ -33,7 +33,10 @@ _LONG_AGO = -math.inf
 
 @attrs.define(eq=False)
 class _Troubles:
-    """What a manager that meets no trouble never has: of 100,000, most have none."""
+    """What a manager that meets no trouble never has: of 100,000, most have none.
+
+    ``refused`` is the last token that was refused: it may still be in a store, long after it was replaced here.
+    """
 
     setback: Setback | None = None
     adoptions: int = 0
@@ -41,6 +44,7 @@ class _Troubles:
     rejections: int = 0
     damped: int = 0
     damped_until: float = _LONG_AGO
+    refused: str = attrs.field(default="", repr=False)
 
 
 _NONE = _Troubles()
@@ -154,8 +158,9 @@ class TokenState:
     def adoptable(self, token: Token, *, before: Held, now: float, wall: float, draw: float) -> Held | None:
         """Return another process' token as it is to be held; ``None`` = it is not for us.
 
-        It must be another than ours. While ours is usable, it must be fresh by windows without jitter, or two
-        processes would hand each other a token that both should renew; else any usable one will do.
+        It must be another than ours, and than the last that was refused. While ours is usable, it must be fresh by
+        windows without jitter, or two processes would hand each other a token that both should renew; else any usable
+        one will do.
 
         Args:
             token: The stored one; its times are by the writer's wall clock.
@@ -164,7 +169,7 @@ class TokenState:
             wall: The same moment by the wall clock, in Unix epoch seconds.
             draw: A random number from 0 to 1, for the jitter.
         """
-        if token.value == before.token.value:
+        if token.value in (before.token.value, self._troubles.refused):
             return None
         try:
             lifetime = _checked_lifetime(token)
@@ -271,6 +276,7 @@ class TokenState:
                 return hold
             self.held = held.after_refusal(now)
             troubles.rejections += 1
+            troubles.refused = token.value
             return 0.0
 
     def accept(self, token: Token, *, repeat: bool) -> None:

@@ -672,3 +672,36 @@ async def test_refresh_token_of_a_cancelled_flight_is_not_sent_again(make: Make,
     async with manager:
         assert (await manager.refresh()).value == "t2"
     assert provider.sent == [None, "r1", None]
+
+
+def _cut_off(work: Awaitable[Token], *, until: Callable[[], bool]) -> None:
+    """Do some work on a loop that is closed in the middle of it, without a chance for its tasks."""
+    loop = asyncio.new_event_loop()
+    task = asyncio.ensure_future(work, loop=loop)
+    while not until():
+        loop.run_until_complete(asyncio.sleep(0))
+    for each in asyncio.all_tasks(loop):
+        each._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert not task.done()
+
+
+def test_refresh_token_of_a_flight_whose_loop_was_closed_is_not_sent_again(make: Make, clock: FakeClock) -> None:
+    """The loop was closed while the answer was waited for: the refresh token may be used up, the password is not."""
+    provider = Rotating(clock=clock)
+    manager = make(provider)
+    asyncio.run(manager.token())
+    _cut_off(manager.refresh(), until=lambda: len(provider.sent) == 2)
+    assert asyncio.run(manager.refresh()).value == "t2"
+    assert provider.sent == [None, "r1", None]
+
+
+def test_answer_of_a_flight_whose_loop_was_closed_is_kept(make: Make, clock: FakeClock) -> None:
+    """The loop was closed when the answer had come and nobody had looked at it yet: its refresh token is the next."""
+    provider = Rotating(clock=clock)
+    provider.hangs.set()
+    manager = make(provider)
+    asyncio.run(manager.token())
+    _cut_off(manager.refresh(), until=lambda: provider.calls == 2)
+    assert asyncio.run(manager.refresh()).value == "t3"
+    assert provider.sent == [None, "r1", "r2"]

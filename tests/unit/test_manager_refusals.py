@@ -37,6 +37,33 @@ async def test_refused_token_is_dead_at_once(make: Make, provider: FakeProvider)
     assert manager.status().rejections == 1
 
 
+@pytest.mark.parametrize("call", ["token", "refresh"])
+async def test_refused_before_a_waiter_goes_on(make: Make, provider: FakeProvider, call: str) -> None:
+    """A token that is refused between the end of its flight and a waiter's turn is not handed to that waiter."""
+    manager = make(provider)
+    waiting = asyncio.ensure_future(getattr(manager, call)())
+    while manager.current is None:  # noqa: ASYNC110 (the very step in which the flight lands)
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    manager.invalidate(manager.current)
+    assert (await waiting).value == "token-2"
+    assert provider.calls == 2
+
+
+@pytest.mark.parametrize("call", ["token", "refresh"])
+async def test_out_of_its_time_before_a_waiter_goes_on(
+    make: Make, provider: FakeProvider, clock: FakeClock, call: str
+) -> None:
+    """The machine is suspended between the end of the flight and a waiter's turn: the spent token is not handed out."""
+    manager = make(provider)
+    waiting = asyncio.ensure_future(getattr(manager, call)())
+    while manager.current is None:  # noqa: ASYNC110 (the very step in which the flight lands)
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    clock._now += 7200.0
+    assert (await waiting).value == "token-2"
+
+
 async def test_refused_token_is_dead_on_the_machines_clock_too() -> None:
     """The fast path knows of a refusal at once."""
     manager = TokenManager(FakeProvider())

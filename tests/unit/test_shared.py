@@ -537,6 +537,71 @@ async def test_a_lost_answer_costs_the_refresh_token(
     assert rotating.stolen == 0
 
 
+async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_older_one(
+    clock: FakeClock, store: CommandedStore
+) -> None:
+    """What counts for adoption is the token that is held when the store answers."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    store.faults["save"] = "raise"
+    token = await process.token()
+    store.tokens[process._shared._key] = Token(  # type: ignore[union-attr]
+        "older", issued_at=clock.wall() - 60, expires_at=clock.wall() + 3540
+    )
+    store.faults.clear()
+    renewing = asyncio.ensure_future(process.refresh())
+    while "load" not in store.calls[-1:]:  # noqa: ASYNC110 (the very step in which the store is asked)
+        await asyncio.sleep(0)
+    process.invalidate(token)
+    assert (await renewing).value == "token-2"
+
+
+def test_an_answer_that_was_not_saved_before_its_loop_was_closed_is_not_lost(
+    clock: FakeClock, store: CommandedStore
+) -> None:
+    """The entry holds a refresh token that the answer has rotated: the answer counts, and its own is sent next."""
+    rotating = Rotating(clock=clock, primary=False)
+    process = manager(rotating, store, clock)
+    asyncio.run(process.token())
+    asyncio.run(clock.advance(3600))
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(process.token())
+    store.faults["save"] = "hang"
+    while len(rotating.sent) < 2:
+        loop.run_until_complete(asyncio.sleep(0))
+    for each in asyncio.all_tasks(loop):
+        each._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert not waiting.done()
+    store.faults.clear()
+    store.locked = False
+    assert asyncio.run(process.token()).value == "access-2"
+    assert asyncio.run(process.refresh()).value == "access-3"
+    assert rotating.sent == [None, "refresh-1", "refresh-2"]
+    assert rotating.stolen == 0
+
+
+@pytest.mark.parametrize("processed", [True, False])
+async def test_a_wall_clock_set_back_during_a_refresh_revives_nothing(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, *, processed: bool
+) -> None:
+    """A spent entry whose refresh token is lent, or put back, looks spent by any wall clock."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await clock.advance(3600)
+    rotating.latency = 5.0
+    rotating.faults = [(LOST, processed)]
+    waiting = asyncio.ensure_future(first.token())
+    await clock.advance(1)
+    clock.set_wall(clock.wall() - 1_000_000)
+    await clock.advance(5)
+    assert store.token is not None
+    assert store.token.expires_at is not None
+    assert store.token.expires_at <= store.token.issued_at
+    assert (await during(clock, second.token())).value != "access-1"
+    await during(clock, waiting)
+
+
 async def test_a_process_that_dies_takes_the_refresh_token_it_sent(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:

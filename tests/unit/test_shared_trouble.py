@@ -56,6 +56,22 @@ async def test_no_trouble_with_a_refusal_fails_a_caller(clock: FakeClock, store:
     assert (await during(clock, process.token(), most=4)).value == "token-2"
 
 
+async def test_a_refused_token_that_stayed_in_the_store_is_not_adopted_later(
+    clock: FakeClock, store: CommandedStore
+) -> None:
+    """It could not be deleted, and has been replaced here: refresh() takes it for no news when the store is back."""
+    provider = FakeProvider(clock=clock)
+    process = manager(provider, store, clock)
+    token = await process.token()
+    store.faults["delete"] = "raise"
+    process.invalidate(token)
+    assert (await process.token()).value == "token-2"
+    store.faults.clear()
+    assert store.token is not None
+    assert store.token.value == "token-1"
+    assert (await process.refresh()).value == "token-3"
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("call", ["load", "save", "lock", "unlock", "delete"])
 async def test_no_trouble_costs_a_rotating_refresh_token(

@@ -1,0 +1,195 @@
+"""The state machine is worth its time: managers that are broken in known ways are each found by it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from test_manager_machine import BOUNDED, AloneContract, RefreshContract
+from world_kit import LoopTime, forget_the_dead
+
+from asyncauth.flight import Flight
+from asyncauth.held import NOTHING
+from asyncauth.manager import TokenManager
+from asyncauth.policy import RefreshPolicy
+from asyncauth.shared import Hold, SharedStore
+from asyncauth.state import TokenState
+
+MOST = 400
+"""Rows of events in which a fault must be found. Most are found within ten."""
+
+# A failure is remembered with its frames, and they with what it left open.
+pytestmark = [pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"), pytest.mark.timeout(600)]
+
+Patch = pytest.MonkeyPatch
+
+
+def _flight_ends_with_its_caller(patch: Patch) -> None:
+    """Who is cancelled while waiting takes the flight with them."""
+    wait = Flight.wait
+
+    async def dropped(flight: Flight[Any]) -> Any:
+        try:
+            return await wait(flight)
+        except asyncio.CancelledError:
+            if flight._task is not None:
+                flight._task.cancel()
+            raise
+
+    patch.setattr(Flight, "wait", dropped)
+
+
+def _each_its_own_flight(patch: Patch) -> None:
+    """Every caller starts a flight."""
+
+    def join(manager: TokenManager) -> tuple[Flight[Any], bool]:
+        manager._flight = Flight()
+        return manager._flight, True
+
+    patch.setattr(TokenManager, "_join", join)
+
+
+def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:
+    """The others wait for ever."""
+    land = Flight._land
+
+    def first(flight: Flight[Any], **outcome: Any) -> None:
+        del flight._waiters[1:]
+        land(flight, **outcome)
+
+    patch.setattr(Flight, "_land", first)
+
+
+def _invalidate_without_compare(patch: Patch) -> None:
+    """A late refusal of an old token drops the new one."""
+    refuse = TokenState.refuse
+
+    def any_token(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
+        return refuse(state, state.held.token, repeat=repeat, now=now)
+
+    patch.setattr(TokenState, "refuse", any_token)
+
+
+def _refused_token_stays(patch: Patch) -> None:
+    """invalidate() counts, and changes nothing."""
+
+    def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
+        if state.held.is_token(token):
+            state._own_troubles().rejections += 1
+        return 0.0
+
+    patch.setattr(TokenState, "refuse", refuse)
+
+
+def _expiry_by_wall_clock(patch: Patch) -> None:
+    """A wall clock that is set back revives dead tokens."""
+    init = TokenManager.__init__
+
+    class Wall:
+        def __init__(self, clock: LoopTime) -> None:
+            self.wall = self.monotonic = clock.wall
+            self.sleep = clock.sleep
+
+    def by_wall(manager: TokenManager, provider: Any, *, clock: Any, **settings: Any) -> None:
+        init(manager, provider, clock=Wall(clock), **settings)
+
+    patch.setattr(TokenManager, "__init__", by_wall)
+
+
+def _failure_drops_the_token(patch: Patch) -> None:
+    """A renewal that fails withholds the token that was still good."""
+    fail = TokenState.fail
+
+    def drop(state: TokenState, *arguments: Any, **times: Any) -> Any:
+        state.held = NOTHING
+        return fail(state, *arguments, **times)
+
+    patch.setattr(TokenState, "fail", drop)
+
+
+def _no_backoff(patch: Patch) -> None:
+    """A server that is down is asked without a rest."""
+    patch.setattr(RefreshPolicy, "backoff_after", lambda *_: 1e-9)
+
+
+def _wrong_password_is_tried_again(patch: Patch) -> None:
+    """A refusal is remembered for a second."""
+    patch.setattr(RefreshPolicy, "rejection_hold", lambda *_: 1.0)
+
+
+def _buffer_longer_than_the_lifetime(patch: Patch) -> None:
+    """Every token is stale when it comes."""
+    windows = RefreshPolicy.windows
+
+    def early(policy: RefreshPolicy, lifetime: float | None, **details: float) -> Any:
+        found = windows(policy, lifetime, **details)
+        return type(found)(fresh=0.0, usable=found.usable)
+
+    patch.setattr(RefreshPolicy, "windows", early)
+
+
+def _unanswered_refresh_token_stays(patch: Patch) -> None:
+    """A refresh token that may be used up is sent again."""
+    patch.setattr(TokenState, "lose_refresh_token", lambda *_, **__: None)
+
+
+def _refresh_token_stays_in_the_store(patch: Patch) -> None:
+    """A process that dies leaves the refresh token behind that it has sent."""
+
+    @contextlib.asynccontextmanager
+    async def kept(*_: Any, **__: Any) -> AsyncIterator[None]:
+        yield
+
+    patch.setattr(SharedStore, "lent", kept)
+
+
+def _no_lock(patch: Patch) -> None:
+    """Processes look in the store, and fetch without a lock."""
+
+    @contextlib.asynccontextmanager
+    async def unlocked(*_: Any, **__: Any) -> AsyncIterator[Hold]:
+        async def release() -> None:
+            """Release nothing."""
+
+        yield Hold(None, release)
+
+    patch.setattr(SharedStore, "locked", unlocked)
+
+
+ALONE = [
+    _flight_ends_with_its_caller,
+    _each_its_own_flight,
+    _no_waiter_but_the_first_is_woken,
+    _invalidate_without_compare,
+    _refused_token_stays,
+    _expiry_by_wall_clock,
+    _failure_drops_the_token,
+    _no_backoff,
+    _wrong_password_is_tried_again,
+    _buffer_longer_than_the_lifetime,
+    _unanswered_refresh_token_stays,
+]
+SHARED = [_refresh_token_stays_in_the_store, _no_lock]
+
+
+@pytest.mark.parametrize(
+    ("broken", "machine"),
+    [(each, AloneContract) for each in ALONE] + [(each, RefreshContract) for each in SHARED],
+    ids=lambda value: value.__name__.strip("_"),
+)
+def test_fault_is_found(
+    monkeypatch: Patch, broken: Callable[[Patch], None], machine: type[RuleBasedStateMachine]
+) -> None:
+    """One promise broken, the machine fails."""
+    broken(monkeypatch)
+    search = settings(BOUNDED, max_examples=MOST, phases=[Phase.generate], database=None, report_multiple_bugs=False)
+    try:
+        with pytest.raises(AssertionError):
+            run_state_machine_as_test(machine, settings=search)
+    finally:
+        forget_the_dead()
