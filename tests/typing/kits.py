@@ -36,6 +36,7 @@ from asyncauth.sandbox import (
     Counts,
     Fault,
     FaultPlan,
+    Living,
     PagoFacilSandbox,
     PagoFacilSettings,
     PeaklySandbox,
@@ -193,7 +194,8 @@ async def with_sandbox() -> None:
         requests: int = counts.token_requests
         records: list[Record] = list(sandbox.log)
         settings: tuple[PeaklySettings, PagoFacilSettings] = (peakly.settings, pago_facil.settings)
-        assert [requests, records, settings]
+        living: list[Living] = peakly.tokens(10)
+        assert [requests, records, settings, living]
     with sandbox_in_thread(lifetime=2) as running:
         running.configure(lifetime=3)
         revoked: int = running.revoke()
