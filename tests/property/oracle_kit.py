@@ -326,7 +326,7 @@ class Oracle:
         self._judge(process, process.last.get(request.path))
         if not self._justified(process, request):
             self.broken.append(f"{process.name} asked for a token too soon: {self.detail}")
-        elif self._strict and not self._justified_together(request):
+        elif self._strict and not process.failures and not self._justified_together(request):
             self.broken.append("the processes together asked for a token too soon after their last one")
         process.last[request.path] = request
         process.credits = [each for each in process.credits if each >= request.sent_at_loop - _OVERLAP]
@@ -335,6 +335,8 @@ class Oracle:
         """Look at a token request that the client gives up: its answer may be lost."""
         process = next(each for each in self._fleet.processes if each.name == request.process)
         ended = process.manager._closed or process.lost_at >= request.sent_at_loop
+        if ended:
+            self.credit(process, 1)
         # After a failure a refresh has but the rest of its time for the next try.
         if not ended and not process.failures and self._now >= self._excused_until:
             self.broken.append("a token request was given up although nothing had ended its flight")

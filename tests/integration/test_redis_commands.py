@@ -1,0 +1,122 @@
+"""Redis fails at every command of a refresh in turn: a token is had, and no refresh token is lost or sent twice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, get_args
+
+import aiohttp
+import attrs
+import pytest
+from redis_kit import RedisServer, needs_redis, redis_server
+from redis_proxy_kit import Fault, RedisProxy
+
+from asyncauth import RefreshPolicy, StoreError, Token, TokenManager
+from asyncauth.providers.attempt import current_attempt
+from asyncauth.stores import RedisStore
+
+pytestmark = [needs_redis, pytest.mark.timeout(240)]
+
+POLICY = RefreshPolicy(store_timeout=0.6, idle_timeout=0.0)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(redis: RedisServer) -> AsyncIterator[RedisProxy]:
+    with redis.client() as client:
+        client.flushall()
+    async with RedisProxy(redis).serve() as proxy:
+        yield proxy
+
+
+@attrs.define(eq=False)
+class Rotating:
+    """A provider of a server that replaces a refresh token when it comes, and takes a second coming for a theft.
+
+    Attributes:
+        needs_lock: Whether a refresh token is its only way to a token.
+        sent: The refresh tokens that were sent, in turn; ``None`` = the primary grant.
+    """
+
+    needs_lock: bool
+    name: str = "rotating"
+    identity: str = "rotating"
+    origins: tuple[str, ...] = ()
+    sent: list[str | None] = attrs.field(factory=list)
+    _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
+
+    @property
+    def stolen(self) -> int:
+        sent = [each for each in self.sent if each is not None]
+        return len(sent) - len(set(sent))
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        given = "refresh-0" if self.needs_lock else None
+        refresh_token = given if previous is None else previous.refresh_token
+        self.sent.append(refresh_token)
+        current_attempt().spends_refresh_token = refresh_token is not None and not self.needs_lock
+        number, now = next(self._numbers), current_attempt().clock.wall()
+        return Token(f"access-{number}", issued_at=now, expires_at=now + 3600, refresh_token=f"refresh-{number}")
+
+
+def process(provider: Rotating, url: str) -> TokenManager:
+    return TokenManager(provider, store=RedisStore(url), policy=POLICY)
+
+
+def unlock(redis: RedisServer) -> None:
+    """Take a lock away whose release did not arrive: it would end by itself after its lease."""
+    with redis.client() as client:
+        for key in client.keys("*:lock"):
+            client.delete(key)
+
+
+async def refuse_and_replace(manager: TokenManager) -> Token:
+    """Have the token refused and replaced: delete, load, lock, load, save, fetch, save, unlock."""
+    if manager.current is not None:
+        manager.accepted(manager.current, repeat=True)  # or refusals in a row would be damped
+        manager.invalidate(manager.current)
+    return await manager.token()
+
+
+@pytest.mark.parametrize("needs_lock", [False, True], ids=["with a password", "only a refresh token"])
+@pytest.mark.parametrize("fault", get_args(Fault))
+async def test_every_command_in_turn(redis: RedisServer, proxy: RedisProxy, fault: Fault, *, needs_lock: bool) -> None:
+    """At whichever command it fails, and however: a token is had, and afterwards the store is used again."""
+    provider = Rotating(needs_lock)
+    first = process(provider, proxy.url)
+    await first.token()
+    proxy.watch()
+    await refuse_and_replace(first)
+    commands = list(proxy.commands)
+    assert len(commands) > 8, commands
+
+    for number in range(1, len(commands) + 1):
+        case = f"{fault} at command {number}, {commands[number - 1]}, of {commands}"
+        proxy.watch(fault, number)
+        try:
+            await refuse_and_replace(first)
+        except StoreError:
+            # Without the lock no refresh token is sent, and there is no other way: said so, and nothing was sent.
+            assert needs_lock, case
+        proxy.watch()
+        unlock(redis)
+        token = await first.refresh()  # whatever is being waited out
+        unlock(redis)
+        assert provider.stolen == 0, case
+        assert first.status().store == "ok", case
+
+        sent = len(provider.sent)
+        other = process(provider, proxy.url)
+        assert (await other.token()).value == token.value, case  # adopted: the store is used again
+        assert len(provider.sent) == sent, case
+        assert (await other.refresh()).value != token.value, case
+        assert provider.sent[-1] == token.refresh_token, case  # and the refresh token that counts is in it
+        assert provider.stolen == 0, case
+        await other.close()
+    await first.close()
