@@ -81,11 +81,10 @@ class _ApiScene:
             self.system.stamp(response)
         return response
 
-    def refusal(self) -> web.Response:
-        return self.system.denial()
-
     def unauthorized(self) -> web.Response:
         return self.system.denial()
+
+    refusal = unauthorized
 
     def wall(self) -> float:
         return self.system.moment().wall

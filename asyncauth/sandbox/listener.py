@@ -69,8 +69,7 @@ class Listener:
         self._host = host
         self._wanted_port = port
         self._backlog = backlog
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: web.Server | None = None
+        self._serving: tuple[asyncio.AbstractEventLoop, web.Server] | None = None
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
         self._reopen: asyncio.TimerHandle | None = None
@@ -80,7 +79,7 @@ class Listener:
     @property
     def running(self) -> bool:
         """Whether it was started and not yet stopped."""
-        return self._loop is not None
+        return self._serving is not None
 
     @property
     def accepting(self) -> bool:
@@ -102,7 +101,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._socket = _bound(self._host, self._wanted_port)
         self.port = self._socket.getsockname()[1]
-        self._http = web.Server(
+        http = web.Server(
             self._handler,  # type: ignore[arg-type] # the factory below makes nothing but web.Request
             request_factory=self._make_request,
             # A request that hangs must end with its connection, not with the sandbox.
@@ -111,7 +110,7 @@ class Listener:
             keepalive_timeout=_KEEP_ALIVE,
             tcp_keepalive=False,
         )
-        self._loop = loop
+        self._serving = loop, http
         self._open()
 
     def refuse(self, *, seconds: float | None, spare: asyncio.BaseTransport | None) -> None:
@@ -121,7 +120,7 @@ class Listener:
             seconds: After how long to accept again; None is not before `accept`.
             spare: The connection that carried the order, which is still to be answered.
         """
-        loop = self._started()
+        loop, _ = self._started()
         self._forget_reopening()
         if self._accepting:
             self._close()
@@ -140,7 +139,7 @@ class Listener:
 
     def abort_connections(self, *, spare: asyncio.BaseTransport | None = None) -> None:
         """Abort every connection but ``spare``."""
-        for connection in [] if self._http is None else self._http.connections:
+        for connection in [] if self._serving is None else self._serving[1].connections:
             if connection.transport is not None and connection.transport is not spare:
                 abort(connection.transport)
 
@@ -149,8 +148,7 @@ class Listener:
 
         Before the start and after the end it runs where it is called.
         """
-        loop = self._loop
-        if loop is None or _running_loop() is loop:
+        if self._serving is None or _running_loop() is self._serving[0]:
             action()
             return
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -163,32 +161,30 @@ class Listener:
             else:
                 done.set_result(None)
 
-        loop.call_soon_threadsafe(run)
+        self._serving[0].call_soon_threadsafe(run)
         done.result(timeout=_CALL_TIMEOUT)
 
     async def stop(self) -> None:
         """End at once: nothing is answered any more, hanging requests are cancelled. Idempotent."""
-        if self._loop is None:
+        if self._serving is None:
             return
+        _, http = self._serving
         self._forget_reopening()
-        http = self._http
         self._close()
-        self._socket = self._http = self._loop = None
-        if http is None:
-            return
+        self._serving = None
         # An aborted connection cancels its handler in the loop's next rounds; others may be just accepted.
-        for _ in range(_SWEEPS):
-            if not http.connections:
-                break
+        rounds = _SWEEPS
+        while http.connections and rounds:
+            rounds -= 1
             for connection in http.connections:
                 abort(connection.transport)
             await asyncio.sleep(0)
         await http.shutdown(timeout=0.1)
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+    def _started(self) -> tuple[asyncio.AbstractEventLoop, web.Server]:
+        if self._serving is None:
             raise RuntimeError("the sandbox is not running: use it inside its `async with` block")
-        return self._loop
+        return self._serving
 
     def _forget_reopening(self) -> None:
         if self._reopen is not None:
@@ -196,11 +192,12 @@ class Listener:
             self._reopen = None
 
     def _open(self) -> None:
-        if self._socket is None or self._http is None:
-            return
+        loop, http = self._started()
+        if self._socket is None:  # it could not be bound again when connections began to be refused
+            self._socket = _bound(self._host, self.port)
         # Listening here as well: who connects after accept() has returned is never refused.
         self._socket.listen(self._backlog)
-        self._server = _at_once(self._started().create_server(self._http, sock=self._socket, backlog=self._backlog))
+        self._server = _at_once(loop.create_server(http, sock=self._socket, backlog=self._backlog))
         self._accepting = True
 
     def _close(self) -> None:
@@ -214,7 +211,7 @@ class Listener:
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.Request:
         # Not through web.Application: its router costs as much as a whole answer here.
-        return web.Request(message, payload, protocol, writer, task, self._started(), client_max_size=MAX_BODY)
+        return web.Request(message, payload, protocol, writer, task, self._started()[0], client_max_size=MAX_BODY)
 
 
 def _at_once(opening: Coroutine[Any, Any, T]) -> T:

@@ -47,11 +47,10 @@ def abort(transport: asyncio.Transport | None) -> None:
     """Abort a connection so that the peer sees a reset (RST), not an orderly end."""
     if transport is None:
         return
-    connection = transport.get_extra_info("socket")
-    if connection is not None:
-        # A connection that has already gone can't be told; aborting it below is all there is to do.
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    connection: socket.socket = transport.get_extra_info("socket")
+    # A connection that has already gone can't be told; aborting it below is all there is to do.
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
 
 

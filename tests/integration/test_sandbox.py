@@ -19,6 +19,7 @@ from harness.canary import PREFIX
 
 import asyncauth.sandbox
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Sandbox, sandbox_in_thread
+from asyncauth.sandbox.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -371,6 +372,34 @@ async def test_a_websocket_needs_the_token_at_its_handshake(sandbox: Sandbox, ca
         assert await ws.receive_bytes() == b"\x00"
 
 
+async def test_a_websocket_message_that_cannot_be_read_ends_it(sandbox: Sandbox, call: Caller) -> None:
+    """Text that is no UTF-8: the server closes with 1007, and echoes nothing."""
+    jwt = await login(sandbox, call)
+    url = f"{sandbox.pago_facil.url}/api/ws"
+    async with call.http.ws_connect(url, headers={"Authorization": f"Bearer {jwt}"}) as ws:
+        await ws.send_frame(b"\xff", aiohttp.WSMsgType.TEXT)
+        message = await ws.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.INVALID_TEXT)
+
+
+async def test_a_body_that_is_too_large_is_refused(sandbox: Sandbox, call: Caller) -> None:
+    """More than 1 MiB is 413, as JSON, and no token request."""
+    status, _, answer = await call("POST", f"{sandbox.peakly.url}/token", data=io.BytesIO(b"x=" + b"y" * 2**20))
+    assert (status, answer["message"]) == (413, "Request Entity Too Large")
+    assert sandbox.peakly.counts.token_requests == 0
+
+
+async def test_dead_tokens_leave_the_book(sandbox: Sandbox) -> None:
+    """Thousands of tokens that died take no room: the book is swept when it has grown, and keeps who lives."""
+    book = Ledger()
+    book.issue("lives", "access", lifetime=10_000.0, now=0.0)
+    for number in range(10_000):
+        book.issue(f"token {number}", "access", lifetime=1.0, now=float(number))
+    assert len(book._entries) < 4200
+    assert book.alive("lives", {"access"}, 9_999.0)
+    assert book.living(9_999.0) == {"access": 2}
+
+
 async def test_revoking_kills_tokens_at_once(sandbox: Sandbox, call: Caller) -> None:
     """revoke() kills all tokens of a system, or those of one step, and tells how many."""
     jwt, access = await login(sandbox, call), await created(sandbox, call)
@@ -476,12 +505,13 @@ def test_only_loopback_unless_permitted(host: str) -> None:
     "options",
     [
         {"lifetime": -1}, {"lifetime": float("nan")}, {"lifetime": True}, {"token_latency": "1"},
-        {"username": ""}, {"clock_skew": float("inf")}, {"refresh_tokens": 1},
+        {"username": ""}, {"clock_skew": float("inf")}, {"refresh_tokens": 1}, {"token_prefix": "a b"},
+        {"token_prefix": "x" * 65},
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     """A value that can't be used is a ValueError that names it."""
-    with pytest.raises(ValueError, match=r"lifetime|token_latency|username|clock_skew|refresh_tokens"):
+    with pytest.raises(ValueError, match=r"lifetime|token_latency|username|clock_skew|refresh_tokens|token_prefix"):
         Sandbox(**options)
 
 
@@ -500,6 +530,15 @@ def test_settings_change_all_or_nothing() -> None:
     with pytest.raises(ValueError, match="www_authenticate"):
         sandbox.peakly.settings.www_authenticate = "Bearer\r\nX: 1"
     assert sandbox.state() == Sandbox().state()
+
+
+def test_a_sandbox_that_does_not_run_can_be_set_back() -> None:
+    """reset() before the start: the first settings, and nothing that would need a loop."""
+    sandbox = Sandbox(lifetime=60)
+    sandbox.peakly.configure(lifetime=5)
+    sandbox.peakly.reset()
+    assert sandbox.peakly.settings.lifetime == 60
+    assert not sandbox.peakly.accepting
 
 
 async def test_it_starts_once_and_starts_again() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import math
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import aiohttp
 import pytest
@@ -244,6 +245,69 @@ async def test_slow_drip(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     assert time.monotonic() - started >= 0.29
     sandbox.pago_facil.token_faults.slow_drip(0)
     assert (await login(sandbox, http)).json["expires_in"] == 86400
+
+
+@pytest.mark.parametrize("kind", ["reset", "slow_drip"])
+async def test_what_has_no_whole_answer(sandbox: Sandbox, http: aiohttp.ClientSession, kind: str) -> None:
+    """A WebSocket that has ended can't drip any more, and is reset."""
+    value = (await token(sandbox, http)).json["access_token"]
+    getattr(sandbox.peakly.api_faults, kind)(times=1)
+    async with http.ws_connect(f"{sandbox.peakly.url}/api/ws", headers={"Authorization": f"Bearer {value}"}) as ws:
+        await ws.send_str("hello")
+        assert await ws.receive_str() == "hello"
+    assert (await api(sandbox, http, value)).status == 200
+
+
+async def test_unauthorized_befalls_a_good_token(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """The API's 401 on demand is the one that it answers to a bad token."""
+    value = (await token(sandbox, http)).json["access_token"]
+    sandbox.peakly.api_faults.unauthorized(times=1)
+    demanded, bad, good = [await api(sandbox, http, each) for each in (value, "bad", value)]
+    assert (demanded.status, demanded.body) == (bad.status, bad.body)
+    assert demanded.headers["WWW-Authenticate"] == bad.headers["WWW-Authenticate"]
+    assert (demanded.status, good.status) == (401, 200)
+
+
+async def test_an_answer_of_ones_own_that_is_a_stream(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """What aiohttp has to finish is left to it, also where answers come without a date."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.StreamResponse(status=418)
+
+    sandbox.peakly.configure(date_header=False)
+    sandbox.peakly.token_faults.answer(answer)
+    assert (await token(sandbox, http)).status == 418
+
+
+async def test_a_port_that_is_lost_while_connections_are_refused(
+    sandbox: Sandbox, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked for refusals learns that the port could not be kept; it is taken again when it is free."""
+
+    def taken(host: str, port: int) -> NoReturn:
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asyncauth.sandbox.listener._bound", taken)
+        with pytest.raises(OSError, match="taken"):
+            await asyncio.to_thread(sandbox.peakly.refuse_connections)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await token(sandbox, http)
+    sandbox.peakly.accept_connections()
+    assert (await token(sandbox, http)).status == 200
+
+
+async def test_ending_after_the_port_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that could not keep its port ends as any other."""
+
+    def taken(host: str, port: int) -> NoReturn:
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    async with Sandbox() as sandbox:
+        monkeypatch.setattr("asyncauth.sandbox.listener._bound", taken)
+        with pytest.raises(OSError, match="taken"):
+            sandbox.peakly.refuse_connections()
+    assert not sandbox.peakly.accepting
 
 
 async def test_an_answer_of_ones_own(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:

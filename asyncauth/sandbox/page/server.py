@@ -51,13 +51,12 @@ _HEADERS = {
 
 def _files() -> dict[str, tuple[str, bytes]]:
     """The page's files by path, with their types."""
-    found: dict[str, tuple[str, bytes]] = {}
-    for file in importlib.resources.files("asyncauth.sandbox.page").joinpath("static").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
-        if kind is not None:
-            path = "/" if file.name == "index.html" else f"/{file.name}"
-            found[path] = (kind, file.read_bytes())
-    return found
+    folder = importlib.resources.files("asyncauth.sandbox.page").joinpath("static")
+    return {
+        "/" if file.name == "index.html" else f"/{file.name}": (kind, file.read_bytes())
+        for file in folder.iterdir()
+        if (kind := _TYPES.get(file.name.rpartition(".")[2])) is not None
+    }
 
 
 class Page:
