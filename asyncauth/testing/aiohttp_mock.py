@@ -310,7 +310,7 @@ class _Sent(AbstractStreamWriter):
         self.output_size = len(self.body)
 
     async def write_eof(self, chunk: bytes = b"") -> None:
-        self.body += chunk
+        """A body that writes itself leaves the end to the request."""
 
     async def drain(self) -> None:
         """Nothing waits."""

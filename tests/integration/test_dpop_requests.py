@@ -15,8 +15,10 @@ from aiohttp.test_utils import TestServer
 from joserfc import jwt
 from joserfc.jwk import JWKRegistry
 from joserfc.jws import extract_compact
+from yarl import URL
 
 from asyncauth import BearerAuth, ClientCredentials, ConfigurationError, TokenManager
+from asyncauth.dpop import Prover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -225,3 +227,13 @@ async def test_headers_are_not_for_bound_tokens(manager: TokenManager) -> None:
     with pytest.raises(ConfigurationError, match="BearerAuth"):
         await manager.headers()
     assert (await manager.token()).authorization.startswith("DPoP ")
+
+
+async def test_nonces_are_remembered_of_so_many_servers() -> None:
+    """A client of very many servers does not grow with them; the last one's nonce is always known."""
+    prover = Prover.of(None)
+    assert isinstance(prover, Prover)
+    for number in range(1000):
+        prover.note(URL(f"https://{number}.example.com/x"), f"nonce-{number}")
+        assert prover.nonce(URL(f"https://{number}.example.com/y")) == f"nonce-{number}"
+    assert len(prover._nonces) <= 64

@@ -725,6 +725,19 @@ async def test_a_request_may_replace_the_middlewares(api: Api) -> None:
     assert api.bearers == [None, "token-1", None]
 
 
+async def test_an_inner_middleware_that_takes_the_token_away(api: Api) -> None:
+    """The request goes as the inner one left it, and its 401 is the answer to that."""
+
+    async def takes_away(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        del request.headers["Authorization"]
+        return await handler(request)
+
+    async with Client(api) as client:
+        middlewares = (BearerAuth(client.manager), takes_away)
+        assert await status_of(client.http, api.url, middlewares=middlewares) == 401
+        assert await status_of(client.http, api.url) == 200
+
+
 async def test_base_url_and_session_headers(api: Api) -> None:
     """A session's base URL, headers and cookies stay in force beside the token."""
     options = {"base_url": f"{api.url}/v1/", "headers": {"X-Tenant": "7"}, "cookies": {"c": "3"}}

@@ -358,6 +358,21 @@ async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
             assert isinstance(end, ManagerClosed)
 
 
+async def test_a_manager_that_fails_to_close(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong is told, after everything else was closed."""
+
+    async def fails(self: TokenManager) -> None:
+        await real(self)
+        raise ZeroDivisionError
+
+    real = TokenManager.close
+    http = client_session(fake(api))
+    monkeypatch.setattr(TokenManager, "close", fails)
+    with pytest.raises(ZeroDivisionError):
+        await http.close()
+    assert http.closed
+
+
 async def test_a_session_that_is_never_closed_warns(api: Api) -> None:
     """Forgetting to close warns as aiohttp does; and the manager says so too."""
     http = client_session(fake(api))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -218,6 +220,39 @@ async def test_a_token_that_ended_is_seen_for_a_while(monitor: Monitor, monkeypa
     monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 500.0)
     assert monitor.metric("token.remaining_lifetime") is None
     assert not monitor.listener._known
+
+
+async def test_a_fresh_token_that_is_refused_as_well_still_lives(monitor: Monitor) -> None:
+    """Refusals that change nothing are counted by that cause, with the cool-down; the token keeps its lifetime."""
+    manager = TokenManager(FakeProvider())
+    manager.add_listener(monitor.listener)
+    manager.invalidate(await manager.token())
+    manager.invalidate(await manager.token(), repeat=True)
+    await manager.close()
+    assert monitor.metric("token.rejections", asyncauth_rejection_cause="fresh_token_refused") == 1
+    assert monitor.metric("cool_downs", asyncauth_cool_down_cause="refusals") == 1
+    assert monitor.metric("token.remaining_lifetime") == pytest.approx(3600.0, abs=5.0)
+
+
+def test_events_of_later_versions_are_passed_over(monitor: Monitor) -> None:
+    """A kind of event, or of a refresh's end, that it does not know is no metric and no span."""
+
+    @attrs.frozen(kw_only=True)
+    class Novel(events.RefreshEnded):
+        pass
+
+    monitor.listener(Novel(provider="fake", at=time.time(), seconds=1.0, waiters=0))
+    monitor.listener(events.StoreRecovered(provider="fake", at=time.time()))
+    assert monitor.refreshes == []
+    assert monitor.metric("refresh.duration") is None
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without OpenTelemetry's API the import says what to install."""
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.delitem(sys.modules, "asyncauth.telemetry.otel")
+    with pytest.raises(ConfigurationError, match=r"asyncauth\[otel\]"):
+        importlib.import_module("asyncauth.telemetry.otel")
 
 
 async def test_a_refused_token_has_no_lifetime_left(monitor: Monitor) -> None:

@@ -54,6 +54,20 @@ def tokens(mock: mock_aiohttp, method: str = "GET", url: str = ME) -> list[str |
 # Middlewares
 
 
+async def test_a_middlewares_own_trouble_is_what_the_caller_gets(mock: mock_aiohttp) -> None:
+    """A connection error that no answer of the mock's raised comes through as it is."""
+    own = aiohttp.ClientOSError(104, "of the middleware's")
+
+    async def breaks(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        raise own
+
+    mock.get(ME)
+    async with aiohttp.ClientSession(middlewares=(breaks,)) as http:
+        with pytest.raises(aiohttp.ClientOSError) as caught:
+            await http.get(ME)
+    assert caught.value is own
+
+
 async def test_the_recorded_request_has_the_token(mock: mock_aiohttp, http: aiohttp.ClientSession) -> None:
     """BearerAuth runs, and what it sets is in the recorded headers."""
     mock.get(ME, payload={"name": "Ada"})

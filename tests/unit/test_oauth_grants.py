@@ -199,6 +199,15 @@ def test_assertions_that_cant_work(options: dict[str, Any], words: str) -> None:
     keeps_quiet(caught.value, MARK, "PRIVATE")
 
 
+async def test_a_key_that_turns_out_to_be_none(mocked_http: MockedHttp) -> None:
+    """A callable that returns no key is an error that says so, shows nothing of it, and sends nothing."""
+    error = await failure(JWTBearer(token_url=URL, client_id="app", private_key=lambda: MARK, account="ana"))
+    assert isinstance(error, ConfigurationError)
+    assert "private_key" in str(error)
+    keeps_quiet(error, MARK)
+    assert mocked_http.sent == []
+
+
 def test_whose_token_an_assertion_is_for() -> None:
     """Signed here its identity is known; a given one needs ``account=``."""
     signed: Callable[..., JWTBearer] = lambda **more: JWTBearer(token_url=URL, private_key=PEM, client_id="app", **more)  # noqa: E731

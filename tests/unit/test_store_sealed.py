@@ -7,7 +7,7 @@ import copy
 import logging
 import pickle
 import time
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -193,3 +193,25 @@ def test_redis_without_the_extra_says_what_to_install(monkeypatch: pytest.Monkey
         frames.append({name: repr(value) for name, value in trace.tb_frame.f_locals.items()})
         trace = trace.tb_next
     assert MARK not in repr(frames[1:])
+
+
+async def test_what_is_inside_is_opened_and_closed_with_it(inner: MemoryStore) -> None:
+    """An inner store that is entered, or closed, is when this one is; one that knows neither is left alone."""
+    seen: list[str] = []
+
+    class Opened(MemoryStore):
+        async def __aenter__(self) -> Self:
+            seen.append("enter")
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            seen.append("exit")
+
+        async def close(self) -> None:
+            seen.append("close")
+
+    for store in (EncryptedStore(Opened(), NEW), EncryptedStore(inner, NEW)):
+        async with store:
+            await store.save(KEY, TOKEN)
+        await store.close()
+    assert seen == ["enter", "exit", "close"]

@@ -15,6 +15,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
     client_session,
+    testing,
 )
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp, static_manager
 
@@ -28,6 +29,27 @@ async def test_clocks_move_together(clock: FakeClock) -> None:
     assert (clock.wall(), clock.monotonic()) == (5, 1_010)
     await clock.advance(0)
     assert (clock.wall(), clock.monotonic()) == (5, 1_010)
+
+
+async def test_sleep_that_is_cancelled_as_it_falls_due(clock: FakeClock) -> None:
+    """A sleeper that is cancelled in the moment of its waking is cancelled, and disturbs nobody."""
+    nap, other = (asyncio.ensure_future(clock.sleep(5)) for _ in range(2))
+    await asyncio.sleep(0)
+    moving = asyncio.ensure_future(clock.advance(5))
+    while clock.monotonic() < 1005:  # noqa: ASYNC110 (not a round later)
+        await asyncio.sleep(0)
+    nap.cancel()
+    await moving
+    assert nap.cancelled()
+    assert other.done()
+    await other
+
+
+def test_names_that_come_late_are_there() -> None:
+    """What is imported when it is first named is listed, and what is not there is an AttributeError."""
+    assert "mock_aiohttp" in dir(testing)
+    with pytest.raises(AttributeError, match="no attribute 'mock_aiohtp'"):
+        _ = testing.mock_aiohtp
 
 
 async def test_clock_is_not_moved_backwards(clock: FakeClock) -> None:
