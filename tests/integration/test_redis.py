@@ -352,6 +352,18 @@ def test_one_store_serves_one_loop_after_another(redis: RedisServer) -> None:
         assert asyncio.run(manager.token()).value == "token-1"
 
 
+def test_a_loop_that_ended_while_the_store_was_open_is_forgotten(redis: RedisServer) -> None:
+    """Its client can't be closed any more, and is not kept: workers that are killed in the middle leave no heap."""
+    store = RedisStore(redis.url)
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(store.__aenter__())
+        loop.close()
+        assert len(store._loops) == 1
+    assert asyncio.run(TokenManager(FakeProvider(), store=store).token()).value == "token-1"
+    assert store._loops == {}
+
+
 async def test_several_loops_at_once(redis: RedisServer) -> None:
     """One store, used from threads with a loop each."""
     store, provider = RedisStore(redis.url), FakeProvider(latency=0.1)
