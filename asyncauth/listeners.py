@@ -17,7 +17,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.foreign import place_of
@@ -302,9 +302,8 @@ class _Tasks(_Backlog):
     async def _tell(self) -> None:
         while (event := self._next()) is not None:
             try:
-                answer = self.listener(event)
-                if answer is not None:
-                    await answer
+                answer: Any = self.listener(event)
+                await answer
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except asyncio.CancelledError as error:
@@ -316,10 +315,7 @@ class _Tasks(_Backlog):
                 self._complain_of(error)
 
     def _asks(self) -> bool:
-        try:
-            return self._task is not None and asyncio.current_task() is self._task
-        except RuntimeError:
-            return False
+        return self._task is not None and asyncio.current_task() is self._task
 
     async def end(self) -> None:
         if self.gone or self._loop is not asyncio.get_running_loop() or self._asks():

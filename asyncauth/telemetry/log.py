@@ -6,16 +6,11 @@ import logging
 
 from asyncauth import events
 
-__all__ = ["listened", "log"]
+__all__ = ["log"]
 
 _REFRESH = logging.getLogger("asyncauth.refresh")
 _MANAGER = logging.getLogger("asyncauth.manager")
 _STORE = logging.getLogger("asyncauth.store")
-
-
-def listened() -> bool:
-    """Return whether events that tell of single callers would be written: they are for ``DEBUG``."""
-    return _MANAGER.isEnabledFor(logging.DEBUG)
 
 
 def log(event: events.Event) -> None:

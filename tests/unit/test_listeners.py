@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -177,6 +178,67 @@ def test_a_loop_that_was_closed_before_it_could_tell() -> None:
     assert heard.events == []
 
 
+def test_a_loop_that_is_closed_in_the_middle_of_telling(caplog: pytest.LogCaptureFixture) -> None:
+    """What the garbage collector ends there is no fault of the listener's: nothing is logged."""
+    listeners = Listeners()
+
+    async def listener(event: events.Event) -> None:
+        await asyncio.Event().wait()
+
+    async def first() -> None:
+        listeners.add(listener)
+        listeners.tell(event())
+        await some_rounds()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(first())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    listeners.remove(listener)
+    del loop, task
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_a_task_factory_that_makes_no_task(caplog: pytest.LogCaptureFixture) -> None:
+    """A loop whose task factory takes no context: the listener is told nothing, which is logged, once."""
+    listeners, heard = Listeners(), Heard()
+    listeners.add(heard)
+    loop = asyncio.get_running_loop()
+    old_fashioned: Any = lambda loop, work: asyncio.Task(work, loop=loop)  # noqa: E731
+    for _ in range(2):
+        loop.set_task_factory(old_fashioned)
+        listeners.tell(event(1))
+        await some_rounds()
+        loop.set_task_factory(None)
+    assert heard.events == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "listener Heard can't be told (TypeError); this is said once"
+    ]
+    listeners.tell(event(2))
+    await listeners.settle(10)
+    assert [each.at for each in heard.events] == [2]
+
+
+async def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a limit of the system's, or the interpreter's end: what would be told is not, and nobody waits for it."""
+    listeners, told = Listeners(), list[float]()
+    listeners.add(lambda event: told.append(event.at))
+
+    def limited(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited)
+        listeners.tell(event(1))
+    async with asyncio.timeout(30):
+        await listeners.settle(600)
+    listeners.tell(event(2))
+    await listeners.settle(10)
+    assert told == [2]
+
+
 async def test_two_listeners_that_compare_equal_are_two() -> None:
     """Only the same function, or the same method of the same object, is one that is there already."""
 
@@ -284,6 +346,22 @@ async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
     await chain.close()
     assert len(heard.events) == 3
     assert len({each.account for each in heard.events}) == 3
+
+
+async def test_a_listener_that_is_added_at_one_step_is_the_chains(clock: FakeClock) -> None:
+    """It hears of all of them, until it is removed at any."""
+    provider = PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
+    first, last = _steps(TokenManager(provider, clock=clock))[::2]
+    heard = Heard()
+    first.add_listener(heard)
+    last._report().store_recovered()
+    await first._listeners.settle(0)
+    await some_rounds()
+    assert len(heard.events) == 1
+    first.remove_listener(heard)
+    last._report().store_recovered()
+    await last.close()
+    assert len(heard.events) == 1
 
 
 async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> None:

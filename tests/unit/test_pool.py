@@ -690,15 +690,6 @@ async def test_tenants_are_apart_in_a_store_though_their_providers_name_themselv
     assert second.calls == {"a": 0, "b": 0}
 
 
-async def test_tenants_are_apart_in_a_store_at_each_step_of_a_chain(pools: Pools, clock: FakeClock) -> None:
-    """What is upstream shares its tokens as well, under the tenant's key: two entries for each tenant."""
-    store = MemoryStore()
-    pool = pools(lambda key: Chain(clock=clock, identity="chain"), store=store)
-    for key in ("a", "b"):
-        await value_of(pool, key)
-    assert len(store._tokens) == 4
-
-
 async def test_key_that_says_nothing_is_refused_with_a_store(pools: Pools) -> None:
     """A key whose repr differs from process to process can't be part of the store's."""
     with pytest.raises(ConfigurationError, match="repr"):
