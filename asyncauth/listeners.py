@@ -232,13 +232,15 @@ class _Backlog:
 class _Threads(_Backlog):
     """Tells a plain function, in a thread that lasts as long as there is something to tell."""
 
-    _thread: int | None = None
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(listener)
+        self._here = threading.local()
 
     def _begin(self) -> None:
         threading.Thread(target=self._tell, name="asyncauth-listener", daemon=True).start()
 
     def _tell(self) -> None:
-        me = self._thread = threading.get_ident()
+        self._here.tells = True
         while (event := self._next()) is not None:
             try:
                 answer: object = self.listener(event)
@@ -247,11 +249,9 @@ class _Threads(_Backlog):
                     self._complain("returns a coroutine: write 'async def'")
             except BaseException as error:  # noqa: BLE001 (a listener may be anybody's)
                 self._complain_of(error)
-        if self._thread == me:  # or it has begun anew already
-            self._thread = None
 
     def _asks(self) -> bool:
-        return self._thread == threading.get_ident()
+        return getattr(self._here, "tells", False)
 
 
 class _Tasks(_Backlog):

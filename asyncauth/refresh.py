@@ -224,9 +224,9 @@ class Refresh:
                 if held is None:
                     async with self._turn(), shared.locked(self._longest_wait()) as hold:
                         stored = await shared.load()
-                        held = await self._adopt(shared, stored)
-                        if held is None:
-                            held = await self._fetch_under(hold, shared, shared.previous(stored), refusal)
+                        held = await self._adopt(shared, stored) or await self._fetch_under(
+                            hold, shared, shared.previous(stored), refusal
+                        )
             shared.note_success()
         except StoreTrouble as trouble:
             problem = trouble

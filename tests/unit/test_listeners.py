@@ -351,7 +351,7 @@ async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
 async def test_a_listener_that_is_added_at_one_step_is_the_chains(clock: FakeClock) -> None:
     """It hears of all of them, until it is removed at any."""
     provider = PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
-    first, last = _steps(TokenManager(provider, clock=clock))[::2]
+    last, _, first = _steps(TokenManager(provider, clock=clock))
     heard = Heard()
     first.add_listener(heard)
     last._report().store_recovered()

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from shared_kit import CommandedStore, Rotating, during, manager
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Entry
-from asyncauth.events import Event
 from asyncauth.refresh import Refresh
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -64,27 +64,46 @@ async def test_a_provider_that_raises_before_it_can_be_awaited(*, cancelled: boo
     assert len(calls) < 10
 
 
-async def test_a_renewal_that_falls_due_while_the_manager_closes_is_not_made(clock: FakeClock) -> None:
-    """A closing waits for a listener: nothing is asked of the token endpoint meanwhile."""
-    provider = FakeProvider(clock=clock)
-    manager = TokenManager(provider, policy=RefreshPolicy(jitter=0.0, close_grace=30.0), clock=clock)
-    let_go = asyncio.Event()
+async def test_a_wait_that_is_longer_than_a_shorter_deadline_is_not_begun(
+    clock: FakeClock, settled: Callable[[], Any]
+) -> None:
+    """A refresh that rested was lost, and the provider allows less time by now: callers learn at once what is wrong."""
 
-    async def listener(event: Event) -> None:
-        await let_go.wait()
+    class Hasty(FakeProvider):
+        deadline = 30.0
 
-    await manager.__aenter__()
-    await manager.token()
-    manager.add_listener(listener)
-    manager.invalidate(await manager.refresh())
-    await manager.token()
-    closing = asyncio.create_task(manager.close())
-    await clock.advance(3000)
+    provider = Hasty(clock=clock, answers=[TokenEndpointUnavailable("down", retry_after=20)])
+    manager = TokenManager(provider, clock=clock)
+    caller = asyncio.create_task(manager.token())
+    await clock.advance(1)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await settled()
+    assert caller.cancelled()
+    provider.deadline = 10.0
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await asyncio.wait_for(manager.token(), 5)
+    assert caught.value.retry_after == 19
+    assert provider.calls == 1
+
+
+async def test_a_renewal_that_falls_due_while_the_manager_closes_is_not_begun(clock: FakeClock) -> None:
+    """A closing waits for a store: nothing is asked of the token endpoint meanwhile, and nothing is left behind."""
+    store, rotating = CommandedStore(), Rotating(clock=clock, lifetime=100.0)
+    process = manager(rotating, store, clock, idle_timeout=None)
+    await process.__aenter__()
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    due = process._state.due()
+    await clock.advance(due - 0.5 - clock.monotonic())
+    store.faults["save"] = "hang"
+    closing = asyncio.create_task(process.close())
+    await clock.advance(0.9)
     assert not closing.done()
-    asked = provider.calls
-    let_go.set()
+    assert clock.monotonic() >= due
+    await clock.advance(10)
     await closing
-    assert asked == provider.calls == 3
+    assert rotating.sent == [None]
 
 
 def test_a_task_factory_that_makes_no_task_is_an_error_for_each_caller() -> None:
