@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import types
 from typing import Any
@@ -22,6 +23,7 @@ from asyncauth import (
     Token,
     TokenEndpointUnavailable,
 )
+from asyncauth.clock import SystemClock
 from asyncauth.shared import SharedStore
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -176,6 +178,34 @@ async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: Fake
     assert waiting.done()
     assert (await waiting).value == lucky.value
     assert down.calls == 1
+
+
+def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
+    """What the garbage collector ends then asks nothing of the store, and has no complaint."""
+
+    class Opened(CommandedStore):
+        async def __aenter__(self) -> None:
+            self.calls.append("open")
+
+        async def __aexit__(self, *_: object) -> None:
+            self.calls.append("close")
+
+    store = Opened()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        asyncio.ensure_future(manager(FakeProvider(latency=60), store, SystemClock()).token())  # noqa: RUF006
+        await asyncio.sleep(0.05)
+
+    loop.run_until_complete(begin())
+    assert store.calls[-2:] == ["lock", "load"]
+    calls = len(store.calls)
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert len(store.calls) == calls
 
 
 @pytest.mark.parametrize("fault", ["raise", None])
