@@ -89,8 +89,6 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
         passthrough_unmatched: Whether all are for which there is no answer; ``False`` (default) = those fail as when
             nobody listens, with ``aiohttp.ClientConnectionError``.
         param: As a decorator: the argument that gets the mock; ``None`` = the last positional one.
-
-    .. _aioresponses: https://pypi.org/project/aioresponses/
     """
 
     requests: dict[tuple[str, URL], list[Any]]
