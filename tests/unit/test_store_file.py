@@ -192,7 +192,7 @@ async def test_a_slow_file_system_blocks_no_loop(tmp_path: Path, monkeypatch: py
 
     def slow(path: Any, *args: Any, **kwargs: Any) -> int:
         if str(path).endswith(".lock"):
-            time.sleep(0.3)
+            time.sleep(2.0)
         return real(path, *args, **kwargs)
 
     store = FileStore(tmp_path)
@@ -210,7 +210,7 @@ async def test_a_slow_file_system_blocks_no_loop(tmp_path: Path, monkeypatch: py
         await asyncio.sleep(0.01)
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
     await using
-    assert longest < 0.25
+    assert longest < 1.5
 
 
 async def test_a_lock_taken_too_late_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
