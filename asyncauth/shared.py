@@ -208,15 +208,29 @@ class SharedStore:
         if left_of(stored.expires_at, stored.issued_at, clock.wall()) <= 0:
             # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
             stored = attrs.evolve(stored, expires_at=stored.issued_at)
-        await self._call("save", self._store.save, self._key, attrs.evolve(stored, refresh_token=None))
+        await self._save_lent(attrs.evolve(stored, refresh_token=None))
         try:
             yield
         except Exception:
             if not used():
                 stored = _moved(stored, clock.wall() - clock.monotonic() - ahead)
-                with contextlib.suppress(StoreTrouble):
+                try:
                     await self._save_unless_older(stored, checked=hold.lost)
+                except StoreTrouble:
+                    self.keep(stored, instead_of=stored)
             raise
+
+    async def _save_lent(self, lent: Token) -> None:
+        """Save an entry without its refresh token, which nothing that was left unsaved may bring back."""
+        saving = self._saving is not None
+        await self.stop_saving()
+        try:
+            await self._call("save", self._store.save, self._key, lent)
+        except StoreTrouble:
+            if saving and self.unsaved is not None:
+                self._saving = asyncio.ensure_future(self._save_later(self.unsaved[1]))
+            raise
+        self.unsaved = None
 
     def keep(self, token: Token, *, instead_of: Token | None) -> None:
         """Remember a token that is not saved yet; see `save` for the arguments."""

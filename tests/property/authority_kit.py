@@ -63,6 +63,7 @@ class Authority:
     resent: list[str] = attrs.field(factory=list)
     on_sent: Callable[[Request], None] = lambda _: None
     on_aborted: Callable[[Request], None] = lambda _: None
+    on_refused: Callable[[str], None] = lambda _: None
     _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
 
     @property
@@ -87,8 +88,12 @@ class Authority:
 
     # As network_kit's Server
 
-    def refuses(self) -> bool:
-        return self.faults[:1] == ["refused"] and bool(self.faults.pop(0))
+    def refuses(self, process: str) -> bool:
+        if self.faults[:1] != ["refused"]:
+            return False
+        self.faults.pop(0)
+        self.on_refused(process)
+        return True
 
     def fault(self, request: Request) -> Fault | None:
         return self.faults.pop(0) if self.faults and self.faults[0] != "refused" else None

@@ -58,8 +58,8 @@ class Request:
 class Server(Protocol):
     """What answers."""
 
-    def refuses(self) -> bool:
-        """Return whether it refuses a new connection."""
+    def refuses(self, process: str) -> bool:
+        """Return whether it refuses a new connection of a process."""
         ...
 
     def fault(self, request: Request) -> Fault | None:
@@ -95,7 +95,7 @@ class Network:
 
     async def connect(self, loop: StepLoop) -> None:
         await asyncio.sleep(self.latency / 10)
-        if self.server.refuses():
+        if self.server.refuses(loop.process):
             raise ConnectionRefusedError(111, "refused")
 
     def connection(self, loop: StepLoop, protocol: Any) -> tuple[MemoryTransport, Any]:

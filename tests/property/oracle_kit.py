@@ -106,7 +106,6 @@ class Fleet:
         self.processes: list[Process] = []
         self.asking: list[Asking] = []
         self.oracle = Oracle(self)
-        self.died = False
         self._provider = provider
 
     def process(self) -> Process:
@@ -167,6 +166,7 @@ class Fleet:
     def _cut_short(self, process: Process) -> None:
         """Excuse what follows when a refresh may have been cut short: its answer, or its save, may be lost."""
         self.oracle.credit(process, len(PATHS))
+        self.oracle.end_refusals(process)
         process.lost_at = self.world.clock.loop_time
         self.oracle.excuse()
 
@@ -220,14 +220,12 @@ class Fleet:
         if kindly:
             self.world.end(loop)
         else:
-            self.died = True
             self.world.abandon(loop)
         if not process.loops:
             self.new_loop(process)
 
     def die(self, process: Process) -> None:
         """Kill a process."""
-        self.died = True
         process.alive = False
         self.world.die(process.name)
         self.asking = [each for each in self.asking if each.process is not process]
@@ -278,7 +276,7 @@ class Fleet:
                     entry.session.detach()
         self.processes.clear()
         self.asking.clear()
-        self.world.bury(dead=self.died)
+        self.world.bury()
 
 
 class Oracle:
@@ -294,6 +292,7 @@ class Oracle:
         self._authority = fleet.authority
         self._authority.on_sent = self._sent
         self._authority.on_aborted = self._aborted
+        self._authority.on_refused = self._refused
         self._excused_until = -math.inf
         self._success: Request | None = None
         self.pool = 0
@@ -331,6 +330,18 @@ class Oracle:
         process.last[request.path] = request
         process.credits = [each for each in process.credits if each >= request.sent_at_loop - _OVERLAP]
 
+    def _refused(self, name: str) -> None:
+        """Take note of a connection that was refused: a failure without a request."""
+        process = next(each for each in self._fleet.processes if each.name == name)
+        self.end_refusals(process)
+        process.failures += 1
+
+    def end_refusals(self, process: Process) -> None:
+        """Take note of a failure that is no refusal: it ends their row."""
+        for last in process.last.values():
+            self._judge(process, last)
+        process.refusals = 0
+
     def _aborted(self, request: Request) -> None:
         """Look at a token request that the client gives up: its answer may be lost."""
         process = next(each for each in self._fleet.processes if each.name == request.process)
@@ -352,19 +363,18 @@ class Oracle:
 
     def _judge(self, process: Process, last: Request | None) -> None:
         """Take note of what became of a process' last request to an endpoint."""
+        if last is not None and "judged" not in last.notes:
+            last.notes["judged"] = True
+            if last.answered and last.status == 200:
+                self._success = last
+            else:
+                refused = last.answered and last.status == 400
+                process.refusals = process.refusals + 1 if refused else 0
+                process.failures += 1
         status = process.manager.status()
-        if status.refreshes + status.adoptions > process.successes:
+        if status.refreshes + status.adoptions > process.successes:  # since then, by adoption perhaps
             process.successes = status.refreshes + status.adoptions
             process.failures = process.refusals = 0
-        if last is None or "judged" in last.notes:
-            return
-        last.notes["judged"] = True
-        if last.answered and last.status == 200:
-            self._success = last
-        else:
-            refused = last.answered and last.status == 400
-            process.refusals = process.refusals + 1 if refused else 0
-            process.failures += 1
 
     def _justified(self, process: Process, request: Request) -> bool:
         """Return whether a process may send this token request.

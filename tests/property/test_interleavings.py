@@ -120,7 +120,6 @@ def disturbed(scenario: Scenario, disturb: Callable[[Fleet, Process], None]) -> 
             yield fleet
             fleet.finish()
         except BaseException as error:
-            fleet.died = True
             error.add_note(f"disturbed at step {step}")
             raise
         finally:
@@ -212,7 +211,6 @@ def test_the_process_dies_at_every_step(name: str) -> None:
 
     for fleet in disturbed(SCENARIOS[name], die):
         served(fleet)
-        fleet.died = True
 
 
 def _requests(scenario: Scenario) -> int:
@@ -248,9 +246,6 @@ def _run(scenario: Scenario, order: Order) -> None:
         served(fleet)
         assert len({each.value for process in fleet.processes if (each := process.manager.current)}) == 1
         fleet.finish()
-    except BaseException:
-        fleet.died = True
-        raise
     finally:
         fleet.bury()
 

@@ -87,6 +87,13 @@ class RefreshContract(RuleBasedStateMachine):
         self.fleet.refresh(process, loop)
         self.go_on(steps)
 
+    @rule(number=numbers, steps=callbacks)
+    def lose_patience(self, number: int, steps: int) -> None:
+        asking = self.fleet.get(*self.where(number))
+        self.go_on(steps)
+        self.fleet.cancel(asking)
+        self.go_on(10)
+
     @precondition(lambda self: self.fleet.asking)
     @rule(number=numbers, steps=callbacks)
     def cancel(self, number: int, steps: int) -> None:
@@ -184,9 +191,13 @@ class RefreshContract(RuleBasedStateMachine):
             self.fleet.end_loop(process, loop, kindly=kindly)
 
     @precondition(lambda self: self.shared)
-    @rule(number=numbers)
-    def die(self, number: int) -> None:
-        self.fleet.die(self.one(number))
+    @rule(number=numbers, busy=st.booleans(), steps=callbacks)
+    def die(self, number: int, steps: int, *, busy: bool) -> None:
+        process, loop = self.where(number)
+        if busy:
+            self.fleet.refresh(process, loop)
+        self.go_on(steps)
+        self.fleet.die(process)
         self.fleet.process()
 
     # The store
@@ -212,9 +223,6 @@ class RefreshContract(RuleBasedStateMachine):
         try:
             if self.fleet.processes:
                 self.fleet.finish()
-        except BaseException:
-            self.fleet.died = True  # what a failure leaves behind is no second one
-            raise
         finally:
             self.fleet.bury()
 

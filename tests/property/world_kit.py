@@ -270,7 +270,7 @@ class World:
     def _stop(self, loop: StepLoop) -> None:
         loop.alive, loop.stands_since = False, min(loop.stands_since, self.clock.loop_time)
 
-    def bury(self, *, dead: bool) -> None:
+    def bury(self) -> None:
         """Close what is left. What processes that died leave behind, they leave to the garbage collector: here."""
         for loop in self.loops:
             if not loop.is_closed():
@@ -280,8 +280,7 @@ class World:
         _end(self._left)
         self._left.clear()
         self.network = self.hook = None
-        if dead:
-            forget_the_dead()
+        forget_the_dead()
         gc.unfreeze()
         gc.enable()
 

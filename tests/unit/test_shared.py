@@ -586,6 +586,29 @@ async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_ol
     assert (await renewing).value == "token-2"
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+async def test_a_refresh_token_that_could_not_be_saved_is_forgotten_once_it_is_sent(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, *, emptied: bool
+) -> None:
+    """Neither the saving in the background nor a store that was emptied brings it back after an ambiguous failure."""
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, first.token(), seconds=0.05)
+    store.faults.clear()
+    rotating.faults = [(LOST, True), *[(LOST, False)] * 50]
+    with pytest.raises(TokenEndpointUnavailable):
+        await during(clock, first.refresh(), seconds=0.05)
+    rotating.faults.clear()
+    if emptied:
+        store.tokens.clear()
+    await clock.advance(60.0)
+    await during(clock, first.refresh())
+    await during(clock, second.refresh())
+    assert rotating.stolen == 0
+    assert "refresh-1" in rotating.sent
+    await first.close()
+
+
 def test_an_answer_that_was_not_saved_before_its_loop_was_closed_is_not_lost(
     clock: FakeClock, store: CommandedStore
 ) -> None:
