@@ -269,14 +269,18 @@ class Fleet:
 
     def bury(self) -> None:
         """Let go of everything."""
+        self._abandon_sessions()
+        world = self.world
+        vars(self).clear()  # or what is left of the dead would outlive this, and complain in somebody else's test
+        world.bury()
+
+    def _abandon_sessions(self) -> None:
+        """Forget the sessions of managers that died: nobody closes them."""
         for process in self.processes:
-            for entry in process.manager._connections.leave_all():  # of one that died: nobody closes it
+            for entry in process.manager._connections.leave_all():
                 if entry.session is not None and not entry.session.closed:
                     entry.session.connector._closed = True  # type: ignore[union-attr]
                     entry.session.detach()
-        self.processes.clear()
-        self.asking.clear()
-        self.world.bury()
 
 
 class Oracle:
@@ -370,7 +374,7 @@ class Oracle:
             else:
                 refused = last.answered and last.status == 400
                 process.refusals = process.refusals + 1 if refused else 0
-                process.failures += 1
+                process.failures += last.answered or last.fault is not None  # or it was given up with its flight
         status = process.manager.status()
         if status.refreshes + status.adoptions > process.successes:  # since then, by adoption perhaps
             process.successes = status.refreshes + status.adoptions

@@ -72,8 +72,9 @@ class Scenario:
         fleet = self.begin()
         before = fleet.world.steps
         served(fleet)
+        steps = fleet.world.steps - before
         fleet.bury()
-        return fleet.world.steps - before
+        return steps
 
 
 def served(fleet: Fleet) -> None:
@@ -216,8 +217,9 @@ def test_the_process_dies_at_every_step(name: str) -> None:
 def _requests(scenario: Scenario) -> int:
     fleet = scenario.begin()
     served(fleet)
+    requests = len(fleet.authority.requests)
     fleet.bury()
-    return len(fleet.authority.requests)
+    return requests
 
 
 # --- in other orders
