@@ -46,12 +46,13 @@ class StoreTrouble(Exception):
 
 
 class Hold:
-    """An entry's lock while it is held."""
+    """An entry's lock while it is held, on the running loop."""
 
-    __slots__ = ("_lease", "_release", "_released")
+    __slots__ = ("_lease", "_loop", "_release", "_released")
 
     def __init__(self, lease: object, release: Callable[[], Awaitable[object]]) -> None:
         self._lease = lease
+        self._loop = asyncio.get_running_loop()
         self._release = release
         self._released = False
 
@@ -61,8 +62,8 @@ class Hold:
         return self._released or bool(getattr(self._lease, "lost", False))
 
     async def release(self) -> None:
-        """Give it back, unless that was done before."""
-        if not self._released:
+        """Give it back, unless that was done before, or the loop was closed: then this is the garbage collector."""
+        if not self._released and not self._loop.is_closed():
             self._released = True
             with contextlib.suppress(StoreTrouble):
                 await self._release()
@@ -168,12 +169,10 @@ class SharedStore:
             raise
         else:
             hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
-            loop = asyncio.get_running_loop()
             try:
                 yield hold
             finally:
-                if not loop.is_closed():  # else this is the garbage collector
-                    await hold.release()
+                await hold.release()
             return
         await self._give_back(lock, entering)
         raise problem

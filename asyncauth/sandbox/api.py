@@ -104,8 +104,5 @@ async def _websocket(system: System[Any], request: web.Request) -> web.StreamRes
     system.stamp(socket)
     await socket.prepare(request)
     async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            await socket.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
+        await (socket.send_str if message.type is WSMsgType.TEXT else socket.send_bytes)(message.data)
     return socket

@@ -258,6 +258,17 @@ async def test_what_has_no_whole_answer(sandbox: Sandbox, http: aiohttp.ClientSe
     assert (await api(sandbox, http, value)).status == 200
 
 
+async def test_the_api_may_say_when_to_come_back(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """Its Retry-After as a date is by its own clock, which may be wrong."""
+    sandbox.peakly.configure(clock_skew=86_400)
+    value = (await token(sandbox, http)).json["access_token"]
+    sandbox.peakly.api_faults.too_many_requests(60, as_date=True)
+    got = await api(sandbox, http, value)
+    assert got.status == 429
+    again = parsedate_to_datetime(got.headers["Retry-After"]).timestamp()
+    assert again - time.time() == pytest.approx(86_460, abs=10)
+
+
 async def test_unauthorized_befalls_a_good_token(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     """The API's 401 on demand is the one that it answers to a bad token."""
     value = (await token(sandbox, http)).json["access_token"]

@@ -368,6 +368,30 @@ async def test_a_long_look_leaves_time_to_others(sandbox: Sandbox, monkeypatch: 
     await told.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_stream_tells_nothing_while_nothing_happens(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again and again, and tells what is new as soon as there is something."""
+    looks: list[int] = []
+    state: dict[str, object] = {"turn": 1}
+
+    def look(_: object) -> dict[str, object]:
+        looks.append(1)
+        return dict(state)
+
+    monkeypatch.setattr(stream, "view", look)
+    assert sandbox._page is not None
+    events = sandbox._page.stream
+    monkeypatch.setattr(events, "_beat", 0.0)
+    told = events.events(None)
+    await anext(told)
+    waiting = asyncio.ensure_future(anext(told))
+    while len(looks) < 10:  # noqa: ASYNC110 (of another's)
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    state["turn"] = 2
+    assert '"turn": 2' in (await waiting).replace('"turn":2', '"turn": 2')
+    await told.aclose()  # type: ignore[attr-defined]
+
+
 async def test_an_idle_stream_says_that_it_is_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing happens a comment is sent from time to time, so that a listener that has gone is noticed."""
     monkeypatch.setattr(stream, "_STILL_THERE", 0.0)

@@ -234,6 +234,12 @@ async def test_a_fresh_token_that_is_refused_as_well_still_lives(monitor: Monito
     assert monitor.metric("token.remaining_lifetime") == pytest.approx(3600.0, abs=5.0)
 
 
+def test_a_first_refresh_that_is_under_way_has_no_lifetime(monitor: Monitor) -> None:
+    """The gauge shows tokens, not hopes."""
+    monitor.listener(events.RefreshStarted(provider="fake", at=time.time(), state="empty"))
+    assert monitor.metric("token.remaining_lifetime") is None
+
+
 def test_events_of_later_versions_are_passed_over(monitor: Monitor) -> None:
     """A kind of event, or of a refresh's end, that it does not know is no metric and no span."""
 

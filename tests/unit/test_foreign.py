@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import aiohttp
 import pytest
 from harness.canary import MARK
@@ -39,3 +41,12 @@ def test_anything_else_is_a_fault_with_its_place() -> None:
     assert type(found) is AuthError
     assert "test_foreign.py:" in str(found)
     assert MARK not in str(found)
+
+
+def test_the_place_is_whose_call_it_was() -> None:
+    """Of what the standard library raises the innermost place outside of it is told: there is what to mend."""
+    with pytest.raises(ValueError, match="line 1") as caught:
+        json.loads(MARK)
+    found = str(auth_error(caught.value, "the thing"))
+    assert "test_foreign.py:" in found
+    assert "json" not in found.replace("JSON", "")

@@ -149,6 +149,30 @@ async def test_what_came_before_a_cancellation_is_kept(ticks: int) -> None:
     assert manager.current.refresh_token == "rotated" or provider.calls == 2
 
 
+@pytest.mark.parametrize("ticks", range(12))
+@pytest.mark.parametrize("refresh_token", [None, "rotated"])
+async def test_what_came_before_a_cancellation_may_be_of_no_use(ticks: int, refresh_token: str | None) -> None:
+    """A token that can't be used, and then a cancellation: it is not held, and the next refresh brings one that can."""
+    answered = asyncio.Event()
+
+    def answer() -> Token:
+        answered.set()
+        return Token("spent", issued_at=time.time(), expires_at=time.time() - 100, refresh_token=refresh_token)
+
+    manager = TokenManager(FakeProvider(answers=[answer]))
+    caller = asyncio.create_task(manager.token())
+    await answered.wait()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    flight = manager._flight
+    if flight is not None and flight._task is not None:
+        flight._task.cancel()
+    await asyncio.wait((caller,))
+    with contextlib.suppress(AuthError):
+        assert (await caller).value == "token-1"
+    assert (await manager.refresh()).value in {"token-1", "token-2"}
+
+
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_a_loop_a_job_does_not_ask_once_a_job() -> None:
     """Jobs that end before a renewal is answered start a few renewals, not one each: the token in hand serves."""

@@ -16,6 +16,7 @@ from asyncauth.sandbox import Fault, Sandbox
 from asyncauth.sandbox.counts import Record, RequestLog
 from asyncauth.sandbox.faults import DETAILS, KINDS, TOKEN_ONLY
 from asyncauth.sandbox.ledger import Ledger
+from asyncauth.sandbox.listener import is_loopback
 from asyncauth.sandbox.mishaps import _WAYS
 from asyncauth.sandbox.page.description import describe
 from asyncauth.sandbox.page.stream import _event
@@ -180,3 +181,15 @@ def test_events_are_json_that_browsers_read() -> None:
     assert text.count("\n") == 4
     data = json.loads(text.partition("data: ")[2])
     assert data == {"nan": "nan", "list": ["inf", [1]], "own": "object", "line": "a\n\ndata: b\u2028"}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+def test_which_hosts_are_this_machine(host: str) -> None:
+    """A sandbox listens there without anybody's permission."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "localhost.example.com", ""])  # noqa: S104
+def test_which_hosts_are_not(host: str) -> None:
+    """Other machines reach it there, or a name may lead anywhere."""
+    assert not is_loopback(host)

@@ -95,9 +95,8 @@ class Page:
             response = await self._answer(request)
         except RefusedError as refused:
             response = json_answer({"error": str(refused)}, refused.status)
-        if not response.prepared:
-            response.headers.update(_HEADERS)
-            response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.update(_HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
