@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import time
 
@@ -19,6 +20,19 @@ def test_system_clock_tells_the_machines_time() -> None:
     assert abs(clock.wall() - time.time()) < 60
     before = clock.monotonic()
     assert before <= clocks.boottime() <= clock.monotonic()
+
+
+def test_what_a_closed_loop_left_in_the_middle_awaits_nothing() -> None:
+    """Closed as garbage, after its loop, it ends at once: there is nothing to wait for, and nothing to complain of."""
+    loop = asyncio.new_event_loop()
+    limited = within(SYSTEM_CLOCK, 60, asyncio.Event().wait())
+    loop.create_task(limited)  # noqa: RUF006 (the loop's end is its end)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    limited.close()
+    assert inspect.getcoroutinestate(limited) == inspect.CORO_CLOSED
 
 
 async def test_system_clock_sleeps_by_the_loop() -> None:

@@ -638,6 +638,33 @@ def test_pool_serves_one_loop_after_another_and_several_at_once() -> None:
     assert not pool._busy
 
 
+def test_renewals_go_on_where_the_pool_is_still_entered() -> None:
+    """Left on the loop that had its managers' appointments, the pool keeps them fresh on another."""
+    pool = ManagerPool(Tenants(None))
+    entered, left = threading.Event(), threading.Event()
+    moved: list[bool] = []
+
+    async def there() -> None:
+        async with pool:
+            entered.set()
+            await asyncio.to_thread(left.wait)
+            await asyncio.sleep(0.05)
+            (manager,) = pool._managers.values()
+            moved.append(manager._schedule is Schedule.here(pool._clock))
+
+    async def here() -> None:
+        async with pool:
+            await value_of(pool, "a")
+            thread.start()
+            await asyncio.to_thread(entered.wait)
+        left.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(there()))
+    asyncio.run(here())
+    thread.join()
+    assert moved == [True]
+
+
 def test_pool_serves_asyncio_run_after_asyncio_run() -> None:
     """The same pool in a second asyncio.run(): nothing is bound to a loop that has ended."""
     tenants = Tenants(None)

@@ -505,6 +505,22 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     await process.close()
 
 
+async def test_an_unsaved_refresh_token_that_could_not_be_lent_is_saved_later(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """While the store fails it is not sent, so it is still good, and goes on being saved in the background."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    await during(clock, process.refresh())
+    assert rotating.sent == [None, None]
+    store.faults.clear()
+    await clock.advance(60)
+    assert store.token is not None
+    assert store.token.refresh_token == "refresh-1"
+    await process.close()
+
+
 async def test_a_save_in_the_background_does_not_stand_for_a_later_token(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:
