@@ -88,7 +88,18 @@ class SharedStore:
         ConfigurationError: The store is none.
     """
 
-    __slots__ = ("_clock", "_key", "_saving", "_store", "_time_limit", "_told_at", "report", "trouble", "unsaved")
+    __slots__ = (
+        "_ahead",
+        "_clock",
+        "_key",
+        "_saving",
+        "_store",
+        "_time_limit",
+        "_told_at",
+        "report",
+        "trouble",
+        "unsaved",
+    )
 
     def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, report: Report) -> None:
         if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
@@ -103,6 +114,7 @@ class SharedStore:
         self._saving: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         self.unsaved: tuple[str | None, Token] | None = None
+        self._ahead = 0.0  # the wall clock, of the monotonic one, when the times of the unsaved token were written
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
@@ -234,6 +246,7 @@ class SharedStore:
     def keep(self, token: Token, *, instead_of: Token | None) -> None:
         """Remember a token that is not saved yet; see `save` for the arguments."""
         self.unsaved = (None if instead_of is None else instead_of.value, token)
+        self._ahead = self._clock.wall() - self._clock.monotonic()
 
     async def save(self, token: Token, *, instead_of: Token | None, hold: Hold) -> None:
         """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
@@ -295,7 +308,7 @@ class SharedStore:
         if self.unsaved is None:
             return stored
         spent, token = self.unsaved
-        return token if stored is None or stored.value == spent else stored
+        return self._by_our_wall(token) if stored is None or stored.value == spent else stored
 
     def note(self, trouble: StoreTrouble) -> None:
         """Remember a trouble for ``status()``, and tell of it, once a minute while it lasts."""
@@ -327,7 +340,11 @@ class SharedStore:
 
     async def _save_anew(self, token: Token) -> None:
         async with self.opened():
-            await self._save_unless_older(token, checked=True)
+            await self._save_unless_older(self._by_our_wall(token), checked=True)
+
+    def _by_our_wall(self, token: Token) -> Token:
+        """Return the unsaved token with its times by the wall clock as it is set now."""
+        return _moved(token, self._clock.wall() - self._clock.monotonic() - self._ahead)
 
     async def _save_later(self, token: Token) -> None:
         pause = 1.0
@@ -356,6 +373,7 @@ class SharedStore:
 
 def _moved(token: Token, seconds: float) -> Token:
     """Return an entry with its times by a wall clock that was set meanwhile."""
-    if abs(seconds) < 1.0 or token.expires_at is None:
+    if abs(seconds) < 1.0:  # no more than clocks are adjusted by
         return token
-    return attrs.evolve(token, issued_at=token.issued_at + seconds, expires_at=token.expires_at + seconds)
+    expires_at = None if token.expires_at is None else token.expires_at + seconds
+    return attrs.evolve(token, issued_at=token.issued_at + seconds, expires_at=expires_at)

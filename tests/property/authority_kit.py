@@ -18,7 +18,7 @@ from network_kit import Fault, Request
 from world_kit import StepLoop, World
 
 from asyncauth import PasswordGrant, RefreshGrant, Token
-from asyncauth.stores import remains
+from asyncauth.stores.base import remains, time_to_live
 
 ADDRESS = "http://127.0.0.1"
 FIRST = "refresh-0"
@@ -218,6 +218,7 @@ class Shelf:
             it raises although it was done, ``"hangs"``.
         calls: What was called, in turn.
         leases: Who holds which lock.
+        busy_until: Until when, by the loops' clock, an entry is being read or written.
     """
 
     def __init__(self, world: World, latency: float = 0.01, lease: float = 10.0) -> None:
@@ -225,6 +226,7 @@ class Shelf:
         self.trouble: dict[str, str] = {}
         self.calls: list[str] = []
         self.leases: dict[str, _Lease] = {}
+        self.busy_until = 0.0
         self._born_at: dict[str, float] = {}
         self._world = world
         self._latency = latency
@@ -236,6 +238,7 @@ class Shelf:
 
     async def _call(self, what: str, work: Callable[[], Any] = lambda: None) -> Any:
         self.calls.append(what)
+        self.busy_until = self._world.clock.loop_time + 2 * self._latency
         fault = self.trouble.get(what) or self.trouble.get("all")
         await asyncio.sleep(self._latency / 2)
         if fault == "before":
@@ -265,7 +268,7 @@ class Shelf:
         def save() -> None:
             clock = self._world.clock
             age = clock.wall() - token.issued_at
-            if token.expires_at is None or not 0 <= age < token.expires_at - token.issued_at:
+            if not 0 <= age < time_to_live(token, token.issued_at):
                 age = 0.0
             self.tokens[key], self._born_at[key] = token, clock.monotonic() - age
 

@@ -151,7 +151,10 @@ class RefreshContract(RuleBasedStateMachine):
 
     @rule(ahead=st.sampled_from([-1e6, -3600.0, -30.0, 30.0, 3600.0, 1e6]))
     def set_wall(self, ahead: float) -> None:
-        clock = self.fleet.world.clock
+        """Set the wall clock, but not in the milliseconds in which an entry is read or written, by that very clock."""
+        clock, shelf = self.fleet.world.clock, self.fleet.shelf
+        while shelf is not None and clock.loop_time < shelf.busy_until:
+            self.fleet.world.advance(shelf.busy_until - clock.loop_time)
         clock.set_wall(clock.wall() + ahead)
         self.fleet.oracle.excuse(self.fleet.authority.lifetime)
 

@@ -602,6 +602,23 @@ async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_ol
     assert (await renewing).value == "token-2"
 
 
+async def test_a_token_that_is_saved_late_is_as_old_as_it_is(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """The wall clock is set back before it is saved in the background: its times are by the clock as it is then."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token(), seconds=0.05)
+    clock.set_wall(clock.wall() - 1_000_000)
+    await clock.advance(600)
+    store.faults.clear()
+    await clock.advance(60)
+    assert store.token is not None
+    assert store.token.expires_at is not None
+    assert 2900 < store.token.expires_at - clock.wall() < 3000
+    await process.close()
+
+
 @pytest.mark.parametrize("emptied", [False, True])
 async def test_a_refresh_token_that_could_not_be_saved_is_forgotten_once_it_is_sent(
     clock: FakeClock, store: CommandedStore, rotating: Rotating, *, emptied: bool
