@@ -212,10 +212,10 @@ def _report(scores: list[Score]) -> int:
         "# Mutation score",
         "",
         "`make mutation` changes each module that decides something in every way of a list, one at a time, and runs",
-        "the module's tests. A change that no test notices is a survivor: a new test notices it, or it is explained",
-        "here. Written by `scripts/mutation.py`.",
+        "the module's tests. A change that no test notices is a survivor. Each is to be noticed by a new test, or",
+        "explained here; what is still to be done is marked so. Written by `scripts/mutation.py`, from its last run.",
         "",
-        "| module | changes | noticed | survivors, explained below |",
+        "| module | changes | noticed | survivors |",
         "|---|---|---|---|",
         *(f"| `{each.module}.py` | {each.total} | {each.killed} | {len(each.survivors)} |" for each in scores),
         f"| all | {total} | {killed} ({100 * killed / max(1, total):.1f} %) | {total - killed} |",
@@ -231,7 +231,7 @@ def _report(scores: list[Score]) -> int:
             if why is None:
                 print(f"not explained: asyncauth/{each.module}.py:{each.line} {each.operator}")
                 print(f"    {each.code}\n  → {each.changed}")
-            lines += [f"- `{each.module}.py`: `{each.code}` → `{each.changed}`: {why or 'not explained'}"]
+            lines += [f"- `{each.module}.py`: `{each.code}` → `{each.changed}`: {why or '**still to be done**'}"]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 1 if unexplained else 0
 
