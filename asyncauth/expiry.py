@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 __all__ = [
     "duration",
     "epoch",
+    "finite",
     "http_date",
     "jwt_lifetime",
     "jwt_times",
+    "left_of",
     "lifetime",
     "retry_after",
     "server_now",
@@ -404,3 +406,8 @@ def left_of(expires_at: float | None, issued_at: float, now: float) -> float:
         now: Our wall clock. The two may differ, so never more than its lifetime.
     """
     return math.inf if expires_at is None else min(expires_at - now, expires_at - issued_at)
+
+
+def finite(seconds: float) -> float | None:
+    """Return seconds as people and JSON take them: ``None`` for what has no end."""
+    return seconds if math.isfinite(seconds) else None

@@ -215,7 +215,7 @@ class TokenManager:
     def _report(self) -> Report:
         """Return what tells of this manager's events."""
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
-        from asyncauth.report import Report  # noqa: PLC0415
+        from asyncauth.report import Report, account_of  # noqa: PLC0415
 
         try:
             name, identity = self._provider.name, self._provider.identity
@@ -223,7 +223,7 @@ class TokenManager:
             name, identity = type(self._provider).__name__, None
         return Report(
             provider=name,
-            identity=identity,
+            account=account_of(identity),
             tenant=self._tenant,
             clock=self._clock,
             listeners=self._listeners,

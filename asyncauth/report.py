@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
@@ -11,6 +10,7 @@ import attrs
 
 from asyncauth import events
 from asyncauth.errors import AuthError
+from asyncauth.expiry import finite
 from asyncauth.provider import key_of
 from asyncauth.setback import Meanwhile
 from asyncauth.telemetry.log import log
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asyncauth.status import State
     from asyncauth.token import Token
 
-__all__ = ["Report"]
+__all__ = ["Report", "account_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -33,14 +33,14 @@ class Report:
 
     Attributes:
         provider: The provider's name.
-        identity: The provider's.
+        account: Whose token it is: from `account_of`.
         tenant: The manager's key in its pool; ``None`` = it is in none.
         clock: The manager's.
         listeners: Who is told.
     """
 
     provider: str
-    identity: str | None
+    account: str | None
     tenant: Hashable
     clock: Clock
     listeners: Listeners
@@ -82,7 +82,7 @@ class Report:
                 callers=tuple(callers),
                 fingerprint=token.fingerprint,
                 expires_at=token.expires_at,
-                usable_for=_finite(usable_for),
+                usable_for=finite(usable_for),
             )
         )
 
@@ -120,7 +120,7 @@ class Report:
                 status=error.status,
                 upstream=error.upstream,
                 retry_in=retry_in,
-                usable_for=_finite(max(0.0, usable_for)),
+                usable_for=finite(max(0.0, usable_for)),
             )
         )
         if setback.meanwhile is Meanwhile.FAIL:
@@ -163,14 +163,18 @@ class Report:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
-        # A provider may be anybody's, and its identity what no string is: no reason to have no token.
-        account = key_of(self.identity)[:8] if isinstance(self.identity, str) else None
-        return {"provider": self.provider, "account": account, "tenant": self.tenant, "at": self.clock.wall()}
+        return {"provider": self.provider, "account": self.account, "tenant": self.tenant, "at": self.clock.wall()}
 
     def _tell(self, event: events.Event) -> None:
         with contextlib.suppress(Exception):  # a log filter may be anybody's
             log(event)
         self.listeners.tell(event)
+
+
+def account_of(identity: object) -> str | None:
+    """Return the digits that tell a provider's account from others, of its ``identity``: see `events.Event`."""
+    # A provider may be anybody's, and its identity what no string is: no reason to have no token.
+    return key_of(identity)[:8] if isinstance(identity, str) else None
 
 
 class _Stamp(TypedDict):
@@ -180,7 +184,3 @@ class _Stamp(TypedDict):
     account: str | None
     tenant: Hashable
     at: float
-
-
-def _finite(seconds: float) -> float | None:
-    return seconds if math.isfinite(seconds) else None

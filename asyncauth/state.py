@@ -308,8 +308,8 @@ class TokenState:
                 state=self.phase(now),
                 refreshing=refreshing,
                 cooling_down=held_off or now < troubles.damped_until,
-                seconds_left=_finite(held.usable_until - now) if usable else None,
-                next_refresh_in=None if held.last is None else _finite(max(0.0, self.due() - now)),
+                seconds_left=expiry.finite(held.usable_until - now) if usable else None,
+                next_refresh_in=None if held.last is None else expiry.finite(max(0.0, self.due() - now)),
                 last_success_at=self._last_success,
                 last_error=None if setback is None else f"{type(setback.error).__name__}: {setback.error}",
                 refreshes=self.refreshes,
@@ -321,10 +321,6 @@ class TokenState:
                 waiting=waiting,
                 fingerprint=held.token.fingerprint if usable else None,
             )
-
-
-def _finite(seconds: float) -> float | None:
-    return seconds if math.isfinite(seconds) else None
 
 
 def _checked_lifetime(token: object) -> float | None:

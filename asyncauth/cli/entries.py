@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import stat
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from asyncauth.cli.times import moment
-from asyncauth.expiry import left_of
+from asyncauth.expiry import finite, left_of
 from asyncauth.stores import time_to_live
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ class Entry:
         """Seconds that the access token has left; ``None`` = unknown, or there is none."""
         if self.token is None:
             return None
-        left = left_of(self.token.expires_at, self.token.issued_at, self.now)
-        return left if math.isfinite(left) else None
+        return finite(left_of(self.token.expires_at, self.token.issued_at, self.now))
 
     @property
     def refused(self) -> bool:

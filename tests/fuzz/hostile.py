@@ -14,10 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
+from http_dates import DAYS, MONTHS, asctime, imf_fixdate, rfc850
 from hypothesis import strategies as st
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 SECRET = "pass-word+2/'&<"
 """What the fuzzed providers prove themselves with. Hostile servers know it, and send it back."""
 NOW = 1_700_000_000.0
@@ -54,21 +53,6 @@ visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 
 
 # --- HTTP dates: the three forms of RFC 9110 §5.6.7, and what nearly is one
-
-
-def imf_fixdate(moment: datetime) -> str:
-    date = f"{moment.day:02} {MONTHS[moment.month - 1]} {moment.year:04}"
-    return f"{DAYS[moment.weekday()][:3]}, {date} {moment:%H:%M:%S} GMT"
-
-
-def rfc850(moment: datetime) -> str:
-    date = f"{moment.day:02}-{MONTHS[moment.month - 1]}-{moment.year % 100:02}"
-    return f"{DAYS[moment.weekday()]}, {date} {moment:%H:%M:%S} GMT"
-
-
-def asctime(moment: datetime) -> str:
-    return f"{DAYS[moment.weekday()][:3]} {MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S} {moment.year:04}"
-
 
 moments = st.datetimes(timezones=st.just(UTC)) | st.integers(-100_000, 10**8).map(
     lambda ahead: datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC) + timedelta(seconds=ahead)

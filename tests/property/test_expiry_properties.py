@@ -7,14 +7,13 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from http_dates import DAYS, MONTHS, asctime, imf_fixdate, rfc850
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 scalars = (
@@ -36,25 +35,6 @@ headers = texts | scalars.map(str)
 seconds = st.floats(allow_nan=False, allow_infinity=False)
 # From the first second of the year 1 to the last of 9999.
 instants = st.integers(-62_135_596_800, 253_402_300_799).map(lambda number: EPOCH + timedelta(seconds=number))
-
-
-def imf(moment: datetime) -> str:
-    date = f"{moment.day:02} {MONTHS[moment.month - 1]} {moment.year:04}"
-    return f"{DAYS[moment.weekday()][:3]}, {date} {clock(moment)} GMT"
-
-
-def rfc850(moment: datetime) -> str:
-    date = f"{moment.day:02}-{MONTHS[moment.month - 1]}-{moment.year % 100:02}"
-    return f"{DAYS[moment.weekday()]}, {date} {clock(moment)} GMT"
-
-
-def asctime(moment: datetime) -> str:
-    date = f"{MONTHS[moment.month - 1]} {moment.day:2}"
-    return f"{DAYS[moment.weekday()][:3]} {date} {clock(moment)} {moment.year:04}"
-
-
-def clock(moment: datetime) -> str:
-    return f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
 
 
 def encoded(payload: bytes) -> str:
@@ -128,7 +108,7 @@ def test_http_date_is_finite_or_an_error(value: object, now: float | None) -> No
 @given(instants)
 def test_http_date_roundtrips_in_the_forms_with_a_full_year(moment: datetime) -> None:
     """An instant written as IMF-fixdate or asctime is read back to the second."""
-    assert expiry.http_date(imf(moment), "Date") == moment.timestamp()
+    assert expiry.http_date(imf_fixdate(moment), "Date") == moment.timestamp()
     assert expiry.http_date(asctime(moment), "Date") == moment.timestamp()
 
 
@@ -183,7 +163,7 @@ def test_headers_are_read_or_ignored(first: str | None, second: str | None, now:
 @given(instants, st.integers(min_value=0, max_value=31_536_000))
 def test_server_now_adds_the_age(moment: datetime, age: int) -> None:
     """The server's now is its Date plus the Age that caches added."""
-    assert expiry.server_now(imf(moment), str(age)) == moment.timestamp() + age
+    assert expiry.server_now(imf_fixdate(moment), str(age)) == moment.timestamp() + age
 
 
 @given(st.lists(seconds, max_size=4), st.lists(seconds, max_size=4), seconds)

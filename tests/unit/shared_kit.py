@@ -179,4 +179,4 @@ async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 
 
 def silent(clock: Clock) -> Report:
     """Return a report to which nobody listens."""
-    return Report(provider="fake", identity=None, tenant=None, clock=clock, listeners=Listeners())
+    return Report(provider="fake", account=None, tenant=None, clock=clock, listeners=Listeners())

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from harness.canary import MARK, also, found, secret
-
-TESTS = Path(__file__).parents[1]
+from harness.inner import outcomes
 
 HEAD = """
 import asyncio, logging, sys, warnings
@@ -79,32 +74,10 @@ def test():
 }
 
 
-def outcomes(folder: Path, tests: dict[str, str]) -> dict[str, str]:
-    """Run tests in a process of their own; return what became of each."""
-    (folder / "conftest.py").write_text('pytest_plugins = ["harness.sinks"]')
-    (folder / "tests").mkdir()  # whose frames may hold a secret
-    names = {}
-    for number, (name, body) in enumerate(tests.items()):
-        names[f"test_{number}.py"] = name
-        (folder / "tests" / f"test_{number}.py").write_text(HEAD + body)
-    quiet = ("-p", "no:randomly", "-p", "no:cacheprovider", "-c", os.devnull, "-W", "ignore")
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rA", *quiet, "--rootdir", str(folder), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=50,
-    )
-    results = re.findall(r"^(PASSED|FAILED|ERROR) .*?(test_\d+\.py)", ended.stdout, re.MULTILINE)
-    assert {file for _, file in results} == set(names), ended.stdout + ended.stderr
-    # A test that passed and then leaked is told of twice: as passed, and as an error of its end.
-    return {names[file]: word for word, file in sorted(results, key=lambda each: each[0] != "PASSED")}
-
-
 def test_each_way_out_is_watched(tmp_path: Path) -> None:
     """A test that passes and shows a secret fails, whichever way the secret came out; one that shows none passes."""
-    told = outcomes(tmp_path, {**LEAKS, **CLEAN})
+    tests = {name: HEAD + body for name, body in {**LEAKS, **CLEAN}.items()}
+    told = outcomes(tmp_path, 'pytest_plugins = ["harness.sinks"]', tests)
     assert told == {**dict.fromkeys(LEAKS, "ERROR"), **dict.fromkeys(CLEAN, "PASSED")}
 
 

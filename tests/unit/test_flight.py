@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,17 @@ from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
+
+
+def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
+    """Return work that brings 7 when its gate is opened, after the gate."""
+    go = asyncio.Event()
+
+    async def work() -> int:
+        await go.wait()
+        return 7
+
+    return go, work
 
 
 async def test_outcome_is_there_for_who_comes_late() -> None:
@@ -108,12 +119,7 @@ async def test_fault_in_the_work_is_an_auth_error() -> None:
 async def test_settle_waits_for_the_end_or_the_grace() -> None:
     """settle() returns when the flight has ended, or when the grace is over."""
     flight: Flight[int] = Flight()
-    go = asyncio.Event()
-
-    async def work() -> int:
-        await go.wait()
-        return 7
-
+    go, work = gated()
     await flight.settle(60)
     flight.start(work)
     await flight.settle(0)
@@ -199,12 +205,7 @@ async def test_no_more_contexts_are_kept_than_a_span_has_links() -> None:
 async def test_a_parent_process_flight_is_lost() -> None:
     """After a fork the parent's loop looks alive: the flight is lost all the same, and nobody joins it."""
     flight: Flight[int] = Flight()
-    go = asyncio.Event()
-
-    async def work() -> int:
-        await go.wait()
-        return 7
-
+    go, work = gated()
     flight.start(work)
     assert not flight.lost
     flight._generation -= 1
@@ -217,12 +218,7 @@ async def test_a_parent_process_flight_is_lost() -> None:
 async def test_end_lets_the_work_finish_within_its_grace() -> None:
     """Work that ends within the grace is kept: its waiters get what it brought."""
     flight: Flight[int] = Flight()
-    go = asyncio.Event()
-
-    async def work() -> int:
-        await go.wait()
-        return 7
-
+    go, work = gated()
     flight.start(work)
     waiting = asyncio.ensure_future(flight.wait())
     asyncio.get_running_loop().call_later(0.01, go.set)
@@ -255,12 +251,7 @@ def _there(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> a
 async def test_waiters_elsewhere_are_woken_by_their_own_loop(elsewhere: asyncio.AbstractEventLoop) -> None:
     """What a waiter on another loop is told is told through that loop: nothing else is thread-safe."""
     flight: Flight[int] = Flight()
-    go = asyncio.Event()
-
-    async def work() -> int:
-        await go.wait()
-        return 7
-
+    go, work = gated()
     flight.start(work)
     waiting = _there(elsewhere, flight.wait())
     while not flight.waiting:  # noqa: ASYNC110 (nothing tells)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
+from harness.inner import outcomes
 
 HEAD = """
 import asyncio, contextlib, socket, threading, time
@@ -68,26 +64,11 @@ async def test():
 
 def test_each_fault_is_caught(tmp_path: Path) -> None:
     """A test that blocks the loop, or leaves a task, a thread or a socket, fails; one that does neither passes."""
-    (tmp_path / "conftest.py").write_text(
+    conftest = (
         'pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.sinks"]\n'
         "import harness.leftovers\n"
         "harness.leftovers._PATIENCE = 0.1\n"
     )
-    (tmp_path / "tests").mkdir()
-    files = {}
-    for number, (name, body) in enumerate({**WRONG, **RIGHT}.items()):
-        files[f"test_{number}.py"] = name
-        (tmp_path / "tests" / f"test_{number}.py").write_text(HEAD + body)
-    plain = ("-p", "no:randomly", "-p", "no:cacheprovider", "-c", os.devnull, "-W", "ignore", "--asyncio-mode=auto")
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rA", *plain, "--rootdir", str(tmp_path), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=50,
-    )
-    told = re.findall(r"^(PASSED|FAILED|ERROR) .*?(test_\d+\.py)", ended.stdout, re.MULTILINE)
-    assert {file for _, file in told} == set(files), ended.stdout + ended.stderr
-    caught = {files[file] for word, file in told if word != "PASSED"}
-    assert caught == set(WRONG), ended.stdout
+    tests = {name: HEAD + body for name, body in {**WRONG, **RIGHT}.items()}
+    told = outcomes(tmp_path, conftest, tests, "--asyncio-mode=auto")
+    assert {name for name, word in told.items() if word != "PASSED"} == set(WRONG)

@@ -126,6 +126,15 @@ def test_a_task_factory_that_makes_no_task_is_an_error_for_each_caller() -> None
     asyncio.run(main())
 
 
+async def cancel_flight_after(ticks: int, manager: TokenManager) -> None:
+    """Cancel the flight's task, if there is one still, some turns of the loop from now."""
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    flight = manager._flight
+    if flight is not None and flight._task is not None:
+        flight._task.cancel()
+
+
 @pytest.mark.parametrize("ticks", range(12))
 async def test_what_came_before_a_cancellation_is_kept(ticks: int) -> None:
     """A flight that is cancelled just after the answer came keeps the token, and its refresh token."""
@@ -139,11 +148,7 @@ async def test_what_came_before_a_cancellation_is_kept(ticks: int) -> None:
     manager = TokenManager(provider)
     caller = asyncio.create_task(manager.token())
     await answered.wait()
-    for _ in range(ticks):
-        await asyncio.sleep(0)
-    flight = manager._flight
-    if flight is not None and flight._task is not None:
-        flight._task.cancel()
+    await cancel_flight_after(ticks, manager)
     await caller
     assert manager.current is not None
     assert manager.current.refresh_token == "rotated" or provider.calls == 2
@@ -162,11 +167,7 @@ async def test_what_came_before_a_cancellation_may_be_of_no_use(ticks: int, refr
     manager = TokenManager(FakeProvider(answers=[answer]))
     caller = asyncio.create_task(manager.token())
     await answered.wait()
-    for _ in range(ticks):
-        await asyncio.sleep(0)
-    flight = manager._flight
-    if flight is not None and flight._task is not None:
-        flight._task.cancel()
+    await cancel_flight_after(ticks, manager)
     await asyncio.wait((caller,))
     with contextlib.suppress(AuthError):
         assert (await caller).value == "token-1"
