@@ -128,7 +128,11 @@ class RedisStore:
             del self._loops[loop]
         if isinstance(self._given, str):
             with contextlib.suppress(Exception):  # a connection that is broken is closed
-                await here.client.aclose()
+                try:
+                    await here.client.aclose()
+                except asyncio.CancelledError:
+                    await here.client.aclose()  # where it was about to begin: the connections are still open
+                    raise
 
     def _new_client(self) -> Any:
         if not isinstance(self._given, str):

@@ -344,6 +344,22 @@ async def test_nothing_is_left_open(redis: RedisServer) -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_a_closing_that_is_cancelled_leaves_no_connection(redis: RedisServer) -> None:
+    """A loop's end cancels all tasks, and redis-py's own before they have begun to close anything."""
+    store = RedisStore(redis.url)
+    await store.__aenter__()
+    await store.load(KEY)
+    pool = store._loops[asyncio.get_running_loop()].client.connection_pool
+    (connection,) = pool._available_connections
+    closing = asyncio.create_task(store.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not connection.is_connected
+
+
 def test_one_store_serves_one_loop_after_another(redis: RedisServer) -> None:
     """As in workers that call ``asyncio.run()`` for each task."""
     store, provider = RedisStore(redis.url), FakeProvider()

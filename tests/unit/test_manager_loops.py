@@ -209,7 +209,7 @@ def test_a_session_whose_loop_was_closed_under_it_is_let_go() -> None:
     loop.run_until_complete(asyncio.wait((task,), timeout=0.01))
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
-    task.get_coro().close()  # type: ignore[union-attr]
+    task.get_coro().close()
 
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")

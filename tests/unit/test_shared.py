@@ -522,6 +522,28 @@ async def test_an_unsaved_refresh_token_that_could_not_be_lent_is_saved_later(
     await process.close()
 
 
+@pytest.mark.usefixtures("most")
+async def test_a_refresh_token_that_was_not_used_and_could_not_be_put_back_is_sent_next(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """The store fails when it would go back into it: it is kept here, and is not lost."""
+    process = manager(rotating, store, clock)
+    await process.token()
+    await clock.advance(3600)
+    rotating.latency = 5.0
+    rotating.faults = [(LOST, False)]
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(1)
+    assert store.token is not None
+    assert store.token.refresh_token is None
+    store.faults["save"] = "raise"
+    await clock.advance(4.01)
+    store.faults.clear()
+    assert (await during(clock, waiting)).value == "access-2"
+    assert rotating.sent == [None, "refresh-1", "refresh-1"]
+    assert rotating.stolen == 0
+
+
 async def test_a_save_in_the_background_does_not_stand_for_a_later_token(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:
