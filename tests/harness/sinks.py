@@ -18,6 +18,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk import trace
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from asyncauth.events import Event
 from asyncauth.report import Report
@@ -175,7 +177,36 @@ def event(_: pytest.Config) -> Iterator[None]:
         yield
 
 
-SINKS: list[Callable[[pytest.Config], contextlib.AbstractContextManager[None]]] = [log, event, warning, error, stdout]
+@contextlib.contextmanager
+def telemetry(_: pytest.Config) -> Iterator[None]:
+    """See each span that OpenTelemetry's SDK ends, and the metrics that a test reads."""
+    end, read = trace.Span.end, InMemoryMetricReader.get_metrics_data
+
+    @functools.wraps(end)
+    def ended(self: Any, *args: Any, **kwargs: Any) -> None:
+        look("span", self.to_json())
+        end(self, *args, **kwargs)
+
+    @functools.wraps(read)
+    def taken(self: Any) -> Any:
+        data = read(self)
+        look("metric", "" if data is None else data.to_json())
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace.Span, "end", ended)
+        patch.setattr(InMemoryMetricReader, "get_metrics_data", taken)
+        yield
+
+
+SINKS: list[Callable[[pytest.Config], contextlib.AbstractContextManager[None]]] = [
+    log,
+    event,
+    telemetry,
+    warning,
+    error,
+    stdout,
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:

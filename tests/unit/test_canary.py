@@ -16,6 +16,9 @@ from harness.canary import MARK, look, secret
 from asyncauth import ConfigurationError, Token, TokenManager
 from asyncauth.origin import absolute_url
 from asyncauth.testing import FakeProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 
 def manager(**options):
     return TokenManager(FakeProvider(name=secret(), answers=[ConfigurationError("no")] * 9, **options))
@@ -37,6 +40,17 @@ def test():
     "event": """
 def test():
     with pytest.raises(ConfigurationError): asyncio.run(manager().token())""",
+    "span": """
+def test():
+    TracerProvider().get_tracer("x").start_span("x", attributes={"token": secret()}).end()""",
+    "span's event": """
+def test():
+    with TracerProvider().get_tracer("x").start_as_current_span("x") as span: span.add_event(secret())""",
+    "metric": """
+def test():
+    reader = InMemoryMetricReader()
+    MeterProvider([reader]).get_meter("x").create_counter("x").add(1, {"tenant": secret()})
+    reader.get_metrics_data()""",
     "error's text": """
 def test():
     provider = FakeProvider(answers=[ConfigurationError(secret())])

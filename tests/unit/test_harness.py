@@ -8,6 +8,7 @@ from harness.inner import outcomes
 
 HEAD = """
 import asyncio, contextlib, socket, threading, time
+import aiohttp
 import pytest
 
 opened = []
@@ -36,6 +37,12 @@ def test():
     "leaves a socket": """
 def test():
     opened.append(socket.socket())""",
+    "leaves a session to the garbage collector": """
+class Circle: pass
+@pytest.mark.filterwarnings("error")
+async def test():
+    circle = Circle()
+    circle.itself, circle.session = circle, aiohttp.ClientSession()""",
 }
 
 RIGHT = {
@@ -63,7 +70,7 @@ async def test():
 
 
 def test_each_fault_is_caught(tmp_path: Path) -> None:
-    """A test that blocks the loop, or leaves a task, a thread or a socket, fails; one that does neither passes."""
+    """A test that blocks the loop, or leaves anything behind, fails; one that does neither passes."""
     conftest = (
         'pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.sinks"]\n'
         "import harness.leftovers\n"
