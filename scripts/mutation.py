@@ -2,6 +2,7 @@
 
     make mutation                       every module; an hour or more
     make mutation ARGS="policy flight"  some of them
+    make mutation ARGS=--again          only the last run's survivors, after tests were written for them
 
 Cosmic Ray makes the changes, in copies of the tree. A change that no test notices is a survivor: either a test is
 missing, or `mutation_survivors.toml` says why the change makes no difference. One that is not explained there fails
@@ -24,7 +25,7 @@ from typing import Any
 
 import attrs
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).resolve().parent.parent
 SURVIVORS = Path(__file__).with_name("mutation_survivors.toml")
@@ -112,22 +113,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS)}; all of them if none is named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--again", action="store_true", help="try only the last run's survivors")
     parser.add_argument("--page", action="store_true", help="only write the page anew, from the last scores")
     arguments = parser.parse_args()
     if unknown := set(arguments.modules) - set(TESTS):
         parser.error(f"no such module: {', '.join(sorted(unknown))}")
     scores = _stored()
+    if arguments.again and (missing := set(arguments.modules or TESTS) - set(scores)):
+        parser.error(f"no last run of {', '.join(sorted(missing))}")
     if not arguments.page:
+        before = scores if arguments.again else {}
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            for score in pool.map(_score, arguments.modules or TESTS):
+            for score in pool.map(lambda module: _score(module, before.get(module)), arguments.modules or TESTS):
                 scores = _stored() | {score.module: score}  # another run may have written meanwhile
                 _store(scores)
                 print(f"{score.module}: {score.killed} of {score.total} changes noticed", flush=True)
     return _report([scores[module] for module in TESTS if module in scores])
 
 
-def _score(module: str) -> Score:
-    """Change a module in every way, and return what was noticed."""
+def _score(module: str, before: Score | None) -> Score:
+    """Change a module in every way, or in those that nothing noticed before, and return what was noticed."""
     with tempfile.TemporaryDirectory(prefix=f"mutation-{module}-") as folder:
         copy = Path(folder, "tree")
         copy.mkdir()
@@ -149,16 +154,35 @@ def _score(module: str) -> Score:
         session = str(Path(folder, "session.sqlite"))
         tools = Path(sys.executable).parent
         environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        for command in (
-            [str(tools / "cosmic-ray"), "init", str(config), session],
-            [str(tools / "cr-filter-operators"), session, str(config)],
-            [str(tools / "cosmic-ray"), "baseline", str(config)],
-            [str(tools / "cosmic-ray"), "exec", str(config), session],
-        ):
-            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+        def run(*command: str) -> None:
+            tool = [str(tools / command[0]), *command[1:]]
+            done = subprocess.run(tool, cwd=copy, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{' '.join(command[:2])} failed for {module}:\n{done.stdout}{done.stderr}")
-        return _read(module, session, (ROOT / "asyncauth" / f"{module}.py").read_text(encoding="utf-8").splitlines())
+
+        run("cosmic-ray", "init", str(config), session)
+        run("cr-filter-operators", session, str(config))
+        source = (ROOT / "asyncauth" / f"{module}.py").read_text(encoding="utf-8").splitlines()
+        if before is not None:
+            _leave_out_noticed(session, source, before)
+        run("cosmic-ray", "baseline", str(config))
+        run("cosmic-ray", "exec", str(config), session)
+        score = _read(module, session, source)
+        return score if before is None else attrs.evolve(score, killed=before.total - len(score.survivors))
+
+
+def _leave_out_noticed(session: str, source: list[str], before: Score) -> None:
+    """Leave out what the last run's tests noticed."""
+    for each in before.survivors:
+        if source[each.line - 1].strip() != each.code:
+            raise SystemExit(f"asyncauth/{each.module}.py has changed since its last run: run all of it")
+    survived = {(each.line, each.operator) for each in before.survivors}
+    with use_db(session, WorkDB.Mode.open) as database:
+        for item in list(database.pending_work_items):
+            (mutation,) = item.mutations
+            if (mutation.start_pos[0], mutation.operator_name.removeprefix("core/")) not in survived:
+                database.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
 
 
 def _copy(source: Path, target: Path) -> None:

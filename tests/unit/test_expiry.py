@@ -129,6 +129,8 @@ def test_duration_of_nothing_is_expired_on_arrival(value: object) -> None:
         (None, "null"),
         (True, "a value of type bool"),
         (["token"], "a value of type list"),
+        (type("A" * 16, (), {})(), f"a value of type {'A' * 16}"),
+        (type("A" * 17, (), {})(), f"a value of type {'A' * 16}..."),
         (HUGE_INT, "a value of type int"),
         (math.nan, "nan"),
     ],
@@ -146,6 +148,12 @@ def test_error_bounds_the_field_too() -> None:
     with pytest.raises(InvalidTokenResponse) as caught:
         expiry.duration(None, "x\n" + "y" * 1000)
     assert str(caught.value).startswith("x?" + "y" * 62 + "... can't be read")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(3.5, 3.5), (0.0, 0.0), (math.inf, None), (-math.inf, None)])
+def test_what_has_no_end_is_none_in_json(seconds: float, shown: float | None) -> None:
+    """JSON has no infinity."""
+    assert expiry.finite(seconds) == shown
 
 
 # --- epoch

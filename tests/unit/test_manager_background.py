@@ -199,6 +199,48 @@ async def test_use_is_noted_on_the_machines_clock_too(monkeypatch: pytest.Monkey
         assert held.hot_until == held.fresh_until
 
 
+async def test_use_on_the_fast_path_keeps_a_manager_fresh(
+    make: Make, provider: FakeProvider, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uses that note nothing count all the same: those in the last idle timeout before a renewal are noted."""
+    monkeypatch.setattr("asyncauth.manager.SYSTEM_CLOCK", clock)
+    monkeypatch.setattr("asyncauth.manager.boottime", clock.monotonic)
+    async with make(provider, idle_timeout=60.0) as manager:
+        await manager.token()
+        await clock.advance(1)
+        for _ in range(575):
+            await manager.token()
+            await clock.advance(5)
+        assert provider.calls == 1
+        await clock.advance(5)
+        assert provider.calls == 2
+
+
+async def test_a_shorter_token_brings_the_renewal_forward(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
+    """The appointment that was made for an hour's token is not kept for one of 100 s."""
+    async with make(provider) as manager:
+        await manager.token()
+        provider.lifetime = 100.0
+        await manager.refresh()
+        await clock.advance(81)
+        assert provider.calls == 3
+
+
+async def test_a_token_that_ran_out_in_an_outage_is_renewed_by_itself(
+    make: Make, provider: FakeProvider, clock: FakeClock, most: None
+) -> None:
+    """The endpoint is back after the token's end: it is asked though nobody waits, and the next caller does not."""
+    async with make(provider, idle_timeout=None) as manager:
+        await manager.token()
+        provider.answers = [DOWN] * 100_000
+        await clock.advance(4000)
+        assert manager.current is None
+        provider.answers = []
+        await clock.advance(61)
+        assert manager.current is not None
+        assert manager.status().waits == 1
+
+
 async def test_failed_renewal_is_tried_again_in_the_background(
     make: Make, provider: FakeProvider, clock: FakeClock, most: None
 ) -> None:

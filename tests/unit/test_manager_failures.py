@@ -705,3 +705,26 @@ def test_answer_of_a_flight_whose_loop_was_closed_is_kept(make: Make, clock: Fak
     _cut_off(manager.refresh(), until=lambda: provider.calls == 2)
     assert asyncio.run(manager.refresh()).value == "t3"
     assert provider.sent == [None, "r1", "r2"]
+
+
+async def test_a_provider_that_breaks_later_fails_its_callers_and_no_more() -> None:
+    """Its deadline can't be read when a refresh begins: each caller learns of it, and it may be mended."""
+
+    class Moody(FakeProvider):
+        broken = False
+
+        @property
+        def deadline(self) -> float:
+            if self.broken:
+                raise ValueError
+            return 30.0
+
+    provider = Moody()
+    manager = TokenManager(provider)
+    provider.broken = True
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            outcomes = await asyncio.gather(*(manager.token() for _ in range(3)), return_exceptions=True)
+        assert {type(each) for each in outcomes} == {AuthError}
+    provider.broken = False
+    assert (await manager.token()).value == "token-1"

@@ -12,7 +12,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth import (
+    AuthError,
+    ManagerClosed,
+    PagoFacilJWT,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
 from asyncauth.provider import Provider, TokenSource
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -308,7 +316,11 @@ class Chain(FakeProvider):
         return Chain(manage(self.upstream), clock=self.clock)
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        await self.upstream.token()
+        try:
+            await self.upstream.token()
+        except AuthError as error:
+            error.upstream = True  # as `Credential` marks it
+            raise
         return await super().fetch(http, previous)
 
 
@@ -361,3 +373,55 @@ async def test_request_may_take_half_the_deadline(clock: FakeClock, deadline: fl
     provider = Sessions(clock=clock)
     await TokenManager(provider, policy=RefreshPolicy(deadline=deadline), clock=clock).token()
     assert provider.given[0].timeout.total == total
+
+
+async def test_an_upstream_that_hangs_is_named(make: Make, clock: FakeClock) -> None:
+    """An upstream manager's deadline ends before the one it is asked in, which could not tell which step it was."""
+    login = FakeProvider(name="login", clock=clock, latency=1000.0)
+    manager = make(Chain(login, name="outer", clock=clock))
+    caller = asyncio.create_task(manager.token())
+    await clock.advance(31)
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await caller
+    assert caught.value.provider == "login"
+
+
+async def test_refresh_by_hand_waits_for_nothing_further_upstream(
+    make: Make, provider: FakeProvider, clock: FakeClock
+) -> None:
+    """What an upstream manager is waiting out is tried at once, for the caller who waits for it already as well."""
+    provider.answers = [TokenEndpointUnavailable("down", retry_after=20)]
+    manager = make(Chain(provider, clock=clock))
+    caller = asyncio.create_task(manager.token())
+    await clock.advance(1)
+    assert provider.calls == 1
+    by_hand = asyncio.create_task(manager.refresh())
+    await clock.advance(0)
+    assert (await by_hand).value == (await caller).value
+    assert provider.calls == 2
+
+
+async def test_a_closing_that_is_cancelled_waits_for_no_listener(
+    make: Make, provider: FakeProvider, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever closes waits for listeners as long as the grace; who is cancelled meanwhile waits for none."""
+    graces: list[float] = []
+
+    async def settle(_: object, grace: float) -> None:
+        graces.append(grace)
+
+    monkeypatch.setattr("asyncauth.listeners.Listeners.settle", settle)
+    manager = make(provider, close_grace=3.0)
+    await manager.token()
+    await manager.close()
+    provider.latency = 1000.0
+    async with manager:
+        caller = asyncio.create_task(manager.refresh())
+        await settled()
+        closing = asyncio.create_task(manager.close())
+        await settled()
+        closing.cancel()
+        await asyncio.wait((closing, caller))
+    assert closing.cancelled()
+    assert isinstance(caller.exception(), ManagerClosed)
+    assert graces[:2] == [3.0, 0.0]

@@ -404,6 +404,31 @@ def test_leaving_one_loop_leaves_the_manager_open_on_another(threads: Callable[[
         other.run(manager.token())
 
 
+def test_leaving_one_of_two_loops_gives_the_refresh_there_its_grace(threads: Callable[[], LoopThread]) -> None:
+    """Who leaves the loop on which a token is being obtained waits for it; the manager stays entered on the other."""
+    one, other = threads(), threads()
+    door = Door()
+    manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=5.0))
+
+    async def enter() -> None:
+        await manager.__aenter__()
+
+    async def leave() -> None:
+        await manager.__aexit__(None, None, None)
+
+    one.run(enter())
+    other.run(enter())
+    waiting = one.start(manager.token())
+    assert door.reached.wait(5)
+    leaving = asyncio.run_coroutine_threadsafe(leave(), one.loop)
+    time.sleep(0.1)
+    assert not leaving.done()
+    door.opened.set()
+    leaving.result(10)
+    assert waiting().value == "through-the-door"
+    other.run(leave())
+
+
 def test_close_reaches_every_loop(threads: Callable[[], LoopThread]) -> None:
     """close() on one loop ends the timers and sessions of the others."""
     one, other = threads(), threads()
