@@ -728,3 +728,21 @@ async def test_a_provider_that_breaks_later_fails_its_callers_and_no_more() -> N
         assert {type(each) for each in outcomes} == {AuthError}
     provider.broken = False
     assert (await manager.token()).value == "token-1"
+
+
+async def test_who_comes_during_a_refresh_by_hand_is_not_held_off(
+    make: Make, provider: FakeProvider, gate: Any, settled: Callable[[], Any]
+) -> None:
+    """After a refusal callers get it again, but those who find a refresh under way wait for what it brings."""
+    held = gate()
+    provider.answers = [CredentialsRejected("no"), held]
+    manager = make(provider)
+    for _ in range(2):
+        with pytest.raises(CredentialsRejected):
+            await manager.token()
+    by_hand = asyncio.create_task(manager.refresh())
+    await settled()
+    caller = asyncio.create_task(manager.token())
+    await settled()
+    held.open()
+    assert (await caller).value == (await by_hand).value == "from-the-gate"

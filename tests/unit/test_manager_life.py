@@ -344,6 +344,17 @@ async def test_chains_managers_live_and_end_with_it(make: Make, provider: FakePr
     assert alone()
 
 
+async def test_closing_a_chain_that_was_never_entered_closes_its_managers(
+    make: Make, provider: FakeProvider, clock: FakeClock
+) -> None:
+    """As it does its own."""
+    manager = make(Chain(provider, clock=clock))
+    await manager.token()
+    await manager.close()
+    with pytest.raises(ManagerClosed):
+        await manager._owned[0].token()
+
+
 async def test_last_link_of_a_chain_is_renewed_only_on_demand(
     make: Make, provider: FakeProvider, clock: FakeClock
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from asyncauth import ManagerClosed, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Connections
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -427,6 +427,42 @@ def test_leaving_one_of_two_loops_gives_the_refresh_there_its_grace(threads: Cal
     leaving.result(10)
     assert waiting().value == "through-the-door"
     other.run(leave())
+
+
+def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callable[[], LoopThread]) -> None:
+    """What a chain's own managers have on that loop ends with it, and goes on elsewhere."""
+    one, other = threads(), threads()
+    manager = TokenManager(PagoFacilJWT.from_password(username="ana", password="x"), policy=PROMPT)
+    owned = [manager._owned[0], *manager._owned[0]._owned]
+
+    async def enter() -> None:
+        await manager.__aenter__()
+
+    async def leave() -> None:
+        await manager.__aexit__(None, None, None)
+
+    one.run(enter())
+    other.run(enter())
+    one.run(leave())
+    assert [list(each._connections._entries or ()) for each in owned] == [[other.loop]] * 2
+    other.run(leave())
+    assert not any(each._connections.entered() for each in owned)
+
+
+def test_waiters_elsewhere_are_woken_when_the_flight_lands(
+    threads: Callable[[], LoopThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need not look again to see that it has ended."""
+    monkeypatch.setattr("asyncauth.flight._GLANCE", 60.0)
+    one, other = threads(), threads()
+    door = Door()
+    manager = TokenManager(FakeProvider(answers=[door]), policy=PROMPT)
+    here = one.start(manager.token())
+    assert door.reached.wait(5)
+    there = other.start(manager.token())
+    asyncio.run(until(lambda: manager.status().waiting == 2))
+    door.opened.set()
+    assert here().value == there().value == "through-the-door"
 
 
 def test_close_reaches_every_loop(threads: Callable[[], LoopThread]) -> None:
