@@ -19,9 +19,9 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.forks import generation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
-__all__ = ["Connections", "Entry", "LentConnections"]
+__all__ = ["Connections", "Entry", "LentConnections", "run_each"]
 
 _GLANCE = 0.25
 """Seconds between looks at whether another thread's loop still runs."""
@@ -53,6 +53,14 @@ class Entry:
             if not done.done():  # the loop was stopped in the middle
                 done.cancel()
                 there.close()
+
+
+async def run_each(entries: Iterable[Entry | None], work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+    """Do something with each entry on its loop: to the last one, also when the caller is cancelled meanwhile."""
+    async with contextlib.AsyncExitStack() as rest:
+        for entry in entries:
+            if entry is not None:
+                rest.push_async_callback(entry.run, work)
 
 
 class Connections:

@@ -47,12 +47,12 @@ class Gate:
     @property
     def taken(self) -> int:
         """How many turns are taken now, on all loops."""
-        return sum(lane.taken for lane in list(self._lanes.values()))
+        return sum(lane.taken for loop, lane in list(self._lanes.items()) if not loop.is_closed())
 
     @property
     def queued(self) -> int:
         """How many wait for a turn now, on all loops."""
-        return sum(lane.queued for lane in list(self._lanes.values()))
+        return sum(lane.queued for loop, lane in list(self._lanes.items()) if not loop.is_closed())
 
     @contextlib.asynccontextmanager
     async def turn(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import math
 import threading
@@ -18,7 +19,7 @@ import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.common import Common
-from asyncauth.connections import Connections, Entry
+from asyncauth.connections import Connections, Entry, run_each
 from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
@@ -406,15 +407,18 @@ class TokenManager:
             entry = self._connections.leave()
             last = not self._connections.entered()
             flight = self._flight
-        if last:
-            await self._close(entry)
-        elif entry is not None:
-            if flight is not None and flight.loop is entry.loop:
-                await flight.settle(self._policy.close_grace)
-            await entry.run(self._leave_here)
-            self._plan()  # on another loop, if the appointment was here
-        for upstream in self._owned:
-            await upstream.__aexit__(exc_type, exc, traceback)
+        async with contextlib.AsyncExitStack() as rest:  # to the last, also when the caller is cancelled meanwhile
+            for upstream in self._owned:
+                rest.push_async_callback(upstream.__aexit__, exc_type, exc, traceback)
+            if last:
+                if entry is None:  # closed from elsewhere, which may have something left to do on this loop
+                    await self._wait_for_closing()
+                await self._close(entry)
+            elif entry is not None:
+                rest.callback(self._plan)  # on another loop, if the appointment was here
+                rest.push_async_callback(entry.run, self._leave_here)
+                if flight is not None and flight.loop is entry.loop:
+                    await flight.settle(self._policy.close_grace)
 
     async def close(self) -> None:
         """End what the manager does: the background renewal, and a refresh that is under way.
@@ -448,25 +452,31 @@ class TokenManager:
             if self._shared is not None:
                 await self._shared.close()
             patience = self._policy.close_grace
-        finally:  # also when the caller is cancelled during the grace
-            for each in [entry, *left]:
-                if each is not None:
-                    await each.run(self._leave_here)
-            for upstream in self._owned:
-                await upstream.close()
+        finally:  # also when the caller is cancelled during the grace, and again
             try:
-                await self._listeners.settle(patience)  # last: all of the above may have told of something
+                async with contextlib.AsyncExitStack() as rest:
+                    for upstream in self._owned:
+                        rest.push_async_callback(upstream.close)
+                    await run_each([entry, *left], self._leave_here)
+            except asyncio.CancelledError:
+                patience = 0.0
+                raise
             finally:
-                closing.set_result(None)
+                try:
+                    await self._listeners.settle(patience)  # last: all of the above may have told of something
+                finally:
+                    closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop."""
         schedule = Schedule.here(self._clock)
         if self._schedule is schedule:
             self._schedule, self._ticket = None, None
-        await schedule.sweep()
-        if entry.session is not None:
-            await entry.session.close()
+        try:
+            await schedule.sweep()
+        finally:
+            if entry.session is not None:
+                await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         common: Common | None = getattr(self, "_common", None)  # None = __init__ refused its arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import math
 import warnings
 import weakref
@@ -16,7 +17,7 @@ import aiohttp
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.common import Common
-from asyncauth.connections import Connections, Entry, LentConnections
+from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
 from asyncauth.foreign import auth_error
@@ -262,9 +263,11 @@ class ManagerPool(Generic[Key]):
             await self._close(entry)
         elif entry is not None:
             here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
-            await asyncio.gather(*(flight.settle(self._policy.close_grace) for flight in here))
-            await self._leave_here(entry)
-            self._plan()  # on another loop, if the appointment was here
+            try:
+                await asyncio.gather(*(flight.settle(self._policy.close_grace) for flight in here))
+            finally:  # also when the caller is cancelled during the grace
+                await self._leave_here(entry)
+                self._plan()  # on another loop, if the appointment was here
 
     async def close(self) -> None:
         """Close all managers, as `TokenManager.close` does, and what they share.
@@ -289,9 +292,7 @@ class ManagerPool(Generic[Key]):
             await asyncio.gather(*(making.end(0.0) for making in makings), *(each.close() for each in busy))
             await self._listeners.settle(self._policy.close_grace)
         finally:  # also when the caller is cancelled during the grace
-            for each in [entry, *left]:
-                if each is not None:
-                    await each.run(self._leave_here)
+            await run_each([entry, *left], self._leave_here)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the pool has on the running loop."""
@@ -303,9 +304,11 @@ class ManagerPool(Generic[Key]):
         for manager in here:  # of a pool that is entered elsewhere still: the others were retired
             manager._schedule, manager._ticket = None, None
             manager._plan()
-        await schedule.sweep()
-        if entry.session is not None:
-            await entry.session.close()
+        try:
+            await schedule.sweep()
+        finally:
+            if entry.session is not None:
+                await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
@@ -317,7 +320,10 @@ class ManagerPool(Generic[Key]):
     async def _make(self, key: Key, making: Flight[_TenantManager]) -> _TenantManager:
         """Make a tenant's manager, as the one flight that all who ask for it wait for."""
         try:
-            provider = self._factory(key)
+            try:
+                provider = self._factory(key)
+            except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
+                raise InterruptedError from None
             if inspect.isawaitable(provider):
                 provider = await within(self._clock, self._policy.deadline, provider)
             manager = _TenantManager(self, key, provider)
@@ -377,6 +383,10 @@ class ManagerPool(Generic[Key]):
             spare: One that is about to be used: an idle one, and the last of all.
         """
         now = self._clock.monotonic()
+        # The oldest whose refresh was lost with its loop: nobody has asked since, and they are busy no more.
+        for manager in list(itertools.takewhile(_lost, self._managers.values())):
+            if manager._flight is not None:
+                manager._forget(manager._flight)
         idle = len(self._managers.keys()) - len(self._busy) - (spare is not None)
         while idle > 0:
             if self._max_size is not None and len(self._managers) > self._max_size:
@@ -418,6 +428,12 @@ class ManagerPool(Generic[Key]):
         with self._guard:
             self._make_room()
         self._plan()
+
+
+def _lost(manager: _TenantManager) -> bool:
+    """Return whether a refresh was lost with its loop, and nobody has taken note of it yet."""
+    flight = manager._flight
+    return flight is not None and flight.over
 
 
 class _TenantManager(TokenManager):

@@ -88,6 +88,7 @@ class Refresh:
         "_connections",
         "_deadline",
         "_gate",
+        "_hold",
         "_provider",
         "_queued",
         "_rest",
@@ -123,6 +124,7 @@ class Refresh:
         self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
         self._asking: _Asking | None = None
+        self._hold: Hold | None = None
 
     @property
     def resting(self) -> bool:
@@ -141,6 +143,8 @@ class Refresh:
         asking, self._asking = self._asking, None
         if asking is not None:
             self._cut_short(asking)
+        if self._hold is not None:
+            self._hold.abandon()
 
     async def run(self) -> Held:
         """Return a token that is held from now on.
@@ -223,6 +227,7 @@ class Refresh:
                 held = await self._adopt(shared, await shared.load())
                 if held is None:
                     async with self._turn(), shared.locked(self._longest_wait()) as hold:
+                        self._hold = hold
                         stored = await shared.load()
                         held = await self._adopt(shared, stored) or await self._fetch_under(
                             hold, shared, shared.previous(stored), refusal

@@ -21,7 +21,7 @@ from asyncauth.provider import key_of
 from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from asyncauth.report import Report
     from asyncauth.stores.base import TokenStore
@@ -46,27 +46,59 @@ class StoreTrouble(Exception):
 
 
 class Hold:
-    """An entry's lock while it is held, on the running loop."""
+    """An entry's lock while it is held, on the running loop.
 
-    __slots__ = ("_lease", "_loop", "_release", "_released")
+    Args:
+        lease: What entering the lock gave.
+        leave: Leaves the lock.
+        call: Makes a call to the store.
+    """
 
-    def __init__(self, lease: object, release: Callable[[], Awaitable[object]]) -> None:
+    __slots__ = ("_call", "_lease", "_leave", "_loop", "_released")
+
+    def __init__(
+        self,
+        lease: object,
+        leave: Callable[[None, None, None], Coroutine[Any, Any, object]],
+        call: Callable[..., Awaitable[object]],
+    ) -> None:
         self._lease = lease
+        self._leave = leave
+        self._call = call
         self._loop = asyncio.get_running_loop()
-        self._release = release
         self._released = False
 
     @property
     def lost(self) -> bool:
         """Whether another process may hold it by now."""
-        return self._released or bool(getattr(self._lease, "lost", False))
+        try:
+            return self._released or bool(getattr(self._lease, "lost", False))
+        except Exception:  # noqa: BLE001 (a lease may be anybody's)
+            return True
 
     async def release(self) -> None:
-        """Give it back, unless that was done before, or the loop was closed: then this is the garbage collector."""
-        if not self._released and not self._loop.is_closed():
+        """Give it back, unless that was done before."""
+        if self._loop.is_closed():  # this is the garbage collector
+            self.abandon()
+        elif not self._released:
             self._released = True
             with contextlib.suppress(StoreTrouble):
-                await self._release()
+                await self._call("unlock", self._leave, None, None, None)
+
+    def abandon(self) -> None:
+        """Give it back if its loop was closed, as far as that can be done without waiting. From any thread.
+
+        A lock in memory or of a file can be, and would be held for ever; one on a server ends with its lease.
+        """
+        if self._released or not self._loop.is_closed():
+            return
+        self._released = True
+        with contextlib.suppress(Exception):  # StopIteration is its end
+            leaving = self._leave(None, None, None)
+            try:
+                leaving.send(None)
+            finally:
+                leaving.close()
 
 
 class SharedStore:
@@ -123,7 +155,10 @@ class SharedStore:
     @property
     def strict(self) -> bool:
         """Whether trouble is to reach the caller."""
-        return bool(getattr(self._store, "strict", False))
+        try:
+            return bool(getattr(self._store, "strict", False))
+        except Exception:  # noqa: BLE001 (a store may be anybody's)
+            return False
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:
@@ -149,7 +184,7 @@ class SharedStore:
         if not isinstance(stored, Token):
             raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
         flaw = type_flaw(stored)
-        if flaw is None and not all(math.isfinite(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
+        if flaw is None and not all(_is_moment(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
             flaw = "times are not finite"
         if flaw is not None:
             raise StoreTrouble(f"load: the token's {flaw}")
@@ -180,7 +215,8 @@ class SharedStore:
             await self._give_back(lock, entering)
             raise
         else:
-            hold = Hold(lease, lambda: self._call("unlock", lock.__aexit__, None, None, None))
+            leave: Any = lock.__aexit__  # a coroutine's, as a rule
+            hold = Hold(lease, leave, self._call)
             try:
                 yield hold
             finally:
@@ -363,12 +399,23 @@ class SharedStore:
 
     async def _call(self, what: str, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
         try:
-            return await within(self._clock, self._time_limit, call(*arguments))
+            try:
+                asked = call(*arguments)
+            except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
+                raise InterruptedError from None
+            return await within(self._clock, self._time_limit, asked)
         except TimeoutError:
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
             problem = StoreTrouble(f"{what}: {type(error).__name__}")
         raise problem
+
+
+def _is_moment(seconds: float) -> bool:
+    try:
+        return math.isfinite(seconds)
+    except OverflowError:  # an int beyond all floats
+        return False
 
 
 def _moved(token: Token, seconds: float) -> Token:

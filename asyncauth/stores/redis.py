@@ -159,8 +159,13 @@ class RedisStore:
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncGenerator[Any, None]:
-        async with self:
-            yield self._loops[asyncio.get_running_loop()].client
+        loop = asyncio.get_running_loop()
+        await self.__aenter__()
+        try:
+            yield self._loops[loop].client
+        finally:
+            if not loop.is_closed():  # else this is the garbage collector, perhaps while another loop runs
+                await self.__aexit__(None, None, None)
 
     # The store
 

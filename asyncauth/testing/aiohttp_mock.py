@@ -89,6 +89,9 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
         passthrough_unmatched: Whether all are for which there is no answer; ``False`` (default) = those fail as when
             nobody listens, with ``aiohttp.ClientConnectionError``.
         param: As a decorator: the argument that gets the mock; ``None`` = the last positional one.
+
+    Raises:
+        TypeError: ``passthrough`` is a single text.
     """
 
     requests: dict[tuple[str, URL], list[Any]]
@@ -96,7 +99,14 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
     def __init__(
         self, *, passthrough: Iterable[str] = (), passthrough_unmatched: bool = False, param: str | None = None
     ) -> None:
-        _Base.__init__(self, passthrough=list(passthrough), passthrough_unmatched=passthrough_unmatched, param=param)
+        if isinstance(passthrough, str):  # each of its letters would be the beginning of a URL
+            raise TypeError("passthrough= takes several beginnings of URLs, such as ['http://127.0.0.1']")
+        _Base.__init__(
+            self,
+            passthrough=[str(each) for each in passthrough],
+            passthrough_unmatched=passthrough_unmatched,
+            param=param,
+        )
 
     def __enter__(self) -> Self:
         self.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -377,6 +378,27 @@ def test_a_loop_that_ended_while_the_store_was_open_is_forgotten(redis: RedisSer
         loop.close()
         assert len(store._loops) == 1
     assert asyncio.run(TokenManager(FakeProvider(), store=store).token()).value == "token-1"
+    assert store._loops == {}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:loop is closed:ResourceWarning")
+def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(redis: RedisServer) -> None:
+    """A call that was under way when its loop was closed ends as garbage, perhaps on another loop: that one goes on."""
+    store = RedisStore(redis.url)
+    loop = asyncio.new_event_loop()
+    abandoned = loop.create_task(store.load(KEY))
+    loop.run_until_complete(asyncio.sleep(0))
+    abandoned._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+    async def elsewhere() -> None:
+        async with store:
+            with contextlib.suppress(RuntimeError):  # redis-py awaits something as it ends
+                abandoned.get_coro().close()  # as the collector does
+            assert store._loops[asyncio.get_running_loop()].users == 1
+            assert await store.load(KEY) is None
+
+    asyncio.run(elsewhere())
     assert store._loops == {}
 
 

@@ -153,10 +153,10 @@ def _no_lock(patch: Patch) -> None:
 
     @contextlib.asynccontextmanager
     async def unlocked(*_: Any, **__: Any) -> AsyncIterator[Hold]:
-        async def release() -> None:
+        async def nothing(*_: object) -> None:
             """Release nothing."""
 
-        yield Hold(None, release)
+        yield Hold(None, nothing, nothing)
 
     patch.setattr(SharedStore, "locked", unlocked)
 

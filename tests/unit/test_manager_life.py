@@ -6,7 +6,7 @@ import asyncio
 import gc
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -436,3 +436,40 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(
     assert closing.cancelled()
     assert isinstance(caller.exception(), ManagerClosed)
     assert graces[:2] == [3.0, 0.0]
+
+
+# --- endings that are cut short
+
+
+async def ended(ending: Coroutine[Any, Any, object], steps: int) -> None:
+    """Cancel an ending after so many turns of the loop, and wait for what is left of it."""
+    task = asyncio.create_task(ending)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait((task,))
+    for _ in range(20):  # what it started ends by itself
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("steps", range(1, 10))
+@pytest.mark.parametrize("way", ["close", "exit", "exit during a refresh"])
+async def test_an_ending_that_is_cancelled_leaves_no_session(
+    make: Make, clock: FakeClock, way: str, steps: int
+) -> None:
+    """At whichever step: the session is closed, and so is the manager, and what a chain has of its own."""
+    manager = make(Chain(FakeProvider(clock=clock), clock=clock))
+    await manager.__aenter__()
+    await manager.token()
+    entries = [entry for each in (manager, *manager._owned) for entry in (each._connections._entries or {}).values()]
+    sessions = [entry.session for entry in entries if entry.session is not None]
+    assert len(sessions) == 2
+    if way == "exit during a refresh":
+        manager._provider.latency = 1000.0  # type: ignore[attr-defined]
+        refreshing = asyncio.create_task(manager.refresh())
+        await asyncio.sleep(0)
+        refreshing.cancel()
+    await ended(manager.close() if way == "close" else manager.__aexit__(None, None, None), steps)
+    assert [each.closed for each in sessions] == [True, True]
+    with pytest.raises(ManagerClosed):
+        await manager.token()

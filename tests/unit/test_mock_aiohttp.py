@@ -455,3 +455,9 @@ def test_without_the_extra_an_error_names_it() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "mock_aiohttp needs aioresponses: pip install 'asyncauth[testing]'\n"
+
+
+def test_passthrough_is_no_single_text() -> None:
+    """Each of its letters would let URLs pass, and a test would send real logins."""
+    with pytest.raises(TypeError, match="several"):
+        mock_aiohttp(passthrough="http://127.0.0.1")

@@ -589,6 +589,25 @@ async def test_pool_entered_twice_ends_with_the_last_exit(pools: Pools, tenants:
         await pool.get("a")
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+@pytest.mark.parametrize("way", ["close", "exit"])
+async def test_an_ending_that_is_cancelled_leaves_no_session(
+    pools: Pools, tenants: Tenants, way: str, steps: int
+) -> None:
+    """At whichever step: the pool's session is closed."""
+    pool = pools(tenants)
+    await pool.__aenter__()
+    await value_of(pool, "a")
+    (entry,) = (pool._connections._entries or {}).values()
+    assert entry.session is not None
+    ending = asyncio.create_task(pool.close() if way == "close" else pool.__aexit__(None, None, None))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait((ending,))
+    assert entry.session.closed
+
+
 def _drop(pools: list[Any]) -> None:
     pools.clear()
     gc.collect()
@@ -696,12 +715,44 @@ def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: b
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     assert asyncio.run(value_of(pool, "next")) == "next-token-1"
-    assert pool.status().requesting == 1
+    assert pool.status().requesting == 0
     for manager in pool._managers.values():
         manager._flight = None
     del task, loop
     gc.collect()
     assert pool.status().requesting == 0
+
+
+def test_managers_whose_loop_was_closed_under_a_refresh_make_room() -> None:
+    """They are busy no more: the pool stays within its size."""
+    pool = ManagerPool(Tenants(None, latency=60.0), max_size=2)
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(value_of(pool, n)) for n in range(6)]
+    loop.run_until_complete(asyncio.wait(tasks, timeout=0.05))
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert pool.status().managers == 6
+    asyncio.run(_ask_for(pool, "next"))
+    assert pool.status().managers <= 2
+    tasks.clear()
+
+
+async def _ask_for(pool: ManagerPool[Any], key: object) -> None:
+    await pool.get(key)
+
+
+async def test_a_plain_factory_that_raises_a_cancellation_fails_its_caller(pools: Pools) -> None:
+    """It is no cancellation of anybody: it is not asked again and again."""
+    calls = []
+
+    def factory(key: object) -> Any:
+        calls.append(key)
+        raise asyncio.CancelledError
+
+    with pytest.raises(AuthError):
+        await asyncio.wait_for(pools(factory).get("a"), 5)
+    assert calls == ["a"]
 
 
 # --- the store

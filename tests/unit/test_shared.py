@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +24,11 @@ from asyncauth import (
     StoreError,
     Token,
     TokenEndpointUnavailable,
+    TokenManager,
 )
 from asyncauth.clock import SystemClock
 from asyncauth.shared import SharedStore
-from asyncauth.stores import MemoryStore
+from asyncauth.stores import FileStore, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 LOST = TokenEndpointUnavailable("no answer in time")
@@ -182,7 +185,7 @@ async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: Fake
 
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
-    """What the garbage collector ends then asks nothing of the store, and has no complaint."""
+    """What the garbage collector ends then asks nothing of the store but its lock back, and has no complaint."""
 
     class Opened(CommandedStore):
         async def __aenter__(self) -> None:
@@ -206,7 +209,69 @@ def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     loop.close()
     del task, loop
     gc.collect()
-    assert len(store.calls) == calls
+    assert store.calls[calls:] in ([], ["unlock"])
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_a_lock_is_given_back_by_the_next_who_asks_if_its_loop_was_closed(kind: str, tmp_path: Path) -> None:
+    """Not by the garbage collector's leave, nor never: the lock was held for a token request that was lost."""
+    store = MemoryStore() if kind == "memory" else FileStore(tmp_path)
+    provider = FakeProvider(latency=60.0)
+    process = TokenManager(provider, store=store)
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(process.token())
+
+    async def asked() -> None:
+        while not provider.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(asyncio.wait_for(asked(), 10))
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    provider.latency = 0.0
+    assert asyncio.run(process.refresh()).value == "token-1"
+    assert process.status().store == "ok"  # nobody waited for the lock in vain
+    del waiting, task
+
+
+@pytest.mark.parametrize(
+    "fault", ["a moment beyond all floats", "a lease that raises", "strictness that raises", "cancelled"]
+)
+async def test_more_that_a_store_may_do_is_trouble_and_no_more(fault: str) -> None:
+    """Whatever it is, callers are served."""
+
+    class Odd(MemoryStore):
+        def load(self, key: str) -> Any:
+            if fault == "cancelled":
+                raise asyncio.CancelledError
+            if fault.startswith("strictness"):  # which is asked for when there is trouble
+                raise ValueError
+            return self._loaded() if fault.startswith("a moment") else super().load(key)
+
+        async def _loaded(self) -> Token:
+            return Token("x", issued_at=10**400)
+
+        @contextlib.asynccontextmanager
+        async def lock(self, key: str) -> Any:
+            class Lease:
+                @property
+                def lost(self) -> bool:
+                    raise ValueError
+
+            yield Lease() if "lease" in fault else None
+
+        if fault.startswith("strictness"):
+
+            @property
+            def strict(self) -> bool:
+                raise ValueError
+
+    process = TokenManager(FakeProvider(), store=Odd())
+    async with asyncio.timeout(5):
+        assert (await process.token()).value == "token-1"
+        assert (await process.refresh()).value == "token-2"
 
 
 @pytest.mark.parametrize("fault", ["raise", None])
