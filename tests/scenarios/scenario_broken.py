@@ -156,7 +156,7 @@ class _WithCookies(_Wrapped):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         if self._jar is None:
-            self._jar = aiohttp.CookieJar(unsafe=True)  # the hosts are IP addresses
+            self._jar = aiohttp.CookieJar()
         async with aiohttp.ClientSession(cookie_jar=self._jar) as own:
             return await super().fetch(own, previous)
 
