@@ -156,7 +156,7 @@ def test_every_file_is_valid(file: str) -> None:
 
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:
-    """An unknown step, an unknown member and an unknown expectation are errors."""
+    """An unknown step, member or expectation is an error, and so are no expectation and a request without a wire."""
     Draft202012Validator.check_schema(SCHEMA)
     valid = {"name": "x", "promise": "x", "given": {}, "steps": [{"do": "get", "then": {"asked": 1}}]}
     for path, member, value in (
@@ -165,6 +165,8 @@ def test_the_schema_refuses_what_it_does_not_know() -> None:
         (("steps", 0), "do", "dance"),
         (("steps", 0), "novel", 1),
         (("steps", 0, "then"), "novel", 1),
+        ((), "steps", [{"do": "get"}]),
+        ((), "steps", [{"do": "request", "then": {"asked": 1}}]),
         (("steps", 0, "then"), "results", {"get": "never"}),
     ):
         scenario: Any = copy.deepcopy(valid)
