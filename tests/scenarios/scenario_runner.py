@@ -182,6 +182,8 @@ class _World:
 
     def _do_cancel(self, step: Mapping[str, Any]) -> None:
         caller = self._callers[step["caller"]]
+        if all(task.done() for task in caller.tasks):
+            raise Mismatch(f"{step['caller']} has ended, and can't leave")
 
         async def cancel() -> None:
             for task in caller.tasks:

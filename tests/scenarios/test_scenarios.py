@@ -325,3 +325,10 @@ def test_a_token_that_has_ended_is_noticed() -> None:
     steps = [{"do": "get"}, {"do": "advance", "seconds": 60}]
     with pytest.raises(Mismatch, match="which had ended"):
         run({"name": "x", "given": {"cached": "spent", "endpoint": down}, "steps": steps}, Clinging)
+
+
+def test_who_has_ended_cannot_leave() -> None:
+    """A step that cancels nothing is a mistake in the scenario, and fails it."""
+    steps = [{"do": "get"}, {"do": "cancel", "caller": "get"}]
+    with pytest.raises(Mismatch, match="get has ended"):
+        run({"name": "x", "given": {"cached": "fresh"}, "steps": steps}, Managed)
