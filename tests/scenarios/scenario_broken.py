@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -16,7 +17,20 @@ from asyncauth import AuthError, InvalidTokenResponse, Provider, Token
 from asyncauth.clock import Clock
 from asyncauth.stores import TokenStore
 
-__all__ = ["Clinging", "Coarse", "FailOpen", "Following", "Forgiving", "Lockless", "Naive", "Sharing"]
+__all__ = [
+    "Clinging",
+    "Coarse",
+    "Common",
+    "FailOpen",
+    "Following",
+    "Forgiving",
+    "Hasty",
+    "Lockless",
+    "Naive",
+    "Queueing",
+    "Sharing",
+    "Standing",
+]
 
 _EARLY = 300.0
 """Seconds before its end from which it fetches another token, whatever the lifetime."""
@@ -156,7 +170,7 @@ class _WithCookies(_Wrapped):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         if self._jar is None:
-            self._jar = aiohttp.CookieJar(unsafe=True)  # the hosts are IP addresses
+            self._jar = aiohttp.CookieJar()
         async with aiohttp.ClientSession(cookie_jar=self._jar) as own:
             return await super().fetch(own, previous)
 
@@ -166,6 +180,19 @@ class Coarse(Managed):
 
     def __init__(self, provider: Provider, **options: Any) -> None:
         super().__init__(_SameName(provider), **options)
+
+
+class Common(Managed):
+    """Shares one flight, and its token, among all accounts."""
+
+    _first: ClassVar[WeakKeyDictionary[Clock, Managed]] = WeakKeyDictionary()
+
+    def __init__(self, provider: Provider, *, clock: Clock, **options: Any) -> None:
+        super().__init__(provider, clock=clock, **options)
+        self._one = self._first.setdefault(clock, self)
+
+    async def get(self) -> str:
+        return await Managed.get(self._one)
 
 
 class Forgiving(Managed):
@@ -187,3 +214,68 @@ class Sharing(Managed):
 
     def __init__(self, provider: Provider, **options: Any) -> None:
         super().__init__(_WithCookies(provider), **options)
+
+
+class Queueing(Managed):
+    """Lets its callers wait in a queue: each makes the tries of an outage again."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(provider, **options)
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> str:
+        async with self._lock:
+            return await super().get()
+
+
+class _StandsStill:
+    def __init__(self, clock: Any) -> None:
+        self.wall, self.sleep = clock.wall, clock.sleep
+        self._clock, self._suspend, self._asleep = clock, clock.suspend, 0.0
+        clock.suspend = self.suspend
+
+    def monotonic(self) -> float:
+        now: float = self._clock.monotonic()
+        return now - self._asleep
+
+    def suspend(self, seconds: float) -> None:
+        self._asleep += seconds
+        self._suspend(seconds)
+
+
+class Standing(Managed):
+    """Counts lifetimes on a clock that stands still while the machine sleeps, as Linux' own monotonic one does."""
+
+    def __init__(self, provider: Provider, *, clock: Clock, **options: Any) -> None:
+        super().__init__(provider, clock=_StandsStill(clock), **options)
+
+
+class _ReadBefore:
+    def __init__(self, store: TokenStore) -> None:
+        self.save, self.delete = store.save, store.delete
+        self._store, self._locked = store, False
+        self._before: Token | None = None
+
+    async def load(self, key: str) -> Token | None:
+        if self._locked:
+            return self._before
+        stored = await self._store.load(key)
+        if stored is not None and stored.refresh_token is not None:
+            self._before = stored
+        return stored
+
+    @contextlib.asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[object]:
+        async with self._store.lock(key) as lease:
+            self._locked = True
+            try:
+                yield lease
+            finally:
+                self._locked = False
+
+
+class Hasty(Managed):
+    """Sends the refresh token that it read in the store before it had the lock."""
+
+    def __init__(self, provider: Provider, *, store: TokenStore | None, **options: Any) -> None:
+        super().__init__(provider, store=None if store is None else _ReadBefore(store), **options)

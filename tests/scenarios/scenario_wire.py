@@ -40,7 +40,7 @@ class Wire:
         application.router.add_post("/token", self._endpoint.serve)
         application.router.add_post("/elsewhere", self._endpoint.serve_redirected)
         application.router.add_route("*", "/resource", functools.partial(self._serve, name))
-        return TestServer(application)
+        return TestServer(application, host="localhost")  # cookie jars pass over IP addresses
 
     @property
     def address(self) -> str:

@@ -395,15 +395,14 @@ def test_without_an_identity_there_is_no_sharing(clock: FakeClock, store: Comman
 # Refresh tokens
 
 
-async def test_the_refresh_token_sent_is_the_one_read_under_the_lock(
+async def test_two_who_refresh_at_once_send_no_refresh_token_twice(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:
-    """What was read before the lock was had may have been rotated meanwhile."""
+    """One sends it; the other adopts what that brought."""
     first, second = manager(rotating, store, clock), manager(rotating, store, clock)
     await first.token()
     await second.token()  # both know refresh-1
     rotating.latency = 1.0
-    # Both at once, twice: the second sends what the first one's answer brought, or adopts it.
     for _ in range(2):
         await clock.advance(2900)
         await during(clock, asyncio.gather(first.refresh(), second.refresh()))
