@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import aiohttp
 import attrs
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
     from asyncauth.clock import Clock
     from asyncauth.connections import Connections
     from asyncauth.listeners import Listeners
-    from asyncauth.policy import RefreshPolicy
 
-__all__ = ["Common"]
+__all__ = ["Common", "check"]
 
 
 @attrs.frozen(eq=False)
@@ -34,3 +37,27 @@ class Common:
     connections: Connections
     listeners: Listeners
     guard: threading.RLock = attrs.field(factory=threading.RLock)
+
+
+def check(policy: object, http: object, clock: object, store: object) -> None:
+    """Refuse what neither a manager nor a pool can work with.
+
+    Raises:
+        ConfigurationError: One of these is not what its name says.
+    """
+    if not isinstance(policy, RefreshPolicy):
+        raise ConfigurationError(f"policy= takes a RefreshPolicy, not {_kind(policy)}")
+    if http is not None and not isinstance(http, aiohttp.ClientSession):
+        raise ConfigurationError(f"http= takes an aiohttp.ClientSession, not {_kind(http)}")
+    if clock is not None and not _has(clock, "wall", "monotonic", "sleep"):
+        raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {_kind(clock)}")
+    if store is not None and not _has(store, "load", "save", "delete", "lock"):
+        raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {_kind(store)}")
+
+
+def _has(thing: object, *calls: str) -> bool:
+    return not isinstance(thing, type) and all(callable(getattr(thing, call, None)) for call in calls)
+
+
+def _kind(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__

@@ -18,7 +18,7 @@ import aiohttp
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
-from asyncauth.common import Common
+from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, run_each
 from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -108,15 +108,7 @@ class TokenManager:
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(policy, RefreshPolicy):
-            raise ConfigurationError(f"policy= takes a RefreshPolicy, not {type(policy).__name__}")
-        if http is not None and not isinstance(http, aiohttp.ClientSession):
-            raise ConfigurationError(f"http= takes an aiohttp.ClientSession, not {type(http).__name__}")
-        if clock is not None and not all(
-            callable(getattr(clock, name, None)) for name in ("wall", "monotonic", "sleep")
-        ):
-            kind = type(clock).__name__
-            raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {kind}")
+        check(policy, http, clock, store)
         clock = SYSTEM_CLOCK if clock is None else clock
         common = Common(policy, clock, Connections(http, policy.deadline / 2), Listeners())
         self._set_up(provider, common, None, http=http, store=store)
@@ -321,6 +313,8 @@ class TokenManager:
             token: The accepted one.
             repeat: Whether it was sent in the repeat of a request whose first token was refused.
         """
+        if not isinstance(token, Token):
+            raise ConfigurationError(f"accepted takes the Token that was accepted, not {type(token).__name__}")
         self._state.accept(token, repeat=repeat)
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import aiohttp
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
-from asyncauth.common import Common
+from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
@@ -121,8 +121,7 @@ class ManagerPool(Generic[Key]):
     ) -> None:
         if not callable(factory):
             raise ConfigurationError(f"factory takes a function from key to provider, not {type(factory).__name__}")
-        if not isinstance(policy, RefreshPolicy):
-            raise ConfigurationError(f"policy= takes a RefreshPolicy, not {type(policy).__name__}")
+        check(policy, http, clock, store)
         if max_size is not None:
             _check_count("max_size", max_size, "a whole number from 1, or None for any number")
         _check_count("limit", limit, "a whole number from 1")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from asyncauth.clock import Clock, within
-from asyncauth.errors import ConfigurationError
 from asyncauth.expiry import left_of
 from asyncauth.provider import key_of
 from asyncauth.token import Token, type_flaw
@@ -115,9 +114,6 @@ class SharedStore:
         report: As given.
         trouble: What is the matter with the store; ``None`` = nothing is known of any.
         unsaved: A token that could not be saved yet, after the value of the one that it was obtained with.
-
-    Raises:
-        ConfigurationError: The store is none.
     """
 
     __slots__ = (
@@ -134,9 +130,6 @@ class SharedStore:
     )
 
     def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, report: Report) -> None:
-        if not all(callable(getattr(store, call, None)) for call in ("load", "save", "delete", "lock")):
-            kind = type(store).__name__
-            raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {kind}")
         self._store = store
         self._key = key_of(identity)
         self.report = report

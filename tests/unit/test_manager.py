@@ -28,6 +28,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
@@ -453,6 +454,9 @@ class Own:
     [
         (lambda: TokenManager(FakeProvider(), http="x"), "http= takes an aiohttp.ClientSession, not str"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider(), clock="x"), "clock= takes a Clock, .* not str"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider(), clock=FakeClock), "clock= takes a Clock, .* not the class FakeClock"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider(), store=MemoryStore), "store= takes .* not the class MemoryStore"),  # type: ignore[arg-type]
+        (lambda: TokenManager(FakeProvider()).accepted("x"), "not str"),  # type: ignore[arg-type]
         (lambda: TokenManager(Own), r"write Own\(…\)"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider()).invalidate("x"), "not str"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider(origins=5)).origins, "origins are int"),  # type: ignore[arg-type]

@@ -818,6 +818,9 @@ async def test_status_tells_people_what_there_is(pools: Pools, tenants: Tenants,
         ({"idle_timeout": float("nan")}, "idle_timeout"),
         ({"idle_timeout": "1"}, "idle_timeout"),
         ({"policy": 7}, "policy"),
+        ({"http": "x"}, "http"),
+        ({"clock": 5}, "clock"),
+        ({"store": "redis://localhost"}, "store"),
     ],
 )
 async def test_wrong_arguments_are_refused(settings: dict[str, Any], names: str) -> None:
