@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -318,14 +319,31 @@ async def test_no_lifetime_at_all(sandbox: Sandbox) -> None:
     assert (await fetch(peakly(sandbox))).expires_at is None
 
 
-@pytest.mark.parametrize("value", ["abc", float("nan"), float("inf"), 0, -5, None, [], True, "1e400"])
-async def test_a_lifetime_that_cant_be_read(sandbox: Sandbox, value: object) -> None:
-    """Values that can't be read, or are spent, are an error on every endpoint, and name the field."""
-    sandbox.peakly.token_faults.replace_fields({"expires_in": value, ".issued": "", ".expires": None})
-    with pytest.raises(InvalidTokenResponse):
+UNREADABLE = ["abc", float("nan"), float("inf"), [], True, "1e400"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("expires_in", value) for value in (*UNREADABLE, 0, -5)),
+        *((field, value) for field in (".issued", ".expires") for value in ("", "abc", 5, [], True)),
+    ],
+)
+async def test_a_lifetime_that_cant_be_read(sandbox: Sandbox, field: str, value: object) -> None:
+    """One time of Peakly's that can't be read, or is spent, is an error that names it, however good the others are."""
+    sandbox.peakly.token_faults.replace_fields({field: value})
+    with pytest.raises(InvalidTokenResponse, match=re.escape(field)):
         await fetch(peakly(sandbox))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [*((value, "expiration_date") for value in (*UNREADABLE, None, -5)), (0, "expired on arrival")],
+)
+async def test_an_expiration_date_that_cant_be_read(sandbox: Sandbox, value: object, words: str) -> None:
+    """The same for createToken's: the error names the field, or says that the token has ended."""
     sandbox.pago_facil.token_faults.replace_fields({"expiration_date": value}, step="createToken")
-    with pytest.raises(InvalidTokenResponse) as caught:
+    with pytest.raises(InvalidTokenResponse, match=words) as caught:
         await fetch(chain(sandbox))
     assert caught.value.step == "createToken"
 
