@@ -180,6 +180,21 @@ async def test_refusals_by_the_api(
     assert heard.last(events.RefreshStarted).state == "spent"
 
 
+async def test_how_long_a_refresh_took_that_failed(
+    make: Make, clock: FakeClock, heard: Heard, settled: Callable[[], Any]
+) -> None:
+    """To the one who refreshed, and to each who waited."""
+    manager = make(FakeProvider(clock=clock, latency=2.0, answers=[CredentialsRejected("no")]))
+    manager.add_listener(heard)
+    waiting = asyncio.create_task(manager.token())
+    await clock.advance(2.0)
+    with pytest.raises(CredentialsRejected):
+        await waiting
+    await settled()
+    assert heard.last(events.RefreshFailed).seconds == 2.0
+    assert heard.last(events.RequestWaited).seconds == 2.0
+
+
 async def test_what_the_store_does(clock: FakeClock, heard: Heard, settled: Callable[[], Any]) -> None:
     """A token of another process is told as adopted; the store's trouble, its end, and an unsaved refresh token."""
     store = CommandedStore()

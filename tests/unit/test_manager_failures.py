@@ -746,3 +746,26 @@ async def test_who_comes_during_a_refresh_by_hand_is_not_held_off(
     await settled()
     held.open()
     assert (await caller).value == (await by_hand).value == "from-the-gate"
+
+
+async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still() -> None:
+    """Its name and identity are for events, and for people."""
+
+    class Forgetful:
+        name = "forgetful"
+        origins = ("https://api.example.com",)
+        awake = True
+
+        @property
+        def identity(self) -> str | None:
+            if not self.awake:
+                raise ValueError
+            return None
+
+        async def fetch(self, http: object, previous: Token | None) -> Token:
+            return Token("x")
+
+    provider = Forgetful()
+    manager = TokenManager(provider)
+    provider.awake = False
+    assert (await manager.token()).value == "x"

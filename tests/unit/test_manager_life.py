@@ -438,6 +438,26 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(
     assert graces[:2] == [3.0, 0.0]
 
 
+async def test_a_chain_tells_of_an_upstream_cool_down(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
+    """Its own tokens are accepted, and one further upstream is refused again and again: status() says so."""
+    manager = make(Chain(provider, clock=clock))
+    await manager.token()
+    (upstream,) = manager._owned
+    assert not manager.status().cooling_down
+    for _ in range(2):
+        upstream.invalidate(await upstream.token())
+    assert manager.status().cooling_down
+
+
+def test_the_managers_of_a_chain_have_one_tenant_and_one_lock_to_the_last() -> None:
+    """What a pool lends a chain reaches its furthest manager."""
+    manager = TokenManager(PagoFacilJWT.from_password(username="ana", password="x"))
+    (access,) = manager._owned
+    (login,) = access._owned
+    manager._work_with("tenant")
+    assert (access._tenant, login._tenant) == ("tenant", "tenant")
+
+
 # --- endings that are cut short
 
 
