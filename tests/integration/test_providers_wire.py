@@ -319,14 +319,15 @@ async def test_no_lifetime_at_all(sandbox: Sandbox) -> None:
     assert (await fetch(peakly(sandbox))).expires_at is None
 
 
-UNREADABLE = ["abc", float("nan"), float("inf"), [], True, "1e400"]
+UNREADABLE: list[object] = ["abc", float("nan"), float("inf"), [], True, "1e400"]
+NO_DATES: list[object] = ["", "abc", 5, [], True]
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         *(("expires_in", value) for value in (*UNREADABLE, 0, -5)),
-        *((field, value) for field in (".issued", ".expires") for value in ("", "abc", 5, [], True)),
+        *((field, value) for field in (".issued", ".expires") for value in NO_DATES),
     ],
 )
 async def test_a_lifetime_that_cant_be_read(sandbox: Sandbox, field: str, value: object) -> None:
