@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
 from harness.canary import MARK, also, found, secret
 from harness.inner import outcomes
+from harness.sinks import SINKS
 
 HEAD = """
 import asyncio, logging, sys, warnings
@@ -24,6 +26,7 @@ def manager(**options):
     return TokenManager(FakeProvider(name=secret(), answers=[ConfigurationError("no")] * 9, **options))
 """
 
+# What a sink catches begins with the sink's name.
 LEAKS = {
     "stdout": "def test(): print(secret())",
     "stderr": "def test(): print(secret(), file=sys.stderr)",
@@ -40,13 +43,13 @@ def test():
     "event": """
 def test():
     with pytest.raises(ConfigurationError): asyncio.run(manager().token())""",
-    "span": """
+    "telemetry: span": """
 def test():
     TracerProvider().get_tracer("x").start_span("x", attributes={"token": secret()}).end()""",
-    "span's event": """
+    "telemetry: span's event": """
 def test():
     with TracerProvider().get_tracer("x").start_as_current_span("x") as span: span.add_event(secret())""",
-    "metric": """
+    "telemetry: metric": """
 def test():
     reader = InMemoryMetricReader()
     MeterProvider([reader]).get_meter("x").create_counter("x").add(1, {"tenant": secret()})
@@ -86,6 +89,12 @@ def test():
     mine = secret()
     with pytest.raises(ConfigurationError): absolute_url(mine, 'url')""",
 }
+
+
+def test_each_sink_is_shown_to_catch() -> None:
+    """A new sink has a line in LEAKS, or more, whose name begins with its own."""
+    shown = {re.split(r"\W", name)[0] for name in LEAKS}
+    assert {sink.__name__ for sink in SINKS} <= shown
 
 
 def test_each_way_out_is_watched(tmp_path: Path) -> None:
