@@ -1,13 +1,15 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
-#   make test    all tests, with the newest dependencies
-#   make coverage  the same, and fails if a line or a branch was not run (the command line's aside)
+#   make test    all tests, with the newest dependencies; make test-oldest: with the oldest; make test-uvloop: on uvloop
+#   make coverage  all tests, and fails if a line or a branch was not run (the command line's aside)
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
+#   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
 #   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
-#   make dist    the wheel and the sdist, in dist/, checked
+#   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
+#   make lint    ruff; make format: ruff, and it changes what it can; make types: mypy and pyright
 #   make check   what CI runs: tests (newest and oldest dependencies), lint, types, docs, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
@@ -51,11 +53,11 @@ test-uvloop: $(VENV)/.ready
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
 
-# What it finds goes to tests/fuzz/corpus, see tests/fuzz/test_fuzz_corpus.py.
 # Some minutes of short lifetimes and faults at random: requests that failed and need not have, and what grows.
 soak: $(VENV)/.ready
 	PYTHONPATH=tests:tests/integration $(BIN)/python -W error tests/soak/soak_run.py $(ARGS)
 
+# What it finds goes to tests/fuzz/corpus, see tests/fuzz/test_fuzz_corpus.py.
 fuzz: export FUZZ ?= 50
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) --timeout 7200 --hypothesis-show-statistics tests/fuzz $(ARGS)
