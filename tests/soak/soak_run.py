@@ -370,7 +370,8 @@ def grown(values: list[int]) -> float:
 def growth(measures: list[Measure], roughly: float = 0.3) -> list[str]:
     """Return what grew: roughly, from the first loop to the last; and, where there are enough loops, at all."""
     found = []
-    for name, little in (("objects", 0.02), ("resident", 0.05)):
+    # The sandbox, which is in this process, keeps what it has issued, and the allocator does not give all pages back.
+    for name, little in (("objects", 0.02), ("resident", 0.15)):
         values = [getattr(each, name) for each in measures]
         if values[-1] > values[0] * (1 + roughly):
             found.append(f"{name}: {values[0]} after the first loop, {values[-1]} after the last")
