@@ -494,8 +494,7 @@ class TokenManager:
         while True:
             with self._guard:
                 self._check_open()
-                if self._flight is not None and self._flight.over:
-                    self._forget(self._flight)  # lost with its loop, and it may have had its answer
+                self._forget_lost()
                 held, now = state.held, self._clock.monotonic()
                 self._used_at = now
                 if now < held.fresh_until:
@@ -555,11 +554,9 @@ class TokenManager:
 
     def _join(self) -> tuple[Flight[Held], bool]:
         """Return the one flight, and whether the caller must start it."""
-        flight = self._flight
-        if flight is not None and not flight.over:
-            return flight, False
-        if flight is not None:
-            self._forget(flight)
+        self._forget_lost()
+        if self._flight is not None:
+            return self._flight, False
         begun: Flight[Held] = Flight()
         self._flight = begun
         return begun, True
@@ -571,6 +568,11 @@ class TokenManager:
                 if flight.work is not None:
                     flight.work.give_up()
                 self._flight = None
+
+    def _forget_lost(self) -> None:
+        """Let go of a flight that was lost with its loop; it may have had its answer."""
+        if self._flight is not None and self._flight.over:
+            self._forget(self._flight)
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         """Start a flight that `_join` said is the caller's to start."""

@@ -383,9 +383,8 @@ class ManagerPool(Generic[Key]):
         """
         now = self._clock.monotonic()
         # The oldest whose refresh was lost with its loop: nobody has asked since, and they are busy no more.
-        for manager in list(itertools.takewhile(_lost, self._managers.values())):
-            if manager._flight is not None:
-                manager._forget(manager._flight)
+        for manager in list(itertools.takewhile(_has_lost_its_flight, self._managers.values())):
+            manager._forget_lost()
         idle = len(self._managers.keys()) - len(self._busy) - (spare is not None)
         while idle > 0:
             if self._max_size is not None and len(self._managers) > self._max_size:
@@ -429,10 +428,8 @@ class ManagerPool(Generic[Key]):
         self._plan()
 
 
-def _lost(manager: _TenantManager) -> bool:
-    """Return whether a refresh was lost with its loop, and nobody has taken note of it yet."""
-    flight = manager._flight
-    return flight is not None and flight.over
+def _has_lost_its_flight(manager: _TenantManager) -> bool:
+    return manager._flight is not None and manager._flight.over
 
 
 class _TenantManager(TokenManager):

@@ -397,12 +397,14 @@ async def test_an_upstream_that_hangs_is_named(make: Make, clock: FakeClock) -> 
     assert caught.value.provider == "login"
 
 
+@pytest.mark.parametrize("deep", [1, 2])
 async def test_refresh_by_hand_waits_for_nothing_further_upstream(
-    make: Make, provider: FakeProvider, clock: FakeClock
+    make: Make, provider: FakeProvider, clock: FakeClock, deep: int
 ) -> None:
     """What an upstream manager is waiting out is tried at once, for the caller who waits for it already as well."""
     provider.answers = [TokenEndpointUnavailable("down", retry_after=20)]
-    manager = make(Chain(provider, clock=clock))
+    chain = Chain(provider, clock=clock)
+    manager = make(chain if deep == 1 else Chain(chain, clock=clock))
     caller = asyncio.create_task(manager.token())
     await clock.advance(1)
     assert provider.calls == 1
