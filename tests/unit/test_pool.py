@@ -723,6 +723,7 @@ def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: b
     assert pool.status().requesting == 0
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 def test_managers_whose_loop_was_closed_under_a_refresh_make_room() -> None:
     """They are busy no more: the pool stays within its size."""
     pool = ManagerPool(Tenants(None, latency=60.0), max_size=2)
