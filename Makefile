@@ -109,7 +109,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: coverage test-uvloop test-oldest lint types docs extras
+check: test test-uvloop test-oldest lint types docs extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

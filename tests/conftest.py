@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,13 @@ from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.loops", "harness.sinks"]
+
+
+def pytest_configure() -> None:
+    """Give SIGINT its usual meaning: a shell that runs the tests in the background has what they start ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0)
 """Renewal at 80 % of the lifetime to the second, and ``close()`` at once."""

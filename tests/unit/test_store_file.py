@@ -16,6 +16,7 @@ from harness.canary import MARK
 
 from asyncauth import ConfigurationError, Token, TokenManager
 from asyncauth.stores import FileStore, dumps
+from asyncauth.stores.file import _finished
 from asyncauth.testing import FakeProvider
 
 KEY = "ab" * 32
@@ -245,3 +246,21 @@ def test_what_is_no_path_is_refused(path: Any) -> None:
     """No path is a ConfigurationError; an empty one is not the current folder."""
     with pytest.raises(ConfigurationError, match="FileStore takes the path of a folder"):
         FileStore(path)
+
+
+async def test_a_try_for_a_lock_that_fails_after_its_caller_left_undoes_nothing() -> None:
+    """The lock is another's: giving it back would take it from them."""
+    undone: list[None] = []
+    opened = asyncio.Event()
+
+    async def attempt() -> bool:
+        await opened.wait()
+        return False
+
+    trying = asyncio.create_task(_finished(attempt(), lambda: undone.append(None)))
+    await asyncio.sleep(0)
+    trying.cancel()
+    opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+    assert undone == []
