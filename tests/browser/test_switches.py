@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -271,6 +272,18 @@ async def _trxs(sandbox: Sandbox) -> None:
         assert response.status == 200
 
 
+def marked(provider: Callable[[Sandbox], Any]) -> Probe:
+    """Return whether tokens are marked with what was entered: an opaque one begins so, a JWT says so in its claims."""
+
+    async def seen(sandbox: Sandbox) -> bool:
+        async with TokenManager(provider(sandbox)) as manager:
+            value = (await manager.token()).value
+        claims = value.split(".")[1] if value.count(".") == 2 else ""
+        return "marked-" in value or b"marked-" in base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))
+
+    return seen
+
+
 def both(of: str) -> dict[str, tuple[str | bool, Probe]]:
     """What both systems have."""
     provider: Any = peakly if of == "peakly" else jwt
@@ -280,6 +293,7 @@ def both(of: str) -> dict[str, tuple[str | bool, Probe]]:
         "clock_skew": ("-3600", skewed(of)),
         "date_header": (False, denial(of, lambda answer: not answer[2])),
         "www_authenticate": ('Bearer realm="x"', denial(of, lambda answer: answer[0] == 'Bearer realm="x"')),
+        "token_prefix": ("marked-", marked(provider)),
         "big_refusal": ("5000", denial(of, lambda answer: answer[1] >= 5000)),
     }
 
