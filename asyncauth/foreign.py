@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import aiohttp
 
 from asyncauth.errors import AuthError, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["auth_error", "place_of"]
+__all__ = ["auth_error", "called", "place_of"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def called(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Return what a function returns, which need not be ``async``.
+
+    Raises:
+        InterruptedError: It raised ``CancelledError`` itself, which would look like a cancellation of the caller.
+    """
+    try:
+        return function(*args, **kwargs)
+    except asyncio.CancelledError:
+        raise InterruptedError from None
 
 
 def auth_error(error: BaseException, what: str) -> AuthError:

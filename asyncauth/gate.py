@@ -47,12 +47,17 @@ class Gate:
     @property
     def taken(self) -> int:
         """How many turns are taken now, on all loops."""
-        return sum(lane.taken for loop, lane in list(self._lanes.items()) if not loop.is_closed())
+        return sum(lane.taken for lane in self._open)
 
     @property
     def queued(self) -> int:
         """How many wait for a turn now, on all loops."""
-        return sum(lane.queued for loop, lane in list(self._lanes.items()) if not loop.is_closed())
+        return sum(lane.queued for lane in self._open)
+
+    @property
+    def _open(self) -> list[_Lane]:
+        """The lanes of loops that are not closed."""
+        return [lane for loop, lane in list(self._lanes.items()) if not loop.is_closed()]
 
     @contextlib.asynccontextmanager
     async def turn(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:

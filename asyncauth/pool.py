@@ -20,7 +20,7 @@ from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.flight import Flight, FlightLost
-from asyncauth.foreign import auth_error
+from asyncauth.foreign import auth_error, called
 from asyncauth.gate import Gate
 from asyncauth.listeners import LentListeners, Listener, Listeners
 from asyncauth.manager import TokenManager
@@ -319,10 +319,7 @@ class ManagerPool(Generic[Key]):
     async def _make(self, key: Key, making: Flight[_TenantManager]) -> _TenantManager:
         """Make a tenant's manager, as the one flight that all who ask for it wait for."""
         try:
-            try:
-                provider = self._factory(key)
-            except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
-                raise InterruptedError from None
+            provider = called(self._factory, key)
             if inspect.isawaitable(provider):
                 provider = await within(self._clock, self._policy.deadline, provider)
             manager = _TenantManager(self, key, provider)

@@ -19,7 +19,7 @@ from asyncauth.errors import (
     StoreError,
     TokenEndpointUnavailable,
 )
-from asyncauth.foreign import auth_error
+from asyncauth.foreign import auth_error, called
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
 from asyncauth.shared import Hold, SharedStore, StoreTrouble
@@ -425,10 +425,7 @@ def _lost(attempt: Attempt) -> bool:
 
 def _begun(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> asyncio.Future[Token]:
     """Return the task of a provider's ``fetch()``, so that what it brings can be kept whatever happens to us."""
-    try:
-        answer: object = provider.fetch(http, previous)
-    except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
-        raise InterruptedError from None
+    answer: object = called(provider.fetch, http, previous)
     if inspect.isawaitable(answer):
         return asyncio.ensure_future(answer)
     raise ConfigurationError("fetch() must be an async function: write 'async def fetch'")

@@ -16,6 +16,7 @@ import attrs
 
 from asyncauth.clock import Clock, within
 from asyncauth.expiry import left_of
+from asyncauth.foreign import called
 from asyncauth.provider import key_of
 from asyncauth.token import Token, type_flaw
 
@@ -392,11 +393,7 @@ class SharedStore:
 
     async def _call(self, what: str, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
         try:
-            try:
-                asked = call(*arguments)
-            except asyncio.CancelledError:  # by a plain function: it would look like a cancellation of the flight
-                raise InterruptedError from None
-            return await within(self._clock, self._time_limit, asked)
+            return await within(self._clock, self._time_limit, called(call, *arguments))
         except TimeoutError:
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)

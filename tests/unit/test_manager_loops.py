@@ -374,6 +374,14 @@ def test_refusal_from_any_thread(threads: Callable[[], LoopThread]) -> None:
 # --- entered, with loops at once
 
 
+async def enter(manager: TokenManager) -> None:
+    await manager.__aenter__()
+
+
+async def leave(manager: TokenManager) -> None:
+    await manager.__aexit__(None, None, None)
+
+
 def use(manager: TokenManager, entered: threading.Event, leave: threading.Event) -> Callable[[], Awaitable[None]]:
     async def use() -> None:
         async with manager:
@@ -388,18 +396,12 @@ def test_leaving_one_loop_leaves_the_manager_open_on_another(threads: Callable[[
     one, other = threads(), threads()
     manager = TokenManager(FakeProvider(), policy=PROMPT)
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    async def leave() -> None:
-        await manager.__aexit__(None, None, None)
-
-    one.run(enter())
-    other.run(enter())
-    one.run(leave())
+    one.run(enter(manager))
+    other.run(enter(manager))
+    one.run(leave(manager))
     assert other.run(manager.token()).value == "token-1"
     assert one.run(manager.token()).value == "token-1"
-    other.run(leave())
+    other.run(leave(manager))
     with pytest.raises(ManagerClosed):
         other.run(manager.token())
 
@@ -410,23 +412,17 @@ def test_leaving_one_of_two_loops_gives_the_refresh_there_its_grace(threads: Cal
     door = Door()
     manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=5.0))
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    async def leave() -> None:
-        await manager.__aexit__(None, None, None)
-
-    one.run(enter())
-    other.run(enter())
+    one.run(enter(manager))
+    other.run(enter(manager))
     waiting = one.start(manager.token())
     assert door.reached.wait(5)
-    leaving = asyncio.run_coroutine_threadsafe(leave(), one.loop)
+    leaving = asyncio.run_coroutine_threadsafe(leave(manager), one.loop)
     time.sleep(0.1)
     assert not leaving.done()
     door.opened.set()
     leaving.result(10)
     assert waiting().value == "through-the-door"
-    other.run(leave())
+    other.run(leave(manager))
 
 
 def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callable[[], LoopThread]) -> None:
@@ -435,17 +431,11 @@ def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callab
     manager = TokenManager(PagoFacilJWT.from_password(username="ana", password="x"), policy=PROMPT)
     owned = [manager._owned[0], *manager._owned[0]._owned]
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    async def leave() -> None:
-        await manager.__aexit__(None, None, None)
-
-    one.run(enter())
-    other.run(enter())
-    one.run(leave())
+    one.run(enter(manager))
+    other.run(enter(manager))
+    one.run(leave(manager))
     assert [list(each._connections._entries or ()) for each in owned] == [[other.loop]] * 2
-    other.run(leave())
+    other.run(leave(manager))
     assert not any(each._connections.entered() for each in owned)
 
 
@@ -504,10 +494,7 @@ def test_close_does_not_wait_for_a_loop_that_stands_still(threads: Callable[[], 
     door = Door()
     manager = TokenManager(FakeProvider(), policy=PROMPT)
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    one.run(enter())
+    one.run(enter(manager))
     manager._provider.answers = [door]  # type: ignore[attr-defined]
     one.start(manager.token())
     assert door.reached.wait(5)
@@ -548,10 +535,7 @@ def test_manager_is_kept_fresh_where_it_is_entered_though_others_obtain(threads:
     provider = FakeProvider(clock=clock, lifetime=100.0)
     manager = TokenManager(provider, policy=PROMPT, clock=clock)
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    one.run(enter())
+    one.run(enter(manager))
     other.run(manager.token())
     asyncio.run(until(lambda: provider.calls >= 3))
     one.run(manager.close())
@@ -564,18 +548,12 @@ def test_manager_is_kept_fresh_on_the_loop_that_remains(threads: Callable[[], Lo
     provider = FakeProvider(clock=clock, lifetime=400.0)
     manager = TokenManager(provider, policy=PROMPT, clock=clock)
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    async def leave() -> None:
-        await manager.__aexit__(None, None, None)
-
-    one.run(enter())
-    other.run(enter())
+    one.run(enter(manager))
+    other.run(enter(manager))
     other.run(manager.refresh())
-    other.run(leave())
+    other.run(leave(manager))
     asyncio.run(until(lambda: provider.calls >= 3))
-    one.run(leave())
+    one.run(leave(manager))
 
 
 def test_leaving_a_loop_waits_for_the_flight_on_it(
@@ -586,23 +564,17 @@ def test_leaving_a_loop_waits_for_the_flight_on_it(
     door = Door()
     manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=30.0))
 
-    async def enter() -> None:
-        await manager.__aenter__()
-
-    async def leave() -> None:
-        await manager.__aexit__(None, None, None)
-
-    one.run(enter())
-    other.run(enter())
+    one.run(enter(manager))
+    other.run(enter(manager))
     one.start(manager.token())
     assert door.reached.wait(5)
     waiting = other.start(manager.token())
-    leaving = one.start(leave())
+    leaving = one.start(leave(manager))
     asyncio.run(until(lambda: manager.status().waiting == 2))
     door.opened.set()
     leaving()
     assert waiting().value == "through-the-door"
-    other.run(leave())
+    other.run(leave(manager))
 
 
 # What runs on a loop that is closed under it may complain as it is collected: asyncio's tasks and sessions do.
