@@ -16,8 +16,6 @@ from asyncauth.manager import TokenManager
 from asyncauth.origin import is_loopback, origins_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
     from asyncauth.dpop import Prover
@@ -55,7 +53,7 @@ class BearerAuth:
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
-    __slots__ = ("_by_place", "_in_the_clear")
+    __slots__ = ("_by_place", "_host", "_in_the_clear", "_manager", "_scheme")
 
     def __init__(self, *managers: TokenManager) -> None:
         if not managers:
@@ -70,6 +68,7 @@ class BearerAuth:
                 )
                 raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
             self._serve(manager)
+        (self._scheme, self._host), self._manager = next(iter(self._by_place.items()))
 
     def _serve(self, manager: TokenManager) -> None:
         served, in_the_clear = _places(manager.origins)
@@ -80,7 +79,7 @@ class BearerAuth:
             )
         for place in served:
             if place in self._by_place:
-                origin = "://".join(place)
+                origin = "{}://{}".format(*place)
                 raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
         self._by_place.update(dict.fromkeys(served, manager))
         self._in_the_clear |= in_the_clear
@@ -93,13 +92,12 @@ class BearerAuth:
             InsecureTransport: It goes by plain http to a host that is served by https.
         """
         url, headers = request.url, request.headers
-        # By two texts: hashing and comparing URLs costs twice as much as all else here.
-        manager = self._by_place.get((url.scheme, url.raw_authority))
-        if manager is None:
-            place = _place(url.origin())  # without a user's name, if there is one
-            manager = self._by_place.get(place)
-            if manager is None and place in self._in_the_clear:
-                raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+        # The first origin, and most have one, by two texts that the URL has at hand, since aiohttp has asked for them:
+        # a tuple of them and its look-up cost half as much again, hashing and comparing URLs a multiple.
+        if url.host_port_subcomponent == self._host and url.scheme == self._scheme:
+            manager: TokenManager | None = self._manager
+        else:
+            manager = self._serving(url)
         if manager is None or AUTHORIZATION in headers:
             return await handler(request)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
@@ -124,6 +122,18 @@ class BearerAuth:
         if not held.accepted:
             manager.accepted(held.token)
         return response
+
+    def _serving(self, url: URL) -> TokenManager | None:
+        """Return whose token goes there; ``None`` = nobody's.
+
+        Raises:
+            InsecureTransport: It is plain http to a host that is served by https.
+        """
+        place = _place(url)
+        manager = self._by_place.get(place)
+        if manager is None and place in self._in_the_clear:
+            raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+        return manager
 
     async def _again(
         self,
@@ -157,31 +167,29 @@ class BearerAuth:
         return response
 
 
-_Place: TypeAlias = tuple[str, str]
-"""An origin as a request's URL writes it: scheme, and host with port."""
+_Place: TypeAlias = tuple[str, str | None]
+"""An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
+
+Without a user's name, a default port or the dot at a name's end, however the request's URL writes them.
+"""
 
 
 def _place(url: URL) -> _Place:
-    return url.scheme, url.raw_authority
+    return url.scheme, url.host_port_subcomponent
 
 
 @functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth a request, mostly for the same few origins
 def _places(origins: tuple[str, ...]) -> tuple[tuple[_Place, ...], frozenset[_Place]]:
-    """Return which origins a token may go to, and which must not be asked in the clear, in all their spellings."""
+    """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket."""
     served: dict[_Place, None] = {}
     in_the_clear: set[_Place] = set()
     for origin in map(URL, origins_of(origins)):
-        served.update(dict.fromkeys(_spellings(origin)))
+        socket = "wss" if origin.scheme == "https" else "ws"  # a WebSocket's URL keeps its scheme
+        served.update(dict.fromkeys((_place(origin), _place(origin.with_scheme(socket)))))
         if origin.is_default_port() and not is_loopback(origin.host):
-            in_the_clear.update(_spellings(URL.build(scheme="http", host=origin.host or "")))
+            _, host = _place(origin)
+            in_the_clear.update((("http", host), ("ws", host)))
     return tuple(served), frozenset(in_the_clear)
-
-
-def _spellings(origin: URL) -> Iterator[_Place]:
-    """Yield an origin as a request's URL may write it: a WebSocket's keeps its scheme, a port may be the default."""
-    for each in (origin, origin.with_scheme("wss" if origin.scheme == "https" else "ws")):
-        yield _place(each)
-        yield _place(each.with_port(each.port))  # as "https://host:443" says what "https://host" does
 
 
 async def _send(

@@ -195,6 +195,8 @@ async def authorization(auth: BearerAuth, url: str, **headers: str) -> str | Non
         ("wss://a.example/x", "token-1"),
         ("wss://a.example:443/x", "token-1"),
         ("https://user:pw@a.example/x", "token-1"),
+        ("https://a.example./x", "token-1"),
+        ("https://a.example.:443/x", "token-1"),
         ("http://localhost:8080/x", "token-1"),
         ("ws://localhost:8080/x", "token-1"),
         ("http://127.0.0.1/x", "token-1"),
@@ -208,6 +210,8 @@ async def authorization(auth: BearerAuth, url: str, **headers: str) -> str | Non
         ("http://localhost:8081/x", None),
         ("https://localhost:8080/x", None),
         ("http://127.0.0.2/x", None),
+        ("wss://localhost:8080/x", None),
+        ("ws://localhost/x", None),
     ],
 )
 async def test_who_gets_the_token(url: str, token: str | None) -> None:
@@ -238,7 +242,8 @@ async def test_the_callers_own_header_is_never_overridden(name: str, value: str)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a.example/x", "http://a.example:80/x", "ws://a.example/x", "ws://a.example:80"]
+    "url",
+    ["http://a.example/x", "http://a.example:80/x", "http://a.example./x", "ws://a.example/x", "ws://a.example:80"],
 )
 async def test_plain_http_to_a_host_of_https(url: str) -> None:
     """The plain twin of an https origin is refused: a forgotten ``s`` shows, and nothing is sent."""
