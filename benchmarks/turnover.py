@@ -1,27 +1,32 @@
 """Latency while tokens turn over: 2 s lifetime, 300 ms token endpoint, 500 requests a second.
 
-Every second request has a static token: same session, same server, same moment. So what the machine does besides
-shows in both.
+Of each two requests one has a static token, the first or the second by chance: same session, same server, same moment.
+So what the machine does besides shows in both. (In turns it does not: a full garbage collection comes each 2,560
+requests here, so the same side would be the first to meet each, and wait 2 ms longer.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 
-from benchmarks.kit import quantile
+from benchmarks.kit import median, quantile
 from benchmarks.peers import Peer, Static
 from benchmarks.run import Run
 
 RATE, LIFETIME, TOKEN_LATENCY = 500, 2.0, 0.3
-OURS_FOR, PEER_FOR, QUICK_FOR = 30.0, 6.5, 6.0
+OURS_FOR, PEER_FOR, QUICK_FOR = 90.0, 6.5, 6.0
+"""Seconds. Ours for long: of the 22,500 requests a side in 90 s, 22 decide p99.9."""
+FIRST = 0.5
+"""Seconds at the start that don't count: the first request waits for a token."""
 BUCKET = 0.02
-"""Seconds of the plot's resolution."""
+"""Seconds of the plot's resolution; it shows `PEER_FOR` of them."""
 
 
 async def under_load(run: Run, peer: Peer, seconds: float) -> dict[str, Any]:
-    """Send requests for so long, in turn with the token of the peer and with the static one."""
+    """Send requests for so long, each second one with the token of the peer, the others with the static one."""
     static = Static(run.server, run.session)
     sides: dict[str, list[tuple[float, float]]] = {"token": [], "static": []}
     failed = 0
@@ -34,6 +39,7 @@ async def under_load(run: Run, peer: Peer, seconds: float) -> dict[str, Any]:
             failed += 1
         sides[side].append((due, time.perf_counter() - due))
 
+    senders, pair = {"token": peer, "static": static}, list(sides)
     tasks: set[asyncio.Task[None]] = set()
     start = time.perf_counter()
     for number in range(int(RATE * seconds)):
@@ -41,9 +47,11 @@ async def under_load(run: Run, peer: Peer, seconds: float) -> dict[str, Any]:
         pause = due - time.perf_counter()
         if pause > 0:
             await asyncio.sleep(pause)
-        side, sender = ("static", static) if number % 2 else ("token", peer)
+        if number % 2 == 0:
+            random.shuffle(pair)
+        side = pair[number % 2]
         # From when it was to be sent: a loop that stands still does not hide what it holds up.
-        task = asyncio.ensure_future(one(side, sender, due))
+        task = asyncio.ensure_future(one(side, senders[side], due))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     if tasks:
@@ -51,21 +59,31 @@ async def under_load(run: Run, peer: Peer, seconds: float) -> dict[str, Any]:
         for task in late:
             task.cancel()
         failed += len(late)
-    worst: dict[int, float] = {}
-    for at, took in sides["token"]:
-        bucket = int((at - start) / BUCKET)
-        worst[bucket] = max(worst.get(bucket, 0.0), took)
-    figures: dict[str, Any] = {"failed": failed, "worst ms": {b * BUCKET: w * 1e3 for b, w in sorted(worst.items())}}
-    for side, taken in sides.items():
-        waited = [each for at, each in taken if at - start > 0.5]  # noqa: PLR2004 (the first waits)
+    taken = {side: sorted((due - start, took) for due, took in all_of) for side, all_of in sides.items()}
+    shown = [(at, took) for at, took in taken["token"] if at < PEER_FOR]
+    worst = {number * BUCKET: took * 1e3 for number, took in _slowest(shown, BUCKET).items()}
+    figures: dict[str, Any] = {"failed": failed, "worst ms": worst}
+    for side, all_of in taken.items():
+        settled = [(at, took) for at, took in all_of if at > FIRST]
+        waited = [took for _, took in settled]
         figures[side] = {
             "p50 ms": quantile(waited, 0.5) * 1e3,
             "p99 ms": quantile(waited, 0.99) * 1e3,
             "p99.9 ms": quantile(waited, 0.999) * 1e3,
             "max ms": max(waited) * 1e3,
+            "max of each lifetime ms": median(list(_slowest(settled, LIFETIME).values())) * 1e3,
             "over 50 ms": sum(each > 0.05 for each in waited) / len(waited),  # noqa: PLR2004
         }
     return figures
+
+
+def _slowest(taken: list[tuple[float, float]], width: float) -> dict[int, float]:
+    """Return what the slowest request took of each stretch of so many seconds."""
+    slowest: dict[int, float] = {}
+    for at, took in taken:
+        number = int(at / width)
+        slowest[number] = max(slowest.get(number, 0.0), took)
+    return slowest
 
 
 async def turnover(run: Run) -> None:
@@ -89,7 +107,7 @@ async def turnover(run: Run) -> None:
     run.goal("token requests a lifetime", 2, status.refreshes / (seconds / LIFETIME), "requests", counts=True)
     if not run.quick:
         token, static = found[ours.name]["token"], found[ours.name]["static"]
-        for name, limit in (("p99", 1.10), ("p99.9", 1.10), ("max", 1.25)):
+        for name, limit in (("p99", 1.10), ("p99.9", 1.10), ("max", 1.25), ("max of each lifetime", 1.25)):
             key = f"{name} ms"
             run.goal(
                 f"{name} while tokens turn over, against a static token", limit, token[key] / static[key],
