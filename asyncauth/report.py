@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import attrs
 
 from asyncauth import events
-from asyncauth.errors import AuthError
+from asyncauth.errors import AuthError, CredentialsRejected
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
 from asyncauth.setback import Meanwhile
@@ -124,7 +124,7 @@ class Report:
             )
         )
         if setback.meanwhile is Meanwhile.FAIL:
-            if setback.refusals:
+            if isinstance(error, CredentialsRejected):
                 self._tell(events.CoolDown(**self._stamp(), cause="credentials", seconds=retry_in))
             elif error.retry_after is not None:
                 self._tell(events.CoolDown(**self._stamp(), cause="retry_after", seconds=retry_in))

@@ -41,7 +41,8 @@ class Setback:
         retry_at: When the next try is due, in seconds of the manager's monotonic clock.
         meanwhile: What callers without a usable token meet until then.
         failures: How many failures there were in a row.
-        refusals: How many times in a row this credential was refused.
+        refusals: How many of them were refusals of the same credential; other failures between them change nothing.
+        refused_credential: Its digest; ``None`` = it is unknown, or none was refused.
         ask_at: When a credential that may change may be looked at again (`CredentialsRejected` only).
     """
 
@@ -50,12 +51,8 @@ class Setback:
     meanwhile: Meanwhile
     failures: int
     refusals: int = 0
+    refused_credential: str | None = None
     ask_at: float = 0.0
-
-    @property
-    def refused_credential(self) -> str | None:
-        """The digest of the credential that was refused, if that was the failure and it is known."""
-        return self.error.credential if isinstance(self.error, CredentialsRejected) else None
 
     def may_ask(self, now: float) -> bool:
         """Return whether it is time to see if a callable now gives another credential than the refused one."""
@@ -88,28 +85,26 @@ def setback_after(
         deadline: When the refresh that failed must end, on the same clock.
         draw: A random number from 0 to 1, for the backoff.
     """
-    failures = 1 if before is None else before.failures + 1
+    failures, refusals, refused = (
+        (1, 0, None) if before is None else (before.failures + 1, before.refusals, before.refused_credential)
+    )
     if isinstance(error, CredentialsRejected) and not error.upstream:
-        same = (
-            before is not None
-            and before.refusals
-            and (error.credential is None or error.credential == before.refused_credential)
-        )
-        refusals = before.refusals + 1 if before is not None and same else 1
+        refusals = refusals + 1 if error.credential in {None, refused} else 1
         return Setback(
             error,
             now + policy.rejection_hold(refusals),
             Meanwhile.FAIL,
             failures,
-            refusals=refusals,
+            refusals,
+            refused if error.credential is None else error.credential,
             ask_at=now + policy.rejection_cooldown,
         )
-    pause = policy.backoff_after(failures, draw)
+    retry_at, meanwhile = now + policy.backoff_after(failures, draw), Meanwhile.WAIT
     if error.upstream:
-        return Setback(error, now + pause, Meanwhile.ASK, failures)
-    if not error.transient:
-        return Setback(error, now + pause, Meanwhile.FAIL, failures)
-    if error.retry_after is None:
-        return Setback(error, now + pause, Meanwhile.WAIT, failures)
-    retry_at = now + max(pause, min(error.retry_after, _LONGEST_RETRY_AFTER))
-    return Setback(error, retry_at, Meanwhile.WAIT if retry_at <= deadline else Meanwhile.FAIL, failures)
+        meanwhile = Meanwhile.ASK
+    elif not error.transient:
+        meanwhile = Meanwhile.FAIL
+    elif error.retry_after is not None:
+        retry_at = max(retry_at, now + min(error.retry_after, _LONGEST_RETRY_AFTER))
+        meanwhile = Meanwhile.WAIT if retry_at <= deadline else Meanwhile.FAIL
+    return Setback(error, retry_at, meanwhile, failures, refusals, refused)

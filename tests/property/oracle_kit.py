@@ -51,7 +51,7 @@ class Process:
         entered: The loops on which its manager is entered.
         last: Its last request to each endpoint.
         known: A token that was seen to be held, and until when it is usable.
-        failures: Token requests that failed in a row, and refusals in a row.
+        failures: Token requests that failed in a row; how many of them were refusals, and whether the last one was.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Process:
     last: dict[str, Request] = attrs.field(factory=dict)
     failures: int = 0
     refusals: int = 0
+    refused_last: bool = False
     successes: int = 0
     alive: bool = True
     lost_at: float = -math.inf
@@ -166,7 +167,8 @@ class Fleet:
     def _cut_short(self, process: Process) -> None:
         """Excuse what follows when a refresh may have been cut short: its answer, or its save, may be lost."""
         self.oracle.credit(process, len(PATHS))
-        self.oracle.end_refusals(process)
+        self.oracle.judge_all(process)
+        process.refused_last = False
         process.lost_at = self.world.clock.loop_time
         self.oracle.excuse()
 
@@ -337,14 +339,14 @@ class Oracle:
     def _refused(self, name: str) -> None:
         """Take note of a connection that was refused: a failure without a request."""
         process = next(each for each in self._fleet.processes if each.name == name)
-        self.end_refusals(process)
+        self.judge_all(process)
         process.failures += 1
+        process.refused_last = False
 
-    def end_refusals(self, process: Process) -> None:
-        """Take note of a failure that is no refusal: it ends their row."""
+    def judge_all(self, process: Process) -> None:
+        """Take note of what became of a process' last requests."""
         for last in process.last.values():
             self._judge(process, last)
-        process.refusals = 0
 
     def _aborted(self, request: Request) -> None:
         """Look at a token request that the client gives up: its answer may be lost."""
@@ -372,13 +374,14 @@ class Oracle:
             if last.answered and last.status == 200:
                 self._success = last
             else:
-                refused = last.answered and last.status == 400
-                process.refusals = process.refusals + 1 if refused else 0
+                process.refused_last = last.answered and last.status == 400
+                process.refusals += process.refused_last
                 process.failures += last.answered or last.fault is not None  # or it was given up with its flight
         status = process.manager.status()
         if status.refreshes + status.adoptions > process.successes:  # since then, by adoption perhaps
             process.successes = status.refreshes + status.adoptions
             process.failures = process.refusals = 0
+            process.refused_last = False
 
     def _justified(self, process: Process, request: Request) -> bool:
         """Return whether a process may send this token request.
@@ -388,7 +391,7 @@ class Oracle:
         - as its first;
         - when half a lifetime has passed since the last one that brought it a token was sent;
         - after n failures in a row: when a tenth of the n-th backoff has passed (full jitter: it is never less);
-        - after n refusals in a row: when the n-th hold has passed;
+        - after the n-th refusal since its last success: when the n-th hold has passed;
         - at once, with its primary grant, when the server did not know its refresh token;
         - and once for each of these: a token dropped because the API refused it, a ``refresh()`` by hand, a refresh
           that was cut short (closed, its loop ended, its task cancelled, its machine suspended).
@@ -401,7 +404,7 @@ class Oracle:
             return True
         if last.answered and last.status == 200:
             wait = self._authority.lifetime / 2
-        elif process.refusals:
+        elif process.refused_last:
             wait = min(3600.0, 60.0 * 2.0 ** (process.refusals - 1))
         else:
             wait = 0.1 * min(15.0, 0.25 * 2.0 ** max(0, process.failures - 1))

@@ -78,9 +78,22 @@ def test_refusals_of_the_same_credential_double_the_hold() -> None:
     assert (other.retry_at, other.refusals, other.failures) == (160, 1, 2)
 
 
-def test_other_failure_ends_the_row_of_refusals() -> None:
-    """A refusal after network trouble starts at the first hold again."""
-    assert after(refused("a"), after(TokenEndpointUnavailable("down"), after(refused("a")))).refusals == 1
+@pytest.mark.parametrize(
+    "other", [TokenEndpointUnavailable("down"), InvalidTokenResponse("no"), refused("a", upstream=True)]
+)
+def test_other_failures_between_two_refusals_change_nothing(other: AuthError) -> None:
+    """The hold doubles for as long as the credential stays the same, however badly its server works meanwhile."""
+    between = after(other, after(refused("a")))
+    assert (between.refusals, between.failures) == (1, 2)
+    assert between.retry_at < 101
+    assert after(refused("a"), between).retry_at == 220
+    assert after(refused("b"), between).retry_at == 160
+
+
+def test_a_refusal_that_names_no_credential_is_of_the_one_that_is_known() -> None:
+    """What one answer left out is still known from the one before."""
+    assert after(refused("a"), after(refused(None), after(refused("a")))).refusals == 3
+    assert after(refused("a"), after(refused(None))).refusals == 1
 
 
 def test_upstreams_failures_are_not_held_back_here() -> None:
