@@ -8,12 +8,12 @@ import pytest
 from harness.canary import MARK
 from yarl import URL
 
-from asyncauth import ConfigurationError, InsecureTransport
+from asyncauth import ConfigurationError, InsecureTransport, Peakly
 from asyncauth.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.255.0.9", "::1", "0:0:0:0:0:0:0:1"]
+    "host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.8.9.1", "127.255.0.9", "::1", "0:0:0:0:0:0:0:1"]
 )
 def test_this_machine(host: str) -> None:
     """Loopback is localhost, 127.0.0.0/8 and ::1."""
@@ -30,7 +30,10 @@ def test_this_machine(host: str) -> None:
         "127.0.0.1.example.com",
         "128.0.0.1",
         "10.0.0.1",
+        "0.0.0.1",
         "my.localhost",
+        "notlocalhost",
+        "localhost.evil.example",
         "::",
     ],
 )
@@ -43,23 +46,31 @@ def test_not_this_machine(host: str | None) -> None:
     ("url", "origin"),
     [
         ("https://API.example.com/a?b#c", "https://api.example.com"),
+        ("https://API.Example.com:443/", "https://api.example.com"),
         ("https://api.example.com:443", "https://api.example.com"),
         ("https://api.example.com:8443/x", "https://api.example.com:8443"),
         ("http://127.0.0.1:80/", "http://127.0.0.1"),
         ("wss://api.example.com/socket", "https://api.example.com"),
         ("ws://localhost:9/socket", "http://localhost:9"),
+        ("ws://localhost:80/a", "http://localhost"),
+        ("https://[::1]:443/", "https://[::1]"),
         ("https://user:pw@api.example.com/", "https://api.example.com"),
         ("https://münchen.example/", "https://xn--mnchen-3ya.example"),
     ],
 )
 def test_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
     """An origin is normal: case, default port, WebSocket schemes, user and path make no difference."""
-    assert origin_of(URL(url)) == URL(origin)
+    assert str(origin_of(URL(url))) == origin
 
 
 @pytest.mark.parametrize(
     "url",
-    ["", "/token", "//api.example.com", "api.example.com", "ftp://a.example", "https://", "mailto:me", None, 5, b"x"],
+    [
+        *("", "/token", "//api.example.com", "api.example.com", "api.example.com:443", "https://", "https:///api"),
+        *("ftp://a.example", "file:///etc/passwd", "javascript:alert(1)", "mailto:me"),
+        *("https://api.example.com:99999999", "https://[::1"),
+        *(None, 5, b"x"),
+    ],
 )
 def test_url_must_be_absolute(url: Any) -> None:
     """What is no absolute http or https URL is refused, by its argument's name."""
@@ -72,6 +83,7 @@ def test_url_must_be_absolute(url: Any) -> None:
     [
         f"https://{MARK}@a.example",
         f"https://u:{MARK}@a.example",
+        f"https://u:{MARK}@a.example:port",
         f"https://a.example?k={MARK}",
         f"https://a.example#{MARK}",
     ],
@@ -81,6 +93,7 @@ def test_url_holds_no_secret_place(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         absolute_url(url, "base_url")
     assert MARK not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +105,8 @@ def test_safe_transport(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a.example", "ws://a.example", "http://10.0.0.1", "http://localhost.evil.example"]
+    "url",
+    ["http://a.example", "ws://a.example", "ws://10.0.0.1:8080", "http://10.0.0.1", "http://localhost.evil.example"],
 )
 def test_unsafe_transport(url: str) -> None:
     """Plain http to another machine is refused before anything is sent."""
@@ -116,10 +130,23 @@ def test_origins_are_normal_and_each_once() -> None:
     [
         ("https://a.example/path", ConfigurationError),
         (["https://a.example", "nowhere"], ConfigurationError),
+        (["https://user@a.example"], ConfigurationError),
+        (["https://a.example/?q=secret"], ConfigurationError),
+        (["https://a.example/#secret"], ConfigurationError),
+        ([None], ConfigurationError),
         ("http://a.example", InsecureTransport),
+        (["ws://10.0.0.1:8080"], InsecureTransport),
     ],
 )
 def test_bad_origins_are_refused(origins: Any, kind: type[Exception]) -> None:
     """An origin with a path, none at all, or one that is not safe."""
-    with pytest.raises(kind):
+    with pytest.raises(kind) as caught:
         origins_of(origins)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_url_may_be_a_yarl_url() -> None:
+    """A URL object is as good as text."""
+    assert absolute_url(URL("https://a.example/x"), "base_url") == URL("https://a.example/x")
+    assert Peakly(username="a", password="b", base_url=URL("https://a.example")).origins == ("https://a.example",)

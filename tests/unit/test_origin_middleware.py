@@ -1,4 +1,4 @@
-"""Origins, and how BearerAuth chooses among managers by them: no sockets."""
+"""How BearerAuth chooses among managers by a request's origin: no sockets."""
 
 from __future__ import annotations
 
@@ -10,118 +10,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from asyncauth import BearerAuth, ConfigurationError, InsecureTransport, Peakly, TokenManager
-from asyncauth.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
 from asyncauth.testing import FakeProvider
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse
-
-
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.8.9.1", "::1", "0:0:0:0:0:0:0:1"]
-)
-def test_this_machine(host: str) -> None:
-    """Loopback is localhost, 127.0.0.0/8 and ::1."""
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        None,
-        "",
-        "0.0.0.1",
-        "128.0.0.1",
-        "10.0.0.1",
-        "::",
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-        "notlocalhost",
-    ],
-)
-def test_other_machines(host: str | None) -> None:
-    """Nothing that merely looks like loopback is."""
-    assert not is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    ("url", "origin"),
-    [
-        ("https://api.example.com/a?b#c", "https://api.example.com"),
-        ("https://API.Example.com:443/", "https://api.example.com"),
-        ("https://api.example.com:8443/a", "https://api.example.com:8443"),
-        ("wss://api.example.com/a", "https://api.example.com"),
-        ("ws://localhost:8080/a", "http://localhost:8080"),
-        ("ws://localhost:80/a", "http://localhost"),
-        ("https://user:secret@api.example.com/", "https://api.example.com"),
-        ("https://[::1]:443/", "https://[::1]"),
-        ("https://ñandú.example/", "https://xn--and-6ma2c.example"),
-    ],
-)
-def test_the_origin_of_a_url(url: str, origin: str) -> None:
-    """An origin is scheme, host and port in one form; a WebSocket's scheme is what it is on the wire."""
-    assert str(origin_of(URL(url))) == origin
-
-
-def test_origins_are_normal_and_each_once() -> None:
-    """Several spellings of an origin are one."""
-    given = ["https://A.example", "https://a.example:443/", "wss://a.example", "https://b.example:8443"]
-    assert origins_of(given) == ("https://a.example", "https://b.example:8443")
-    assert origins_of("https://a.example") == ("https://a.example",)
-    assert origins_of([]) == ()
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "",
-        "api.example.com",
-        "api.example.com:443",
-        "//api.example.com",
-        "/api",
-        "https://",
-        "https:///api",
-        "ftp://api.example.com",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-        "https://user@api.example.com",
-        "https://user:secret@api.example.com",
-        "https://user:secret@api.example.com:port",
-        "https://api.example.com/api",
-        "https://api.example.com/?q=secret",
-        "https://api.example.com/#secret",
-        "https://api.example.com:99999999",
-        "https://[::1",
-        None,
-        7,
-    ],
-)
-def test_no_origin(bad: Any) -> None:
-    """What is no origin is refused, without showing what a URL may hold."""
-    with pytest.raises(ConfigurationError) as caught:
-        origins_of([bad])
-    assert "secret" not in str(caught.value)
-    assert caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("url", ["http://api.example.com", "ws://10.0.0.1:8080", "http://localhost.evil.example"])
-def test_plain_http_to_another_machine(url: str) -> None:
-    """Plain http leaves this machine in no case."""
-    with pytest.raises(InsecureTransport):
-        require_secure(URL(url), "it")
-    with pytest.raises(InsecureTransport):
-        origins_of(url)
-    require_secure(URL("http://127.0.0.1:1"), "it")
-    require_secure(URL("wss://api.example.com"), "it")
-
-
-def test_a_url_may_be_a_yarl_url() -> None:
-    """A URL object is as good as text."""
-    assert absolute_url(URL("https://a.example/x"), "base_url") == URL("https://a.example/x")
-    assert Peakly(username="a", password="b", base_url=URL("https://a.example")).origins == ("https://a.example",)
-
-
-# --- BearerAuth
 
 
 def manager(*origins: str) -> TokenManager:
