@@ -11,6 +11,7 @@ import attrs
 import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
+from harness.loops import close_under_its_tasks
 from redis.asyncio import Redis, RedisCluster
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
@@ -405,8 +406,7 @@ def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(m
     loop = asyncio.new_event_loop()
     abandoned = loop.create_task(store.load(KEY))
     loop.run_until_complete(asyncio.sleep(0))
-    abandoned._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
 
     async def elsewhere() -> None:
         async with store:

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from harness.loops import close_under_its_tasks
 
 from asyncauth import clock as clocks
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
@@ -28,9 +29,7 @@ def test_what_a_closed_loop_left_in_the_middle_awaits_nothing() -> None:
     limited = within(SYSTEM_CLOCK, 60, asyncio.Event().wait())
     loop.create_task(limited)  # noqa: RUF006 (the loop's end is its end)
     loop.run_until_complete(asyncio.sleep(0.01))
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     limited.close()
     assert inspect.getcoroutinestate(limited) == inspect.CORO_CLOSED
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from harness.loops import close_under_its_tasks
 
 from asyncauth import AuthError, ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
 from asyncauth.listeners import Listeners
@@ -192,11 +193,9 @@ def test_a_loop_that_is_closed_in_the_middle_of_telling(caplog: pytest.LogCaptur
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(first())
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     listeners.remove(listener)
-    del loop, task
+    del loop
     gc.collect()
     assert caplog.records == []
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from harness.canary import MARK
+from harness.loops import close_under_its_tasks
 
 from asyncauth import (
     AuthError,
@@ -680,9 +681,7 @@ def _cut_off(work: Awaitable[Token], *, until: Callable[[], bool]) -> None:
     task = asyncio.ensure_future(work, loop=loop)
     while not until():
         loop.run_until_complete(asyncio.sleep(0))
-    for each in asyncio.all_tasks(loop):
-        each._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     assert not task.done()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Connections
@@ -180,12 +181,10 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
     loop.run_until_complete(asyncio.sleep(0.01))
     assert manager.status().refreshing
     sessions = [entry.session for entry in (manager._connections._entries or {}).values()]
-    for each in asyncio.all_tasks(loop):  # nothing can run on that loop any more: no word about them
-        each._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     assert not manager.status().refreshing
     assert asyncio.run(manager.token()).value == "token-1"
-    del task, each
+    del task
     with manager._guard:
         gc.collect()
     assert manager.current is not None
@@ -207,8 +206,7 @@ def test_a_session_whose_loop_was_closed_under_it_is_let_go() -> None:
 
     task = loop.create_task(use())
     loop.run_until_complete(asyncio.wait((task,), timeout=0.01))
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     task.get_coro().close()
 
 
@@ -585,11 +583,9 @@ def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -
     loop = asyncio.new_event_loop()
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
-    for each in asyncio.all_tasks(loop):
-        each._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     flight = weakref.ref(manager._flight._task)  # type: ignore[union-attr]
-    del task, each, loop
+    del task, loop
     with manager._guard:
         manager._flight = None
         gc.collect()

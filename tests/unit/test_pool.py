@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from conftest import EXACT
 from harness.canary import MARK
+from harness.loops import close_under_its_tasks
 
 from asyncauth import (
     AuthError,
@@ -711,14 +712,12 @@ def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: b
         await asyncio.sleep(0.05)
 
     loop.run_until_complete(begin())
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     assert asyncio.run(value_of(pool, "next")) == "next-token-1"
     assert pool.status().requesting == 0
     for manager in pool._managers.values():
         manager._flight = None
-    del task, loop
+    del loop
     gc.collect()
     assert pool.status().requesting == 0
 
@@ -730,9 +729,7 @@ def test_managers_whose_loop_was_closed_under_a_refresh_make_room() -> None:
     loop = asyncio.new_event_loop()
     tasks = [loop.create_task(value_of(pool, n)) for n in range(6)]
     loop.run_until_complete(asyncio.wait(tasks, timeout=0.05))
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     assert pool.status().managers == 6
     asyncio.run(_ask_for(pool, "next"))
     assert pool.status().managers <= 2

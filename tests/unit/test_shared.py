@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from harness.canary import MARK
+from harness.loops import close_under_its_tasks
 from shared_kit import CommandedStore, Lease, Rotating, during, manager, silent
 
 from asyncauth import (
@@ -204,10 +205,8 @@ def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     loop.run_until_complete(begin())
     assert store.calls[-2:] == ["lock", "load"]
     calls = len(store.calls)
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
-    del task, loop
+    close_under_its_tasks(loop)
+    del loop
     gc.collect()
     assert store.calls[calls:] in ([], ["unlock"])
 
@@ -227,13 +226,11 @@ def test_a_lock_is_given_back_by_the_next_who_asks_if_its_loop_was_closed(kind: 
             await asyncio.sleep(0.001)
 
     loop.run_until_complete(asyncio.wait_for(asked(), 10))
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     provider.latency = 0.0
     assert asyncio.run(process.refresh()).value == "token-1"
     assert process.status().store == "ok"  # nobody waited for the lock in vain
-    del waiting, task
+    del waiting
 
 
 @pytest.mark.parametrize(
@@ -742,9 +739,7 @@ def test_an_answer_that_was_not_saved_before_its_loop_was_closed_is_not_lost(
     store.faults["save"] = "hang"
     while len(rotating.sent) < 2:
         loop.run_until_complete(asyncio.sleep(0))
-    for each in asyncio.all_tasks(loop):
-        each._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()
+    close_under_its_tasks(loop)
     assert not waiting.done()
     store.faults.clear()
     store.locked = False
