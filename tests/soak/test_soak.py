@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -14,12 +17,29 @@ sys.path.append(str(Path(__file__).parents[1] / "integration"))  # redis_kit, wh
 from soak_run import Measure, growth, soak, troubles
 
 
+def _never(record: logging.LogRecord) -> bool:
+    return False
+
+
+@pytest.fixture
+def nothing_kept_of_the_log(pytestconfig: pytest.Config) -> Iterator[None]:
+    """pytest keeps each record for the test's report: hundreds here, which would be growth. Canaries are looked for."""
+    plugin: Any = pytestconfig.pluginmanager.getplugin("logging-plugin")
+    keeping = (plugin.caplog_handler, plugin.report_handler)
+    for handler in keeping:
+        handler.addFilter(_never)
+    yield
+    for handler in keeping:
+        handler.removeFilter(_never)
+
+
+@pytest.mark.usefixtures("nothing_kept_of_the_log")
 @pytest.mark.timeout(240)
 @pytest.mark.leaves_tasks(reason="loops end while a token is on its way")
 def test_no_request_fails_that_need_not_and_nothing_is_left() -> None:
     """Whatever happens meanwhile, requests fail only where the contract says so; no task, thread or socket is left.
 
-    The bounds for memory, and for what a slow machine excuses, are wide: `make soak` has narrow ones.
+    The bound for what a slow machine excuses is wide; `make soak` has a narrow one, and sees growth that is less rough.
     """
     seed = random.SystemRandom().randrange(10**6)
     run = soak(10, seed)
@@ -30,7 +50,7 @@ def test_no_request_fails_that_need_not_and_nothing_is_left() -> None:
     assert len(run.troubled) > 2
     assert run.troubled == [kind for kind, _ in itertools.islice(troubles(seed), len(run.troubled))], f"seed {seed}"
     assert run.late <= 0.5, f"seed {seed}"
-    assert growth([run.measures[0], run.measures[-1]], roughly=1.0) == [], f"seed {seed}"
+    assert growth([run.measures[0], run.measures[-1]]) == [], f"seed {seed}"
     last = run.measures[-1]
     assert last.threads <= run.measures[0].threads + 1, f"seed {seed}"
     assert last.sockets <= run.measures[0].sockets, f"seed {seed}"
