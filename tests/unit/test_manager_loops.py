@@ -404,25 +404,6 @@ def test_leaving_one_loop_leaves_the_manager_open_on_another(threads: Callable[[
         other.run(manager.token())
 
 
-def test_leaving_one_of_two_loops_gives_the_refresh_there_its_grace(threads: Callable[[], LoopThread]) -> None:
-    """Who leaves the loop on which a token is being obtained waits for it; the manager stays entered on the other."""
-    one, other = threads(), threads()
-    door = Door()
-    manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=5.0))
-
-    one.run(enter(manager))
-    other.run(enter(manager))
-    waiting = one.start(manager.token())
-    assert door.reached.wait(5)
-    leaving = asyncio.run_coroutine_threadsafe(leave(manager), one.loop)
-    time.sleep(0.1)
-    assert not leaving.done()
-    door.opened.set()
-    leaving.result(10)
-    assert waiting().value == "through-the-door"
-    other.run(leave(manager))
-
-
 def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callable[[], LoopThread]) -> None:
     """What a chain's own managers have on that loop ends with it, and goes on elsewhere."""
     one, other = threads(), threads()
@@ -554,9 +535,7 @@ def test_manager_is_kept_fresh_on_the_loop_that_remains(threads: Callable[[], Lo
     one.run(leave(manager))
 
 
-def test_leaving_a_loop_waits_for_the_flight_on_it(
-    threads: Callable[[], LoopThread], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leaving_a_loop_waits_for_the_flight_on_it(threads: Callable[[], LoopThread]) -> None:
     """Leaving one of several loops gives the flight that runs there its grace, and ends no other's wait."""
     one, other = threads(), threads()
     door = Door()
@@ -564,14 +543,16 @@ def test_leaving_a_loop_waits_for_the_flight_on_it(
 
     one.run(enter(manager))
     other.run(enter(manager))
-    one.start(manager.token())
+    there = one.start(manager.token())
     assert door.reached.wait(5)
-    waiting = other.start(manager.token())
-    leaving = one.start(leave(manager))
+    here = other.start(manager.token())
     asyncio.run(until(lambda: manager.status().waiting == 2))
+    leaving = asyncio.run_coroutine_threadsafe(leave(manager), one.loop)
+    time.sleep(0.1)
+    assert not leaving.done()
     door.opened.set()
-    leaving()
-    assert waiting().value == "through-the-door"
+    leaving.result(10)
+    assert there().value == here().value == "through-the-door"
     other.run(leave(manager))
 
 
