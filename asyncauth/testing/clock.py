@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 
 __all__ = ["FakeClock"]
 
@@ -61,11 +62,12 @@ class FakeClock:
         What that starts runs on until it waits for the clock or for I/O; real I/O is not waited for.
 
         Args:
-            seconds: How far; not negative.
+            seconds: How far; not negative, and finite.
+
+        Raises:
+            ValueError: They are not.
         """
-        if seconds < 0:
-            msg = "a clock is not moved backwards: set_wall() sets the wall clock"
-            raise ValueError(msg)
+        _check(seconds)
         target = self._now + seconds
         await self._settle()
         while self._sleepers and self._sleepers[0][0] <= target:
@@ -81,11 +83,12 @@ class FakeClock:
         """Move both clocks as those of a machine that sleeps: no task's sleep ends, each has as much left as before.
 
         Args:
-            seconds: How long; not negative.
+            seconds: How long; not negative, and finite.
+
+        Raises:
+            ValueError: They are not.
         """
-        if seconds < 0:
-            msg = "a clock is not moved backwards: set_wall() sets the wall clock"
-            raise ValueError(msg)
+        _check(seconds)
         self._now += seconds
         self._sleepers = [(due + seconds, order, sleeper) for due, order, sleeper in self._sleepers]
 
@@ -98,3 +101,11 @@ class FakeClock:
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
+
+
+def _check(seconds: float) -> None:
+    """Refuse what would move a clock backwards, for ever, or nowhere."""
+    if not 0 <= seconds < math.inf:  # NaN too
+        raise ValueError(
+            "a clock is moved by a finite number of seconds, and not backwards: set_wall() sets the wall clock"
+        )
