@@ -51,7 +51,8 @@ class Process:
         entered: The loops on which its manager is entered.
         last: Its last request to each endpoint.
         known: A token that was seen to be held, and until when it is usable.
-        failures: Token requests that failed in a row; how many of them were refusals, and whether the last one was.
+        failures: Token requests that failed in a row.
+        refusals: How many of them were refusals of the same credential, `refused`; and whether the last one was.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Process:
     last: dict[str, Request] = attrs.field(factory=dict)
     failures: int = 0
     refusals: int = 0
+    refused: str | None = None
     refused_last: bool = False
     successes: int = 0
     alive: bool = True
@@ -375,7 +377,10 @@ class Oracle:
                 self._success = last
             else:
                 process.refused_last = last.answered and last.status == 400
-                process.refusals += process.refused_last
+                if process.refused_last:
+                    credential = last.fields.get("refresh_token", last.fields.get("password"))
+                    process.refusals = process.refusals + 1 if credential == process.refused else 1
+                    process.refused = credential
                 process.failures += last.answered or last.fault is not None  # or it was given up with its flight
         status = process.manager.status()
         if status.refreshes + status.adoptions > process.successes:  # since then, by adoption perhaps
@@ -391,7 +396,7 @@ class Oracle:
         - as its first;
         - when half a lifetime has passed since the last one that brought it a token was sent;
         - after n failures in a row: when a tenth of the n-th backoff has passed (full jitter: it is never less);
-        - after the n-th refusal since its last success: when the n-th hold has passed;
+        - after the n-th refusal of a credential since its last success: when the n-th hold has passed;
         - at once, with its primary grant, when the server did not know its refresh token;
         - and once for each of these: a token dropped because the API refused it, a ``refresh()`` by hand, a refresh
           that was cut short (closed, its loop ended, its task cancelled, its machine suspended).

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oracle_kit import Fleet, Process
 from world_kit import StepLoop
 
-EXAMPLES = int(os.environ.get("ASYNCAUTH_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("ASYNCAUTH_EXAMPLES", "100"))
 """How many rows of events each test tries; more in a longer run: ``ASYNCAUTH_EXAMPLES=20000``."""
 BOUNDED = settings(
     max_examples=EXAMPLES,
