@@ -144,7 +144,7 @@ def _score(module: str, before: Score | None) -> Score:
         config.write_text(
             "[cosmic-ray]\n"
             f'module-path = "asyncauth/{module}.py"\n'
-            "timeout = 45.0\n"
+            "timeout = 120.0\n"
             "excluded-modules = []\n"
             f'test-command = "{sys.executable} -m pytest {options} {" ".join(tests)}"\n'
             '[cosmic-ray.distributor]\nname = "local"\n'
