@@ -103,8 +103,11 @@ def main() -> None:
     """Parse the command line, run, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="counts only, asserted")
-    parser.add_argument("only", nargs="*", help="only these stories, by their functions' names; writes nothing")
+    names = [story.__name__ for _, story, _, _ in STORIES]
+    parser.add_argument("only", nargs="*", metavar="story", help=f"only these, and write nothing: {', '.join(names)}")
     given = parser.parse_args()
+    if unknown := set(given.only) - set(names):
+        parser.error(f"no such story: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     warnings.simplefilter("ignore")
     logging.disable()
     sys.exit(asyncio.run(_main(quick=given.quick, only=given.only)))

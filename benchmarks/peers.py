@@ -40,9 +40,12 @@ class Peer:
         on_expiry: Whether it renews because of the time.
         on_refusal: Whether it renews because of a 401.
         call: Returns the header, or the token, as the peer's own code gets at it. Set by `open`.
+        through: Puts the token on a request's headers, without sending it; ``None`` = `call` does that already, or it
+            has no such call. Set by `open`.
     """
 
     call: Call
+    through: Call | None = None
 
     name: ClassVar[str]
     base: ClassVar[str] = "bare"

@@ -11,10 +11,10 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.kit import RESULTS
+from benchmarks.turnover import SHOWN
 
 OURS = "asyncauth"
 BLUE, GREY = "#1f6feb", "#9aa4b2"
-SHOWN = 6.5
 
 
 def draw(figures: dict[str, Any]) -> None:
