@@ -149,7 +149,9 @@ def _headline(figures: dict[str, Any]) -> str:
             lambda name: f"{request['added µs'][name]:.1f} ± {request['error µs'][name]:.1f}",
         ),
         row("p99 while tokens turn over, ms", lambda name: f"{turns[name]['token']['p99 ms']:.3g}"),
-        row("requests over 50 ms meanwhile", lambda name: f"{turns[name]['token']['over 50 ms']:.0%}".replace("%", " %")),
+        row(
+            "requests over 50 ms meanwhile", lambda name: f"{turns[name]['token']['over 50 ms']:.0%}".replace("%", " %")
+        ),
         row("token requests, five leaders cancelled", lambda name: str(leaders[name]["5 cancelled"]["token requests"])),
         row("tries of a wrong password, 60 callers", lambda name: str(password[name]["token requests"])),
     ]
