@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from scenario_subject import kind_of
 
-__all__ = ["Mismatch", "each_its_own", "errors_of", "no_secret", "not_ended", "result_of", "same"]
+__all__ = ["Crash", "Mismatch", "each_its_own", "errors_of", "no_secret", "not_ended", "result_of", "same"]
 
 _SECRET = re.compile(r"(?:token|refresh)-(?:\d|given)|s3cret|stolen")
 
 
 class Mismatch(AssertionError):
     """The manager did not do what the scenario says."""
+
+
+class Crash(Exception):
+    """A scenario could not be run to its end: what the manager is made of raised something else than a call's error."""
 
 
 def result_of(task: asyncio.Task[Any]) -> object:
@@ -54,11 +58,19 @@ def not_ended(token: str, *, at: float, end: float) -> None:
         raise Mismatch(f"a caller got {token}, which had ended")
 
 
-def no_secret(shown: list[str], errors: list[BaseException]) -> None:
-    """Refuse a token, a refresh token or a password in anything that a person may see."""
-    for text in [*shown, *("".join(traceback.format_exception(error)) + repr(error) for error in errors)]:
+def no_secret(shown: Mapping[str, str], errors: list[BaseException]) -> None:
+    """Refuse a token, a refresh token or a password in anything that a person may see.
+
+    Args:
+        shown: By manager, what it tells of itself.
+        errors: What callers got.
+    """
+    for name, text in shown.items():
         if _SECRET.search(text):
-            raise Mismatch("a secret is shown")
+            raise Mismatch(f"a secret is shown: by what the manager {name!r} tells of itself")
+    for error in errors:
+        if _SECRET.search("".join(traceback.format_exception(error)) + repr(error)):
+            raise Mismatch(f"a secret is shown: by the {type(error).__name__} that a caller got, or its chain")
 
 
 def same(what: str, expected: object, got: object) -> None:

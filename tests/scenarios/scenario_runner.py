@@ -11,7 +11,7 @@ from unittest import mock
 
 import attrs
 from scenario_endpoint import InMemory, InMemoryProvider, ScriptedEndpoint
-from scenario_expect import Mismatch, each_its_own, errors_of, no_secret, not_ended, result_of, same
+from scenario_expect import Crash, Mismatch, each_its_own, errors_of, no_secret, not_ended, result_of, same
 from scenario_loop import LIMIT, Loop, settled
 from scenario_store import FaultyStore
 from scenario_subject import Maker, Subject
@@ -33,19 +33,20 @@ def run(scenario: Mapping[str, Any], make: Maker) -> None:
 
     Raises:
         Mismatch: The manager did something else than the scenario expects.
+        Crash: Something raised that nobody expects to; its cause says what.
     """
-    with mock.patch("asyncauth.refresh.random", _LARGEST):
-        world = _World(scenario["given"], make)
-        try:
+    name = scenario["name"]
+    with mock.patch("asyncauth.refresh.random", _LARGEST), contextlib.ExitStack() as stack:
+        with _located(f"{name}, before the first step"):
+            world = _World(scenario["given"], make)
+            stack.callback(world.stop)
             world.prepare()
-            for number, step in enumerate(scenario["steps"], 1):
-                with _located(f"{scenario['name']}, step {number} ({step['do']})"):
-                    world.do(step)
-                    world.check(step)
-            with _located(f"{scenario['name']}, in the end"):
-                world.end()
-        finally:
-            world.stop()
+        for number, step in enumerate(scenario["steps"], 1):
+            with _located(f"{name}, step {number} ({step['do']})"):
+                world.do(step)
+                world.check(step)
+        with _located(f"{name}, in the end"):
+            world.end()
 
 
 @contextlib.contextmanager
@@ -55,6 +56,8 @@ def _located(place: str) -> Iterator[None]:
         yield
     except Mismatch as error:
         problem = Mismatch(f"{place}: {error}")
+    except Exception as error:
+        raise Crash(f"{place}: {type(error).__name__}: {error}") from error
     else:
         return
     raise problem
@@ -293,7 +296,7 @@ class _World:
                     not_ended(result, at=caller.ended_at[number], end=self._endpoint.ends[result])
         errors = errors_of(task for caller in self._callers.values() for task in caller.tasks)
         each_its_own(errors)
-        no_secret([manager.shown() for manager in self._managers.values()], errors)
+        no_secret({name: manager.shown() for name, manager in self._managers.items()}, errors)
 
     # Its end
 

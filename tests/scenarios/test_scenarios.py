@@ -31,7 +31,7 @@ from scenario_broken import (
     Sharing,
     Standing,
 )
-from scenario_expect import Mismatch
+from scenario_expect import Crash, Mismatch
 from scenario_runner import run
 from scenario_subject import Maker, Managed
 
@@ -348,11 +348,36 @@ def test_the_way_that_the_readme_shows() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert "*.json" in example
     done = subprocess.run(
-        [sys.executable, "-c", example.replace("*.json", "failures.json") + "assert scenario"],
+        [sys.executable, "-c", example.replace("*.json", "failures.json")],
         cwd=HERE.parents[1],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    number = len(json.loads((HERE / "failures.json").read_text(encoding="utf-8"))["scenarios"])
+    assert (done.returncode, done.stdout) == (0, f"0 of {number} failed\n"), done.stderr
+
+
+class _Crashing(Managed):
+    def status(self) -> dict[str, Any]:
+        raise LookupError("no such thing")
+
+
+class _Unmakable(Managed):
+    def __init__(self, provider: Any, **options: Any) -> None:
+        raise TypeError("one argument too many")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_Crashing, r"^stale: nearly spent, step 1 \(get\): LookupError: no such thing$"),
+        (_Unmakable, r"^stale: nearly spent, before the first step: TypeError: one argument too many$"),
+    ],
+)
+def test_a_manager_that_crashes_is_told_where(make: Maker, words: str) -> None:
+    """What no step expects to be raised names its scenario and place, and the others can be run all the same."""
+    with pytest.raises(Crash, match=words) as caught:
+        run(SCENARIOS["stale: nearly spent"], make)
+    assert isinstance(caught.value.__cause__, LookupError | TypeError)
