@@ -68,8 +68,8 @@ class RefreshPolicy:
             (default 10).
         deadline: Seconds that one refresh may take, with all its tries (default 30). A provider that knows better
             has a ``deadline`` of its own. A single token request may take half of it.
-        rejection_cooldown: Seconds for which a refused credential is not tried again (default 60). Doubles with
-            each further refusal of the same credential, up to 1 h.
+        rejection_cooldown: Seconds for which a refused credential is not tried again (at least 0.1; default 60).
+            Doubles with each further refusal of the same credential, up to 1 h.
         idle_timeout: Seconds without a caller after which a manager is no longer kept fresh in the background
             (default 3600; 0 = never keep it fresh, ``None`` = always).
         backoff: Seconds that the first wait after a transient failure takes at most; doubles with each further
@@ -89,7 +89,7 @@ class RefreshPolicy:
     jitter: float = _setting(0.05, 0.0, 0.05)
     expiry_margin: float = _setting(10.0)
     deadline: float = _setting(30.0, 0.001)
-    rejection_cooldown: float = _setting(60.0)
+    rejection_cooldown: float = _setting(60.0, 0.1)
     idle_timeout: float | None = _setting(3600.0)
     backoff: float = _setting(0.25, 0.001)
     backoff_limit: float = _setting(15.0, 0.001)

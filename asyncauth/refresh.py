@@ -73,7 +73,7 @@ class Refresh:
         clock: The manager's.
         shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
         gate: Where it waits for its turn to ask the provider; ``None`` = it need not.
-        at_once: Whether the first try is made whatever is being waited out.
+        at_once: Whether it begins whatever is being waited out.
         report: Where it tells of what happens.
 
     Attributes:
@@ -92,6 +92,7 @@ class Refresh:
         "_provider",
         "_queued",
         "_rest",
+        "_sent",
         "_shared",
         "_state",
         "adopted",
@@ -121,6 +122,7 @@ class Refresh:
         self._gate = gate
         self._queued = False
         self._at_once = at_once
+        self._sent = True
         self._deadline = clock.monotonic() + deadline_of(provider, policy)
         self._rest: asyncio.Future[None] | None = None
         self._asking: _Asking | None = None
@@ -132,8 +134,11 @@ class Refresh:
         return self._rest is not None or self._queued
 
     def hurry(self) -> None:
-        """Make the next try at once, if it rests. From any thread."""
-        rest = self._rest
+        """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
+        self._state.hasten(self._clock.monotonic())
+        asking, rest = self._asking, self._rest
+        if asking is not None:
+            asking.attempt.refusal = None
         if rest is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
                 rest.get_loop().call_soon_threadsafe(rest.cancel)
@@ -152,9 +157,11 @@ class Refresh:
         Raises:
             AuthError: None could be had before the deadline, or another try makes no sense.
         """
+        if self._at_once:
+            self._state.hasten(self._clock.monotonic())
         while True:
-            refusal = None if self._at_once else await self._wait_out()
-            self._at_once = False
+            refusal = await self._wait_out()
+            self._sent = refusal is None  # else only another credential is
             try:
                 return await self._adopt_or_fetch(refusal)
             except AuthError as error:
@@ -165,17 +172,19 @@ class Refresh:
         """Return when the last failure allows another try.
 
         Returns:
-            The refusal of a credential that may have changed since, and must not be sent if it has not.
+            The refusal of a credential that must not be sent: it may have changed since.
 
         Raises:
             AuthError: The last failure again: it can't be waited out before the deadline.
         """
         setback, now = self._state.setback, self._clock.monotonic()
-        if setback is None or now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
+        if setback is None:
             return None
-        if isinstance(setback.error, CredentialsRejected) and setback.may_ask(now):
-            self._state.ask(setback, now)
-            return setback.error
+        if now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
+            return setback.withheld(now)
+        if setback.may_ask(now):
+            self._state.ask(now)
+            return setback.withheld(now)
         if setback.meanwhile is Meanwhile.FAIL or setback.retry_at > self._deadline:
             raise setback.seen(now)
         while now < setback.retry_at:
@@ -185,7 +194,8 @@ class Refresh:
             now = self._clock.monotonic()
             if now < setback.retry_at and await self._others_have_news(now):
                 break
-        return None
+        setback = self._state.setback  # a refresh by hand may have let a refused credential be sent
+        return None if setback is None else setback.withheld(now)
 
     async def _rested(self, seconds: float) -> bool:
         """Rest; return whether it was not cut short."""
@@ -332,6 +342,7 @@ class Refresh:
                 self._state.hold(held, wall=self._clock.wall())
                 self._asking = None
             return held
+        self._sent = self._sent or attempt.sent_at is not None
         if isinstance(token, Token) and token.refresh_token is not None:
             await self._keep_refresh_token(token, previous, attempt, before, shared=shared, hold=hold)
         else:
@@ -392,16 +403,20 @@ class Refresh:
             await shared.save(attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, hold=hold)
 
     def _note_loss(self, attempt: Attempt, before: Held) -> None:
-        """Forget a refresh token that was sent, and that the server may have used up: no answer came."""
+        """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
         if _lost(attempt):
             self._state.lose_refresh_token(before)
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
-        if isinstance(error, CredentialsRejected) and error.unsent:
-            return False  # the credential is still the refused one: that memory stays as it is
         now = self._clock.monotonic()
-        setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
+        if isinstance(error, CredentialsRejected) and error.unsent:
+            self._state.ask(now)  # the credential is still the refused one
+            return False
+        # What could not be looked at may still be the refused one.
+        setback = None if self._sent or error.upstream else self._state.ask(now)
+        if setback is None:
+            setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
         self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
 
@@ -419,8 +434,8 @@ class _Asking:
 
 
 def _lost(attempt: Attempt) -> bool:
-    """Return whether the refresh token that was sent may have been used up: no answer came."""
-    return attempt.spends_refresh_token and attempt.unanswered
+    """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came."""
+    return attempt.refresh_token_refused or (attempt.spends_refresh_token and attempt.unanswered)
 
 
 def _begun(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> asyncio.Future[Token]:

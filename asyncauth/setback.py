@@ -15,7 +15,7 @@ from asyncauth.errors import AuthError, CredentialsRejected
 if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
 
-__all__ = ["Meanwhile", "Setback", "setback_after"]
+__all__ = ["Meanwhile", "Refusal", "Setback", "setback_after"]
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds: a server that asks for more is asked again after this long."""
@@ -33,6 +33,25 @@ class Meanwhile(enum.Enum):
 
 
 @attrs.frozen
+class Refusal:
+    """The memory of a refused credential, whatever else fails until the next success.
+
+    Attributes:
+        error: What the server said last.
+        credential: The credential's digest; ``None`` = it is unknown.
+        times: How often it was refused.
+        until: Before this it is not sent again, in seconds of the manager's monotonic clock.
+        ask_at: When one that may change may be looked at again.
+    """
+
+    error: CredentialsRejected
+    credential: str | None
+    times: int
+    until: float
+    ask_at: float
+
+
+@attrs.frozen
 class Setback:
     """The memory of failures in a row; a success forgets it.
 
@@ -41,22 +60,42 @@ class Setback:
         retry_at: When the next try is due, in seconds of the manager's monotonic clock.
         meanwhile: What callers without a usable token meet until then.
         failures: How many failures there were in a row.
-        refusals: How many of them were refusals of the same credential; other failures between them change nothing.
-        refused_credential: Its digest; ``None`` = it is unknown, or none was refused.
-        ask_at: When a credential that may change may be looked at again (`CredentialsRejected` only).
+        refusal: The last refusal among them; ``None`` = there was none.
     """
 
     error: AuthError
     retry_at: float
     meanwhile: Meanwhile
     failures: int
-    refusals: int = 0
-    refused_credential: str | None = None
-    ask_at: float = 0.0
+    refusal: Refusal | None = None
+
+    @property
+    def refused(self) -> Refusal | None:
+        """The refusal, if that is what is being waited out."""
+        return self.refusal if self.refusal is not None and self.refusal.error is self.error else None
 
     def may_ask(self, now: float) -> bool:
         """Return whether it is time to see if a callable now gives another credential than the refused one."""
-        return isinstance(self.error, CredentialsRejected) and self.error.may_change and now >= self.ask_at
+        refused = self.refused
+        return refused is not None and refused.error.may_change and now >= refused.ask_at
+
+    def withheld(self, now: float) -> CredentialsRejected | None:
+        """Return the refusal of the credential that must not be sent now; ``None`` = any may be."""
+        return self.refusal.error if self.refusal is not None and now < self.refusal.until else None
+
+    def asked(self, ask_at: float) -> Setback:
+        """Return it as the refusal that is waited out, with the time of the next look at the credential."""
+        if self.refusal is None:
+            return self
+        refusal = attrs.evolve(self.refusal, ask_at=ask_at)
+        return Setback(refusal.error, refusal.until, Meanwhile.FAIL, self.failures, refusal)
+
+    def hastened(self, now: float) -> Setback:
+        """Return it with nothing to be waited out. What was remembered still counts after the next failure."""
+        refusal = self.refusal
+        if refusal is not None:
+            refusal = attrs.evolve(refusal, until=min(refusal.until, now))
+        return attrs.evolve(self, retry_at=min(self.retry_at, now), refusal=refusal)
 
     def seen(self, now: float) -> AuthError:
         """Return the error for a caller who meets this setback now."""
@@ -85,20 +124,14 @@ def setback_after(
         deadline: When the refresh that failed must end, on the same clock.
         draw: A random number from 0 to 1, for the backoff.
     """
-    failures, refusals, refused = (
-        (1, 0, None) if before is None else (before.failures + 1, before.refusals, before.refused_credential)
-    )
+    failures, refusal = (1, None) if before is None else (before.failures + 1, before.refusal)
     if isinstance(error, CredentialsRejected) and not error.upstream:
-        refusals = refusals + 1 if error.credential in {None, refused} else 1
-        return Setback(
-            error,
-            now + policy.rejection_hold(refusals),
-            Meanwhile.FAIL,
-            failures,
-            refusals,
-            refused if error.credential is None else error.credential,
-            ask_at=now + policy.rejection_cooldown,
-        )
+        known, times = (None, 0) if refusal is None else (refusal.credential, refusal.times)
+        credential = known if error.credential is None else error.credential
+        times = times + 1 if credential == known else 1
+        until = now + policy.rejection_hold(times)
+        refusal = Refusal(error, credential, times, until, now + policy.rejection_cooldown)
+        return Setback(error, until, Meanwhile.FAIL, failures, refusal)
     retry_at, meanwhile = now + policy.backoff_after(failures, draw), Meanwhile.WAIT
     if error.upstream:
         meanwhile = Meanwhile.ASK
@@ -107,4 +140,4 @@ def setback_after(
     elif error.retry_after is not None:
         retry_at = max(retry_at, now + min(error.retry_after, _LONGEST_RETRY_AFTER))
         meanwhile = Meanwhile.WAIT if retry_at <= deadline else Meanwhile.FAIL
-    return Setback(error, retry_at, meanwhile, failures, refusals, refused)
+    return Setback(error, retry_at, meanwhile, failures, refusal)

@@ -237,14 +237,16 @@ class TokenState:
     def hasten(self, now: float) -> None:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
         with self._guard:
-            if self.setback is not None and self.setback.retry_at > now:
-                self._own_troubles().setback = attrs.evolve(self.setback, retry_at=now)
+            if self.setback is not None:
+                self._own_troubles().setback = self.setback.hastened(now)
 
-    def ask(self, setback: Setback, now: float) -> None:
-        """Note that a callable credential is being looked at again while a refusal is remembered."""
+    def ask(self, now: float) -> Setback | None:
+        """Note that a credential is looked at while its refusal is remembered; return that memory, which stays."""
         with self._guard:
-            if self.setback is setback:
-                self._own_troubles().setback = attrs.evolve(setback, ask_at=now + self._policy.rejection_cooldown)
+            setback = self.setback
+            if setback is not None:
+                setback = self._own_troubles().setback = setback.asked(now + self._policy.rejection_cooldown)
+            return setback
 
     def lose_refresh_token(self, before: Held, *, successor: str | None = None) -> None:
         """Forget a refresh token that a request may have used up: no answer came, or none but its successor."""

@@ -164,7 +164,8 @@ class Report:
             f"  each system's first request, which waits for the first token: {', '.join(map(_ms, self.first))}",
             f"waited          {self.waited} requests had to wait for a token after the first",
             *(
-                f"  {mishap.at:5.1f} s       {mishap.name}: {mishap.waited} waited; slowest request until the next {_ms(mishap.slowest)}"
+                f"  {mishap.at:5.1f} s       {mishap.name}: {mishap.waited} waited;"
+                f" slowest request until the next {_ms(mishap.slowest)}"
                 for mishap in self.mishaps
             ),
             *textwrap.wrap(WHY_THEY_WAIT, 100, initial_indent="  ", subsequent_indent="  "),

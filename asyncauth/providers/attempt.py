@@ -30,6 +30,7 @@ class Attempt:
         unanswered: Whether the last token request may have reached the server and no answer came that can be read.
         spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
             to a token: unanswered, it must not be sent again.
+        refresh_token_refused: Whether the server refused that refresh token: it is of no more use.
         dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
         release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
             for a person. ``None`` = no lock is held.
@@ -42,6 +43,7 @@ class Attempt:
     name: Callable[[AuthError], AuthError] | None = None
     unanswered: bool = False
     spends_refresh_token: bool = False
+    refresh_token_refused: bool = False
     dpop_nonce: str | None = None
     release: Callable[[], Awaitable[None]] | None = None
 

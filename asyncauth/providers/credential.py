@@ -169,6 +169,7 @@ class Lent:
     credentials: tuple[Credential, ...]
     values: tuple[str, ...]
     sources: tuple[tuple[TokenSource, Token], ...]
+    own: tuple[str, ...]
 
     @property
     def names(self) -> str:
@@ -182,8 +183,8 @@ class Lent:
 
     @property
     def digest(self) -> str | None:
-        """A keyed digest of what was lent; ``None`` where a manager lent it, which has a memory of its own."""
-        return None if self.sources else digest("\0".join(self.values))
+        """A keyed digest of what no manager lent (each has a memory of its own); ``None`` = managers lent it all."""
+        return None if self.sources and not self.own else digest("\0".join(self.own))
 
     async def renewed(self, http: aiohttp.ClientSession) -> Lent | None:
         """Report a refusal to the managers that lent, and borrow again.
@@ -214,4 +215,5 @@ async def borrow(credentials: tuple[Credential, ...], http: aiohttp.ClientSessio
         credentials,
         tuple(value for value, _, _ in lent),
         tuple((source, token) for _, source, token in lent if source is not None and token is not None),
+        tuple(value for value, source, _ in lent if source is None),
     )

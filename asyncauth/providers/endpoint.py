@@ -158,7 +158,7 @@ class Endpoint:
             problem = error.again()
         else:
             refusal = current_attempt().refusal
-            if refusal is not None and refusal.credential == lent.digest:
+            if refusal is not None and refusal.credential is not None and refusal.credential == lent.digest:
                 known = refusal.again()
                 known.unsent = True
                 raise known

@@ -114,6 +114,7 @@ class OAuthProvider(EndpointProvider):
                 problem = error.again()
             if problem.error == "invalid_client":  # the grant would be refused as well
                 raise problem
+            attempt.refresh_token_refused = True
         return await self._grant(endpoint, http)
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:

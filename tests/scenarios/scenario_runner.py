@@ -85,7 +85,7 @@ class _World:
         self._store = FaultyStore(self.clock, strict=given.get("store") == "strict") if "store" in given else None
         self._loops: dict[str, Loop] = {}
         self._callers: dict[str, _Caller] = {}
-        self._password, self._passwords_asked = "s3cret-1", 0
+        self._password, self._passwords_asked, self._lost = "s3cret-1", 0, False
         self._wire = Wire(self._endpoint, given) if given.get("wire") else None
         if self._wire is not None:
             self._loop().run(self._wire.start())
@@ -111,6 +111,8 @@ class _World:
 
     def _tell_password(self) -> str:
         self._passwords_asked += 1
+        if self._lost:
+            raise ConnectionError
         return self._password
 
     def prepare(self) -> None:
@@ -219,6 +221,12 @@ class _World:
 
     def _do_change_password(self, step: Mapping[str, Any]) -> None:
         self._password = "s3cret-2"
+
+    def _do_lose_password(self, step: Mapping[str, Any]) -> None:
+        self._lost = True
+
+    def _do_find_password(self, step: Mapping[str, Any]) -> None:
+        self._lost = False
 
     def _do_break_store(self, step: Mapping[str, Any]) -> None:
         assert self._store is not None

@@ -27,6 +27,11 @@ def refused(credential: str | None, *, may_change: bool = False, upstream: bool 
     return error
 
 
+def times(setback: Setback) -> int:
+    assert setback.refusal is not None
+    return setback.refusal.times
+
+
 def test_transient_failure_is_waited_out() -> None:
     """Network trouble: callers wait for the next try, later each time."""
     first = after(TokenEndpointUnavailable("down"))
@@ -71,11 +76,11 @@ def test_what_is_left_of_retry_after_is_told() -> None:
 def test_refusals_of_the_same_credential_double_the_hold() -> None:
     """Known by its digest; one that is unknown counts as the same."""
     one = after(refused("a"))
-    assert (one.retry_at, one.refusals, one.refused_credential) == (160, 1, "a")
+    assert (one.retry_at, times(one), one.failures) == (160, 1, 1)
     assert after(refused("a"), one).retry_at == 220
-    assert after(refused(None), one).refusals == 2
+    assert times(after(refused(None), one)) == 2
     other = after(refused("b"), one)
-    assert (other.retry_at, other.refusals, other.failures) == (160, 1, 2)
+    assert (other.retry_at, times(other), other.failures) == (160, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_refusals_of_the_same_credential_double_the_hold() -> None:
 def test_other_failures_between_two_refusals_change_nothing(other: AuthError) -> None:
     """The hold doubles for as long as the credential stays the same, however badly its server works meanwhile."""
     between = after(other, after(refused("a")))
-    assert (between.refusals, between.failures) == (1, 2)
+    assert (times(between), between.failures, between.refused) == (1, 2, None)
     assert between.retry_at < 101
     assert after(refused("a"), between).retry_at == 220
     assert after(refused("b"), between).retry_at == 160
@@ -92,8 +97,8 @@ def test_other_failures_between_two_refusals_change_nothing(other: AuthError) ->
 
 def test_a_refusal_that_names_no_credential_is_of_the_one_that_is_known() -> None:
     """What one answer left out is still known from the one before."""
-    assert after(refused("a"), after(refused(None), after(refused("a")))).refusals == 3
-    assert after(refused("a"), after(refused(None))).refusals == 1
+    assert times(after(refused("a"), after(refused(None), after(refused("a"))))) == 3
+    assert times(after(refused("a"), after(refused(None)))) == 1
 
 
 def test_upstreams_failures_are_not_held_back_here() -> None:
@@ -109,4 +114,33 @@ def test_credential_that_may_change_is_asked_after_a_cooldown(now: float, *, may
     assert after(refused("a", may_change=True)).may_ask(now) == may
     assert not after(refused("a")).may_ask(now)
     assert not after(InvalidTokenResponse("no")).may_ask(now)
-    assert after(InvalidTokenResponse("no")).refused_credential is None
+    assert after(InvalidTokenResponse("no")).refused is None
+
+
+@pytest.mark.parametrize(("now", "withheld"), [(100.0, True), (159.999, True), (160.0, False)])
+def test_a_refused_credential_is_withheld_until_its_hold_is_over(now: float, *, withheld: bool) -> None:
+    """That is so whatever failed after it, and not any more once the next try was hastened."""
+    refusal = refused("a")
+    for setback in (after(refusal), after(TokenEndpointUnavailable("down"), after(refusal))):
+        assert (setback.withheld(now) is refusal) == withheld
+        assert setback.hastened(now).withheld(now) is None
+    assert after(TokenEndpointUnavailable("down")).withheld(now) is None
+
+
+def test_a_look_at_the_credential_that_brings_nothing_is_the_refusal_again() -> None:
+    """What failed meanwhile is forgotten: callers get the refusal until its hold is over, or the next look."""
+    setback = after(TokenEndpointUnavailable("down"), after(refused("a", may_change=True)), now=120.0).asked(180.0)
+    assert (setback.retry_at, setback.meanwhile, setback.failures) == (160, Meanwhile.FAIL, 2)
+    assert isinstance(setback.error, CredentialsRejected)
+    assert [setback.may_ask(now) for now in (179.999, 180.0)] == [False, True]
+    nothing = after(TokenEndpointUnavailable("down"))
+    assert nothing.asked(180.0) is nothing
+
+
+def test_hastening_brings_nothing_forward_that_is_due_already() -> None:
+    """And forgets no refusal: the next one counts on."""
+    one = after(refused("a"))
+    assert one.hastened(200.0) == one
+    hastened = one.hastened(130.0)
+    assert hastened.retry_at == 130
+    assert after(refused("a"), hastened, now=130.0).retry_at == 250

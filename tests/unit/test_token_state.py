@@ -80,18 +80,17 @@ def test_lost_refresh_token_is_forgotten_only_with_its_token() -> None:
     assert state.held.token.refresh_token == "r"
 
 
-def test_question_of_a_changed_credential_is_noted_for_its_own_setback() -> None:
-    """ask() concerns the failure that it was asked about, not a later one."""
+def test_look_at_a_refused_credential_is_noted() -> None:
+    """The next one is due a cool-down later; where nothing was refused there is nothing to note."""
     state = TokenState(POLICY)
+    assert state.ask(0.0) is None
     error = CredentialsRejected("no")
     error.may_change = True
-    first = state.fail(error, now=0.0, deadline=30.0, draw=1.0)
-    state.ask(first, 60.0)
-    assert state.setback is not None
-    assert state.setback.ask_at == 120
-    second = state.fail(error, now=60.0, deadline=90.0, draw=1.0)
-    state.ask(first, 1000.0)
-    assert state.setback is second
+    state.fail(error, now=0.0, deadline=30.0, draw=1.0)
+    asked = state.ask(60.0)
+    assert asked is not None
+    assert asked is state.setback
+    assert [asked.may_ask(now) for now in (119.999, 120.0)] == [False, True]
 
 
 @pytest.mark.parametrize(("now", "fine"), [(89.999, True), (90.0, False), (91.0, False)])
