@@ -89,7 +89,7 @@ class BearerAuth:
 
         Raises:
             AuthError: No token could be had; the request was not sent.
-            InsecureTransport: It goes by plain http to a host that is served by https.
+            InsecureTransport: It goes by plain http to a host that is served by https, or to a proxy elsewhere.
         """
         url, headers = request.url, request.headers
         # The first origin, and most have one, by two texts that the URL has at hand, since aiohttp has asked for them:
@@ -100,6 +100,8 @@ class BearerAuth:
             manager = self._serving(url)
         if manager is None or AUTHORIZATION in headers:
             return await handler(request)
+        if request.proxy is not None:
+            _check_proxy(url, request.proxy)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
         held = manager._state.held
@@ -175,7 +177,17 @@ Without a user's name, a default port or the dot at a name's end, however the re
 
 
 def _place(url: URL) -> _Place:
-    return url.scheme, url.host_port_subcomponent
+    host = url.host_port_subcomponent
+    return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
+
+
+def _check_proxy(url: URL, proxy: URL) -> None:
+    """Refuse to send a token by plain http to a proxy on another machine, also if it is meant for this one."""
+    if url.scheme in {"http", "ws"} and not is_loopback(proxy.host):
+        raise InsecureTransport(
+            f"plain http by way of the proxy {proxy.host}, which can read what you send: write https, or keep"
+            f" {url.host} from the proxy (no_proxy)"
+        )
 
 
 @functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth a request, mostly for the same few origins

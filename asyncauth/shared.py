@@ -18,7 +18,7 @@ from asyncauth.clock import Clock, within
 from asyncauth.expiry import left_of
 from asyncauth.foreign import called
 from asyncauth.provider import key_of
-from asyncauth.token import Token, type_flaw
+from asyncauth.token import SEALED, Token, type_flaw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -177,6 +177,10 @@ class SharedStore:
             return None
         if not isinstance(stored, Token):
             raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
+        if stored.token_type == SEALED:
+            raise StoreTrouble(
+                "load: the entry is encrypted; give this manager the EncryptedStore too, or another store"
+            )
         flaw = type_flaw(stored)
         if flaw is None and not all(_is_moment(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
             flaw = "times are not finite"

@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 import attrs
 
-__all__ = ["Token", "digest", "fingerprint", "type_flaw"]
+__all__ = ["SEALED", "Token", "digest", "fingerprint", "type_flaw"]
 
+SEALED = "sealed"
+"""The type, and the refresh token, of a stored token that is encrypted: of no use to anybody without the keys."""
 _KEY = secrets.token_bytes(32)
 _SCHEMES = {"bearer": "Bearer", "dpop": "DPoP"}
 

@@ -116,12 +116,13 @@ class _Middleware(Peer):
 class _Request:
     """As much of a ``ClientRequest`` as middlewares look at."""
 
-    __slots__ = ("body", "headers", "session", "url")
+    __slots__ = ("body", "headers", "proxy", "session", "url")
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = URL(url)
         self.session = session
         self.body = b""
+        self.proxy = None
         self.headers: CIMultiDict[str] = CIMultiDict(
             {hdrs.HOST: "localhost", hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "gzip", hdrs.USER_AGENT: "aiohttp"}
         )

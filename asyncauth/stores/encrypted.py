@@ -11,14 +11,12 @@ import attrs
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import TokenStore, dumps, loads
-from asyncauth.token import Token
+from asyncauth.token import SEALED, Token
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["EncryptedStore"]
-
-_SEALED = "sealed"
 
 _log = logging.getLogger("asyncauth.stores")
 
@@ -31,8 +29,9 @@ class EncryptedStore:
 
     Args:
         store: The store that keeps them.
-        keys: Fernet keys (``cryptography.fernet.Fernet.generate_key()``). The first encrypts, all decrypt: a new one
-            goes in front, and the old one out when its last entry has expired.
+        keys: Fernet keys (``cryptography.fernet.Fernet.generate_key()``). The first encrypts, all decrypt. A new one
+            is put last everywhere, then first everywhere, and then the old one goes, when its last entry has expired:
+            no process meets an entry that it can't open.
 
     Raises:
         ConfigurationError: The extra is not installed, there is no key, or one is no Fernet key.
@@ -126,9 +125,9 @@ class EncryptedStore:
             self._fernet.encrypt(f"{key} {dumps(token)}".encode()).decode(),
             expires_at=token.expires_at,
             issued_at=token.issued_at,
-            token_type=_SEALED,
+            token_type=SEALED,
             # The inner store needs to know that there is one: such an entry is not deleted, and kept for longer.
-            refresh_token=None if token.refresh_token is None else _SEALED,
+            refresh_token=None if token.refresh_token is None else SEALED,
             extra={name: token.extra[name] for name in ("refresh_expires_in",) if name in token.extra},
         )
 
@@ -138,7 +137,7 @@ class EncryptedStore:
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 (an extra)
 
         try:
-            if sealed.token_type != _SEALED:
+            if sealed.token_type != SEALED:
                 raise InvalidToken  # noqa: TRY301 (written in the clear: as good as absent)
             owner, _, text = self._fernet.decrypt(sealed.value).partition(b" ")
             if owner != key.encode():

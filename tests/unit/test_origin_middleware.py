@@ -54,8 +54,9 @@ def test_one_manager_given_twice() -> None:
 class Request:
     """As much of an aiohttp request as the middleware looks at."""
 
-    def __init__(self, url: str, **headers: str) -> None:
+    def __init__(self, url: str | URL, proxy: str | None = None, **headers: str) -> None:
         self.url = URL(url)
+        self.proxy = None if proxy is None else URL(proxy)
         self.headers: CIMultiDict[str] = CIMultiDict(headers)
         self.body = b""
 
@@ -65,7 +66,7 @@ class Answer:
     headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-async def authorization(auth: BearerAuth, url: str, **headers: str) -> str | None:
+async def authorization(auth: BearerAuth, url: str | URL, **headers: Any) -> str | None:
     """Return the Authorization that a request would go out with."""
     sent: list[str | None] = []
 
@@ -110,6 +111,35 @@ async def test_who_gets_the_token(url: str, token: str | None) -> None:
     """The token goes to the manager's origins, however a URL writes them, and nowhere else."""
     auth = BearerAuth(manager("https://a.example", "http://localhost:8080", "http://127.0.0.1"))
     assert await authorization(auth, url) == (None if token is None else f"Bearer {token}")
+
+
+@pytest.mark.parametrize("url", ["https://A.Example/x", "wss://A.EXAMPLE/x", "http://LOCALHOST:8080/x"])
+async def test_a_url_that_was_left_as_it_came(url: str) -> None:
+    """A host that nobody has made normal (``encoded=True``, a redirect that is not quoted anew) is the same host."""
+    auth = BearerAuth(manager("https://a.example", "http://localhost:8080"))
+    assert await authorization(auth, URL(url, encoded=True)) == "Bearer token-1"
+    with pytest.raises(InsecureTransport):
+        await authorization(auth, URL("http://A.Example/x", encoded=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "refused"),
+    [
+        ("http://localhost:8080/x", "http://proxy.example:3128", True),
+        ("ws://localhost:8080/x", "https://proxy.example", True),
+        ("http://localhost:8080/x", "http://127.0.0.1:3128", False),
+        ("https://a.example/x", "http://proxy.example:3128", False),
+        ("http://b.example/x", "http://proxy.example:3128", False),
+    ],
+)
+async def test_plain_http_through_a_proxy(url: str, proxy: str, *, refused: bool) -> None:
+    """What is meant for this machine goes to no other one in the clear; through TLS a proxy reads nothing."""
+    auth = BearerAuth(manager("https://a.example", "http://localhost:8080"))
+    if not refused:
+        assert await authorization(auth, url, proxy=proxy) in {"Bearer token-1", None}
+        return
+    with pytest.raises(InsecureTransport, match=r"proxy\.example"):
+        await authorization(auth, url, proxy=proxy)
 
 
 async def test_the_manager_is_chosen_by_origin() -> None:

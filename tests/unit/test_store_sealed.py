@@ -14,8 +14,9 @@ import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
 
-from asyncauth import ConfigurationError, Token
+from asyncauth import ConfigurationError, StoreError, Token, TokenManager
 from asyncauth.stores import EncryptedStore, MemoryStore, RedisStore, time_to_live
+from asyncauth.testing import FakeProvider
 
 OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
 KEY = "cd" * 32
@@ -215,3 +216,28 @@ async def test_what_is_inside_is_opened_and_closed_with_it(inner: MemoryStore) -
             await store.save(KEY, TOKEN)
         await store.close()
     assert seen == ["enter", "exit", "close"]
+
+
+class OnlyWay(FakeProvider):
+    """A refresh token is its only way to a token."""
+
+    needs_lock = True
+
+
+@pytest.mark.parametrize("only_way", [False, True])
+async def test_an_encrypted_entry_is_no_token_for_who_has_no_keys(*, only_way: bool) -> None:
+    """What it holds is never sent: a manager on the bare store gets a token of its own, or says why it can't."""
+    inner = MemoryStore()
+    answers = [Token("theirs", expires_at=2e9, refresh_token="refresh"), Token("own", expires_at=2e9)]
+    provider = (OnlyWay if only_way else FakeProvider)(answers=answers)
+    await TokenManager(provider, store=EncryptedStore(inner, OLD)).token()
+    (key,) = await inner.keys()
+    before = await inner.load(key)
+    bare = TokenManager(provider, store=inner)
+    if only_way:
+        with pytest.raises(StoreError, match="encrypted"):
+            await bare.token()
+    else:
+        assert (await bare.token()).value == "own"
+    assert "encrypted" in str(bare.status().store)
+    assert await inner.load(key) == before
