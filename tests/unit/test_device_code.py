@@ -227,6 +227,18 @@ async def test_a_person_is_asked_as_seldom_with_a_callable_as_without(mocked_htt
     assert 2 <= len(shown) <= 6
 
 
+@pytest.mark.parametrize("secret", ["auth", "pending", "a", "slow_down"])
+async def test_a_secret_that_is_a_piece_of_a_code(mocked_http: MockedHttp, secret: str) -> None:
+    """It is taken out of what people see, and the polls go on all the same."""
+    mocked_http.answers(DEVICE, STARTED)
+    for fields in (PENDING, {"error": "slow_down"}):
+        mocked_http.answers(URL, fields, status=400)
+    mocked_http.answers(URL, answer())
+    clock = Naps()
+    await ask(device(client_secret=secret), Attempt(clock))
+    assert clock.naps == [7, 7, 12]
+
+
 @pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant"])
 async def test_it_ends_when_the_server_says_so(mocked_http: MockedHttp, code: str) -> None:
     """Any other error is the end."""

@@ -99,10 +99,11 @@ async def test_a_refused_one_makes_way_for_the_grant(mocked_http: MockedHttp, co
     assert token.refresh_token is None
 
 
-async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp) -> None:
+@pytest.mark.parametrize("secret", ["secret", "client"])
+async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp, secret: str) -> None:
     """``invalid_client`` to the refresh token: the grant would be refused as well, and is not sent."""
     mocked_http.answers(URL, {"error": "invalid_client"}, status=401)
-    error = await failure(password(client_id="app", client_secret="secret"), held())
+    error = await failure(password(client_id="app", client_secret=secret), held())
     assert error.error == "invalid_client"
     assert len(mocked_http.sent) == 1
     keeps_quiet(error, "rt-0", "secret_", "pw-0")
