@@ -29,6 +29,7 @@ __all__ = ["DeclaredProvider"]
 SentAs = Literal["form", "json", "bearer", "basic", "header"]
 
 _WAYS = ("form", "json", "bearer", "basic", "header")
+_IN_HEADERS = ("bearer", "header")
 _LEAST_STATUS = 400
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -94,7 +95,7 @@ class DeclaredProvider(EndpointProvider):
         origins: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
-        held = Credential(credential, "credential", bearer=sent_as in {"bearer", "header"})
+        held = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
         del credential  # a traceback through here that shows locals must not show it
         self.name = checked_text(name, "name")
         self._sent_as, self._field, self._username = sent_as, field or "", username or ""

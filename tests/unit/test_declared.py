@@ -188,6 +188,7 @@ async def test_a_method(mocked_http: MockedHttp) -> None:
         ({"url": "nowhere"}, "url"),
         ({"credential": ""}, "credential"),
         ({"sent_as": "cookie"}, "sent_as"),
+        ({"sent_as": []}, "sent_as"),
         ({"field": None}, "field"),
         ({"sent_as": "bearer"}, "field"),
         ({"sent_as": "basic", "field": None}, "username"),
