@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ _EXPIRES_IN = 600.0
 _INTERVAL = 5.0
 """Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
 _UNAUTHORIZED = 401
+_LONGEST = sys.float_info.max
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +138,9 @@ class DeviceCode(OAuthProvider):
             raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
         if issuer is None and token_url is not None and device_authorization_url is None:
             raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
+        # A number that no float can hold would fail each refresh.
+        if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= _LONGEST:
+            raise ConfigurationError("deadline takes a positive number of seconds")
         self._show = show
         self._device_url = None
         if device_authorization_url is not None:

@@ -301,6 +301,11 @@ async def test_a_callback_that_fails(mocked_http: MockedHttp) -> None:
         ({"device_authorization_url": None}, "device_authorization_url"),
         ({"device_authorization_url": "nowhere"}, "device_authorization_url"),
         ({"token_url": None}, "token_url"),
+        ({"deadline": 0}, "deadline"),
+        ({"deadline": "60"}, "deadline"),
+        ({"deadline": True}, "deadline"),
+        ({"deadline": float("nan")}, "deadline"),
+        ({"deadline": 10**400}, "deadline"),
     ],
 )
 def test_arguments_that_cant_work(options: dict[str, Any], words: str) -> None:

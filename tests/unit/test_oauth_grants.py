@@ -191,6 +191,13 @@ async def test_one_key_for_assertion_and_client(mocked_http: MockedHttp) -> None
         ({"private_key": MARK, "client_id": "app"}, "private_key"),
         ({"assertion": f"{MARK}\n"}, "assertion"),
         ({"assertion": MARK, "assertion_lifetime": 0}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": None}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": "60"}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": float("nan")}, "assertion_lifetime"),
+        ({"private_key": PEM, "client_id": "app", "claims": "x"}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": 5}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": {"x": object()}}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": {1: 1, "x": 1}}, "claims="),
     ],
 )
 def test_assertions_that_cant_work(options: dict[str, Any], words: str) -> None:
