@@ -90,20 +90,27 @@ class Prover:
         Args:
             request: The request.
             handler: What sends it.
-            token: The access token that goes with it.
+            token: The access token that goes with it, in the request's ``Authorization``.
         """
+        del token  # read there: it must not be in a frame that fails, for a traceback that shows locals
         before = self.nonce(request.url)
-        response = await self._send(request, handler, token)
+        response = await self._send(request, handler)
         # Compared with what this request had: another one may have brought the news already.
         news = self.nonce(request.url) != before
         if not (news and _wants_nonce(response) and is_whole(request)):
             return response
         response.release()  # the next one may need its connection
-        return await self._send(request, handler, token)
+        return await self._send(request, handler)
 
-    async def _send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
-        request.headers["DPoP"] = self.proof(request.method, request.url, token)
-        response = await handler(request)
+    async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send it once. The proof is taken off again, as the token is: ``response.request_info`` would show it."""
+        request.headers["DPoP"] = self.proof(
+            request.method, request.url, request.headers["Authorization"].partition(" ")[2]
+        )
+        try:
+            response = await handler(request)
+        finally:
+            request.headers.popall("DPoP", None)
         self.note(request.url, response.headers.get("DPoP-Nonce"))
         return response
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import itertools
 import math
+import sys
 import warnings
 import weakref
 from collections import Counter, OrderedDict
@@ -129,6 +130,8 @@ class ManagerPool(Generic[Key]):
             isinstance(idle_timeout, bool) or not isinstance(idle_timeout, (int, float)) or not idle_timeout > 0
         ):
             raise ConfigurationError(f"idle_timeout= takes a positive number of seconds or None, not {idle_timeout!r}")
+        if isinstance(idle_timeout, int) and idle_timeout > sys.float_info.max:
+            raise ConfigurationError("idle_timeout= takes a number that fits a float, or None, which is never")
         if http is not None and not isinstance(http.cookie_jar, aiohttp.DummyCookieJar):
             raise ConfigurationError(
                 "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
@@ -165,11 +168,13 @@ class ManagerPool(Generic[Key]):
             key: The tenant: anything hashable.
 
         Raises:
+            ConfigurationError: The key is not hashable.
             ManagerClosed: The pool was closed.
             AuthError: The factory failed: each caller gets an error of its own. An ``AuthError`` comes as it was
                 raised; of anything else only class and place are told (its text may hold secrets), and network
                 trouble is ``TokenEndpointUnavailable``. The next call tries anew.
         """
+        _check_key(key)
         while True:
             with self._guard:
                 manager = self._managers.get(key) or self._held.get(key)
@@ -197,7 +202,11 @@ class ManagerPool(Generic[Key]):
 
         Args:
             key: The tenant.
+
+        Raises:
+            ConfigurationError: The key is not hashable.
         """
+        _check_key(key)
         return _TenantAuth(self, key)
 
     def status(self) -> PoolStatus:
@@ -503,6 +512,16 @@ def _keep_apart(manager: TokenManager, key: Hashable) -> None:
 def _check_count(name: str, value: object, wanted: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name}= takes {wanted}, not {value!r}")
+
+
+def _check_key(key: object) -> None:
+    try:
+        hash(key)
+    except TypeError:
+        kind = type(key).__name__
+    else:
+        return
+    raise ConfigurationError(f"a tenant's key is hashable, such as a str or a tuple of them, and this {kind} is not")
 
 
 def _name_of(key: Hashable) -> str:

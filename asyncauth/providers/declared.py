@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.credential import Credential, CredentialLike
 from asyncauth.providers.endpoint import Endpoint, Request
 from asyncauth.providers.moments import UNITS, Path, Unit, lifetime_of
-from asyncauth.providers.parameters import hashed
+from asyncauth.providers.parameters import hashed, is_json
 
 if TYPE_CHECKING:
     import aiohttp
@@ -29,6 +28,7 @@ __all__ = ["DeclaredProvider"]
 SentAs = Literal["form", "json", "bearer", "basic", "header"]
 
 _WAYS = ("form", "json", "bearer", "basic", "header")
+_IN_HEADERS = ("bearer", "header")
 _LEAST_STATUS = 400
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -94,22 +94,26 @@ class DeclaredProvider(EndpointProvider):
         origins: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
-        held = Credential(credential, "credential", bearer=sent_as in {"bearer", "header"})
+        held = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
         del credential  # a traceback through here that shows locals must not show it
         self.name = checked_text(name, "name")
         self._sent_as, self._field, self._username = sent_as, field or "", username or ""
-        self._fields, self._headers = dict(fields or {}), dict(headers or {})
+        self._fields: Mapping[str, Any] = {} if fields is None else fields
+        self._headers: Mapping[str, str] = {} if headers is None else headers
         _check(sent_as, field, username, self._fields)
+        _check_http(method, self._headers)
+        self._fields, self._headers = dict(self._fields), dict(self._headers)
         if unit not in UNITS:
             raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
         self._token = Path.of(token, "token")
         self._lifetime = None if lifetime is None else Path.of(lifetime, "lifetime")
         self._unit: Unit = unit
-        statuses = frozenset(refusals)
-        if not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
+        statuses = tuple(refusals) if isinstance(refusals, Iterable) else None
+        if statuses is None or not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
             raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
         where = absolute_url(url, "url", query=True)
-        endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=statuses, method=method.upper())
+        refused = frozenset(statuses)
+        endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=refused, method=method.upper())
         self._configure(endpoint, (held,), origins=origins, account=username or None if account is None else account)
         if self.identity is not None:
             self.identity += f" request={hashed([method, sent_as, field, self._fields, self._headers])}"
@@ -159,6 +163,9 @@ def _check(sent_as: str, field: str | None, username: str | None, fields: Mappin
     """
     if sent_as not in _WAYS:
         raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
+    for name, value in (("field", field), ("username", username)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
     if (field is None) == (sent_as in {"form", "json", "header"}):
         needs = "needs field=, the name of" if field is None else "has no use for field=, the name of"
         raise ConfigurationError(f"sent_as={sent_as!r} {needs} the field or header that holds the credential")
@@ -168,15 +175,24 @@ def _check(sent_as: str, field: str | None, username: str | None, fields: Mappin
         raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
     if sent_as == "header" and not _HEADER.fullmatch(field or ""):
         raise ConfigurationError("field= is no name that a header can have")
-    if not _is_json(fields):
+    if not is_json(fields):
         raise ConfigurationError("fields= takes a mapping of what JSON can hold")
     if field is not None and field in fields:
         raise ConfigurationError(f"fields= holds {field!r} already, which is for the credential")
 
 
-def _is_json(fields: Mapping[str, Any]) -> bool:
-    try:
-        json.dumps(dict(fields))
-    except (TypeError, ValueError):
-        return False
-    return True
+def _check_http(method: str, headers: Mapping[str, str]) -> None:
+    """Refuse what no HTTP request can be made of.
+
+    Raises:
+        ConfigurationError: It is so.
+    """
+    if not isinstance(method, str) or not _HEADER.fullmatch(method):  # a method is written as a header's name is
+        raise ConfigurationError("method= takes the name of an HTTP method, such as 'POST'")
+    if not isinstance(headers, Mapping) or not all(_is_header(*each) for each in headers.items()):
+        raise ConfigurationError("headers= takes a mapping of headers' names to texts without line breaks")
+
+
+def _is_header(name: object, value: object) -> bool:
+    named = isinstance(name, str) and _HEADER.fullmatch(name)
+    return bool(named) and isinstance(value, str) and not any(char in "\r\n\0" for char in value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ _EXPIRES_IN = 600.0
 """Seconds that a code is taken to live where the server does not say, which it must."""
 _INTERVAL = 5.0
 """Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
+_UNAUTHORIZED = 401
+_LONGEST = sys.float_info.max
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +138,9 @@ class DeviceCode(OAuthProvider):
             raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
         if issuer is None and token_url is not None and device_authorization_url is None:
             raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
+        # A number that no float can hold would fail each refresh.
+        if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= _LONGEST:
+            raise ConfigurationError("deadline takes a positive number of seconds")
         self._show = show
         self._device_url = None
         if device_authorization_url is not None:
@@ -171,10 +177,14 @@ class DeviceCode(OAuthProvider):
                 interval = max(2 * interval, pending.retry_after or 0.0)
             elif pending.error not in waiting.waits:
                 pending.credential = None  # a new code is no new answer: the manager's patience grows all the same
+                # No new secret is one either: a person who said no is not asked again for a callable's sake.
+                pending.may_change = pending.may_change and _client_refused(pending)
                 raise pending
             elif pending.error == "slow_down":
                 interval += _INTERVAL
             if clock.monotonic() + interval >= ends_at:
+                if isinstance(pending, TokenEndpointUnavailable):
+                    raise pending  # nobody can say whether somebody approved
                 raise endpoint.name(CredentialsRejected("nobody approved in time", error="expired_token"))
 
     async def _start(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> _Started:
@@ -197,6 +207,11 @@ class DeviceCode(OAuthProvider):
     @staticmethod
     def _poll_fields(device_code: str) -> Fields:
         return (("grant_type", _GRANT), ("device_code", device_code))
+
+
+def _client_refused(error: CredentialsRejected) -> bool:
+    """Return whether it is the client's own credential that was refused, and not a person who did."""
+    return error.error == "invalid_client" or (error.error is None and error.status == _UNAUTHORIZED)
 
 
 def _started(reply: Reply) -> _Started:

@@ -8,7 +8,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.providers.client import Client, ClientAuth, Secrets, assertion, check_key
 from asyncauth.providers.credential import Credential, CredentialLike
 from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several, hashed
+from asyncauth.providers.parameters import Parameters, Several, hashed, is_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,11 +106,13 @@ class JWTBearer(OAuthProvider):
         credential = given_assertion or given.key
         if credential is None:
             raise ConfigurationError("give assertion=, or private_key= to sign one with")
-        if not 1 <= assertion_lifetime <= _LONGEST:
+        if not isinstance(assertion_lifetime, (int, float)) or not 1 <= assertion_lifetime <= _LONGEST:
             raise ConfigurationError("assertion_lifetime is the seconds that an assertion is good for, from 1 to 86400")
         iss = assertion_issuer or client_id
         if self._signs and iss is None:
             raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")
+        if claims is not None and not is_json(claims):
+            raise ConfigurationError("claims= takes a mapping of what JSON can hold")
         self._claims = {**(claims or {}), "iss": iss, "sub": subject or iss}
         self._audience, self._lifetime = assertion_audience or issuer or str(token_url), assertion_lifetime
         self._key_id, self._algorithm = key_id, algorithm

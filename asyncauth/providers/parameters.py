@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from asyncauth.errors import ConfigurationError
 
-__all__ = ["Parameters", "Several", "hashed"]
+__all__ = ["Parameters", "Several", "hashed", "is_json"]
 
 Several = str | Iterable[str]
 
@@ -86,10 +87,23 @@ def hashed(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def is_json(value: Mapping[str, Any]) -> bool:
+    """Return whether an argument is a mapping, and one that JSON can hold."""
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        json.dumps(dict(value), sort_keys=True)  # as an identity needs it
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _several(value: Several | None, name: str) -> tuple[str, ...]:
     """Return an argument that takes a string or several."""
-    values = () if value is None else (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(each, str) and each.strip() for each in values):
+    values: tuple[str, ...] | None = () if value is None else (value,) if isinstance(value, str) else None
+    if values is None and isinstance(value, Iterable):
+        values = tuple(value)
+    if values is None or not all(isinstance(each, str) and each.strip() for each in values):
         raise ConfigurationError(f"{name} takes a str that is not empty, or several")
     return values
 

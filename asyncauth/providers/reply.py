@@ -22,6 +22,19 @@ _MOST_READ = 1 << 14
 """Characters of a message that are looked at."""
 _RECOGNISED = 256
 """Characters by which a longer secret is recognised: comparing all of it at each place would take too long."""
+_CODES = frozenset(
+    {
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "invalid_scope", "server_error", "temporarily_unavailable",
+        "authorization_pending", "slow_down", "access_denied", "expired_token",
+        "invalid_target", "use_dpop_nonce", "invalid_dpop_proof",
+    }
+)  # fmt: skip
+"""The protocols' own codes, by which a refresh decides (RFC 6749 §4.1.2.1 and §5.2, 8628 §3.5, 8693 §2.2.2, 9449 §8).
+
+They stay whole: whatever the credential, such a word is the protocol's and no echo, and ``auth`` taken out of
+``authorization_pending`` would make a refusal of it.
+"""
 _HTML_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -146,7 +159,8 @@ def server_message(fields: Mapping[str, Any], secrets: tuple[str, ...]) -> tuple
     code, text = fields.get("error"), fields.get("error_description") or fields.get("message")
     if isinstance(code, str) and not code.replace("_", "").isalnum():
         code, text = None, text or code  # a sentence where others have a code (Pago Fácil)
-    return cleaned(code, secrets), cleaned(text, secrets)
+    known = isinstance(code, str) and code in _CODES
+    return code if known else cleaned(code, secrets), cleaned(text, secrets)
 
 
 def cleaned(text: object, secrets: tuple[str, ...]) -> str | None:

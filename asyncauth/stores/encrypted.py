@@ -53,14 +53,17 @@ class EncryptedStore:
             given.clear()
             raise ConfigurationError("EncryptedStore needs cryptography: pip install 'asyncauth[crypto]'") from None
         fernets: list[Fernet] = []
-        try:
-            while given:
+        usable = True
+        while given and usable:
+            try:
                 fernets.append(Fernet(given.pop(0)))
-        except (ValueError, TypeError):
+            except (ValueError, TypeError):
+                usable = False
+        if not usable:  # raised out here: the chain would hold a frame of Fernet's, which shows the key
             given.clear()
             raise ConfigurationError(
                 f"EncryptedStore: key {len(fernets) + 1} is no Fernet key; make one with Fernet.generate_key()"
-            ) from None
+            )
         if not fernets:
             raise ConfigurationError("EncryptedStore takes at least one key: Fernet.generate_key() makes one")
         self._store = store

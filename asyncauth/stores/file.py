@@ -47,19 +47,20 @@ class FileStore:
             does without them.
 
     Raises:
-        ConfigurationError: The extra is not installed, or the path is a file.
+        ConfigurationError: The extra is not installed, or the path is a file's or can be no folder's.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
         if importlib.util.find_spec("filelock") is None:
             raise ConfigurationError("FileStore needs filelock: pip install 'asyncauth[file]'")
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            kind = "an empty path" if isinstance(path, str) else type(path).__name__
+        name = _name(path)
+        if not isinstance(name, str) or not name:
+            kind = "an empty path" if name == "" else type(name).__name__
             raise ConfigurationError(f"FileStore takes the path of a folder, not {kind}")
-        self.path = Path(path).expanduser()
-        self.strict = strict
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigurationError(f"FileStore takes a folder, and {self.path} is a file")
+        folder = _folder(name)
+        if isinstance(folder, ConfigurationError):
+            raise folder
+        self.path, self.strict = folder, strict
         self._warned: set[str] = set()
 
     async def load(self, key: str) -> Token | None:
@@ -175,6 +176,29 @@ class FileStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), strict=self.strict), (self.path,)
+
+
+def _name(path: object) -> object:
+    """Return a path as a text; if it is none, what it is in its place."""
+    try:
+        return os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        return path
+
+
+def _folder(name: str) -> Path | ConfigurationError:
+    """Return the folder of that name, whether it is there or not; or why there can be none."""
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        return ConfigurationError(f"FileStore can't use this path: {error}")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError) as error:
+        return ConfigurationError(f"FileStore can't use this path: {getattr(error, 'strerror', None) or error}")
+    return path if stat.S_ISDIR(mode) else ConfigurationError(f"FileStore takes a folder, and {path} is a file")
 
 
 def _content(path: Path) -> bytes:

@@ -8,6 +8,7 @@ aiohttp would connect, as the innermost middleware of each request.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from re import Pattern
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -29,6 +31,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 if TYPE_CHECKING:
+    import asyncio
     from types import TracebackType
     from typing import TypeVar, Unpack
 
@@ -295,16 +298,29 @@ class _Exchange:
             url=url,
             method=request.method,
             status=answer.status,
-            body=answer.body,
             content_type=answer.content_type,
-            payload=answer.payload,
             headers=answer.headers,
             response_class=response_class,
             reason=answer.reason,
         )
+        response.content = _content(_body(answer), request.loop)
         cookies = response.headers.getall(hdrs.SET_COOKIE, ())
         response._raw_cookie_headers = tuple(cookies) or None  # whence aiohttp 3.13 fills the session's cookie jar
         return response
+
+
+def _body(answer: Any) -> bytes:
+    """Return the bytes of an answer, as aioresponses makes them."""
+    body = answer.body if answer.payload is None else json.dumps(answer.payload)
+    return body if isinstance(body, bytes) else str.encode(body)
+
+
+def _content(body: bytes, loop: asyncio.AbstractEventLoop) -> aiohttp.StreamReader:
+    """Return a reader that has the whole body. aioresponses' own stops, under aiohttp 3.14, what would overfill it."""
+    content = aiohttp.StreamReader(ResponseHandler(loop), limit=max(2**16, len(body)), loop=loop)
+    content.feed_data(body)
+    content.feed_eof()
+    return content
 
 
 class _Sent(AbstractStreamWriter):

@@ -137,7 +137,7 @@ async def test_each_request_has_a_proof_of_its_own(api: Api, http: aiohttp.Clien
         async with http.request(method, f"{api.origin}/call?a=1#b") as response:
             assert response.status == 200
             shown = {name.lower() for name in response.request_info.headers}
-            assert "authorization" not in shown
+            assert not {"authorization", "dpop"} & shown
     async with http.get(f"{api.origin}/moved") as response:
         assert response.status == 200
     assert len(api.thumbprints) == 1
@@ -153,6 +153,33 @@ async def test_a_nonce_costs_one_request_once(api: Api, http: aiohttp.ClientSess
     assert [body for _, _, body in api.requests] == ["body 0", "body 0", "body 1", "body 2"]
     assert api.issued == 1
     assert manager.status().rejections == 0
+
+
+async def test_no_proof_is_shown_by_what_went_wrong(api: Api, http: aiohttp.ClientSession) -> None:
+    """Neither the first proof nor the one with the nonce stays on the request, answered or not."""
+    api.nonce, api.forbids = "n1", "use_dpop_nonce"
+    with pytest.raises(aiohttp.ClientResponseError) as caught:
+        await http.get(f"{api.origin}/call", raise_for_status=True)
+    assert len(api.requests) == 2
+    assert "dpop" not in repr(caught.value.request_info).lower()
+
+
+async def test_no_proof_stays_where_nobody_answered(manager: TokenManager) -> None:
+    """A middleware that kept the request has no proof of ours, and no frame of the error holds the token."""
+    seen: list[aiohttp.ClientRequest] = []
+
+    async def outside(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        seen.append(request)
+        return await handler(request)
+
+    async def broken(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        assert "DPoP" in request.headers
+        raise aiohttp.ClientConnectionError
+
+    async with aiohttp.ClientSession(middlewares=(outside, BearerAuth(manager), broken)) as http:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await http.get(f"{manager.origins[0]}/call")
+    assert "DPoP" not in seen[0].headers
 
 
 async def test_requests_that_meet_the_first_nonce_together(api: Api, manager: TokenManager) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from harness.canary import MARK
-from oauth_kit import URL, answer, basic
+from oauth_kit import PEM, URL, answer, basic
 from provider_kit import NOW, MockedHttp, keeps_quiet
 
 from asyncauth import (
@@ -19,6 +19,8 @@ from asyncauth import (
     DevicePrompt,
     InvalidTokenResponse,
     Token,
+    TokenEndpointUnavailable,
+    TokenManager,
 )
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.testing import FakeClock
@@ -159,6 +161,84 @@ async def test_the_code_expires(mocked_http: MockedHttp) -> None:
     assert len(mocked_http.sent) == 3
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "retry_after"), [(429, {"Retry-After": "99999"}, 99999), (503, {}, None)]
+)
+async def test_an_outage_is_no_refusal(
+    mocked_http: MockedHttp, status: int, headers: dict[str, str], retry_after: float | None
+) -> None:
+    """Where the server can't answer until the code ends, that is told, and for how long: nobody said no."""
+    mocked_http.answers(DEVICE, {**STARTED, "expires_in": 60})
+    mocked_http.answers(URL, PENDING, status=400)
+    mocked_http.answers(URL, {}, status=status, headers=headers, times=9)
+    error = await fails(device())
+    assert isinstance(error, TokenEndpointUnavailable)
+    assert (error.status, error.retry_after, error.endpoint) == (status, retry_after, URL)
+
+
+async def test_nobody_approved_in_spite_of_an_outage(mocked_http: MockedHttp) -> None:
+    """The last answer counts: a server that is up again says that nobody approved."""
+    mocked_http.answers(DEVICE, {**STARTED, "expires_in": 30})
+    mocked_http.answers(URL, {}, status=503)
+    mocked_http.answers(URL, PENDING, status=400)
+    error = await fails(device())
+    assert isinstance(error, CredentialsRejected)
+    assert len(mocked_http.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "again"),
+    [
+        ("access_denied", 400, False),
+        ("expired_token", 400, False),
+        ("invalid_grant", 400, False),
+        ("access_denied", 401, False),
+        ("invalid_client", 400, True),
+        (None, 401, True),
+    ],
+)
+@pytest.mark.parametrize("kind", ["client_secret", "private_key"])
+async def test_who_said_no_is_not_asked_again_for_a_callables_sake(
+    mocked_http: MockedHttp, code: str | None, status: int, kind: str, *, again: bool
+) -> None:
+    """A new secret changes no person's mind; only where the client itself was refused can it help."""
+    options: dict[str, Any] = {"client_secret": lambda: "secret"}
+    if kind == "private_key":
+        options = {"private_key": lambda: PEM, "client_auth": "private_key_jwt"}
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, {"error": code}, status=status)
+    error = await fails(device(**options))
+    assert isinstance(error, CredentialsRejected)
+    assert error.credential is None
+    assert error.may_change is again
+
+
+async def test_a_person_is_asked_as_seldom_with_a_callable_as_without(mocked_http: MockedHttp) -> None:
+    """Somebody who says no each time is asked at most six times in an hour, however often a token is wanted."""
+    shown: list[DevicePrompt] = []
+    clock = FakeClock(wall=NOW)
+    async with TokenManager(device(shown.append, client_secret=lambda: "secret"), clock=clock) as manager:
+        for _ in range(60):
+            mocked_http.answers(DEVICE, STARTED)
+            mocked_http.answers(URL, {"error": "access_denied"}, status=400)
+            waiting = asyncio.ensure_future(manager.token())
+            await clock.advance(60)
+            assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], CredentialsRejected)
+    assert 2 <= len(shown) <= 6
+
+
+@pytest.mark.parametrize("secret", ["auth", "pending", "a", "slow_down"])
+async def test_a_secret_that_is_a_piece_of_a_code(mocked_http: MockedHttp, secret: str) -> None:
+    """It is taken out of what people see, and the polls go on all the same."""
+    mocked_http.answers(DEVICE, STARTED)
+    for fields in (PENDING, {"error": "slow_down"}):
+        mocked_http.answers(URL, fields, status=400)
+    mocked_http.answers(URL, answer())
+    clock = Naps()
+    await ask(device(client_secret=secret), Attempt(clock))
+    assert clock.naps == [7, 7, 12]
+
+
 @pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant"])
 async def test_it_ends_when_the_server_says_so(mocked_http: MockedHttp, code: str) -> None:
     """Any other error is the end."""
@@ -221,6 +301,11 @@ async def test_a_callback_that_fails(mocked_http: MockedHttp) -> None:
         ({"device_authorization_url": None}, "device_authorization_url"),
         ({"device_authorization_url": "nowhere"}, "device_authorization_url"),
         ({"token_url": None}, "token_url"),
+        ({"deadline": 0}, "deadline"),
+        ({"deadline": "60"}, "deadline"),
+        ({"deadline": True}, "deadline"),
+        ({"deadline": float("nan")}, "deadline"),
+        ({"deadline": 10**400}, "deadline"),
     ],
 )
 def test_arguments_that_cant_work(options: dict[str, Any], words: str) -> None:

@@ -361,6 +361,20 @@ async def test_a_response_is_read_and_released_like_any(mock: mock_aiohttp, http
     await http.get(ME)
 
 
+@pytest.mark.parametrize("size", [2**17 - 1, 2**17, 2**17 + 1, 2**22])
+async def test_a_body_may_be_large(mock: mock_aiohttp, http: aiohttp.ClientSession, size: int) -> None:
+    """As bytes, text or JSON, read at once or by pieces; no connection's limit stops what comes from memory."""
+    mock.get(ME, body=b"x" * size, repeat=3)
+    assert await (await http.get(ME)).read() == b"x" * size
+    async with http.get(ME) as response:
+        assert sum([len(chunk) async for chunk in response.content.iter_chunked(1000)]) == size
+    (await http.get(ME)).close()
+    mock.get(ME, body="ñ" * size)
+    assert len(await (await http.get(ME)).text()) == size
+    mock.get(ME, callback=lambda url, **call: CallbackResult(payload={"x": "x" * size}))
+    assert await (await http.get(ME)).json() == {"x": "x" * size}
+
+
 # The caller's headers
 
 

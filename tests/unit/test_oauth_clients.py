@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+import yarl
 from harness.canary import MARK
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
@@ -165,6 +166,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a public key": ({"client_auth": "private_key_jwt", "private_key": PUBLIC_PEM}, "public"),
     "another's algorithm": ({"client_auth": "private_key_jwt", "private_key": PEM, "algorithm": "RS256"}, "algorithm"),
     "no scope": ({"scope": ""}, "scope"),
+    "scope of a number": ({"scope": 5}, "scope takes"),
+    "audience of a number": ({"audience": 5}, "audience takes"),
+    "resource as a URL": ({"resource": yarl.URL("https://api.example.com")}, "resource takes"),
     "resource": ({"resource": "api"}, "resource"),
     "resource with a fragment": ({"resource": "https://api.example.com/#x"}, "resource"),
     "extra": ({"extra": {"n": 1}}, "extra"),

@@ -99,10 +99,11 @@ async def test_a_refused_one_makes_way_for_the_grant(mocked_http: MockedHttp, co
     assert token.refresh_token is None
 
 
-async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp) -> None:
+@pytest.mark.parametrize("secret", ["secret", "client"])
+async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp, secret: str) -> None:
     """``invalid_client`` to the refresh token: the grant would be refused as well, and is not sent."""
     mocked_http.answers(URL, {"error": "invalid_client"}, status=401)
-    error = await failure(password(client_id="app", client_secret="secret"), held())
+    error = await failure(password(client_id="app", client_secret=secret), held())
     assert error.error == "invalid_client"
     assert len(mocked_http.sent) == 1
     keeps_quiet(error, "rt-0", "secret_", "pw-0")
@@ -190,6 +191,13 @@ async def test_one_key_for_assertion_and_client(mocked_http: MockedHttp) -> None
         ({"private_key": MARK, "client_id": "app"}, "private_key"),
         ({"assertion": f"{MARK}\n"}, "assertion"),
         ({"assertion": MARK, "assertion_lifetime": 0}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": None}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": "60"}, "assertion_lifetime"),
+        ({"assertion": MARK, "assertion_lifetime": float("nan")}, "assertion_lifetime"),
+        ({"private_key": PEM, "client_id": "app", "claims": "x"}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": 5}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": {"x": object()}}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": {1: 1, "x": 1}}, "claims="),
     ],
 )
 def test_assertions_that_cant_work(options: dict[str, Any], words: str) -> None:

@@ -815,6 +815,8 @@ async def test_status_tells_people_what_there_is(pools: Pools, tenants: Tenants,
         ({"idle_timeout": 0}, "idle_timeout"),
         ({"idle_timeout": float("nan")}, "idle_timeout"),
         ({"idle_timeout": "1"}, "idle_timeout"),
+        ({"idle_timeout": 10**400}, "idle_timeout"),
+        ({"idle_timeout": 10**5000}, "idle_timeout"),
         ({"policy": 7}, "policy"),
         ({"http": "x"}, "http"),
         ({"clock": 5}, "clock"),
@@ -825,6 +827,16 @@ async def test_wrong_arguments_are_refused(settings: dict[str, Any], names: str)
     """An argument that can't work is refused when the pool is made, by its name."""
     with pytest.raises(ConfigurationError, match=names):
         ManagerPool(**{"factory": Tenants(None), **settings})
+
+
+@pytest.mark.parametrize("key", [[], ("a", {})])
+async def test_a_key_that_is_none_is_refused(key: Any) -> None:
+    """What can't be looked up is refused where it is given, and not at the first request."""
+    pool = ManagerPool[Any](Tenants(None))
+    with pytest.raises(ConfigurationError, match="hashable"):
+        pool.auth(key)
+    with pytest.raises(ConfigurationError, match="hashable"):
+        await pool.get(key)
 
 
 async def test_session_with_cookies_is_refused() -> None:

@@ -56,12 +56,13 @@ async def test_a_server_that_rotates(mocked_http: MockedHttp) -> None:
     assert token.refresh_token == "rt-3"
 
 
-async def test_the_given_one_takes_over_from_a_stored_one(mocked_http: MockedHttp) -> None:
-    """``invalid_grant`` to the stored one: the constructor's, which is another."""
+@pytest.mark.parametrize("stored", ["stored", "grant"])
+async def test_the_given_one_takes_over_from_a_stored_one(mocked_http: MockedHttp, stored: str) -> None:
+    """``invalid_grant`` to the stored one, whatever that is: the constructor's, which is another."""
     mocked_http.answers(URL, REFUSED, status=400)
     mocked_http.answers(URL, answer(refresh_token="rt-9"))
-    token = await fetch(grant(), Token("old", refresh_token="stored"))
-    assert sent(mocked_http) == ["stored", "given"]
+    token = await fetch(grant(), Token("old", refresh_token=stored))
+    assert sent(mocked_http) == [stored, "given"]
     assert token.refresh_token == "rt-9"
 
 

@@ -112,6 +112,7 @@ def test_the_repr_shows_nothing() -> None:
         ({"message": "No."}, None, "No."),
         ({"error": 7, "message": ["No."]}, None, None),
         ({"error": True}, None, None),
+        ({"error": [[1]]}, None, None),
         ({"error": "", "message": ""}, None, None),
         ({"message": " \n\t "}, None, None),
         ({"message": "a \r\n b"}, None, "a b"),
@@ -127,6 +128,28 @@ def test_secrets_are_taken_out(secret: str) -> None:
     """What was sent is taken out of code and message, wherever it stands."""
     fields = {"error": secret, "message": f"{secret}, not {secret}"}
     assert all(secret not in (part or "") for part in server_message(fields, (secret,)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "access_denied",
+        "authorization_pending",
+        "expired_token",
+        "invalid_client",
+        "invalid_grant",
+        "server_error",
+        "slow_down",
+        "temporarily_unavailable",
+        "use_dpop_nonce",
+    ],
+)
+def test_a_code_that_decides_is_left_whole(code: str) -> None:
+    """A credential that is a piece of a protocol's code, or all of it, does not change what the server said."""
+    for secret in (code, code[0], code.partition("_")[0]):
+        assert server_message({"error": code, "error_description": f"not {secret}"}, (secret,))[0] == code
+        assert server_message({"error": f"{code}x"}, (secret,))[0] != f"{code}x"
+    assert server_message({"error": code, "error_description": f"no {code}"}, (code,)) == (code, "no …")
 
 
 @pytest.mark.parametrize(

@@ -241,11 +241,35 @@ async def test_a_lock_taken_too_late_is_given_back(tmp_path: Path, monkeypatch: 
         pass
 
 
-@pytest.mark.parametrize("path", ["", None, 5])
+class Named:
+    """A path as other libraries have them."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+
+    def __fspath__(self) -> Any:
+        return self.name
+
+
+@pytest.mark.parametrize("path", ["", None, 5, b"x", Named(b"x"), Named(5), Named("")])
 def test_what_is_no_path_is_refused(path: Any) -> None:
     """No path is a ConfigurationError; an empty one is not the current folder."""
     with pytest.raises(ConfigurationError, match="FileStore takes the path of a folder"):
         FileStore(path)
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/x", "x" * 5000, "a\0b"])
+def test_what_can_be_no_folder_is_refused(path: str) -> None:
+    """A path that no folder can ever have is told at once, with the reason."""
+    with pytest.raises(ConfigurationError, match=r"FileStore can't use this path: .*[a-z]") as caught:
+        FileStore(path)
+    assert caught.value.__context__ is None
+
+
+def test_a_path_of_another_kind(tmp_path: Path) -> None:
+    """One that says its name is as good as a ``pathlib.Path``, made or not."""
+    assert FileStore(Named(str(tmp_path))).path == tmp_path
+    assert FileStore(Named(str(tmp_path / "new" / "one"))).path == tmp_path / "new" / "one"
 
 
 async def test_a_try_for_a_lock_that_fails_after_its_caller_left_undoes_nothing() -> None:
