@@ -82,17 +82,15 @@ class Prover:
             self._nonces.clear()
         self._nonces[str(origin_of(url))] = nonce
 
-    async def send(self, request: ClientRequest, handler: ClientHandlerType, token: str) -> ClientResponse:
-        """Send an API request with a proof.
+    async def send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send an API request with a proof for the token in its ``Authorization``.
 
         A server that asks for a nonce (RFC 9449 §9) gets the request once more, with it, if the body is whole still.
 
         Args:
             request: The request.
             handler: What sends it.
-            token: The access token that goes with it, in the request's ``Authorization``.
         """
-        del token  # read there: it must not be in a frame that fails, for a traceback that shows locals
         before = self.nonce(request.url)
         response = await self._send(request, handler)
         # Compared with what this request had: another one may have brought the news already.
@@ -104,13 +102,13 @@ class Prover:
 
     async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send it once. The proof is taken off again, as the token is: ``response.request_info`` would show it."""
-        request.headers["DPoP"] = self.proof(
-            request.method, request.url, request.headers["Authorization"].partition(" ")[2]
-        )
+        headers = request.headers
+        # The token is read where it stands: in no frame of its own, for a traceback that shows locals.
+        headers["DPoP"] = self.proof(request.method, request.url, headers["Authorization"].partition(" ")[2])
         try:
             response = await handler(request)
         finally:
-            request.headers.popall("DPoP", None)
+            headers.popall("DPoP", None)
         self.note(request.url, response.headers.get("DPoP-Nonce"))
         return response
 

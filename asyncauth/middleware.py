@@ -214,7 +214,7 @@ async def _send(
     """
     request.headers[AUTHORIZATION] = held.authorization
     try:
-        return await (handler(request) if prover is None else prover.send(request, handler, held.token.value))
+        return await (handler(request) if prover is None else prover.send(request, handler))
     finally:
         request.headers.popall(AUTHORIZATION, None)
 
