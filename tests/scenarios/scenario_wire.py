@@ -30,7 +30,9 @@ class Wire:
 
     def __init__(self, endpoint: ScriptedEndpoint, given: Mapping[str, Any]) -> None:
         self._endpoint = endpoint
-        self._script = [answer for answer in given.get("api", []) for _ in range(answer.get("times", 1))]
+        answers = given.get("api", [])
+        self._by_token = {answer["to"]: answer for answer in answers if "to" in answer}
+        self._script = [answer for answer in answers if "to" not in answer for _ in range(answer.get("times", 1))]
         self._limit = given.get("connections", 100)
         self.seen: list[dict[str, Any]] = []
         self._api, self._other = self._server("api"), self._server("other")
@@ -59,8 +61,10 @@ class Wire:
         await self._other.close()
 
     async def _serve(self, name: str, request: web.Request) -> web.StreamResponse:
-        answer = self._script.pop(0) if self._script and name == "api" else {}
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        answer = self._by_token.get(token, {})
+        if not answer and self._script and name == "api":
+            answer = self._script.pop(0)
         size = len(await request.read())
         status = answer.get("status", 200)
         body = {0: "none", _ALL: "whole"}.get(size, "cut")
