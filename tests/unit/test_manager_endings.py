@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -224,6 +225,48 @@ async def test_entering_waits_for_a_closing_that_is_under_way() -> None:
         assert (await manager.token()).value
         await leaving
         assert (await manager.token()).value
+
+
+async def test_leaving_waits_for_a_closing_that_is_under_way_elsewhere() -> None:
+    """What was closed on another loop may have something left to do on this one: it must not end before that."""
+    manager = TokenManager(FakeProvider())
+    await manager.__aenter__()
+    await manager.close()
+    elsewhere = manager._closing = concurrent.futures.Future()
+    leaving = asyncio.create_task(manager.__aexit__(None, None, None))
+    await asyncio.sleep(0.05)
+    assert not leaving.done()
+    elsewhere.set_result(None)
+    await asyncio.wait_for(leaving, 5)
+
+
+async def test_a_closing_that_is_cancelled_waits_for_no_listener() -> None:
+    """Who is cancelled while something is being closed does not wait, besides, for a listener that is behind."""
+    reached = asyncio.Event()
+
+    async def listener(_: object) -> None:
+        await asyncio.Event().wait()
+
+    class Stuck:
+        closed = False
+
+        async def close(self) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+    manager = TokenManager(FakeProvider(), policy=RefreshPolicy(close_grace=30.0))
+    manager.add_listener(listener)
+    await manager.__aenter__()
+    await manager.token()
+    (entry,) = (manager._connections._entries or {}).values()
+    assert entry.session is not None
+    await entry.session.close()
+    entry.session = Stuck()  # type: ignore[assignment]
+    closing = asyncio.create_task(manager.close())
+    await reached.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(closing, 0.5)
 
 
 def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:
