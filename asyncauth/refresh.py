@@ -160,31 +160,31 @@ class Refresh:
         if self._at_once:
             self._state.hasten(self._clock.monotonic())
         while True:
-            refusal = await self._wait_out()
-            self._sent = refusal is None  # else only another credential is
+            await self._wait_out()
+            self._sent = self._withheld() is None  # else only another credential is
             try:
-                return await self._adopt_or_fetch(refusal)
+                return await self._adopt_or_fetch()
             except AuthError as error:
                 if not self._goes_on(error):
                     raise
 
-    async def _wait_out(self) -> CredentialsRejected | None:
-        """Return when the last failure allows another try.
+    def _withheld(self) -> CredentialsRejected | None:
+        """Return the refusal of a credential that must not be sent now, but may have changed since."""
+        setback = self._state.setback
+        return None if setback is None else setback.withheld(self._clock.monotonic())
 
-        Returns:
-            The refusal of a credential that must not be sent: it may have changed since.
+    async def _wait_out(self) -> None:
+        """Return when the last failure allows another try.
 
         Raises:
             AuthError: The last failure again: it can't be waited out before the deadline.
         """
         setback, now = self._state.setback, self._clock.monotonic()
-        if setback is None:
-            return None
-        if now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
-            return setback.withheld(now)
+        if setback is None or now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
+            return
         if setback.may_ask(now):
             self._state.ask(now)
-            return setback.withheld(now)
+            return
         if setback.meanwhile is Meanwhile.FAIL or setback.retry_at > self._deadline:
             raise setback.seen(now)
         while now < setback.retry_at:
@@ -194,8 +194,6 @@ class Refresh:
             now = self._clock.monotonic()
             if now < setback.retry_at and await self._others_have_news(now):
                 break
-        setback = self._state.setback  # a refresh by hand may have let a refused credential be sent
-        return None if setback is None else setback.withheld(now)
 
     async def _rested(self, seconds: float) -> bool:
         """Rest; return whether it was not cut short."""
@@ -224,12 +222,12 @@ class Refresh:
             stored is not None and self._state.adoptable(stored, before=before, now=now, wall=wall, draw=0) is not None
         )
 
-    async def _adopt_or_fetch(self, refusal: CredentialsRejected | None) -> Held:
+    async def _adopt_or_fetch(self) -> Held:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
         shared, before = self._shared, self._state.held
         if shared is None:
             async with self._turn():
-                return await self._fetch(before.last, Attempt(self._clock, refusal=refusal))
+                return await self._fetch(before.last, Attempt(self._clock))
         try:
             async with shared.opened():
                 if before.refused:
@@ -240,7 +238,7 @@ class Refresh:
                         self._hold = hold
                         stored = await shared.load()
                         held = await self._adopt(shared, stored) or await self._fetch_under(
-                            hold, shared, shared.previous(stored), refusal
+                            hold, shared, shared.previous(stored)
                         )
             shared.note_success()
         except StoreTrouble as trouble:
@@ -258,7 +256,7 @@ class Refresh:
         last = before.last
         last = None if last is None else attrs.evolve(last, refresh_token=None)
         async with self._turn():
-            return await self._fetch(last, Attempt(self._clock, refusal=refusal))
+            return await self._fetch(last, Attempt(self._clock))
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None, None]:
@@ -280,11 +278,9 @@ class Refresh:
         """Whether a refresh token is the provider's only way to a token."""
         return bool(getattr(self._provider, "needs_lock", False))
 
-    async def _fetch_under(
-        self, hold: Hold, shared: SharedStore, previous: Token | None, refusal: CredentialsRejected | None
-    ) -> Held:
+    async def _fetch_under(self, hold: Hold, shared: SharedStore, previous: Token | None) -> Held:
         """Ask the provider under the store's lock, with the refresh token that is in the store."""
-        attempt = Attempt(self._clock, refusal=refusal, release=hold.release)
+        attempt = Attempt(self._clock, release=hold.release)
         if self._needs_lock:
             # A store that was emptied: our own is later than the one that the provider was given.
             return await self._fetch(previous or self._state.held.last, attempt, shared=shared, hold=hold)
@@ -320,6 +316,7 @@ class Refresh:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
         token: Token | None = None
+        attempt.refusal = self._withheld()
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:

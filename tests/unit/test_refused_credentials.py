@@ -34,11 +34,14 @@ class Server:
         self.right = "right"
         self.gives: dict[str, Any] = {"expires_in": 100}
         self.knows_refresh_tokens = False
+        self.down = False
         self.seen: list[tuple[float, str]] = []
 
     def answer(self, url: object, **request: Any) -> CallbackResult:
         fields = {field[0]["name"]: field[2] for field in request["data"]._fields}
         self.seen.append((self.clock.monotonic() - 1000.0, fields["grant_type"]))
+        if self.down:
+            return CallbackResult(status=503)
         secret = fields.get("client_secret", fields.get("password"))
         known = self.knows_refresh_tokens if fields["grant_type"] == "refresh_token" else secret == self.right
         if not known:
@@ -57,12 +60,12 @@ def server(clock: FakeClock) -> Any:
         yield server
 
 
-async def ask_each_second(manager: TokenManager, clock: FakeClock, seconds: int) -> list[str]:
-    """Have a caller come each second; return what each got."""
+async def ask_each_second(manager: TokenManager, clock: FakeClock, seconds: int, *, every: int = 1) -> list[str]:
+    """Have a caller come each second, or each so many seconds; return what each got."""
     got = []
-    for _ in range(seconds):
+    for _ in range(seconds // every):
         asked = asyncio.ensure_future(manager.token())
-        await clock.advance(1)
+        await clock.advance(every)
         outcome = (await asyncio.gather(asked, return_exceptions=True))[0] if asked.done() else "waiting"
         asked.cancel()
         got.append(outcome if isinstance(outcome, str) else getattr(outcome, "value", type(outcome).__name__))
@@ -86,7 +89,7 @@ async def test_a_vault_that_fails_now_and_then_has_no_secret_sent_sooner(server:
             raise ConnectionError
         return "wrong"
 
-    await ask_each_second(TokenManager(client_credentials(secret), clock=clock), clock, 3600)
+    await ask_each_second(TokenManager(client_credentials(secret), clock=clock), clock, 3600, every=10)
     assert len(server.seen) <= 6
     assert asked <= 61
 
@@ -126,7 +129,7 @@ async def test_a_refused_refresh_token_is_sent_once(
     manager = TokenManager(provider, store=MemoryStore() if shared else None, clock=clock)
     assert await ask_each_second(manager, clock, 1) == ["token-1"]
     server.right = "another"
-    await ask_each_second(manager, clock, 3600)
+    await ask_each_second(manager, clock, 3600, every=10)
     assert len(server.sent("refresh_token")) == 1
     assert 5 <= len(server.sent("password")) <= 8
 
@@ -188,3 +191,40 @@ async def test_the_shortest_hold_makes_no_storm(clock: FakeClock) -> None:
         assert provider.calls < 12
         with pytest.raises(AuthError):
             await manager.token()
+
+
+async def test_a_refresh_by_hand_during_a_rest_sends_what_was_refused(server: Server, clock: FakeClock) -> None:
+    """A flight rests after a 503 to another secret, with a refusal remembered: whoever calls refresh() ends both."""
+    secret = "wrong"
+    manager = TokenManager(client_credentials(lambda: secret), clock=clock)
+    await ask_each_second(manager, clock, 119)
+    assert server.sent("client_credentials") == [0, 60]
+    await clock.advance(1)
+    secret, server.down = "other", True
+    resting = asyncio.ensure_future(manager.token())
+    await clock.advance(0.001)
+    assert len(server.seen) == 3
+    secret, server.down, server.right = "wrong", False, "wrong"
+    by_hand = asyncio.ensure_future(manager.refresh())
+    await clock.advance(0.001)
+    assert (await by_hand).value == (await resting).value == "token-4"
+
+
+async def test_what_is_told_again_during_a_rest_is_not_sent(server: Server, clock: FakeClock) -> None:
+    """The callable goes back to the refused secret while its flight rests: callers get the refusal till its hold ends."""
+    secret = "wrong"
+    manager = TokenManager(client_credentials(lambda: secret), clock=clock)
+    await ask_each_second(manager, clock, 119)
+    await clock.advance(1)
+    secret, server.down = "other", True
+    resting = asyncio.ensure_future(manager.token())
+    await clock.advance(0.001)
+    secret, server.down = "wrong", False
+    await clock.advance(20)
+    with pytest.raises(CredentialsRejected):
+        await resting
+    assert len(server.seen) == 3
+    assert set(await ask_each_second(manager, clock, 39)) == {"CredentialsRejected"}
+    assert len(server.seen) == 3
+    await ask_each_second(manager, clock, 3)
+    assert len(server.seen) == 4
