@@ -60,3 +60,10 @@ def test_every_known_bug_names_its_scenarios() -> None:
             for bug in scenario.get("bugs", ()):
                 naming[bug].add(scenario["name"])
     assert {bug: set(row[-2].split("<br>")) for bug, row in _bugs().items()} == naming
+
+
+def test_readme_shows_what_was_measured() -> None:
+    """README's table of speed is the one that the last full `make bench` has written."""
+    measured = (ROOT / "benchmarks" / "results" / "headline.md").read_text(encoding="utf-8")
+    assert measured.startswith("|")
+    assert measured in (ROOT / "README.md").read_text(encoding="utf-8")

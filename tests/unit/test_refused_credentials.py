@@ -211,7 +211,7 @@ async def test_a_refresh_by_hand_during_a_rest_sends_what_was_refused(server: Se
 
 
 async def test_what_is_told_again_during_a_rest_is_not_sent(server: Server, clock: FakeClock) -> None:
-    """The callable goes back to the refused secret while its flight rests: callers get the refusal till its hold ends."""
+    """The callable goes back to the refused secret while its flight rests: callers get the refusal for its hold."""
     secret = "wrong"
     manager = TokenManager(client_credentials(lambda: secret), clock=clock)
     await ask_each_second(manager, clock, 119)
