@@ -104,7 +104,7 @@ class Prover:
         """Send it once. The proof is taken off again, as the token is: ``response.request_info`` would show it."""
         headers = request.headers
         # The token is read where it stands: in no frame of its own, for a traceback that shows locals.
-        headers["DPoP"] = self.proof(request.method, request.url, headers["Authorization"].partition(" ")[2])
+        headers["DPoP"] = self.proof(request.method, request.url, headers.get("Authorization", "").partition(" ")[2])
         try:
             response = await handler(request)
         finally:

@@ -407,11 +407,13 @@ class Refresh:
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
         now = self._clock.monotonic()
-        if isinstance(error, CredentialsRejected) and error.unsent:
+        refusal = error if isinstance(error, CredentialsRejected) and not error.upstream else None
+        if refusal is not None and refusal.unsent:
             self._state.ask(now)  # the credential is still the refused one
-            return False
+            return not self._sent and self._withheld() is None  # but somebody wants it sent, since a moment ago
         # What could not be looked at may still be the refused one.
-        setback = None if self._sent or error.upstream else self._state.ask(now)
+        unknown = not (self._sent or error.upstream or refusal is not None)
+        setback = self._state.ask(now) if unknown else None
         if setback is None:
             setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
         self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)

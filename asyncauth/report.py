@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import attrs
 
 from asyncauth import events
-from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
 from asyncauth.setback import Meanwhile
@@ -111,7 +111,7 @@ class Report:
             now: Seconds on the manager's monotonic clock.
             usable_for: Seconds for which the held token is usable.
         """
-        retry_in = setback.retry_at - now
+        retry_in = max(0.0, setback.retry_at - now)
         self._tell(
             events.TokenRequestFailed(
                 **self._stamp(),
@@ -124,7 +124,7 @@ class Report:
             )
         )
         if setback.meanwhile is Meanwhile.FAIL:
-            if isinstance(error, CredentialsRejected):
+            if setback.refused is not None:
                 self._tell(events.CoolDown(**self._stamp(), cause="credentials", seconds=retry_in))
             elif error.retry_after is not None:
                 self._tell(events.CoolDown(**self._stamp(), cause="retry_after", seconds=retry_in))

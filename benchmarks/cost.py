@@ -123,6 +123,7 @@ async def hot_path(run: Run) -> None:
 async def requests(run: Run) -> None:
     """A whole request, in the client's CPU time: each loop in a process of its own."""
     found: dict[str, Any] = {}
+    run.figures["request"] = found
     for loop in ("asyncio", "uvloop"):
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.cost", loop, run.server.url]
         process = await asyncio.create_subprocess_exec(
@@ -138,7 +139,6 @@ async def requests(run: Run) -> None:
                 run.tick()
         if await process.wait():
             raise RuntimeError(f"the requests under {loop} failed")
-    run.figures["request"] = found
     for setting, figures in found.items():
         added, error = figures["added µs"], figures["error µs"]
         run.goal(
@@ -315,13 +315,13 @@ async def memory(run: Run) -> None:
             continue
         first, _ = await opened([kind], run.server, run.session)  # what is imported is no manager's
         for peer in first:
-            await _with_token(run, peer)
+            await peer.prime()
         tracemalloc.start()
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         many, _ = await opened([kind] * MEMORY_OF, run.server, run.session)
         for peer in many:
-            await _with_token(run, peer)
+            await peer.prime()
         gc.collect()
         found[kind.name] = (tracemalloc.get_traced_memory()[0] - before) / MEMORY_OF
         tracemalloc.stop()
@@ -329,11 +329,6 @@ async def memory(run: Run) -> None:
             await peer.close()
         run.tick()
     run.figures["memory B"] = found
-
-
-async def _with_token(run: Run, peer: Peer) -> None:
-    """Have it hold a token: those that renew by refusals alone get one by a refusal."""
-    await (peer.call() if peer.on_expiry else peer.get(f"{run.server.api}/data"))
 
 
 async def pool(run: Run) -> None:

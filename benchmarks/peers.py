@@ -60,6 +60,10 @@ class Peer:
     async def open(self) -> None:
         """Get ready. It may fetch a token."""
 
+    async def prime(self) -> None:
+        """Have it hold a token."""
+        await self.call()
+
     async def get(self, url: str) -> int:
         """Make a request; return its status."""
         raise NotImplementedError
@@ -220,6 +224,9 @@ class CookbookRefusal(_Middleware):
 
     async def open(self) -> None:
         self.use(taught.ByRefusal(self.server.token_url))
+
+    async def prime(self) -> None:
+        await self.get(f"{self.server.api}/data")
 
 
 class Example(_Middleware):
@@ -522,6 +529,7 @@ class Singleflight(_HttpxAuth):
                 self._token = str((await answer.json())["access_token"])
             return self._token
 
+        self.prime = refresh
         return AsyncSingleFlightAuth(get_token=lambda: self._token, refresh=refresh, raise_on_max_retries=False)
 
 

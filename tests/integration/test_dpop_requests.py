@@ -12,6 +12,7 @@ import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from harness.sinks import shown
 from joserfc import jwt
 from joserfc.jwk import JWKRegistry
 from joserfc.jws import extract_compact
@@ -177,9 +178,10 @@ async def test_no_proof_stays_where_nobody_answered(manager: TokenManager) -> No
         raise aiohttp.ClientConnectionError
 
     async with aiohttp.ClientSession(middlewares=(outside, BearerAuth(manager), broken)) as http:
-        with pytest.raises(aiohttp.ClientConnectionError):
+        with pytest.raises(aiohttp.ClientConnectionError) as caught:
             await http.get(f"{manager.origins[0]}/call")
     assert "DPoP" not in seen[0].headers
+    assert (await manager.token()).value not in shown(caught.value)
 
 
 async def test_requests_that_meet_the_first_nonce_together(api: Api, manager: TokenManager) -> None:

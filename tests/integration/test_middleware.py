@@ -833,7 +833,8 @@ async def test_the_cool_down_ends(api: Api) -> None:
 async def test_plain_http_goes_through_no_proxy_elsewhere(api: Api, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """A request to this machine that a proxy on another one would be sent stays here: it could read the token."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
-    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     async with Client(api, trust_env=how == "environment") as client:
         with pytest.raises(InsecureTransport, match="no_proxy"):
             await client.http.get(api.url, proxy="http://proxy.example:3128" if how == "given" else None)

@@ -17,6 +17,7 @@ from shared_kit import CommandedStore, Rotating, during, manager
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth.connections import Entry
+from asyncauth.listeners import Listeners
 from asyncauth.refresh import Refresh
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -240,7 +241,7 @@ async def test_leaving_waits_for_a_closing_that_is_under_way_elsewhere() -> None
     await asyncio.wait_for(leaving, 5)
 
 
-async def test_a_closing_that_is_cancelled_waits_for_no_listener() -> None:
+async def test_a_closing_that_is_cancelled_waits_for_no_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is cancelled while something is being closed does not wait, besides, for a listener that is behind."""
     reached = asyncio.Event()
 
@@ -254,6 +255,13 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener() -> None:
             reached.set()
             await asyncio.Event().wait()
 
+    settle, graces = Listeners.settle, []
+
+    async def settled(listeners: Listeners, grace: float) -> None:
+        graces.append(grace)
+        await settle(listeners, grace)
+
+    monkeypatch.setattr(Listeners, "settle", settled)
     manager = TokenManager(FakeProvider(), policy=RefreshPolicy(close_grace=30.0))
     manager.add_listener(listener)
     await manager.__aenter__()
@@ -266,7 +274,8 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener() -> None:
     await reached.wait()
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(closing, 0.5)
+        await asyncio.wait_for(closing, 10)
+    assert graces == [0.0]
 
 
 def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:

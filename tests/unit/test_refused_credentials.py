@@ -19,6 +19,7 @@ from asyncauth import (
     TokenExchange,
     TokenManager,
 )
+from asyncauth.refresh import Refresh
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
@@ -228,3 +229,38 @@ async def test_what_is_told_again_during_a_rest_is_not_sent(server: Server, cloc
     assert len(server.seen) == 3
     await ask_each_second(manager, clock, 3)
     assert len(server.seen) == 4
+
+
+async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, clock: FakeClock) -> None:
+    """The credential was found to be the refused one a moment ago, and the flight has not landed: it is sent now."""
+    manager = TokenManager(client_credentials(lambda: "wrong"), clock=clock)
+    await ask_each_second(manager, clock, 119)
+    await clock.advance(1)
+    server.right = "wrong"
+    looking = asyncio.ensure_future(manager.token())
+    by_hand: asyncio.Task[Token] | None = None
+    for _ in range(200):
+        await asyncio.sleep(0)
+        flight = manager._flight
+        refresh = None if flight is None else flight.work
+        asking = refresh._asking if isinstance(refresh, Refresh) else None
+        if by_hand is None and asking is not None and asking.asked.done():
+            by_hand = asyncio.ensure_future(manager.refresh())
+    assert by_hand is not None
+    await clock.advance(1)
+    assert (await by_hand).value == (await looking).value == "token-3"
+
+
+async def test_an_upstreams_look_is_not_ones_own(clock: FakeClock) -> None:
+    """What an upstream manager did not send is told as what it is, and not as one's own refusal."""
+    unsent = CredentialsRejected("the upstream's")
+    unsent.unsent = unsent.upstream = True
+    own = CredentialsRejected("one's own")
+    provider = FakeProvider(answers=[own, unsent])
+    manager = TokenManager(provider, clock=clock)
+    with pytest.raises(CredentialsRejected):
+        await manager.token()
+    await clock.advance(60)
+    with pytest.raises(CredentialsRejected, match="the upstream's"):
+        await manager.token()
+    assert "the upstream's" in (manager.status().last_error or "")
