@@ -20,7 +20,6 @@ from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Provider
 from asyncauth.session import client_session, wrap_session
-from asyncauth.status import PoolStatus, Status
 from asyncauth.token import Token
 
 if _TYPE_CHECKING:
@@ -33,6 +32,7 @@ if _TYPE_CHECKING:
     from asyncauth.providers.peakly import Peakly
     from asyncauth.providers.refresh_grant import RefreshGrant
     from asyncauth.providers.token_exchange import TokenExchange
+    from asyncauth.status import PoolStatus, Status
 
 __all__ = [
     "AuthError",
@@ -69,7 +69,7 @@ __all__ = [
     "wrap_session",
 ]
 
-# Imported when they are first named: nobody needs all providers, and together they take as long as all the rest.
+# Imported when they are first named: nobody needs all of them, and together they take as long as all the rest.
 _LATER = {
     "ManagerPool": "asyncauth.pool",
     "DeclaredProvider": "asyncauth.providers.declared",
@@ -84,6 +84,8 @@ _LATER = {
     "Peakly": "asyncauth.providers.peakly",
     "RefreshGrant": "asyncauth.providers.refresh_grant",
     "TokenExchange": "asyncauth.providers.token_exchange",
+    "PoolStatus": "asyncauth.status",
+    "Status": "asyncauth.status",
 }
 
 

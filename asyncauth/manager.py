@@ -32,7 +32,6 @@ from asyncauth.refresh import Refresh, deadline_of
 from asyncauth.schedule import Appointment, Finder, Schedule
 from asyncauth.shared import SharedStore
 from asyncauth.state import TokenState
-from asyncauth.status import Status
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from asyncauth.gate import Gate
     from asyncauth.report import Report
+    from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["TokenManager"]
@@ -270,14 +270,20 @@ class TokenManager:
         while True:
             with self._guard:
                 self._check_open()
+                self._forget_lost()
                 self._used_at = self._clock.monotonic()
                 flight, first = self._join()
                 if flight.work is not None:
                     flight.work.hurry()
             if first:
                 self._start(flight, at_once=True)
-            held = await self._landed(flight, flight.wait())
-            if held is not None:
+            try:
+                await flight.wait()
+            except FlightLost:
+                self._forget(flight)
+                continue
+            held = self._state.held
+            if self._clock.monotonic() < held.usable_until:
                 return held.token
 
     def _hasten(self) -> None:
@@ -514,28 +520,20 @@ class TokenManager:
             if flight is None or not wait:
                 self._plan()
                 return held
-            landed = await self._landed(flight, self._wait(flight))
-            if landed is not None:
-                return landed
+            try:
+                await self._wait(flight)
+            except FlightLost:
+                self._forget(flight)
+            held = state.held  # whatever came of the flight: its token may have been refused, or have run out, since
+            if self._clock.monotonic() < held.usable_until:
+                return held
 
-    async def _landed(self, flight: Flight[Held], end: Awaitable[Held]) -> Held | None:
-        """Return the token that is held when a flight has ended.
+    def _wait(self, flight: Flight[Held]) -> Awaitable[Held]:
+        """Return what waits for a flight; if anybody wants to know, it tells how long."""
+        wanted = self._listeners or _log.isEnabledFor(logging.DEBUG)
+        return self._told_wait(flight) if wanted else flight.wait()
 
-        ``None`` = another flight is needed: this one was lost; or its token was refused, or ran out of its time, before
-        it was this caller's turn.
-        """
-        try:
-            await end
-        except FlightLost:
-            self._forget(flight)
-            return None
-        held = self._state.held
-        return held if self._clock.monotonic() < held.usable_until else None
-
-    async def _wait(self, flight: Flight[Held]) -> Held:
-        """Return what a flight brings, and tell how long it was waited for, if anybody wants to know."""
-        if not self._listeners and not _log.isEnabledFor(logging.DEBUG):
-            return await flight.wait()
+    async def _told_wait(self, flight: Flight[Held]) -> Held:
         flight.note_caller()
         since = self._clock.monotonic()
         try:
@@ -553,8 +551,7 @@ class TokenManager:
             raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self._provider.name)
 
     def _join(self) -> tuple[Flight[Held], bool]:
-        """Return the one flight, and whether the caller must start it."""
-        self._forget_lost()
+        """Return the one flight, which is not lost, and whether the caller must start it."""
         if self._flight is not None:
             return self._flight, False
         begun: Flight[Held] = Flight()
@@ -658,6 +655,7 @@ class TokenManager:
         if idle is not None and now - self._used_at >= idle:
             return
         with self._guard:
+            self._forget_lost()
             flight, first = self._join() if self._state.may_try(now) else (None, False)
         if flight is not None and first:
             self._start(flight)

@@ -16,11 +16,11 @@ from asyncauth import expiry
 from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.held import NOTHING, Held
 from asyncauth.setback import Meanwhile, Setback, setback_after
-from asyncauth.status import State, Status
 from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
+    from asyncauth.status import State, Status
 
 __all__ = ["TokenState"]
 
@@ -300,6 +300,8 @@ class TokenState:
 
     def status(self, provider: str, *, now: float, refreshing: bool, waiting: int, store: str | None = None) -> Status:
         """Return a snapshot for people."""
+        from asyncauth.status import Status  # noqa: PLC0415 (its class takes as long to import as all of this one)
+
         with self._guard:
             held, troubles = self.held, self._troubles
             setback = troubles.setback
