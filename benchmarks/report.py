@@ -149,7 +149,7 @@ def _headline(figures: dict[str, Any]) -> str:
         row("a cached token put on a request's headers, ns", on_headers),
         row(
             "added to a request (50 at a time), µs of CPU",
-            lambda name: f"{request['added µs'][name]:.1f} ± {request['error µs'][name]:.1f}",
+            lambda name: _with_error(request["added µs"][name], request["error µs"][name]),
         ),
         row("p99 while tokens turn over, ms", lambda name: _number(turns[name]["token"]["p99 ms"])),
         row(
@@ -159,6 +159,10 @@ def _headline(figures: dict[str, Any]) -> str:
         row("tries of a wrong password, 60 callers", lambda name: str(password[name]["token requests"])),
     ]
     return _rows(("", *names), rows)
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.1f} ± {error:.1f}" if value > error else f"lost in ± {error:.0f}"
 
 
 def _sorted(figures: dict[str, float]) -> list[tuple[str, float]]:
@@ -189,7 +193,7 @@ def _requests(figures: dict[str, Any]) -> str:
 
     def cell(told: dict[str, dict[str, float]], name: str) -> str:
         added, error = told["added µs"], told["error µs"]
-        return f"{added[name]:.1f} ± {error[name]:.1f}" if name in added else "–"
+        return _with_error(added[name], error[name]) if name in added else "–"
 
     rows = [(name, *(cell(told, name) for told in figures.values())) for name in names]
     whole = [("the bare request itself", *(f"{told['whole µs']['bare']:.0f}" for told in figures.values()))]
