@@ -63,7 +63,7 @@ def test_three_threads_and_the_main_one_make_one_token_request(
     name: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     """Four loops in four threads, cold and then revoked: one token request each time, everybody answered 200."""
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=30)  # one that fails must not leave the others waiting for ever
     results: list[tuple[str, set[int]]] = []
 
     async def work(side: Side, manager: TokenManager) -> None:
