@@ -8,6 +8,7 @@ the flight was lost and one of them starts another.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -95,6 +96,8 @@ class Flight(Generic[_T]):
         else:
             # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
             self._task.add_done_callback(lambda _: self._land(error=FlightLost()))
+            if self.done and not self._task.done():  # close() was faster, just now
+                self._task.cancel()
 
     def fail(self, error: AuthError) -> None:
         """End a flight that can't be started."""
@@ -113,9 +116,9 @@ class Flight(Generic[_T]):
     @property
     def lost(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
-        loop = self.loop
-        if self.done or loop is None:
-            return False
+        return not self.done and self.loop is not None and self._out_of_reach(self.loop)
+
+    def _out_of_reach(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._of_parent or loop.is_closed() or not loop.is_running()
 
     @property
@@ -174,10 +177,11 @@ class Flight(Generic[_T]):
     async def end(self, grace: float) -> None:
         """Let the flight run for ``grace`` more seconds, then cancel it; return when it has ended.
 
-        May be called from any loop. The waiters of a flight that had to be cancelled get ``ManagerClosed``.
+        May be called from any loop, and by several at once. The waiters of a flight that had to be cancelled get
+        ``ManagerClosed``.
         """
         task, loop = self._task, self.loop
-        if task is None or loop is None or self.done or self.lost:
+        if task is None or loop is None or task.done() or self._out_of_reach(loop):
             self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
             return
         if loop is asyncio.get_running_loop():
@@ -193,8 +197,29 @@ class Flight(Generic[_T]):
                 await self.settle(grace)
         finally:  # also when the caller is cancelled during the grace
             self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
-            task.cancel()
+            if not task.cancelling():  # once: what it clears up is not cut short by a second closing
+                task.cancel()
             await asyncio.wait((task,))
+
+    def ended(self) -> concurrent.futures.Future[None]:
+        """Return what is done as soon as nothing of the flight runs any more, or can be reached. Any thread.
+
+        That is later than its outcome where it was cancelled, and clears something up.
+        """
+        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def end(_: object = None) -> None:
+            ended.set_result(None)
+
+        task, loop = self._task, self.loop
+        if task is None or loop is None or task.done() or self._out_of_reach(loop):
+            end()
+        else:
+            try:
+                loop.call_soon_threadsafe(task.add_done_callback, end)
+            except RuntimeError:  # closed just now
+                end()
+        return ended
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import math
@@ -18,6 +17,7 @@ import aiohttp
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
+from asyncauth.closings import Closings
 from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, run_each
 from asyncauth.dpop import Prover
@@ -49,9 +49,6 @@ _DEFAULT_POLICY = RefreshPolicy()
 
 _UPSTREAM_SHARE = 0.9
 """The part of its own deadline that a manager gives each manager it makes for an upstream provider."""
-
-_PATIENCE = 5.0
-"""Seconds beyond its grace that a closing elsewhere is waited for."""
 
 _log = logging.getLogger("asyncauth.manager")
 
@@ -85,7 +82,7 @@ class TokenManager:
     __slots__ = (
         "__weakref__",
         "_closed",
-        "_closing",
+        "_closings",
         "_common",
         "_flight",
         "_owned",
@@ -152,7 +149,7 @@ class TokenManager:
         self._schedule: Schedule | None = None
         self._ticket: Appointment | None = None
         self._closed = False
-        self._closing: concurrent.futures.Future[None] | None = None
+        self._closings: Closings | None = None  # most are closed once, and never entered again
 
     def _share(self, store: TokenStore) -> SharedStore:
         """Return this manager's entry in a store."""
@@ -384,7 +381,7 @@ class TokenManager:
     # Its life
 
     async def __aenter__(self) -> Self:
-        await self._wait_for_closing()
+        await self._wait_for_closings()
         self._enter()
         return self
 
@@ -412,7 +409,7 @@ class TokenManager:
                 rest.push_async_callback(upstream.__aexit__, exc_type, exc, traceback)
             if last:
                 if entry is None:  # closed from elsewhere, which may have something left to do on this loop
-                    await self._wait_for_closing()
+                    await self._wait_for_closings()
                 await self._close(entry)
             elif entry is not None:
                 rest.callback(self._plan)  # on another loop, if the appointment was here
@@ -425,23 +422,25 @@ class TokenManager:
 
         A refresh whose request is under way gets `RefreshPolicy.close_grace` to finish; callers that still wait then
         get ``ManagerClosed``, as later ones do. Nothing is left behind. Closing again does nothing; entering again
-        reopens.
+        reopens, after whatever is being closed.
         """
         await self._close(None)
 
-    async def _wait_for_closing(self) -> None:
-        """Return when a closing that is under way, on any loop, has ended; or should have, if its loop has died."""
-        closing = self._closing
-        if closing is not None and not closing.done():
-            await asyncio.wait((asyncio.wrap_future(closing),), timeout=self._policy.close_grace + _PATIENCE)
+    async def _wait_for_closings(self) -> None:
+        """Return when the closings that are under way, on any loop, have ended; or should have, if a loop has died."""
+        for upstream in self._owned:
+            await upstream._wait_for_closings()
+        if self._closings is not None:
+            await self._closings.wait(self._policy.close_grace)
 
     async def _close(self, entry: Entry | None) -> None:
-        closing: concurrent.futures.Future[None] = concurrent.futures.Future()
         with self._guard:
-            self._closing = closing
             self._closed = True
             self._state.held.hot_until = -math.inf
             flight = self._flight
+            if self._closings is None:
+                self._closings = Closings()
+            closing = self._closings.begin(*(() if flight is None else (flight,)))
             left = self._connections.leave_all()
         patience = 0.0  # with listeners, of a caller who is cancelled
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import aiohttp
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
+from asyncauth.closings import Closings
 from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -155,6 +156,7 @@ class ManagerPool(Generic[Key]):
         self._schedule: Schedule | None = None
         self._ticket: Appointment | None = None
         self._made = self._retired = 0
+        self._closings = Closings()
         self._closed = False
 
     # What callers use
@@ -251,6 +253,7 @@ class ManagerPool(Generic[Key]):
     # Its life
 
     async def __aenter__(self) -> Self:
+        await self._closings.wait(self._policy.close_grace)
         with self._guard:
             self._closed = False
             self._connections.enter()
@@ -268,6 +271,8 @@ class ManagerPool(Generic[Key]):
             last = not self._connections.entered()
             flights = [manager._flight for manager in self._busy]
         if last:
+            if entry is None:  # closed from elsewhere, which may have something left to do on this loop
+                await self._closings.wait(self._policy.close_grace)
             await self._close(entry)
         elif entry is not None:
             here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
@@ -282,7 +287,8 @@ class ManagerPool(Generic[Key]):
 
         Refreshes whose request is under way get `RefreshPolicy.close_grace` to finish, all at the same time; those
         that wait for their turn get none. Who waits for a token or a manager then gets ``ManagerClosed``, and so do
-        later callers. Nothing is left behind. Closing again does nothing; entering the pool again reopens it.
+        later callers. Nothing is left behind. Closing again does nothing; entering the pool again reopens it, after
+        whatever is being closed.
         """
         await self._close(None)
 
@@ -294,13 +300,18 @@ class ManagerPool(Generic[Key]):
             for manager in managers:
                 self._retire(manager)
                 manager._closed = True
+            flights = [each._flight for each in managers if each._flight is not None]
+            closing = self._closings.begin(*makings, *flights)
             left = self._connections.leave_all()
         busy = [each for each in managers if each._flight is not None or each._owned or each._shared is not None]
         try:
             await asyncio.gather(*(making.end(0.0) for making in makings), *(each.close() for each in busy))
             await self._listeners.settle(self._policy.close_grace)
         finally:  # also when the caller is cancelled during the grace
-            await run_each([entry, *left], self._leave_here)
+            try:
+                await run_each([entry, *left], self._leave_here)
+            finally:
+                closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the pool has on the running loop."""
@@ -364,7 +375,7 @@ class ManagerPool(Generic[Key]):
                 self._held.pop(key, None)
                 self._managers[key] = manager
                 self._make_room(spare=manager)
-            if manager._closed:
+            if manager._closed and not manager._closing:
                 manager._enter()
 
     # How they go
@@ -464,12 +475,24 @@ class _TenantManager(TokenManager):
         return self._pool._gate
 
     async def refresh(self) -> Token:
-        self._pool._use(self)
+        await self._note_use()
         return await super().refresh()
 
     async def _obtain(self) -> Held:
-        self._pool._use(self)
+        await self._note_use()
         return await super()._obtain()
+
+    async def _note_use(self) -> None:
+        """Take note of a use. One that was closed, by somebody who holds it, is open again after that."""
+        if self._closing:
+            self._pool._check_open()
+            await self._wait_for_closings()
+        self._pool._use(self)
+
+    @property
+    def _closing(self) -> bool:
+        """Whether a closing of this manager is under way."""
+        return self._closings is not None and bool(self._closings.pending)
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         self._pool._began(self)

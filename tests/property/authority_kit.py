@@ -24,6 +24,9 @@ ADDRESS = "http://127.0.0.1"
 FIRST = "refresh-0"
 """The refresh token that was obtained elsewhere."""
 
+_CLEARING_UP = 0.02
+"""Seconds that a provider takes to end when it is cancelled."""
+
 Mood = Literal["well", "down", "refuses"]
 
 _MOODS: dict[Mood, tuple[int, Mapping[str, str], Any]] = {
@@ -47,6 +50,7 @@ class Authority:
         rotated: Those of them whose successor has reached a client.
         stolen: Spent refresh tokens that came again.
         resent: Those of them that were sent although their successor had reached a client.
+        overlaps: How many times a provider was asked before it had ended what it was asked before.
     """
 
     world: World
@@ -61,6 +65,7 @@ class Authority:
     rotated: set[str] = attrs.field(factory=set)
     stolen: list[str] = attrs.field(factory=list)
     resent: list[str] = attrs.field(factory=list)
+    overlaps: int = 0
     on_sent: Callable[[Request], None] = lambda _: None
     on_aborted: Callable[[Request], None] = lambda _: None
     on_refused: Callable[[str], None] = lambda _: None
@@ -160,11 +165,12 @@ class Authority:
 
 @attrs.define(eq=False)
 class Noting:
-    """A real provider, which tells the server's model when an answer has come."""
+    """A real provider, which tells the server's model when an answer has come, and clears up after itself."""
 
     provider: PasswordGrant | RefreshGrant
     authority: Authority
     origins: tuple[str, ...] = ()
+    _asked_on: list[StepLoop] = attrs.field(factory=list, init=False)
 
     @property
     def name(self) -> str:
@@ -179,7 +185,17 @@ class Noting:
         return isinstance(self.provider, RefreshGrant)
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        token = await self.provider.fetch(http, previous)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, StepLoop)
+        self.authority.overlaps += any(each.alive for each in self._asked_on)
+        self._asked_on.append(loop)
+        try:
+            token = await self.provider.fetch(http, previous)
+        except asyncio.CancelledError:
+            await asyncio.sleep(_CLEARING_UP)
+            raise
+        finally:
+            self._asked_on.remove(loop)
         family = self.authority.family[token.refresh_token or ""]
         self.authority.rotated |= {each for each in self.authority.spent if self.authority.family[each] == family}
         return token

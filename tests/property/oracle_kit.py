@@ -2,7 +2,8 @@
 
 The promises it holds them to, at every moment:
 
-- **One flight**: a process has one token request under way at most; all of them together, too, while the store serves.
+- **One flight**: a process has one token request under way at most, also while one that was given up comes to its end;
+  all of them together, too, while the store serves.
 - **Usable**: a token that is handed out lives, and was not refused to the manager that hands it out.
 - **Never withheld**: a held token leaves when its time is over or the API refused it, and for nothing else; who asks
   while one is held gets it at once.
@@ -432,6 +433,7 @@ class Oracle:
     def check(self) -> None:
         """Look at everything that can be looked at between two callbacks."""
         assert not self.broken, self.broken
+        assert not self._authority.overlaps, "a provider was asked before it had ended what it was asked before"
         assert not self._authority.resent, "a refresh token was sent again although an answer had rotated it"
         if not isinstance(self._fleet._provider, type) and self._fleet._provider is by_password:
             assert not self._authority.stolen, "a refresh token that may be used up was sent again"

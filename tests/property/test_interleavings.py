@@ -177,6 +177,25 @@ def test_closed_at_every_step(scenario: Scenario) -> None:
 
 
 @KINDS
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+def test_closed_at_every_step_and_entered_at_once(scenario: Scenario, cancelled: int) -> None:
+    """Who enters while it is closed is served when what was ended has ended, however often close() is cancelled."""
+
+    def close(fleet: Fleet, process: Process) -> None:
+        closing = fleet.close(process, wait=False)
+        for _ in range(cancelled):
+            for _ in range(3):
+                fleet.world.step()
+            fleet.world.inside(process.loops[0], closing.cancel)
+        fleet.enter(process)
+        fleet.oracle.check()  # those who waited have their token, or ManagerClosed
+        fleet.get(process)
+
+    for fleet in disturbed(scenario, close):
+        served(fleet)
+
+
+@KINDS
 def test_a_second_loop_at_every_step(scenario: Scenario) -> None:
     """A caller on another loop joins the flight: both get the same token, from the same request."""
 

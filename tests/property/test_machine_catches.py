@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
+from asyncauth.closings import Closings
 from asyncauth.flight import Flight
 from asyncauth.held import NOTHING
 from asyncauth.manager import TokenManager
@@ -112,6 +113,15 @@ def _failure_drops_the_token(patch: Patch) -> None:
     patch.setattr(TokenState, "fail", drop)
 
 
+def _entering_waits_for_no_closing(patch: Patch) -> None:
+    """A manager is entered while what its closing gave up is still under way."""
+
+    async def at_once(closings: Closings, grace: float) -> None:
+        pass
+
+    patch.setattr(Closings, "wait", at_once)
+
+
 def _no_backoff(patch: Patch) -> None:
     """A server that is down is asked without a rest."""
     patch.setattr(RefreshPolicy, "backoff_after", lambda *_: 1e-9)
@@ -173,6 +183,7 @@ ALONE = [
     _wrong_password_is_tried_again,
     _buffer_longer_than_the_lifetime,
     _unanswered_refresh_token_stays,
+    _entering_waits_for_no_closing,
 ]
 SHARED = [_refresh_token_stays_in_the_store, _no_lock]
 

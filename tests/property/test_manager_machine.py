@@ -181,6 +181,22 @@ class RefreshContract(RuleBasedStateMachine):
                 self.fleet.enter(process, loop)
             self.go_on(steps)
 
+    @rule(number=numbers, steps=st.tuples(callbacks, callbacks, callbacks), left=st.sampled_from([None, 0, 1]))
+    def close_by_two(self, number: int, steps: tuple[int, int, int], left: int | None) -> None:
+        """Two close it at the same time, one of them is cancelled perhaps, and somebody enters and asks."""
+        process, loop = self.where(number)
+        if not loop.paused:
+            self.fleet.get(process, loop)
+            self.go_on(steps[0])
+            closings = []
+            for more in steps[1:]:
+                closings.append(self.fleet.close(process, loop, wait=False))
+                self.go_on(more)
+            if left is not None:
+                self.fleet.world.inside(loop, closings[left].cancel)
+            self.fleet.enter(process, loop)
+            self.fleet.get(process, loop)
+
     @rule(number=numbers)
     def new_loop(self, number: int) -> None:
         process = self.one(number)

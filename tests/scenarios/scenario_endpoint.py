@@ -99,6 +99,9 @@ class ScriptedEndpoint:
             await self.clock.sleep(answer.get("after", 0))
             if kind == "hangs":
                 await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await self.clock.sleep(answer.get("lingers", 0))
+            raise
         finally:
             self.running -= 1
         if kind == "lost":

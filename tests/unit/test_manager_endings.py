@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import os
 import signal
@@ -233,7 +232,8 @@ async def test_leaving_waits_for_a_closing_that_is_under_way_elsewhere() -> None
     manager = TokenManager(FakeProvider())
     await manager.__aenter__()
     await manager.close()
-    elsewhere = manager._closing = concurrent.futures.Future()
+    assert manager._closings is not None
+    elsewhere = manager._closings.begin()
     leaving = asyncio.create_task(manager.__aexit__(None, None, None))
     await asyncio.sleep(0.05)
     assert not leaving.done()

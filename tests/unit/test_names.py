@@ -117,7 +117,7 @@ HOUSE = [
         "dpop",
     },
     {"providers.endpoint", "providers.client", "stores.base", "state"},
-    {"providers.base", "providers.discovery", "providers.client_request", "shared", "common"},
+    {"providers.base", "providers.discovery", "providers.client_request", "shared", "common", "closings"},
     {"providers.pago_facil", "providers.declared", "refresh"},
     {"providers.oauth2"},
     {"providers.grants", "providers.refresh_grant", "providers.jwt_bearer", "providers.token_exchange"},

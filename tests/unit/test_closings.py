@@ -1,0 +1,285 @@
+"""Closings that overlap, are cancelled, or are under way when somebody enters: one fetch at a time, none left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from harness.loops import close_under_its_tasks
+
+from asyncauth import AuthError, ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
+from asyncauth.flight import Flight
+from asyncauth.testing import FakeProvider
+
+Settled = Callable[[], Awaitable[None]]
+
+AT_ONCE = RefreshPolicy(close_grace=0.0)
+
+
+class Tidy(FakeProvider):
+    """A provider whose first fetch never ends, and takes its time to clear up when it is cancelled.
+
+    Attributes:
+        may_end: Whether what is being cleared up may come to its end.
+        cut_off: How many fetches were not allowed to clear up.
+        at_once: How many fetches ran at the same time, at most.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = asyncio.Event()
+        self.began = asyncio.Event()
+        self.cut_off = 0
+        self.at_once = 0
+        self._running = 0
+
+    async def fetch(self, http: Any, previous: Token | None) -> Token:
+        self._running += 1
+        self.at_once = max(self.at_once, self._running)
+        self.began.set()
+        try:
+            if self.calls:
+                return await super().fetch(http, previous)
+            self.calls += 1
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                self.cut_off += 1
+                raise
+            finally:
+                self._running -= 1
+
+
+@pytest.fixture
+def tidy() -> Tidy:
+    return Tidy()
+
+
+async def fetching(tidy: Tidy, manager: TokenManager) -> asyncio.Task[Token]:
+    """Return a caller whose fetch has begun."""
+    caller = asyncio.create_task(manager.token())
+    await tidy.began.wait()
+    return caller
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Return when they have ended, in whatever way."""
+    async with asyncio.timeout(10):
+        await asyncio.wait(tasks)
+
+
+async def test_a_second_closing_leaves_nothing_behind_either(tidy: Tidy, settled: Settled) -> None:
+    """close() beside another close() returns when the fetch has ended, and does not cut short what it clears up."""
+    manager = TokenManager(tidy, policy=AT_ONCE)
+    caller = await fetching(tidy, manager)
+    closings = [asyncio.create_task(manager.close()) for _ in range(3)]
+    await settled()
+    assert [closing.done() for closing in closings] == [False] * 3
+    tidy.may_end.set()
+    await ended(caller, *closings)
+    assert tidy.cut_off == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    with pytest.raises(ManagerClosed):
+        await caller
+
+
+async def test_entering_waits_for_each_of_several_closings(tidy: Tidy, settled: Settled) -> None:
+    """Who enters after the second of two closings, and before the end of the first, begins no second fetch."""
+    manager = TokenManager(tidy, policy=AT_ONCE)
+    caller = await fetching(tidy, manager)
+    first = asyncio.create_task(manager.close())
+    await settled()
+    second = asyncio.create_task(manager.close())
+    await settled()
+    second.cancel()
+    await ended(second)
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    assert not entering.done()
+    tidy.may_end.set()
+    await ended(caller, first, entering)
+    assert (await manager.token()).value == "token-1"
+    assert tidy.at_once == 1
+    await manager.close()
+
+
+async def test_entering_waits_for_a_closing_that_begins_meanwhile(settled: Settled) -> None:
+    """A closing that begins while somebody waits to enter takes nothing from him once he is in: he is kept fresh."""
+    manager = TokenManager(FakeProvider())
+    await manager.close()
+    assert manager._closings is not None
+    first = manager._closings.begin()
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    second = manager._closings.begin()
+    first.set_result(None)
+    await settled()
+    assert not entering.done()
+    second.set_result(None)
+    await ended(entering)
+    await manager.close()
+
+
+async def test_entering_after_a_closing_that_was_cancelled_waits_for_the_fetch(tidy: Tidy, settled: Settled) -> None:
+    """A closing that is cancelled while the fetch clears up is over for its caller, and not for who enters again."""
+    manager = TokenManager(tidy, policy=AT_ONCE)
+    caller = await fetching(tidy, manager)
+    closing = asyncio.create_task(manager.close())
+    await settled()
+    closing.cancel()
+    await ended(closing)
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    assert not entering.done()
+    tidy.may_end.set()
+    await ended(caller, entering)
+    assert (await manager.token()).value == "token-1"
+    assert (tidy.at_once, tidy.cut_off) == (1, 0)
+    await manager.close()
+
+
+async def test_entering_waits_for_a_fetch_that_never_ends_once(
+    tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that does not end holds nobody up for ever, and nobody twice."""
+    monkeypatch.setattr("asyncauth.closings._PATIENCE", 0.05)
+    manager = TokenManager(tidy, policy=AT_ONCE)
+    caller = await fetching(tidy, manager)
+    closing = asyncio.create_task(manager.close())
+    await settled()
+    closing.cancel()
+    await ended(closing)
+    async with asyncio.timeout(10):
+        await manager.__aenter__()
+    monkeypatch.setattr("asyncauth.closings._PATIENCE", 600.0)
+    async with asyncio.timeout(10):
+        await manager.__aenter__()
+    tidy.may_end.set()
+    await ended(caller)
+    await manager.close()
+
+
+async def test_entering_a_chain_waits_for_what_is_further_upstream(tidy: Tidy, settled: Settled) -> None:
+    """The upstream manager's closing was cut short with its owner's: nobody enters before it has ended."""
+    manager = TokenManager(FakeProvider(), policy=AT_ONCE)
+    upstream = TokenManager(tidy, policy=AT_ONCE)
+    manager._owned = (upstream,)
+    caller = await fetching(tidy, upstream)
+    closing = asyncio.create_task(manager.close())
+    await settled()
+    closing.cancel()
+    await ended(closing)
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    assert not entering.done()
+    tidy.may_end.set()
+    await ended(caller, entering)
+    await manager.close()
+
+
+@pytest.mark.parametrize("by", ["pool", "manager"])
+async def test_a_tenant_waits_for_a_closing(tidy: Tidy, settled: Settled, by: str) -> None:
+    """Whether the pool was closed and entered again, or the tenant's manager alone was closed: one fetch at a time."""
+    pool = ManagerPool[str](lambda _: tidy, policy=AT_ONCE)
+    await pool.__aenter__()
+    manager = await pool.get("a")
+    caller = await fetching(tidy, manager)
+    closing = asyncio.create_task(pool.close() if by == "pool" else manager.close())
+    await settled()
+    if by == "pool":
+        with pytest.raises(ManagerClosed):
+            await asyncio.wait_for(manager.token(), 5)
+    closing.cancel()
+
+    async def later() -> list[Token]:
+        if by == "pool":
+            await pool.__aenter__()
+        same = await pool.get("a")
+        assert same is manager
+        return [await same.token(), await same.refresh()]
+
+    again = asyncio.create_task(later())
+    await settled()
+    assert tidy.at_once == 1
+    tidy.may_end.set()
+    await ended(caller, closing, again)
+    assert [token.value for token in await again] == ["token-1", "token-2"]
+    assert (tidy.at_once, tidy.cut_off) == (1, 0)
+    await pool.close()
+
+
+async def test_entering_a_pool_waits_for_a_closing_of_it(settled: Settled) -> None:
+    """Who enters a pool while it is being closed keeps its timer, and is not closed with the others."""
+    provider = FakeProvider(latency=0.1)
+    pool = ManagerPool[str](lambda _: provider, policy=RefreshPolicy(close_grace=5.0))
+    await pool.__aenter__()
+    manager = await pool.get("a")
+    caller = asyncio.create_task(manager.token())
+    await asyncio.sleep(0.02)
+    closing = asyncio.create_task(pool.close())
+    await settled()
+    async with pool:
+        assert closing.done()
+        assert pool._schedule is not None
+        assert (await manager.token()).value == "token-1"
+    assert (await caller).value == "token-1"
+
+
+async def test_leaving_a_pool_waits_for_a_closing_that_is_under_way_elsewhere(settled: Settled) -> None:
+    """What was closed on another loop may have something left to do on this one: it must not end before that."""
+    pool = ManagerPool[str](lambda _: FakeProvider())
+    await pool.__aenter__()
+    await pool.close()
+    elsewhere = pool._closings.begin()
+    leaving = asyncio.create_task(pool.__aexit__(None, None, None))
+    await settled()
+    assert not leaving.done()
+    elsewhere.set_result(None)
+    await ended(leaving)
+
+
+@pytest.mark.parametrize("just_now", [False, True])
+def test_a_flight_whose_loop_is_closed_has_ended(monkeypatch: pytest.MonkeyPatch, *, just_now: bool) -> None:
+    """Nobody waits for it to clear anything up, not even if its loop is closed at this very moment."""
+    loop, flight = asyncio.new_event_loop(), Flight[None]()
+
+    async def begin() -> None:
+        flight.start(partial(asyncio.sleep, 60))
+
+    loop.run_until_complete(begin())
+    close_under_its_tasks(loop)
+    if just_now:
+        monkeypatch.setattr(Flight, "_out_of_reach", lambda *_: False)
+    assert flight.ended().done()
+
+
+def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider) -> None:
+    """Another thread's close() comes between the look at the flight and its task: that is cancelled at once."""
+    manager = TokenManager(provider)
+
+    def closing_factory(loop: asyncio.AbstractEventLoop, work: Any, **settings: Any) -> asyncio.Task[Any]:
+        flight = manager._flight
+        if flight is not None and flight._task is None and threading.current_thread() is threading.main_thread():
+            elsewhere = threading.Thread(target=asyncio.run, args=(manager.close(),))
+            loop.set_task_factory(None)
+            elsewhere.start()
+            elsewhere.join()
+        return asyncio.Task(work, loop=loop, **settings)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(closing_factory)
+        with contextlib.suppress(AuthError):
+            await manager.token()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert provider.calls == 0
