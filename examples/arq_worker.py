@@ -11,6 +11,7 @@ from typing import Any
 
 from arq import create_pool
 from arq.connections import RedisSettings
+from arq.jobs import Job, ResultNotFound
 
 from asyncauth import Peakly, client_session
 from asyncauth.stores import RedisStore
@@ -47,12 +48,20 @@ class WorkerSettings:
     redis_settings = RedisSettings.from_dsn(REDIS_URL)
 
 
+async def result_of(job: Job) -> Any:
+    """Wait for what a job returns. arq looks for its result, then for the job: one that ends in between is neither."""
+    try:
+        return await job.result()
+    except ResultNotFound:
+        return await job.result()  # by now it is there
+
+
 async def main(pages: int) -> None:
     """Enqueue a job a page, and wait for what they return."""
     redis = await create_pool(WorkerSettings.redis_settings)
     try:
         jobs = [await redis.enqueue_job("clients_page", page) for page in range(1, pages + 1)]
-        results = [await job.result() for job in jobs if job is not None]
+        results = [await result_of(job) for job in jobs if job is not None]
     finally:
         await redis.aclose()
     print(f"{len(results)} pages")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from examples_kit import Fleet, fleet
+from arq.jobs import ResultNotFound
+from examples_kit import EXAMPLES, Fleet, fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +47,25 @@ def test_arq(ships: Fleet) -> None:
     assert ships.token_requests == 2
     assert sum("clients_page" in worker.text for worker in workers) > 1
     ships.stop(*workers)
+
+
+async def test_an_arq_job_that_ends_while_it_is_looked_for() -> None:
+    """arq finds neither its result nor the job then, and is asked once more; one that is gone for good is an error."""
+    example: dict[str, Any] = runpy.run_path(str(EXAMPLES / "arq_worker.py"))
+
+    class Job:
+        def __init__(self, *results: object) -> None:
+            self.results = list(results)
+
+        async def result(self) -> object:
+            result = self.results.pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+    assert await example["result_of"](Job(ResultNotFound(), "a page")) == "a page"
+    with pytest.raises(ResultNotFound):
+        await example["result_of"](Job(ResultNotFound(), ResultNotFound()))
 
 
 def test_taskiq(ships: Fleet) -> None:
