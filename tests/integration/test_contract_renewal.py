@@ -18,7 +18,8 @@ WATCHED = RefreshPolicy(renew_at=0.5, jitter=0.0, backoff=0.05, backoff_limit=0.
 async def test_a_slow_endpoint_and_short_lived_tokens_slow_nobody_down() -> None:
     """With token requests of 500 ms and tokens of 4 s, no request after the first waits for one; none fails.
 
-    Unless the machine stands still for longer than a renewal is early: then none fails.
+    Where the machine stands still for longer than a renewal is early, some may wait: none fails, and no more token
+    requests are made than ever.
     """
     took: dict[str, list[float]] = {PEAKLY: [], PAGO_FACIL: []}
     statuses: set[int] = set()
@@ -44,15 +45,15 @@ async def test_a_slow_endpoint_and_short_lived_tokens_slow_nobody_down() -> None
                     for each in sides:
                         group.create_task(call(each))
         waits = [manager.status().waits for manager in managers]
-        assert statuses == {200}
-        if late > 0.15:
-            return
+        lasted = time.perf_counter() - begun
+    assert statuses == {200}
+    assert all(seconds >= 0.5 for seconds in first.values())
+    for each in sides:
+        # At most two a lifetime; Peakly's is 3 s, since its server says a second less than is true.
+        assert 3 <= each.asked[each.last_step] <= 2 * (lasted + 0.5) / 3 + 1
+    if late <= 0.15:
         assert {name: max(times) for name, times in took.items() if max(times) >= 0.5} == {}
-        assert all(seconds >= 0.5 for seconds in first.values())
         assert waits == [1, 1]
-        for each in sides:
-            # At most two a lifetime; Peakly's is 3 s, since its server says a second less than is true.
-            assert 3 <= each.asked[each.last_step] <= 2 * 9.5 / 3 + 1
 
 
 async def test_an_idle_manager_answers_its_next_call_at_once() -> None:
