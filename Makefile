@@ -1,6 +1,7 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
-#   make test    all tests, with the newest dependencies; make test-oldest: with the oldest; make test-uvloop: on uvloop
+#   make test    all tests, with the newest dependencies; make test-oldest: with the oldest
+#   make test-uvloop  all tests on uvloop, and on the newest Python that this machine has
 #   make coverage  all tests, and fails if a line or a branch was not run (the command line's aside)
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
@@ -10,10 +11,11 @@
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
 #   make lint    ruff; make format: ruff, and it changes what it can; make types: mypy and pyright
-#   make check   what CI runs: tests (newest and oldest dependencies), lint, types, docs, the wheel with each extra
+#   make check   what CI runs: tests (newest and oldest dependencies, uvloop), lint, types, docs, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+UVLOOP := .venv-uvloop
 BENCH := .venv-bench
 BIN := $(VENV)/bin
 EXTRAS := cli,crypto,file,keyring,otel,redis,testing
@@ -40,15 +42,21 @@ $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
 	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
 	touch $@
 
+$(UVLOOP)/.ready: pyproject.toml requirements/newest.txt
+	test -x $(UVLOOP)/bin/python || $$(scripts/newest_python.sh $(PYTHON)) -m venv $(UVLOOP)
+	$(UVLOOP)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(UVLOOP)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/newest.txt
+	touch $@
+
 demo: $(VENV)/.ready
 	$(BIN)/asyncauth demo $(ARGS)
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-# The same on uvloop: what differs there is in tests/README.md.
-test-uvloop: $(VENV)/.ready
-	$(BIN)/python -m pytest $(PARALLEL) --loop=uvloop $(ARGS)
+# The same on uvloop: what differs there is in tests/README.md. On another Python as well, for what came after 3.11.
+test-uvloop: $(UVLOOP)/.ready
+	$(UVLOOP)/bin/python -m pytest $(PARALLEL) --loop=uvloop $(ARGS)
 
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
@@ -125,4 +133,4 @@ coverage: $(VENV)/.ready
 	$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BENCH) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(OLDEST) $(UVLOOP) $(BENCH) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
