@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,23 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
         await asyncio.wait(tasks)
 
 
+async def cut_short(closing: Coroutine[Any, Any, None], settled: Settled) -> None:
+    """Cancel a closing in the middle."""
+    task = asyncio.create_task(closing)
+    await settled()
+    task.cancel()
+    await ended(task)
+
+
+async def enters_after(tidy: Tidy, manager: TokenManager, settled: Settled, *tasks: asyncio.Task[Any]) -> None:
+    """Enter a manager, which must wait until the fetch has cleared up, and with it these end."""
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    assert not entering.done()
+    tidy.may_end.set()
+    await ended(entering, *tasks)
+
+
 async def test_a_second_closing_leaves_nothing_behind_either(tidy: Tidy, settled: Settled) -> None:
     """close() beside another close() returns when the fetch has ended, and does not cut short what it clears up."""
     manager = TokenManager(tidy, policy=AT_ONCE)
@@ -97,15 +114,8 @@ async def test_entering_waits_for_each_of_several_closings(tidy: Tidy, settled: 
     caller = await fetching(tidy, manager)
     first = asyncio.create_task(manager.close())
     await settled()
-    second = asyncio.create_task(manager.close())
-    await settled()
-    second.cancel()
-    await ended(second)
-    entering = asyncio.create_task(manager.__aenter__())
-    await settled()
-    assert not entering.done()
-    tidy.may_end.set()
-    await ended(caller, first, entering)
+    await cut_short(manager.close(), settled)
+    await enters_after(tidy, manager, settled, caller, first)
     assert (await manager.token()).value == "token-1"
     assert tidy.at_once == 1
     await manager.close()
@@ -132,15 +142,8 @@ async def test_entering_after_a_closing_that_was_cancelled_waits_for_the_fetch(t
     """A closing that is cancelled while the fetch clears up is over for its caller, and not for who enters again."""
     manager = TokenManager(tidy, policy=AT_ONCE)
     caller = await fetching(tidy, manager)
-    closing = asyncio.create_task(manager.close())
-    await settled()
-    closing.cancel()
-    await ended(closing)
-    entering = asyncio.create_task(manager.__aenter__())
-    await settled()
-    assert not entering.done()
-    tidy.may_end.set()
-    await ended(caller, entering)
+    await cut_short(manager.close(), settled)
+    await enters_after(tidy, manager, settled, caller)
     assert (await manager.token()).value == "token-1"
     assert (tidy.at_once, tidy.cut_off) == (1, 0)
     await manager.close()
@@ -153,10 +156,7 @@ async def test_entering_waits_for_a_fetch_that_never_ends_once(
     monkeypatch.setattr("asyncauth.closings._PATIENCE", 0.05)
     manager = TokenManager(tidy, policy=AT_ONCE)
     caller = await fetching(tidy, manager)
-    closing = asyncio.create_task(manager.close())
-    await settled()
-    closing.cancel()
-    await ended(closing)
+    await cut_short(manager.close(), settled)
     async with asyncio.timeout(10):
         await manager.__aenter__()
     monkeypatch.setattr("asyncauth.closings._PATIENCE", 600.0)
@@ -173,15 +173,8 @@ async def test_entering_a_chain_waits_for_what_is_further_upstream(tidy: Tidy, s
     upstream = TokenManager(tidy, policy=AT_ONCE)
     manager._owned = (upstream,)
     caller = await fetching(tidy, upstream)
-    closing = asyncio.create_task(manager.close())
-    await settled()
-    closing.cancel()
-    await ended(closing)
-    entering = asyncio.create_task(manager.__aenter__())
-    await settled()
-    assert not entering.done()
-    tidy.may_end.set()
-    await ended(caller, entering)
+    await cut_short(manager.close(), settled)
+    await enters_after(tidy, manager, settled, caller)
     await manager.close()
 
 
