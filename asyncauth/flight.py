@@ -180,16 +180,22 @@ class Flight(Generic[_T]):
         May be called from any loop, and by several at once. The waiters of a flight that had to be cancelled get
         ``ManagerClosed``.
         """
-        task, loop = self._task, self.loop
-        if task is None or loop is None or task.done() or self._out_of_reach(loop):
+        task = self._under_way()
+        if task is None:
             self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
             return
+        loop = task.get_loop()
         if loop is asyncio.get_running_loop():
             await self._end_here(task, grace)
         else:
             ending = asyncio.run_coroutine_threadsafe(self._end_here(task, grace), loop)
             while not ending.done() and loop.is_running():  # it may stop as soon as the flight has landed
                 await asyncio.wait((asyncio.wrap_future(ending),), timeout=_GLANCE)
+
+    def _under_way(self) -> asyncio.Task[None] | None:
+        """Return the task, unless it has ended, or can't be reached any more."""
+        task = self._task
+        return None if task is None or task.done() or self._out_of_reach(task.get_loop()) else task
 
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
         try:
@@ -211,12 +217,12 @@ class Flight(Generic[_T]):
         def end(_: object = None) -> None:
             ended.set_result(None)
 
-        task, loop = self._task, self.loop
-        if task is None or loop is None or task.done() or self._out_of_reach(loop):
+        task = self._under_way()
+        if task is None:
             end()
         else:
             try:
-                loop.call_soon_threadsafe(task.add_done_callback, end)
+                task.get_loop().call_soon_threadsafe(task.add_done_callback, end)
             except RuntimeError:  # closed just now
                 end()
         return ended
