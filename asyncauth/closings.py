@@ -5,15 +5,40 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from asyncauth.forks import generation
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncauth.flight import Flight
 
-__all__ = ["Closings"]
+__all__ = ["Closings", "all_ended"]
 
 _PATIENCE = 5.0
-"""Seconds beyond its grace that a closing is waited for: its loop may have died in the middle."""
+"""Seconds beyond its grace that a closing is waited for: what it ends may never end."""
+_GLANCE = 0.25
+"""Seconds between looks at whether the loops still run on which something ends: nobody else would tell."""
+
+
+@attrs.frozen(eq=False)
+class _Ending:
+    """Something that is coming to its end on a loop, and what is done when it has."""
+
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    over: concurrent.futures.Future[None]
+    generation: int = attrs.field(factory=generation, init=False)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it will have ended some time: not if its loop stands still, or was another process'."""
+        loop = self.loop()
+        alive = self.generation == generation() and loop is not None and loop.is_running()
+        return alive and not self.over.done()
 
 
 class Closings:
@@ -22,38 +47,48 @@ class Closings:
     Safe to use from any thread.
     """
 
-    __slots__ = ("_guard", "_pending")
+    __slots__ = ("_endings", "_guard")
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._pending: tuple[concurrent.futures.Future[None], ...] = ()
+        self._endings: tuple[_Ending, ...] = ()
 
     @property
-    def pending(self) -> tuple[concurrent.futures.Future[None], ...]:
-        """What has not ended."""
-        return tuple(each for each in self._pending if not each.done())
+    def pending(self) -> tuple[_Ending, ...]:
+        """What is under way."""
+        return tuple(each for each in self._endings if each.under_way)
 
     def begin(self, *flights: Flight[Any]) -> concurrent.futures.Future[None]:
-        """Note that a closing begins; return what to call ``set_result(None)`` on when it ends.
+        """Note that a closing begins on the running loop; return what to set to ``None`` when it ends.
 
         Args:
             flights: What it ends. What they clear up may outlast it: who closes may be cancelled.
         """
-        closing: concurrent.futures.Future[None] = concurrent.futures.Future()
+        closing = _Ending(weakref.ref(asyncio.get_running_loop()), concurrent.futures.Future())
+        ended = [_Ending(weakref.ref(flight.loop), flight.ended()) for flight in flights if flight.loop is not None]
         with self._guard:
-            self._pending = (*self.pending, closing, *(flight.ended() for flight in flights))
-        return closing
+            self._endings = (*self.pending, closing, *ended)
+        return closing.over
 
-    async def wait(self, grace: float) -> None:
-        """Return when nothing is being closed any more; or when it should not be.
+    def give_up(self, endings: Sequence[_Ending]) -> None:
+        """Let nobody wait for these any more."""
+        with self._guard:
+            self._endings = tuple(each for each in self._endings if each not in endings)
 
-        Args:
-            grace: Seconds that a closing gives to what it ends.
-        """
-        deadline = asyncio.get_running_loop().time() + grace + _PATIENCE
-        while pending := self.pending:  # another may begin meanwhile
-            left = deadline - asyncio.get_running_loop().time()
-            await asyncio.wait([asyncio.wrap_future(each) for each in pending], timeout=max(0.0, left))
-            if left <= 0:
-                with self._guard:
-                    self._pending = tuple(each for each in self._pending if each not in pending)
+
+async def all_ended(closings: Sequence[Closings], grace: float) -> None:
+    """Return when nothing is being closed any more; or when it should not be.
+
+    Args:
+        closings: Of everything that is to be opened together.
+        grace: Seconds that a closing gives to what it ends.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace + _PATIENCE
+    while pending := [each for one in closings for each in one.pending]:  # another may begin meanwhile
+        left = deadline - loop.time()
+        if left <= 0:
+            for one in closings:
+                one.give_up(pending)
+            return
+        await asyncio.wait([asyncio.wrap_future(each.over) for each in pending], timeout=min(left, _GLANCE))

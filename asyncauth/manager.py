@@ -9,7 +9,7 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +17,7 @@ import aiohttp
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
-from asyncauth.closings import Closings
+from asyncauth.closings import Closings, all_ended
 from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, run_each
 from asyncauth.dpop import Prover
@@ -427,11 +427,15 @@ class TokenManager:
         await self._close(None)
 
     async def _wait_for_closings(self) -> None:
-        """Return when the closings that are under way, on any loop, have ended; or should have, if a loop has died."""
-        for upstream in self._owned:
-            await upstream._wait_for_closings()
+        """Return when the closings that are under way, on any loop, have ended; or should have."""
+        await all_ended(list(self._all_closings()), self._policy.close_grace)
+
+    def _all_closings(self) -> Iterator[Closings]:
+        """Yield this manager's and those further upstream."""
         if self._closings is not None:
-            await self._closings.wait(self._policy.close_grace)
+            yield self._closings
+        for upstream in self._owned:
+            yield from upstream._all_closings()
 
     async def _close(self, entry: Entry | None) -> None:
         with self._guard:
@@ -454,7 +458,7 @@ class TokenManager:
         finally:  # also when the caller is cancelled during the grace, and again
             try:
                 async with contextlib.AsyncExitStack() as rest:
-                    for upstream in self._owned:
+                    for upstream in self._owned if self._closed else ():  # not if it has been entered again, since
                         rest.push_async_callback(upstream.close)
                     await run_each([entry, *left], self._leave_here)
             except asyncio.CancelledError:
@@ -467,9 +471,9 @@ class TokenManager:
                     closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
-        """End what the manager has on the running loop."""
+        """End what the manager has on the running loop: not what is new there, since it was entered again."""
         schedule = Schedule.here(self._clock)
-        if self._schedule is schedule:
+        if self._schedule is schedule and not self._connections.entered_here():
             self._schedule, self._ticket = None, None
         try:
             await schedule.sweep()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import aiohttp
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
-from asyncauth.closings import Closings
+from asyncauth.closings import Closings, all_ended
 from asyncauth.common import Common, check
 from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -253,7 +253,7 @@ class ManagerPool(Generic[Key]):
     # Its life
 
     async def __aenter__(self) -> Self:
-        await self._closings.wait(self._policy.close_grace)
+        await all_ended([self._closings], self._policy.close_grace)
         with self._guard:
             self._closed = False
             self._connections.enter()
@@ -272,7 +272,7 @@ class ManagerPool(Generic[Key]):
             flights = [manager._flight for manager in self._busy]
         if last:
             if entry is None:  # closed from elsewhere, which may have something left to do on this loop
-                await self._closings.wait(self._policy.close_grace)
+                await all_ended([self._closings], self._policy.close_grace)
             await self._close(entry)
         elif entry is not None:
             here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
@@ -314,11 +314,11 @@ class ManagerPool(Generic[Key]):
                 closing.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
-        """End what the pool has on the running loop."""
+        """End what the pool has on the running loop: not what is new there, since it was entered again."""
         schedule = Schedule.here(self._clock)
         with self._guard:
             here = [manager for manager in self._managers.values() if manager._schedule is schedule]
-            if self._schedule is schedule:
+            if self._schedule is schedule and not self._connections.entered_here():
                 self._schedule, self._ticket = None, None
         for manager in here:  # of a pool that is entered elsewhere still: the others were retired
             manager._schedule, manager._ticket = None, None

@@ -13,6 +13,7 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import AuthError, ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
+from asyncauth.connections import Entry
 from asyncauth.flight import Flight
 from asyncauth.testing import FakeProvider
 
@@ -164,6 +165,74 @@ async def test_entering_waits_for_a_fetch_that_never_ends_once(
         await manager.__aenter__()
     tidy.may_end.set()
     await ended(caller)
+    await manager.close()
+
+
+async def test_a_closing_that_nobody_waits_for_any_more_closes_nothing_that_is_new(
+    tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager was entered again before a fetch had ended that took too long: it stays open, and so does its chain."""
+    monkeypatch.setattr("asyncauth.closings._PATIENCE", 0.05)
+    manager, upstream = TokenManager(tidy, policy=AT_ONCE), TokenManager(FakeProvider())
+    manager._owned = (upstream,)
+    caller = await fetching(tidy, manager)
+    closing = asyncio.create_task(manager.close())
+    await settled()
+    async with manager:
+        tidy.may_end.set()
+        await ended(caller, closing)
+        assert (await manager.token()).value == "token-1"
+        assert (await upstream.token()).value == "token-1"
+
+
+@pytest.mark.parametrize("what", ["manager", "pool"])
+async def test_what_a_closing_does_late_leaves_the_new_appointment(what: str) -> None:
+    """Another loop's closing, cancelled meanwhile, does its last step here after somebody has entered again."""
+    opened = TokenManager(FakeProvider()) if what == "manager" else ManagerPool[str](lambda _: FakeProvider())
+    async with opened:
+        await (opened if isinstance(opened, TokenManager) else await opened.get("a")).token()
+        ticket = opened._ticket
+        assert ticket is not None
+        await opened._leave_here(Entry(asyncio.get_running_loop()))
+        assert opened._ticket is ticket
+
+
+def test_a_closing_whose_loop_stands_still_holds_nobody_up(tidy: Tidy) -> None:
+    """A thread stopped its loop in the middle of close(): who enters on another does not wait for what never comes."""
+    manager = TokenManager(tidy, policy=RefreshPolicy(close_grace=600.0))
+    stopped = asyncio.new_event_loop()
+
+    async def begin() -> list[asyncio.Task[Any]]:
+        tasks: list[asyncio.Task[Any]] = [await fetching(tidy, manager), asyncio.create_task(manager.close())]
+        await asyncio.sleep(0)
+        return tasks
+
+    tasks = stopped.run_until_complete(begin())
+
+    async def enter() -> None:
+        async with asyncio.timeout(10), manager:
+            pass
+
+    asyncio.run(enter())
+    tidy.may_end.set()
+    tasks[1].cancel()
+    stopped.run_until_complete(asyncio.wait(tasks))
+    stopped.close()
+
+
+async def test_a_closing_of_the_parent_process_holds_nobody_up(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process that was forked in the middle of it nothing of a closing goes on."""
+    manager = TokenManager(FakeProvider())
+    await manager.close()
+    assert manager._closings is not None
+    manager._closings.begin()
+    entering = asyncio.create_task(manager.__aenter__())
+    await settled()
+    assert not entering.done()
+    monkeypatch.setattr("asyncauth.closings.generation", lambda: 10**6)
+    await ended(entering)
     await manager.close()
 
 
