@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import attrs
@@ -27,12 +28,16 @@ _GLANCE = 0.25
 """Seconds between looks at whether another thread's loop still runs."""
 
 
+_Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
+"""Who entered: a task, which leaves again if it is no fixture. ``None`` = something that is no task."""
+
+
 @attrs.define(eq=False)
 class Entry:
-    """A loop on which the manager was entered, how many times, and its session there, if it was needed."""
+    """A loop on which the manager was entered, by which blocks, and its session there, if it was needed."""
 
     loop: asyncio.AbstractEventLoop
-    times: int = 0
+    blocks: list[_Block] = attrs.field(factory=list[_Block])
     session: aiohttp.ClientSession | None = None
     generation: int = attrs.field(factory=generation, init=False)
 
@@ -55,12 +60,21 @@ class Entry:
                 there.close()
 
 
-async def run_each(entries: Iterable[Entry | None], work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+def _block() -> _Block:
+    task = asyncio.current_task()
+    return None if task is None else weakref.ref(task)
+
+
+def _can_leave(block: _Block) -> bool:
+    task = None if block is None else block()
+    return task is not None and not task.done()
+
+
+async def run_each(entries: Iterable[Entry], work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
     """Do something with each entry on its loop: to the last one, also when the caller is cancelled meanwhile."""
     async with contextlib.AsyncExitStack() as rest:
         for entry in entries:
-            if entry is not None:
-                rest.push_async_callback(entry.run, work)
+            rest.push_async_callback(entry.run, work)
 
 
 class Connections:
@@ -69,13 +83,14 @@ class Connections:
     Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
     """
 
-    __slots__ = ("_entries", "_http", "_timeout")
+    __slots__ = ("_entries", "_http", "_left_over", "_timeout")
 
     def __init__(self, http: aiohttp.ClientSession | None, timeout: float) -> None:
         self._http = http
         # aiohttp rounds its limits up to whole seconds, which infinity has not.
         self._timeout = aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None)
         self._entries: dict[asyncio.AbstractEventLoop, Entry] | None = None
+        self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
 
     def entered_here(self) -> bool:
         """Return whether the manager is entered on the running loop."""
@@ -111,21 +126,32 @@ class Connections:
             known for known, entry in self._entries.items() if known.is_closed() or entry.generation != generation()
         ]:
             del self._entries[ended]  # left without an exit: nothing can be closed on it any more
-        self._entries.setdefault(loop, Entry(loop)).times += 1
+        self._entries.setdefault(loop, Entry(loop)).blocks.append(_block())
 
     def leave(self) -> Entry | None:
-        """Count an exit on the running loop; return the entry if it was the last one there."""
-        loop = asyncio.get_running_loop()
+        """Count an exit on the running loop; return the entry if it was the last one there.
+
+        Whoever was inside when all was closed leaves nothing to those who have entered since, and are inside.
+        """
+        loop, block = asyncio.get_running_loop(), _block()
         entry = None if self._entries is None else self._entries.get(loop)
+        if block in self._left_over and (entry is None or block not in entry.blocks):
+            left = list(self._left_over)
+            left.remove(block)
+            self._left_over = tuple(left)
+            if entry is None or any(map(_can_leave, entry.blocks)):
+                return None
         if entry is None or self._entries is None:
             return None
-        entry.times -= 1
-        return self._entries.pop(loop) if entry.times == 0 else None
+        entry.blocks.remove(block if block in entry.blocks else entry.blocks[-1])
+        return None if entry.blocks else self._entries.pop(loop)
 
     def leave_all(self) -> list[Entry]:
         """Forget every entry, and return them."""
         entries = list((self._entries or {}).values())
         self._entries = None
+        inside = [*self._left_over, *(block for entry in entries for block in entry.blocks)]
+        self._left_over = tuple(each for each in inside if _can_leave(each))
         return entries
 
     @contextlib.asynccontextmanager

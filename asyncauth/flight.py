@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 _GLANCE = 0.25
 """Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
 
+_PATIENCE = 5.0
+"""Seconds after which work that was cancelled, and goes on, is cancelled again."""
+
 _MOST_CALLERS = 128
 """Contexts that are kept: as many as a span has links."""
 
@@ -203,9 +206,12 @@ class Flight(Generic[_T]):
                 await self.settle(grace)
         finally:  # also when the caller is cancelled during the grace
             self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
-            if not task.cancelling():  # once: what it clears up is not cut short by a second closing
-                task.cancel()
-            await asyncio.wait((task,))
+            cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
+            while not task.done():
+                if not cancelled:
+                    task.cancel()
+                cancelled = False
+                await asyncio.wait((task,), timeout=_PATIENCE)
 
     def ended(self) -> concurrent.futures.Future[None]:
         """Return what is done as soon as nothing of the flight runs any more, or can be reached. Any thread.

@@ -35,6 +35,7 @@ from asyncauth.state import TokenState
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Awaitable
     from types import TracebackType
 
@@ -51,6 +52,15 @@ _UPSTREAM_SHARE = 0.9
 """The part of its own deadline that a manager gives each manager it makes for an upstream provider."""
 
 _log = logging.getLogger("asyncauth.manager")
+
+
+@attrs.frozen
+class _Closing:
+    """What a closing ends, and what is done when it has."""
+
+    over: concurrent.futures.Future[None]
+    flight: Flight[Held] | None
+    entries: list[Entry]
 
 
 class TokenManager:
@@ -381,9 +391,12 @@ class TokenManager:
     # Its life
 
     async def __aenter__(self) -> Self:
-        await self._wait_for_closings()
-        self._enter()
-        return self
+        while True:
+            await self._wait_for_closings()
+            with self._guard:  # in which no thread can begin another
+                if not self._closing:
+                    self._enter()
+                    return self
 
     def _enter(self) -> None:
         for upstream in self._owned:
@@ -402,16 +415,16 @@ class TokenManager:
     ) -> None:
         with self._guard:
             entry = self._connections.leave()
-            last = not self._connections.entered()
             flight = self._flight
+            closing = None if entry is None or self._connections.entered() else self._begin_closing()
         async with contextlib.AsyncExitStack() as rest:  # to the last, also when the caller is cancelled meanwhile
             for upstream in self._owned:
                 rest.push_async_callback(upstream.__aexit__, exc_type, exc, traceback)
-            if last:
-                if entry is None:  # closed from elsewhere, which may have something left to do on this loop
-                    await self._wait_for_closings()
-                await self._close(entry)
-            elif entry is not None:
+            if entry is None:  # closed from elsewhere, perhaps, which may have something left to do on this loop
+                await self._wait_for_closings()
+            elif closing is not None:
+                await self._close(closing, entry)
+            else:
                 rest.callback(self._plan)  # on another loop, if the appointment was here
                 rest.push_async_callback(entry.run, self._leave_here)
                 if flight is not None and flight.loop is entry.loop:
@@ -424,11 +437,18 @@ class TokenManager:
         get ``ManagerClosed``, as later ones do. Nothing is left behind. Closing again does nothing; entering again
         reopens, after whatever is being closed.
         """
-        await self._close(None)
+        with self._guard:
+            closing = self._begin_closing()
+        await self._close(closing)
 
     async def _wait_for_closings(self) -> None:
         """Return when the closings that are under way, on any loop, have ended; or should have."""
         await all_ended(list(self._all_closings()), self._policy.close_grace)
+
+    @property
+    def _closing(self) -> bool:
+        """Whether a closing of this manager, or further upstream, is under way."""
+        return any(closings.pending for closings in self._all_closings())
 
     def _all_closings(self) -> Iterator[Closings]:
         """Yield this manager's and those further upstream."""
@@ -437,15 +457,24 @@ class TokenManager:
         for upstream in self._owned:
             yield from upstream._all_closings()
 
-    async def _close(self, entry: Entry | None) -> None:
-        with self._guard:
-            self._closed = True
-            self._state.held.hot_until = -math.inf
-            flight = self._flight
-            if self._closings is None:
-                self._closings = Closings()
-            closing = self._closings.begin(*(() if flight is None else (flight,)))
-            left = self._connections.leave_all()
+    def _all_flights(self) -> Iterator[Flight[Held]]:
+        """Yield this manager's flight and those further upstream."""
+        if self._flight is not None:
+            yield self._flight
+        for upstream in self._owned:
+            yield from upstream._all_flights()
+
+    def _begin_closing(self) -> _Closing:
+        """Let nobody in any more. Under the guard."""
+        self._closed = True
+        self._state.held.hot_until = -math.inf
+        if self._closings is None:
+            self._closings = Closings()
+        over = self._closings.begin(*self._all_flights())
+        return _Closing(over, self._flight, self._connections.leave_all())
+
+    async def _close(self, closing: _Closing, *entries: Entry) -> None:
+        flight = closing.flight
         patience = 0.0  # with listeners, of a caller who is cancelled
         try:
             if flight is not None:
@@ -460,7 +489,7 @@ class TokenManager:
                 async with contextlib.AsyncExitStack() as rest:
                     for upstream in self._owned if self._closed else ():  # not if it has been entered again, since
                         rest.push_async_callback(upstream.close)
-                    await run_each([entry, *left], self._leave_here)
+                    await run_each([*entries, *closing.entries], self._leave_here)
             except asyncio.CancelledError:
                 patience = 0.0
                 raise
@@ -468,7 +497,7 @@ class TokenManager:
                 try:
                     await self._listeners.settle(patience)  # last: all of the above may have told of something
                 finally:
-                    closing.set_result(None)
+                    closing.over.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop: not what is new there, since it was entered again."""

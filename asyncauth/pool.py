@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import aiohttp
+import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.closings import Closings, all_ended
@@ -32,6 +33,7 @@ from asyncauth.schedule import Schedule
 from asyncauth.status import PoolStatus
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from types import TracebackType
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -54,6 +56,16 @@ _MOST_SHOWN = 10
 _SWEEPS = 32
 """How many times an idle timeout the pool looks for idle managers at most: one that leaves each second is no reason
 to wake up each second."""
+
+
+@attrs.frozen
+class _Closing:
+    """What a closing ends, and what is done when it has."""
+
+    over: concurrent.futures.Future[None]
+    makings: list[Flight[_TenantManager]]
+    busy: list[_TenantManager]
+    entries: list[Entry]
 
 
 class ManagerPool(Generic[Key]):
@@ -253,12 +265,14 @@ class ManagerPool(Generic[Key]):
     # Its life
 
     async def __aenter__(self) -> Self:
-        await all_ended([self._closings], self._policy.close_grace)
-        with self._guard:
-            self._closed = False
-            self._connections.enter()
-        self._plan()
-        return self
+        while True:
+            await all_ended([self._closings], self._policy.close_grace)
+            with self._guard:  # in which no thread can begin another
+                if not self._closings.pending:
+                    self._closed = False
+                    self._connections.enter()
+                    self._plan()
+                    return self
 
     async def __aexit__(
         self,
@@ -268,13 +282,13 @@ class ManagerPool(Generic[Key]):
     ) -> None:
         with self._guard:
             entry = self._connections.leave()
-            last = not self._connections.entered()
             flights = [manager._flight for manager in self._busy]
-        if last:
-            if entry is None:  # closed from elsewhere, which may have something left to do on this loop
-                await all_ended([self._closings], self._policy.close_grace)
-            await self._close(entry)
-        elif entry is not None:
+            closing = None if entry is None or self._connections.entered() else self._begin_closing()
+        if entry is None:  # closed from elsewhere, perhaps, which may have something left to do on this loop
+            await all_ended([self._closings], self._policy.close_grace)
+        elif closing is not None:
+            await self._close(closing, entry)
+        else:
             here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
             try:
                 await asyncio.gather(*(flight.settle(self._policy.close_grace) for flight in here))
@@ -290,28 +304,33 @@ class ManagerPool(Generic[Key]):
         later callers. Nothing is left behind. Closing again does nothing; entering the pool again reopens it, after
         whatever is being closed.
         """
-        await self._close(None)
-
-    async def _close(self, entry: Entry | None) -> None:
         with self._guard:
-            self._closed = True
-            makings = list(self._making.values())
-            managers = [*self._managers.values(), *self._held.values()]
-            for manager in managers:
-                self._retire(manager)
-                manager._closed = True
-            flights = [each._flight for each in managers if each._flight is not None]
-            closing = self._closings.begin(*makings, *flights)
-            left = self._connections.leave_all()
+            closing = self._begin_closing()
+        await self._close(closing)
+
+    def _begin_closing(self) -> _Closing:
+        """Let nobody in any more. Under the guard."""
+        self._closed = True
+        makings = list(self._making.values())
+        managers = [*self._managers.values(), *self._held.values()]
+        for manager in managers:
+            self._retire(manager)
+            manager._closed = True
+        flights = [flight for manager in managers for flight in manager._all_flights()]
+        over = self._closings.begin(*makings, *flights)
         busy = [each for each in managers if each._flight is not None or each._owned or each._shared is not None]
+        return _Closing(over, makings, busy, self._connections.leave_all())
+
+    async def _close(self, closing: _Closing, *entries: Entry) -> None:
         try:
-            await asyncio.gather(*(making.end(0.0) for making in makings), *(each.close() for each in busy))
+            makings = (making.end(0.0) for making in closing.makings)
+            await asyncio.gather(*makings, *(manager.close() for manager in closing.busy))
             await self._listeners.settle(self._policy.close_grace)
         finally:  # also when the caller is cancelled during the grace
             try:
-                await run_each([entry, *left], self._leave_here)
+                await run_each([*entries, *closing.entries], self._leave_here)
             finally:
-                closing.set_result(None)
+                closing.over.set_result(None)
 
     async def _leave_here(self, entry: Entry) -> None:
         """End what the pool has on the running loop: not what is new there, since it was entered again."""
@@ -488,11 +507,6 @@ class _TenantManager(TokenManager):
             self._pool._check_open()
             await self._wait_for_closings()
         self._pool._use(self)
-
-    @property
-    def _closing(self) -> bool:
-        """Whether a closing of this manager is under way."""
-        return self._closings is not None and bool(self._closings.pending)
 
     def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
         self._pool._began(self)

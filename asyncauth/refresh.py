@@ -320,7 +320,8 @@ class Refresh:
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
-                asked = _begun(self._provider, http, previous)
+                # A task of its own, so that what it brings can be kept whatever happens to us.
+                asked = asyncio.create_task(_answered(self._provider, http, previous))
                 self._asking = _Asking(asked, attempt, before, started, previous, shared)
                 token = await within(self._clock, self._deadline - started, asked)
             held = self._examined(token, attempt, before, started)
@@ -437,9 +438,14 @@ def _lost(attempt: Attempt) -> bool:
     return attempt.refresh_token_refused or (attempt.spends_refresh_token and attempt.unanswered)
 
 
-def _begun(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> asyncio.Future[Token]:
-    """Return the task of a provider's ``fetch()``, so that what it brings can be kept whatever happens to us."""
-    answer: object = called(provider.fetch, http, previous)
-    if inspect.isawaitable(answer):
-        return asyncio.ensure_future(answer)
-    raise ConfigurationError("fetch() must be an async function: write 'async def fetch'")
+async def _answered(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    """Return a provider's answer; what it raises, without its text: asyncio logs what the end of a loop leaves."""
+    try:
+        answer: object = called(provider.fetch, http, previous)
+        if inspect.isawaitable(answer):
+            return await answer  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+        problem = auth_error(error, "the token request")
+    else:
+        problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
+    raise problem

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
+from asyncauth.closings import Closings
 from asyncauth.flight import Flight
 from asyncauth.held import NOTHING
 from asyncauth.manager import TokenManager
@@ -114,11 +115,7 @@ def _failure_drops_the_token(patch: Patch) -> None:
 
 def _entering_waits_for_no_closing(patch: Patch) -> None:
     """A manager is entered while what its closing gave up is still under way."""
-
-    async def at_once(closings: object, grace: float) -> None:
-        pass
-
-    patch.setattr("asyncauth.manager.all_ended", at_once)
+    patch.setattr(Closings, "pending", ())
 
 
 def _no_backoff(patch: Patch) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import pytest
+from harness.canary import MARK, secret
 from harness.loops import close_under_its_tasks
 
 from asyncauth import AuthError, ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
+from asyncauth.closings import all_ended
 from asyncauth.connections import Entry
 from asyncauth.flight import Flight
 from asyncauth.testing import FakeProvider
@@ -92,6 +96,19 @@ async def enters_after(tidy: Tidy, manager: TokenManager, settled: Settled, *tas
     assert not entering.done()
     tidy.may_end.set()
     await ended(entering, *tasks)
+
+
+Opened = TokenManager | ManagerPool[str]
+BOTH = pytest.mark.parametrize("what", ["manager", "pool"])
+
+
+def either(what: str, provider: FakeProvider, policy: RefreshPolicy | None = None) -> Opened:
+    settings: dict[str, Any] = {} if policy is None else {"policy": policy}
+    return TokenManager(provider, **settings) if what == "manager" else ManagerPool(lambda _: provider, **settings)
+
+
+async def manager_of(opened: Opened) -> TokenManager:
+    return opened if isinstance(opened, TokenManager) else await opened.get("a")
 
 
 async def test_a_second_closing_leaves_nothing_behind_either(tidy: Tidy, settled: Settled) -> None:
@@ -185,12 +202,12 @@ async def test_a_closing_that_nobody_waits_for_any_more_closes_nothing_that_is_n
         assert (await upstream.token()).value == "token-1"
 
 
-@pytest.mark.parametrize("what", ["manager", "pool"])
+@BOTH
 async def test_what_a_closing_does_late_leaves_the_new_appointment(what: str) -> None:
     """Another loop's closing, cancelled meanwhile, does its last step here after somebody has entered again."""
-    opened = TokenManager(FakeProvider()) if what == "manager" else ManagerPool[str](lambda _: FakeProvider())
+    opened = either(what, FakeProvider())
     async with opened:
-        await (opened if isinstance(opened, TokenManager) else await opened.get("a")).token()
+        await (await manager_of(opened)).token()
         ticket = opened._ticket
         assert ticket is not None
         await opened._leave_here(Entry(asyncio.get_running_loop()))
@@ -321,6 +338,231 @@ def test_a_flight_whose_loop_is_closed_has_ended(monkeypatch: pytest.MonkeyPatch
     if just_now:
         monkeypatch.setattr(Flight, "_out_of_reach", lambda *_: False)
     assert flight.ended().done()
+
+
+@BOTH
+async def test_who_was_inside_when_all_was_closed_closes_nothing_of_others(what: str) -> None:
+    """A block that is left after a close() leaves the block that another task has entered since as it is."""
+    opened, leaves = either(what, FakeProvider()), asyncio.Event()
+
+    async def inside() -> None:
+        async with opened, opened:
+            await leaves.wait()
+
+    old = asyncio.create_task(inside())
+    await asyncio.sleep(0)
+    await opened.close()
+    async with opened:
+        manager = await manager_of(opened)
+        await manager.token()
+        leaves.set()
+        await ended(old)
+        await old
+        assert (await manager.token()).value == "token-1"
+        assert opened._connections.entered()
+    assert not opened._connections.entered()
+    with pytest.raises(ManagerClosed):
+        await manager.token()
+
+
+@BOTH
+async def test_one_task_may_enter_again_what_it_has_closed(what: str) -> None:
+    """Its inner block is its own, and so is the outer: the first is left first, and closes."""
+    opened = either(what, FakeProvider())
+    async with opened:
+        await opened.close()
+        async with opened:
+            assert (await (await manager_of(opened)).token()).value == "token-1"
+        assert not opened._connections.entered()
+        assert opened._closed
+    assert opened._closed
+
+
+async def test_what_was_entered_by_tasks_that_have_ended_is_closed_by_whoever_leaves() -> None:
+    """As fixtures do it, and start-up code: one task enters, another leaves."""
+    manager = TokenManager(FakeProvider())
+    await manager.__aenter__()
+    await manager.close()
+    await asyncio.create_task(manager.__aenter__())
+    await manager.__aexit__(None, None, None)
+    assert not manager._connections.entered()
+    await asyncio.create_task(manager.__aenter__())
+    await asyncio.create_task(manager.__aexit__(None, None, None))
+    assert not manager._connections.entered()
+
+
+@BOTH
+async def test_who_leaves_while_it_is_closed_closes_nothing_of_who_waits_to_enter(what: str, settled: Settled) -> None:
+    """Both wait for the closing; whoever is woken first, the one who enters is inside of something open."""
+    provider, leaves = FakeProvider(latency=0.05), asyncio.Event()
+    opened = either(what, provider)
+
+    async def inside() -> None:
+        async with opened:
+            await leaves.wait()
+
+    async def enters() -> str:
+        async with opened:
+            await asyncio.sleep(0.02)
+            return (await (await manager_of(opened)).token()).value
+
+    old = asyncio.create_task(inside())
+    await settled()
+    caller = asyncio.create_task((await manager_of(opened)).token())
+    await settled()
+    closing = asyncio.create_task(opened.close())
+    await settled()
+    new = asyncio.create_task(enters())
+    await settled()
+    leaves.set()
+    await ended(old, caller, closing, new)
+    assert (await new).startswith("token-")
+
+
+@BOTH
+async def test_a_closing_that_begins_at_the_last_moment_is_waited_for(
+    what: str, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread's, between the last look at what is under way and the entering."""
+    opened, begun = either(what, FakeProvider()), list[concurrent.futures.Future[None]]()
+    await opened.close()
+
+    async def and_another(closings: Any, grace: float) -> None:
+        await all_ended(closings, grace)
+        if not begun:
+            assert opened._closings is not None
+            begun.append(opened._closings.begin())
+
+    monkeypatch.setattr(f"asyncauth.{what}.all_ended", and_another)
+    entering = asyncio.create_task(opened.__aenter__())
+    await settled()
+    assert not entering.done()
+    begun[0].set_result(None)
+    await ended(entering)
+    await opened.close()
+
+
+class Chain(FakeProvider):
+    """A provider whose credential is another's token, as `PagoFacil` is."""
+
+    def __init__(self, upstream: FakeProvider) -> None:
+        super().__init__()
+        self.upstream = upstream
+        self.may_end = asyncio.Event()
+
+    def chained(self, manage: Any) -> Chain:
+        self.manager = manage(self.upstream)
+        return self
+
+    async def fetch(self, http: Any, previous: Token | None) -> Token:
+        try:
+            await self.manager.token()
+        except asyncio.CancelledError:
+            await self.may_end.wait()
+            raise
+        return await super().fetch(http, previous)
+
+
+@pytest.mark.parametrize("by", ["manager", "pool", "tenant"])
+async def test_a_closing_that_is_cancelled_further_upstream_is_waited_for(
+    tidy: Tidy, settled: Settled, by: str
+) -> None:
+    """The upstream manager's fetch clears up when everything else of the chain has ended: no second one is begun."""
+    chain = Chain(tidy)
+    chain.may_end.set()
+    opened = either("manager" if by == "manager" else "pool", chain, AT_ONCE)
+    async with opened:
+        manager = await manager_of(opened)
+        caller = await fetching(tidy, manager)
+        await cut_short(manager.close() if by == "tenant" else opened.close(), settled)
+
+        async def later() -> Token:
+            if by == "tenant":
+                return await (await manager_of(opened)).token()
+            async with opened:
+                return await (await manager_of(opened)).token()
+
+        again = asyncio.create_task(later())
+        await settled()
+        assert (tidy.at_once, again.done()) == (1, False)
+        tidy.may_end.set()
+        await ended(caller, again)
+        assert (await again).value == "token-1"
+        assert tidy.at_once == 1
+
+
+async def test_a_closing_that_goes_on_upstream_meanwhile_is_waited_for(tidy: Tidy, settled: Settled) -> None:
+    """Who waits to enter while the chain's own fetch clears up waits for the upstream one as well."""
+    chain = Chain(tidy)
+    manager = TokenManager(chain, policy=AT_ONCE)
+    async with manager:
+        caller = await fetching(tidy, manager)
+        closing = asyncio.create_task(manager.close())
+        await settled()
+        entering = asyncio.create_task(manager.__aenter__())
+        await settled()
+        chain.may_end.set()
+        await settled()
+        closing.cancel()
+        await ended(closing, caller)
+        await settled()
+        assert not entering.done()
+        tidy.may_end.set()
+        await ended(entering)
+        assert (await manager.token()).value == "token-1"
+        assert tidy.at_once == 1
+    await manager.close()
+
+
+async def test_a_fetch_that_swallows_its_cancellation_is_cancelled_again(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """close() does not wait for its end, which may never come."""
+    monkeypatch.setattr("asyncauth.flight._PATIENCE", 0.05)
+    swallowed: list[int] = []
+
+    class Stubborn(FakeProvider):
+        async def fetch(self, http: Any, previous: Token | None) -> Token:
+            while len(swallowed) < 3:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    swallowed.append(1)
+            return await asyncio.Future()
+
+    manager = TokenManager(Stubborn(), policy=AT_ONCE)
+    caller = asyncio.create_task(manager.token())
+    await settled()
+    async with asyncio.timeout(10):
+        await manager.close()
+    await ended(caller)
+    assert len(swallowed) == 3
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
+def test_what_a_fetch_raises_at_the_end_of_its_loop_is_told_without_its_text() -> None:
+    """asyncio logs what tasks raise that the end of a loop cancels; a provider's text may hold anything."""
+    told: list[str] = []
+
+    class Careless(FakeProvider):
+        async def fetch(self, http: Any, previous: Token | None) -> Token:
+            try:
+                return await asyncio.Future()
+            finally:
+                raise ValueError(secret("in what is cleared up"))
+
+    def tell(_: object, context: dict[str, Any]) -> None:
+        told.append(str(context["message"]) + "".join(traceback.format_exception(context["exception"])))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(tell)
+        caller = asyncio.create_task(TokenManager(Careless()).token())
+        await asyncio.sleep(0.01)
+        assert not caller.done()
+
+    asyncio.run(main())
+    assert MARK not in "".join(told)
 
 
 def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider) -> None:
