@@ -3,7 +3,7 @@
 The promises it holds them to, at every moment:
 
 - **One flight**: a process has one token request under way at most, also while one that was given up comes to its end;
-  all of them together, too, while the store serves.
+  all of them together, too, while the store serves, but for one whose time is up before it has the lock.
 - **Usable**: a token that is handed out lives, and was not refused to the manager that hands it out.
 - **Never withheld**: a held token leaves when its time is over or the API refused it, and for nothing else; who asks
   while one is held gets it at once.
@@ -26,6 +26,7 @@ from network_kit import Network, Request
 from world_kit import Order, StepLoop, World, as_asyncio
 
 from asyncauth import AuthError, ManagerClosed, RefreshPolicy, Token, TokenManager
+from asyncauth.refresh import Refresh
 
 POLICY = RefreshPolicy()
 LONGEST_WAIT = POLICY.deadline + 10.0
@@ -208,8 +209,13 @@ class Fleet:
         if wait:
             self.world.finish(task)
             task.result()
-            process.closed_at = self.world.clock.monotonic()
+            self.closed(process)
         return task
+
+    def closed(self, process: Process) -> None:
+        """Excuse what follows when a closing has ended: what it cut short may have asked once more in its grace."""
+        self._cut_short(process)
+        process.closed_at = self.world.clock.monotonic()
 
     def new_loop(self, process: Process) -> StepLoop:
         """Give a process one more loop."""
@@ -329,7 +335,7 @@ class Oracle:
         if len(self._authority.running(process.name)) > 1:
             self.broken.append("two token requests of one process at a time")
         together = self._authority.running()
-        if len(together) > 1 and self._strict:
+        if len(together) > 1 and self._strict and not self._in_a_hurry(process):
             self.broken.append("two token requests at a time, with a store that serves")
         self._judge(process, process.last.get(request.path))
         if not self._justified(process, request):
@@ -365,6 +371,11 @@ class Oracle:
     def _strict(self) -> bool:
         shelf = self._fleet.shelf
         return shelf is not None and not shelf.trouble and self._now >= self._excused_until
+
+    def _in_a_hurry(self, process: Process) -> bool:
+        """Return whether its refresh must end soon, so that it waits for no lock: for half of what is left, at most."""
+        work = None if process.manager._flight is None else process.manager._flight.work
+        return isinstance(work, Refresh) and work._deadline - self._now < 1.0
 
     def credit(self, process: Process, requests: int) -> None:
         """Let a process send token requests that time alone would not allow."""

@@ -195,6 +195,7 @@ class RefreshContract(RuleBasedStateMachine):
             if left is not None:
                 self.fleet.world.inside(loop, closings[left].cancel)
             self.fleet.enter(process, loop)
+            self.fleet.closed(process)
             self.fleet.get(process, loop)
 
     @rule(number=numbers)
