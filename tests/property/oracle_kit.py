@@ -173,6 +173,9 @@ class Fleet:
         self.oracle.credit(process, len(PATHS))
         self.oracle.judge_all(process)
         process.refused_last = False
+        setback = process.manager._state.setback  # a refusal that came at this moment was seen by nobody, perhaps
+        seen = 0 if setback is None or setback.refusal is None else setback.refusal.times
+        process.refusals = min(process.refusals, seen)
         process.lost_at = self.world.clock.loop_time
         self.oracle.excuse()
 
