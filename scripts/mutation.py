@@ -41,6 +41,7 @@ TESTS = {
         f"{UNIT}/test_manager_background.py",
         f"{UNIT}/test_manager_failures.py",
         f"{UNIT}/test_manager_refusals.py",
+        f"{UNIT}/test_refused_credentials.py",
         f"{UNIT}/test_manager_loops.py",
         f"{UNIT}/test_manager_endings.py",
         f"{UNIT}/test_closings.py",

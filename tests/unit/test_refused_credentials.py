@@ -135,6 +135,29 @@ async def test_a_refused_refresh_token_is_sent_once(
     assert 5 <= len(server.sent("password")) <= 8
 
 
+async def test_who_comes_during_a_look_at_the_credential_gets_what_comes_of_it(
+    server: Server, clock: FakeClock
+) -> None:
+    """A slow callable is being asked for a mended secret: who needs a token meanwhile is not told of the old one."""
+    secret, takes = "wrong", 0.0
+
+    async def tell() -> str:
+        await clock.sleep(takes)
+        return secret
+
+    manager = TokenManager(client_credentials(tell), clock=clock)
+    assert set(await ask_each_second(manager, clock, 62)) == {"CredentialsRejected"}
+    assert len(server.seen) == 2  # so that it is held back for two minutes, and looked at after one
+    await clock.advance(61)
+    secret, takes = "right", 5.0
+    first = asyncio.ensure_future(manager.token())
+    await clock.advance(1)
+    second = asyncio.ensure_future(manager.token())
+    await clock.advance(4)
+    assert (await first, await second) == (manager.current, manager.current)
+    assert len(server.seen) == 3
+
+
 async def test_a_refresh_by_hand_joins_no_mere_look_at_the_credential(server: Server, clock: FakeClock) -> None:
     """While a slow callable is asked again, whoever calls refresh() has what it tells sent, refused before or not."""
 
