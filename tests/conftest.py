@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, settings
 from provider_kit import MockedHttp
 
 from asyncauth import RefreshPolicy, Token, TokenManager
@@ -19,7 +20,13 @@ pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.loops", "har
 
 
 def pytest_configure() -> None:
-    """Give SIGINT its usual meaning: a shell that runs the tests in the background has what they start ignore it."""
+    """Measure no time in property tests, and give SIGINT its usual meaning.
+
+    A busy machine makes Hypothesis' own time limits fail any of them. A shell that runs the tests in the background
+    has what they start ignore SIGINT.
+    """
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
