@@ -204,10 +204,6 @@ class LentConnections(Connections):
         """Return whether the pool is entered on the running loop."""
         return self._lender.entered_here()
 
-    def entered(self) -> bool:
-        """Return ``True``: the pool may be entered for longer than any of its managers."""
-        return True
-
     def unclosed(self) -> bool:
         """Return ``False``: there is nothing that a manager would have to close."""
         return False
