@@ -359,12 +359,22 @@ async def test_background_renewal_belongs_to_nobodys_request(
     assert seen == ["none", "none"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_eager_tasks_change_nothing(make: Make, clock: FakeClock) -> None:
+@pytest.mark.parametrize(
+    "eager",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+        ),
+    ],
+)
+def test_eager_tasks_change_nothing(make: Make, clock: FakeClock, *, eager: bool) -> None:
     """With tasks that start running at once the manager makes the same requests, and leaves as little behind."""
 
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        if eager:
+            factory = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
+            asyncio.get_running_loop().set_task_factory(factory)
         provider = FakeProvider(clock=clock)
         async with make(provider, idle_timeout=None) as manager:
             tokens = await asyncio.gather(*(manager.token() for _ in range(20)))
