@@ -60,6 +60,8 @@ ROUGHLY = 0.3
 """By what part there may be more after the last loop than after the first: some of a run is still going on there."""
 LATE = 0.1
 """The part of all requests that may fail because the machine was slow."""
+CLOSING = 2.0
+"""Seconds that the sandbox, in its own thread, may take to close its ends of connections that are gone."""
 
 
 @attrs.frozen
@@ -84,13 +86,21 @@ class Measure:
     sockets: int
 
 
-def measured() -> Measure:
-    gc.collect()
-    descriptors = Path("/proc/self/fd")
-    sockets = 0
-    for each in descriptors.iterdir():
+def open_sockets() -> int:
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            sockets += str(each.readlink()).startswith("socket:")
+            found += str(each.readlink()).startswith("socket:")
+    return found
+
+
+def measured(first: Measure | None = None) -> Measure:
+    """Measure; if there are more sockets than there were first, count them again until those that close have."""
+    gc.collect()
+    sockets, until = open_sockets(), time.monotonic() + CLOSING
+    while first is not None and sockets > first.sockets and time.monotonic() < until:
+        time.sleep(0.01)
+        sockets = open_sockets()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     objects = len(gc.get_objects()) + gc.get_freeze_count()  # under pytest, what is older than the test is frozen
     return Measure(objects, pages * 4096, threading.active_count(), sockets)
@@ -149,7 +159,7 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             asyncio.run(self._loop(min(self.luck.uniform(1.0, 4.0), max(1.0, end - time.monotonic()))))
-            self.measures.append(measured())
+            self.measures.append(measured(*self.measures[:1]))
         asyncio.run(self._close())
 
     async def _close(self) -> None:

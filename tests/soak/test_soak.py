@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import attrs
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "integration"))  # redis_kit, where this folder is run alone
-from soak_run import Measure, growth, soak, troubles
+from soak_run import CLOSING, Measure, growth, measured, soak, troubles
 
 
 def _never(record: logging.LogRecord) -> bool:
@@ -64,3 +66,16 @@ def test_growth_is_noticed(name: str, step: int, loops: int) -> None:
     assert growth(level) == []
     found = growth([attrs.evolve(each, **{name: 1000 + step * (n >= loops * 2 // 3)}) for n, each in enumerate(level)])
     assert [each.split(":")[0] for each in found] == [name]
+
+
+@pytest.mark.parametrize(("seconds", "more"), [(CLOSING / 20, 0), (CLOSING + 1, 1)], ids=["closing", "left"])
+def test_a_socket_that_is_being_closed_is_none_that_is_left(seconds: float, more: int) -> None:
+    """The server's end of a connection is closed in its own thread, somewhat after the client's."""
+    first = measured()
+    server_end = socket.socket()
+    closing = threading.Timer(seconds, server_end.close)
+    closing.start()
+    try:
+        assert measured(first).sockets == first.sockets + more
+    finally:
+        closing.join()
