@@ -266,7 +266,8 @@ def _life(token: Token) -> float:
 async def _unless_cancelled(call: Awaitable[bool]) -> bool:
     """Return what a call returns; raise a cancellation that it swallowed.
 
-    redis-py loses one that arrives while it connects, and whoever waits for a lock would wait on.
+    redis-py loses one that arrives while it connects or sends: whoever waits for a lock would wait on, and whoever
+    extends one would go on.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -304,7 +305,7 @@ class _RedisLease:
             before = boottime()
             try:
                 async with asyncio.timeout(_EXTEND_EVERY):
-                    await self._lock.extend(_LEASE, replace_ttl=True)
+                    await _unless_cancelled(self._lock.extend(_LEASE, replace_ttl=True))
                 self._until = before + _LEASE
             except LockError:
                 self._until = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
 from asyncauth import Token, TokenManager
@@ -294,6 +296,28 @@ async def test_a_lost_lease_is_known_and_nobody_elses_is_released(
                     holder = client.get(f"asyncauth:{KEY}:lock")
                     assert holder is not None
                     assert not mine.lost
+            assert client.get(f"asyncauth:{KEY}:lock") is None
+
+
+async def test_a_lock_is_given_back_while_its_lease_is_being_extended(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py loses the cancellation that ends the extending: up to Python 3.11 ``wait_for`` does."""
+    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.3)
+    extending = asyncio.Event()
+    extend = Lock.do_extend
+
+    async def lose_cancellation(lock: Lock, *given: Any) -> bool:
+        extending.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        return await extend(lock, *given)
+
+    monkeypatch.setattr(Lock, "do_extend", lose_cancellation)
+    async with RedisStore(redis.url) as store:
+        async with store.lock(KEY):
+            await extending.wait()
+        with redis.client() as client:
             assert client.get(f"asyncauth:{KEY}:lock") is None
 
 
