@@ -20,7 +20,9 @@ PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 results: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(REDIS_URL, result_ex_time=3600)
-broker = RedisStreamBroker(REDIS_URL).with_result_backend(results)
+# With a time limit redis-py waits with wait_for(), which up to Python 3.11 may lose a cancellation: a worker that was
+# told to end would read on for ever.
+broker = RedisStreamBroker(REDIS_URL, socket_timeout=None).with_result_backend(results)
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)

@@ -111,7 +111,11 @@ class Process:
         Args:
             besides: What the framework itself leaves open, as its warning names it.
         """
-        code = self.popen.wait(PATIENCE)
+        try:
+            code = self.popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            msg = f"{self.name} does not end:\n{self.text}"
+            raise AssertionError(msg) from None
         text = self.text
         look("stdout", text)
         assert code == 0, f"{self.name} ended with {code}:\n{text}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from arq.jobs import ResultNotFound
 from examples_kit import EXAMPLES, Fleet, fleet
+from redis.asyncio import Redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +82,27 @@ def test_taskiq(ships: Fleet) -> None:
     assert ships.token_requests == 2
     assert sum(f"[worker-{number}] Executing task" in worker.text for number in range(3)) > 1
     ships.stop(worker)
+
+
+@pytest.mark.skipif(redis.__version__.startswith("5.0."), reason="its pool waits for itself when it is cancelled")
+async def test_a_taskiq_worker_can_be_ended_at_any_moment(ships: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """taskiq cancels the reading once, and waits for its end: lost, the worker would read on for ever."""
+    monkeypatch.setenv("REDIS_URL", ships.redis_url)
+    broker: Any = runpy.run_path(str(EXAMPLES / "taskiq_worker.py"))["broker"]
+    broker.block = 10
+    await broker.startup()
+    try:
+        for steps in range(40):
+            async with Redis(connection_pool=broker.connection_pool) as client:
+                await client.ping()  # a connection that the last one's end cost is there again
+            reading = asyncio.ensure_future(anext(broker.listen()))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait((reading,), timeout=1)
+            assert reading.cancelled(), f"after {steps} steps"
+    finally:
+        await broker.shutdown()
 
 
 def test_aiojobs(ships: Fleet) -> None:
