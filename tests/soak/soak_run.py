@@ -124,6 +124,7 @@ class Soak:
     redis: RedisServer
     luck: random.Random
     troubles: Iterator[tuple[str, random.Random]]
+    store: RedisStore = attrs.field(init=False)
     managers: list[TokenManager] = attrs.field(factory=list)
     mishaps: list[Mishap] = attrs.field(factory=list)
     troubled: list[str] = attrs.field(factory=list)
@@ -139,8 +140,8 @@ class Soak:
         peakly.configure(lifetime=LIFETIME, refresh_tokens=True, truncate_expires_in=False)
         pago.configure(login_lifetime=2.0, create_token_lifetime=2.0, login_token_lifetime=LIFETIME)
         account: dict[str, Any] = {"username": self.sandbox.username, "password": self.sandbox.password}
-        store = RedisStore(self.redis.url)
-        for mine in (None, store, store):
+        self.store = RedisStore(self.redis.url)
+        for mine in (None, self.store, self.store):
             self.managers.append(TokenManager(Peakly(**account, base_url=peakly.url), store=mine, policy=POLICY))
         chain = PagoFacilJWT.from_password(**account, base_url=pago.url)
         self.managers.append(TokenManager(chain, policy=POLICY))
@@ -159,8 +160,14 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             asyncio.run(self._loop(min(self.luck.uniform(1.0, 4.0), max(1.0, end - time.monotonic()))))
+            asyncio.run(self._use_store())
             self.measures.append(measured(*self.measures[:1]))
         asyncio.run(self._close())
+
+    async def _use_store(self) -> None:
+        """Have the store let go of the connections of a loop that ended in the middle: it does when it is next used."""
+        async with self.store:
+            pass
 
     async def _close(self) -> None:
         for manager in self.managers:
