@@ -12,6 +12,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import hdrs, payload
+from harness.frames import is_of_the_library
 from multidict import CIMultiDict
 
 from asyncauth import AuthError
@@ -137,7 +138,7 @@ def keeps_quiet(error: BaseException, *secrets: str) -> None:
     shown += traceback.TracebackException.from_exception(error).format()
     here = error.__traceback__
     while here is not None:
-        if "/asyncauth/" in here.tb_frame.f_code.co_filename:
+        if is_of_the_library(here.tb_frame):
             shown += [_repr(value) for value in here.tb_frame.f_locals.values()]
         here = here.tb_next
     for secret in secrets:

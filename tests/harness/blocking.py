@@ -10,18 +10,16 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import blockbuster.blockbuster
 import pytest
 from coverage import Coverage
 
-import asyncauth
 from harness.canary import WATCH
+from harness.frames import LIBRARY, is_of_a_test, is_of_the_library
 
-_LIBRARY = Path(asyncauth.__file__).parent
-_BESIDE = [str(_LIBRARY / name) for name in ("cli", "sandbox", "testing")]
+_BESIDE = [str(LIBRARY / name) for name in ("cli", "sandbox", "testing")]
 
 
 class _Noted(blockbuster.BlockingError):
@@ -29,7 +27,7 @@ class _Noted(blockbuster.BlockingError):
 
     def __init__(self, func: str) -> None:
         super().__init__(func)
-        place = next(frame for frame in reversed(traceback.extract_stack()) if frame.filename.startswith(str(_LIBRARY)))
+        place = next(frame for frame in reversed(traceback.extract_stack()) if frame.filename.startswith(str(LIBRARY)))
         WATCH.note(f"{func} blocks the event loop: {place.filename}:{place.lineno} in {place.name}")
 
 
@@ -41,10 +39,9 @@ def _unless_a_test_does(may_block: Callable[..., bool]) -> Callable[..., bool]:
             return True
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
-            name = frame.f_code.co_filename.replace("\\", "/")
-            if name.startswith(str(_LIBRARY)):
+            if is_of_the_library(frame):
                 return False
-            if "/tests/" in name and "/tests/harness/" not in name:
+            if is_of_a_test(frame):
                 return True
             frame = frame.f_back
         return True

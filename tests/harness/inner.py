@@ -11,6 +11,12 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 
+_CONFTEST = """
+from pathlib import Path
+from harness.frames import TESTS
+TESTS.append(Path(__file__).parent / "tests")
+"""
+
 
 def outcomes(folder: Path, conftest: str, tests: Mapping[str, str], *options: str) -> dict[str, str]:
     """Run tests; return what became of each: ``PASSED``, or ``FAILED``, or ``ERROR`` if only its end was wrong.
@@ -21,8 +27,8 @@ def outcomes(folder: Path, conftest: str, tests: Mapping[str, str], *options: st
         tests: The text of each one's file, by its name.
         options: For pytest.
     """
-    (folder / "conftest.py").write_text(conftest)
-    (folder / "tests").mkdir()  # whose frames may hold a secret
+    (folder / "conftest.py").write_text(f"{_CONFTEST}{conftest}")
+    (folder / "tests").mkdir()
     names = {}
     for number, (name, body) in enumerate(tests.items()):
         names[f"test_{number}.py"] = name

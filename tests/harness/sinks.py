@@ -12,7 +12,6 @@ import functools
 import logging
 import sys
 import traceback
-import types
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -24,16 +23,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from asyncauth.events import Event
 from asyncauth.report import Report
 from harness.canary import WATCH, look
-
-_OWN_FRAMES = ("/tests/", "/asyncauth/sandbox/", "/asyncauth/testing/", "/aioresponses/")
-"""Whose locals may hold a secret: a test, a server, and what stands for one."""
+from harness.frames import holds_secrets_by_right, is_of_the_library
 
 EVERYTHING = 1
 """The root logger's level, one that nobody else uses: as long as it is this one, a test did not choose another."""
-
-
-def _is_own(frame: types.FrameType) -> bool:
-    return any(place in frame.f_code.co_filename.replace("\\", "/") for place in _OWN_FRAMES)
 
 
 def _safely(show: Callable[[object], str], thing: object) -> str:
@@ -48,7 +41,7 @@ def shown(error: BaseException) -> str:
     """Return what tools make of an error that reached a caller: the chain, and each frame's locals but a test's own."""
     text = []
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not _is_own(frame):
+        if not holds_secrets_by_right(frame):
             code = frame.f_code
             text.append(f"{code.co_filename}:{line} {code.co_name}")
             text += [f"{name} = {_safely(repr, value)}" for name, value in frame.f_locals.items()]
@@ -59,10 +52,7 @@ def shown(error: BaseException) -> str:
 
 
 def _of_the_library(error: BaseException) -> bool:
-    return any(
-        "/asyncauth/" in frame.f_code.co_filename.replace("\\", "/")
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+    return any(is_of_the_library(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _received(error: object) -> None:
@@ -135,7 +125,7 @@ def error(_: pytest.Config) -> Iterator[None]:
     @functools.wraps(gather)
     def gathered(*awaitables: Any, return_exceptions: bool = False) -> Any:
         future = gather(*awaitables, return_exceptions=return_exceptions)
-        if return_exceptions and _is_own(sys._getframe(1)):
+        if return_exceptions and holds_secrets_by_right(sys._getframe(1)):
             future.add_done_callback(results)
         return future
 

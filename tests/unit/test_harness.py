@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
+import pytest
+from harness.frames import LIBRARY, holds_secrets_by_right, is_of_a_test, is_of_the_library
 from harness.inner import outcomes
 
 HEAD = """
@@ -79,3 +83,34 @@ def test_each_fault_is_caught(tmp_path: Path) -> None:
     tests = {name: HEAD + body for name, body in {**WRONG, **RIGHT}.items()}
     told = outcomes(tmp_path, conftest, tests, "--asyncio-mode=auto")
     assert {name for name, word in told.items() if word != "PASSED"} == set(WRONG)
+
+
+def frame_of(file: Path) -> types.FrameType:
+    """Return a frame of code that lies in a file."""
+    names: dict[str, object] = {"look": sys._getframe}
+    exec(compile("frame = look()", str(file), "exec"), names)  # noqa: S102 (a line of ours)
+    frame = names["frame"]
+    assert isinstance(frame, types.FrameType)
+    return frame
+
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("file", "library", "test", "by_right"),
+    [
+        (LIBRARY / "manager.py", True, False, False),
+        (LIBRARY / "sandbox" / "server.py", True, False, True),
+        (TESTS / "unit" / "test_any.py", False, True, True),
+        (TESTS / "harness" / "sinks.py", False, False, True),
+        (LIBRARY.parent / "asyncauth-2" / "manager.py", False, False, False),
+        (LIBRARY.parent / ".venv" / "site-packages" / "tests" / "test_any.py", False, False, False),
+    ],
+)
+def test_frames_are_told_by_their_folders(file: Path, *, library: bool, test: bool, by_right: bool) -> None:
+    """Whatever the clone's folder is called, and those above it: `asyncauth` and `tests` are common names."""
+    frame = frame_of(file)
+    assert is_of_the_library(frame) is library
+    assert is_of_a_test(frame) is test
+    assert holds_secrets_by_right(frame) is by_right

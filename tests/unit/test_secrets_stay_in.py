@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 import pytest
 from harness.canary import MARK
+from harness.frames import is_of_the_library
 
 from asyncauth import (
     AuthError,
@@ -39,10 +40,9 @@ def shown(error: BaseException) -> str:
     text = []
     seen: BaseException | None = error
     while seen is not None:
-        stack = traceback.StackSummary.extract(traceback.walk_tb(seen.__traceback__), capture_locals=True)
-        text += [
-            f"{frame.name}: {frame.locals}" for frame in stack if "/asyncauth/" in frame.filename.replace("\\", "/")
-        ]
+        own = [(frame, line) for frame, line in traceback.walk_tb(seen.__traceback__) if is_of_the_library(frame)]
+        stack = traceback.StackSummary.extract(iter(own), capture_locals=True)
+        text += [f"{frame.name}: {frame.locals}" for frame in stack]
         text += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
         seen = seen.__cause__ or seen.__context__
     return "\n".join(text)
