@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -62,7 +64,14 @@ def _common(
 
 
 def run() -> int:
-    """Run the command line with the process's arguments; return the exit code."""
+    """Run the command line with the process's arguments; return the exit code.
+
+    A character that the terminal's encoding lacks is printed as a question mark: under some locales that is all but
+    ASCII, and what a command has to say must not end in a ``UnicodeEncodeError``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="asyncauth")
     except SystemExit as end:

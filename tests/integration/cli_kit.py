@@ -62,14 +62,14 @@ class Shell:
     def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command in this process."""
         self._patch.setattr(sys, "argv", ["asyncauth", *arguments])
-        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         code = app.run()
         sys.stdout.flush()
         out, err = self._captured.readouterr()
         return Ended(code, out.decode(), err.decode())
 
     @staticmethod
-    def spawn(*arguments: str, stdin: bytes = b"") -> Ended:
+    def spawn(*arguments: str, stdin: bytes = b"", **environ: str) -> Ended:
         """Run a command as a process of its own, in which warnings are errors."""
         ended = subprocess.run(
             [sys.executable, "-W", "error", INSTALLED, *arguments],
@@ -77,6 +77,7 @@ class Shell:
             capture_output=True,
             check=False,
             timeout=50,
+            env={**os.environ, **environ},
         )
         out, err = ended.stdout.decode(), ended.stderr.decode()
         look("stdout", out)

@@ -122,7 +122,7 @@ def fleet(side: Side, count: int, **settings: Any) -> Iterator[Fleet]:
     with contextlib.ExitStack() as stack:
         processes = []
         for _ in range(count):
-            errors = stack.enter_context(tempfile.TemporaryFile("w+"))
+            errors = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
             popen = subprocess.Popen(
                 [sys.executable, "-W", "error", str(WORKER), json.dumps(given)],
                 stdin=subprocess.PIPE,

@@ -90,7 +90,7 @@ def test_a_worker_that_dies_is_told_in_a_line() -> None:
     """A worker that is killed ends the demo: exit code 1 and a line that says which, no report that looks whole."""
     with _start("--seconds", "40") as process:
         _under_way(process)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
         members = [pid for pid in children if b"asyncauth.cli.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(int(members[1]), signal.SIGKILL)
         out, err = process.communicate(timeout=30)
@@ -104,7 +104,7 @@ def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
     """`kill -9` of the demo ends its redis-server and the workers too, and leaves no folder."""
     with _start("--seconds", "40") as process:
         _under_way(process)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
         commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
         assert sorted(b"redis" in command for command in commands) == [False, False, True]
         process.kill()
@@ -118,7 +118,7 @@ def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
 def _runs(pid: str) -> bool:
     """Return whether a process is there, and is no zombie that nobody has waited for."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -132,3 +132,10 @@ def test_ways_to_start(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: p
     assert len(answers) == 1
     assert answers.pop().startswith("Usage: asyncauth ")
     assert Shell(monkeypatch, capfdbinary).run("--version").out.startswith("asyncauth ")
+
+
+def test_a_terminal_without_the_characters() -> None:
+    """Where the terminal's encoding is ASCII, what it lacks becomes a question mark; the command succeeds."""
+    ended = Shell.spawn("demo", "--seconds", "1", "--rate", "10", PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Pago F?cil" in ended.out

@@ -228,7 +228,7 @@ class OnlyWay(FakeProvider):
 async def test_an_encrypted_entry_is_no_token_for_who_has_no_keys(*, only_way: bool) -> None:
     """What it holds is never sent: a manager on the bare store gets a token of its own, or says why it can't."""
     inner = MemoryStore()
-    answers = [Token("theirs", expires_at=2e9, refresh_token="refresh"), Token("own", expires_at=2e9)]
+    answers = [Token("theirs", expires_at=4e9, refresh_token="refresh"), Token("own", expires_at=4e9)]
     provider = (OnlyWay if only_way else FakeProvider)(answers=answers)
     await TokenManager(provider, store=EncryptedStore(inner, OLD)).token()
     (key,) = await inner.keys()
