@@ -56,10 +56,12 @@ class ClientRequest:
         if isinstance(proof, AuthError):
             return proof
         headers = dict(proof.headers)
+        made = [value for name, value in form if name == "assertion"]  # signed here, perhaps (RFC 7523 §2.1)
         if self.prover is not None:
             self._nonce = self.prover.nonce(self.endpoint.url)
             headers["DPoP"] = self.prover.proof(self.endpoint.method, self.endpoint.url)
-        return Request(headers=headers, form=(*form, *proof.fields), secrets=proof.made)
+            made.append(headers["DPoP"])
+        return Request(headers=headers, form=(*form, *proof.fields), secrets=(*proof.made, *made))
 
     def note(self) -> None:
         """Remember the nonce that came with the answer, if one did."""

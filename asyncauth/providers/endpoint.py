@@ -22,6 +22,7 @@ from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.coding import ACCEPTED, unpacked
 from asyncauth.providers.credential import Credential, Lent, borrow
 from asyncauth.providers.reply import Reply, cleaned, parse, server_message
+from asyncauth.redaction import Redactor
 
 __all__ = ["Endpoint", "Request"]
 
@@ -141,7 +142,7 @@ class Endpoint:
             lent.refused_again()
             raise reply
         lent.accepted(repeat=repeat)
-        return self._read(read, reply, lent)
+        return self._read(read, reply)
 
     def name(self, error: AuthError, status: int | None = None) -> AuthError:
         """Return the error with what it does not say yet of this endpoint."""
@@ -165,12 +166,12 @@ class Endpoint:
             return lent
         raise problem if problem.upstream else self.name(problem)
 
-    def _read(self, read: Callable[[Reply], _T], reply: Reply, lent: Lent) -> _T:
+    def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
         try:
             return read(reply)
         except InvalidTokenResponse as error:
             # It may quote a field, where a server may repeat what was sent.
-            problem = self.name(InvalidTokenResponse(cleaned(error.message, lent.values) or ""))
+            problem = self.name(InvalidTokenResponse(cleaned(error.message, Redactor(reply.sent)) or ""))
         current_attempt().unanswered = True
         raise problem
 
@@ -196,7 +197,7 @@ class Endpoint:
         if isinstance(failure, CredentialsRejected):
             return failure
         if failure is None and fields is not None:
-            return Reply(fields, sent_at, server_now)
+            return Reply(fields, sent_at, server_now, (*lent.values, *request.secrets))
         del fields  # a server may repeat what was sent: no frame that an error passes through shows it
         raise failure or self.name(InvalidTokenResponse("the answer is no JSON object"), answer.status)
 
@@ -241,7 +242,7 @@ class Endpoint:
         success = 200 <= status < 300  # noqa: PLR2004
         if success and not fields.get("error"):
             return None
-        code, said = server_message(fields, (*lent.values, *made))
+        code, said = server_message(fields, Redactor((*lent.values, *made)))
         if status in _BUSY or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004
             wait = expiry.retry_after(answer.headers.get("Retry-After"), server_now)
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=wait)

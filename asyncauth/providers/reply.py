@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -12,6 +10,8 @@ import attrs
 
 from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
+from asyncauth.redaction import Redactor
+from asyncauth.text import printable
 from asyncauth.token import Token
 
 __all__ = ["Reply", "cleaned", "parse", "server_message"]
@@ -20,8 +20,6 @@ _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
 _MOST_READ = 1 << 14
 """Characters of a message that are looked at."""
-_RECOGNISED = 256
-"""Characters by which a longer secret is recognised: comparing all of it at each place would take too long."""
 _CODES = frozenset(
     {
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
@@ -35,7 +33,6 @@ _CODES = frozenset(
 They stay whole: whatever the credential, such a word is the protocol's and no echo, and ``auth`` taken out of
 ``authorization_pending`` would make a refusal of it.
 """
-_HTML_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 @attrs.frozen(repr=False)
@@ -46,11 +43,13 @@ class Reply:
         fields: The JSON object's members. Secret.
         sent_at: When the request was sent, in Unix epoch seconds of our wall clock.
         server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None`` = it sent none.
+        sent: The secrets that the request carried: an error may quote a field that repeats one.
     """
 
     fields: Mapping[str, Any]
     sent_at: float
     server_now: float | None
+    sent: tuple[str, ...] = ()
 
     def has(self, name: str) -> bool:
         """Return whether the answer has a field, and not as ``null``."""
@@ -149,61 +148,24 @@ def parse(body: bytes) -> Mapping[str, Any] | None:
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
-def server_message(fields: Mapping[str, Any], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:
+def server_message(fields: Mapping[str, Any], redactor: Redactor) -> tuple[str | None, str | None]:
     """Return the server's error code (RFC 6749 §5.2) and its own short message, fit to be shown.
 
     Args:
         fields: The answer's.
-        secrets: What was sent: a server that repeats it must not put it in our log.
+        redactor: Knows what was sent: a server that repeats it must not put it in our log.
     """
     code, text = fields.get("error"), fields.get("error_description") or fields.get("message")
     if isinstance(code, str) and not code.replace("_", "").isalnum():
         code, text = None, text or code  # a sentence where others have a code (Pago Fácil)
     known = isinstance(code, str) and code in _CODES
-    return code if known else cleaned(code, secrets), cleaned(text, secrets)
+    return code if known else cleaned(code, redactor), cleaned(text, redactor)
 
 
-def cleaned(text: object, secrets: tuple[str, ...]) -> str | None:
+def cleaned(text: object, redactor: Redactor) -> str | None:
     """Return a text without what was sent, without control characters, and short; ``None`` if nothing is left."""
     if not isinstance(text, str):
         return None
-    whole, text = text, text[:_MOST_READ]
-    said = _spellings(secrets)
-    if said is not None:
-        text = said.sub("…", text)
-        if len(whole) > _MOST_READ:
-            text = text[: text.rfind("…") + 1] or text  # what follows may be the beginning of another one
-    text = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST_MESSAGE])
-    text = " ".join(text.split())
-    return (text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…") or None
-
-
-def _spellings(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Return a pattern of what was sent, however a server that echoes it may write it; the longest first.
-
-    Of a long secret it is the beginning, and all that follows: what the server had cut off would not be recognised.
-    """
-    words = {secret for secret in secrets if secret}
-    for secret in tuple(words):
-        raw = secret.encode("utf-8", "surrogatepass")
-        for encoded in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
-            words |= {encoded, encoded.rstrip("=")}
-    patterns = (
-        "".join(map(_spelled, word[:_RECOGNISED])) + (r"[\s\S]*" if len(word) > _RECOGNISED else "")
-        for word in sorted(words, key=len, reverse=True)
-    )
-    return re.compile("|".join(patterns)) if words else None
-
-
-def _spelled(char: str) -> str:
-    """Return a pattern of one character as it is, and as forms, URLs, JSON and HTML write it."""
-    if char.isascii() and char.isalnum():
-        return char
-    percent = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
-    wide = char.encode("utf-16-be", "surrogatepass").hex()
-    units = "".join(rf"\\u{wide[at : at + 4]}" for at in range(0, len(wide), 4))
-    named = [f"&{_HTML_NAMES[char]};"] if char in _HTML_NAMES else []
-    short = json.dumps(char)[1:-1]
-    ways = [percent, units, rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *named]
-    kept = [re.escape(short), re.escape(char), *([r"\\/"] if char == "/" else [r"\+"] if char == " " else [])]
-    return f"(?:(?i:{'|'.join(ways)})|{'|'.join(sorted(kept, key=len, reverse=True))})"
+    # The redactor sees the text as it will be shown.
+    text = redactor.text(" ".join(printable(text[:_MOST_READ]).split()))
+    return printable(text, _LONGEST_MESSAGE) or None

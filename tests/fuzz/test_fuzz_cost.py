@@ -15,12 +15,14 @@ import aiohttp
 import fuzz_checks as check
 import hostile
 import pytest
+from hostile import SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import AuthError, Peakly, challenge, expiry
 from asyncauth.providers.moments import iso_date
 from asyncauth.providers.reply import parse, server_message
+from asyncauth.redaction import Redactor
 from asyncauth.stores import loads
 
 Work: TypeAlias = Callable[[str], object]
@@ -53,7 +55,8 @@ READERS: dict[str, Work] = {
     "a JWT": expiry.jwt_times,
     "a JWT's claims": lambda text: expiry.jwt_times(hostile.jwt(text.encode("utf-8", "surrogatepass"))),
     "an answer": lambda text: parse(text.encode("utf-8", "surrogatepass")),
-    "a message": lambda text: server_message({"error": text, "message": text}, (text[:-1] + "y", hostile.SECRET)),
+    "a message": lambda text: server_message({"error": text, "message": text}, Redactor((text[:-1] + "y", SECRET))),
+    "a text with secrets": lambda text: Redactor((SECRET, text[: len(text) // 2] + "y", "pin")).text(text),
     "an entry": _ignoring_errors(loads),
     "an entry's value": _ignoring_errors(lambda text: loads(hostile.entry(value=text))),
 }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self
+from urllib.parse import parse_qsl
 
+import attrs
 import pytest
 from harness.canary import MARK
+from multidict import CIMultiDict
 from oauth_kit import PEM, URL, jwt_part
 from provider_kit import MockedHttp, failure, keeps_quiet
 
 from asyncauth import (
+    AuthError,
     ClientCredentials,
     DeclaredProvider,
     DeviceCode,
@@ -85,3 +91,35 @@ async def test_what_goes_wrong(
         for piece in pieces:
             assert jwt_part(piece.partition("=")[2], 1)["iss"] == "app"
     assert CANARY not in caplog.text
+
+
+@attrs.frozen(repr=False)
+class _Echo:
+    """A session whose server repeats one thing that it was sent."""
+
+    sent: list[str] = attrs.field(factory=list[str])
+    status: int = 400
+    headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
+
+    @contextlib.asynccontextmanager
+    async def request(self, *_: object, data: Any, headers: dict[str, str], **__: object) -> AsyncIterator[Self]:
+        known = {**headers, **dict(parse_qsl(data()._value.decode()))}
+        self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
+        yield self
+
+    @property
+    def content(self) -> Self:
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield json.dumps({"error": "invalid_grant", "error_description": f"what is {self.sent[0]}?"}).encode()
+
+
+@pytest.mark.parametrize("name", ["own jwt", "basic"])
+async def test_what_was_signed_for_one_request(name: str) -> None:
+    """A server that repeats an assertion or a proof that was signed here puts no part of it into an error."""
+    echo: Any = _Echo()
+    with pytest.raises(AuthError) as caught:
+        await PROVIDERS[name]().fetch(echo, None)
+    assert caught.value.error_description == "what is …?"
+    assert len(echo.sent[0]) > 100

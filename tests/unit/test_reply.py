@@ -15,8 +15,14 @@ from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
 from asyncauth.providers.reply import Reply, parse, server_message
+from asyncauth.redaction import Redactor
 
 NOW = 1_700_000_000.0
+
+
+def said(fields: dict[str, object], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return the code and the message that are shown of an answer to these secrets."""
+    return server_message(fields, Redactor(secrets))
 
 
 def reply(server_now: float | None = NOW, **fields: object) -> Reply:
@@ -120,14 +126,14 @@ def test_the_repr_shows_nothing() -> None:
 )
 def test_the_servers_words(fields: dict[str, object], code: str | None, text: str | None) -> None:
     """A code is a code, a sentence is a message wherever it stands, and anything else is nothing."""
-    assert server_message(fields, ()) == (code, text)
+    assert said(fields, ()) == (code, text)
 
 
 @pytest.mark.parametrize("secret", [MARK, "a b", "ñandú", '"quoted"', "\\", "</b>"])
 def test_secrets_are_taken_out(secret: str) -> None:
     """What was sent is taken out of code and message, wherever it stands."""
     fields = {"error": secret, "message": f"{secret}, not {secret}"}
-    assert all(secret not in (part or "") for part in server_message(fields, (secret,)))
+    assert all(secret not in (part or "") for part in said(fields, (secret,)))
 
 
 @pytest.mark.parametrize(
@@ -147,9 +153,9 @@ def test_secrets_are_taken_out(secret: str) -> None:
 def test_a_code_that_decides_is_left_whole(code: str) -> None:
     """A credential that is a piece of a protocol's code, or all of it, does not change what the server said."""
     for secret in (code, code[0], code.partition("_")[0]):
-        assert server_message({"error": code, "error_description": f"not {secret}"}, (secret,))[0] == code
-        assert server_message({"error": f"{code}x"}, (secret,))[0] != f"{code}x"
-    assert server_message({"error": code, "error_description": f"no {code}"}, (code,)) == (code, "no …")
+        assert said({"error": code, "error_description": f"not {secret}"}, (secret,))[0] == code
+        assert said({"error": f"{code}x"}, (secret,))[0] != f"{code}x"
+    assert said({"error": code, "error_description": f"no {code}"}, (code,)) == (code, "no …")
 
 
 @pytest.mark.parametrize(
@@ -173,20 +179,20 @@ def test_a_code_that_decides_is_left_whole(code: str) -> None:
 def test_no_spelling_of_a_secret_stays(secret: str, spell: Callable[[str], str]) -> None:
     """A server that echoes the request, in whatever spelling, puts no secret into an error."""
     for echo in (spell(secret), f"grant_type=password&password={spell(secret)}&x=1", f"[{spell(secret)}] {secret}"):
-        said = server_message({"error": echo, "error_description": echo}, (secret,))
-        assert all(spell(secret) not in (part or "") and secret not in (part or "") for part in said)
-    assert server_message({"message": f"no: {spell(secret)}."}, (secret,)) == (None, "no: ….")
+        parts = said({"error": echo, "error_description": echo}, (secret,))
+        assert all(spell(secret) not in (part or "") and secret not in (part or "") for part in parts)
+    assert said({"message": f"no: {spell(secret)}."}, (secret,)) == (None, "no: ….")
 
 
 def test_the_longest_secret_goes_first() -> None:
     """A secret that is the beginning of another one leaves nothing of that one."""
-    assert server_message({"message": "is pass-word-2"}, ("pass", "pass-word-2")) == (None, "is …")
+    assert said({"message": "is pass-word-2"}, ("pass", "pass-word-2")) == (None, "is …")
 
 
 def test_an_endless_message_costs_little() -> None:
     """A message of a megabyte is looked at only in part, and no part of a secret stays at its cut."""
     secret, started = "-".join("abcdefgh" * 10), time.process_time()
-    _, text = server_message({"message": f"{secret} " * 20_000}, (secret, "x" * 5000))
+    _, text = said({"message": f"{secret} " * 20_000}, (secret, "x" * 5000))
     assert time.process_time() - started < 1
     assert text is not None
     assert "a-b" not in text
@@ -195,7 +201,7 @@ def test_an_endless_message_costs_little() -> None:
 @pytest.mark.parametrize("length", [199, 200, 201, 10_000])
 def test_messages_are_short(length: int) -> None:
     """A message has at most 200 characters; a longer one ends in an ellipsis."""
-    _, text = server_message({"message": "x" * length}, ())
+    _, text = said({"message": "x" * length}, ())
     assert text is not None
     assert len(text) == min(length, 200)
     assert text.endswith("…") == (length > 200)
@@ -213,12 +219,12 @@ def test_a_long_secret_is_recognised_by_its_beginning(length: int) -> None:
     """However long what was sent is, and wherever the answer was cut, no part of it is shown."""
     secret = "Ab+9" * (length // 4) + "x" * (length % 4)
     for echo in (secret, base64.b64encode(secret.encode()).decode(), quote_plus(secret)):
-        assert server_message({"message": f"no: {echo}"}, (secret,)) == (None, "no: …")
+        assert said({"message": f"no: {echo}"}, (secret,)) == (None, "no: …")
 
 
 @pytest.mark.parametrize("length", [5_000, 500_000])
 def test_a_message_that_nearly_repeats_a_long_secret_costs_little(length: int) -> None:
     """A server that gave us a long token can't stop the event loop with a message that nearly holds it."""
     started = time.process_time()
-    server_message({"message": "x" * 1_000_000}, ("x" * length + "y",))
+    said({"message": "x" * 1_000_000}, ("x" * length + "y",))
     assert time.process_time() - started < 0.1

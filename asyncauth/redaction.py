@@ -1,0 +1,244 @@
+"""Takes secrets out of a text that somebody else wrote, however it spells them. Pure; time grows as the text does."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+
+__all__ = ["Redactor"]
+
+_RUN = 8
+"""Bytes of a secret that are recognised wherever they stand: one machine word, so that C code compares them."""
+
+_LONGEST_SECRET = 1 << 15
+"""Bytes of a secret that are compared. Most servers refuse a header of half that length."""
+
+_LAYERS = 4
+"""How many spellings inside one another are undone, such as HTML in JSON in a URL."""
+
+_ARMOUR = re.compile(rb"-----(?:BEGIN|END) [A-Z0-9 ]{1,40}-----")
+"""The first and last line of a key in PEM. They are not secret, and messages speak of "private keys"."""
+
+_BREAKS = bytes(range(0x21)) + b"\x7f+-"
+"""Characters that hide no secret in which they stand. A form has ``+`` for a space, and base64url ``-`` for ``+``."""
+
+_WIDE_BREAKS = {
+    2: re.compile(rb"\xc2[\x80-\xa0\xad]|\xcd\x8f"),
+    3: re.compile(
+        rb"\xe1\xa0\x8e|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf"
+    ),
+}
+"""The same of two and of three bytes in UTF-8: wide spaces, soft hyphens, zero-width and direction marks."""
+
+_SPELLED = re.compile(
+    rb"""(
+      % (?:                                                                       # %41 %2541 %u0041
+          (?:25)*[0-9a-fA-F]{2}
+        | u[dD][89abAB][0-9a-fA-F]{2} %u[dD][c-fC-F][0-9a-fA-F]{2} | u[0-9a-fA-F]{4}
+      )
+    | \\(?<!\\\\)\\*+ (?:                                                         # \u0041 \x41 \n
+          u[dD][89abAB][0-9a-fA-F]{2} \\++u[dD][c-fC-F][0-9a-fA-F]{2}             # \ud83e\udd8a: one character
+        | u[0-9a-fA-F]{4} | x[0-9a-fA-F]{2} | [bfnrt]
+      )
+    | & (?:
+          (?:amp;)*+ (?:\#[0-9]{1,12}|\#[xX][0-9a-fA-F]{1,12}|[a-zA-Z][a-zA-Z0-9]{1,30});
+        | (?:amp;)++                                                              # &#65; &#x41; &lt; &amp;lt;
+      )
+    )""",
+    re.VERBOSE,
+)
+"""One character as URLs, JSON and HTML write it."""
+
+_FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz/")
+"""Upper case becomes lower case, and base64url's underscore base64's slash."""
+
+_PHRASES = (
+    b"access token", b"application", b"authenticated", b"authentication", b"authorization", b"authorized",
+    b"client credentials", b"client id", b"client secret", b"credentials", b"expires in", b"grant type", b"incorrect",
+    b"password", b"permission", b"private key", b"refresh token", b"subject token", b"token type", b"unauthorized",
+    b"username",
+)  # fmt: skip
+_ORDINARY = b"\n".join(phrase.replace(b" ", space) for phrase in _PHRASES for space in (b" ", b"_", b"/", b""))
+_LONGEST_PHRASE = max(map(len, _ORDINARY.splitlines()))
+"""What servers' own messages say, in all ways that a search may see it: see `Redactor`."""
+
+
+class Redactor:
+    r"""Takes secrets out of texts.
+
+    **Recognised** are any 8 characters in a row of a secret (8 bytes in UTF-8), of its base64 or base64url form, even
+    where more was encoded with it, and of its hexadecimal form. A secret of fewer than 8 is recognised as a whole.
+    It does not matter
+
+    - whether letters are upper or lower case;
+    - whether characters are written as in URLs (``%41``, ``%2541``, ``+``), JSON (``\u0041``, ``\x41``, ``\/``) or HTML
+      (``&#65;``, ``&#x41;``, ``&lt;``), or as one of these inside another, up to 4 deep;
+    - what white space, control characters, invisible characters, hyphens, plus signs and backslashes stand in between.
+      They do not count as characters, unless the text repeats them exactly as they are.
+
+    **Not recognised** are fewer than 8 characters of a longer secret, hashes, ciphers and compression, other encodings,
+    another Unicode form than the secret's own (composed or decomposed, other than ASCII in the other case), and what
+    stands beyond the first 32 KiB of a secret. An ordinary phrase of servers' messages stays, although a secret may
+    contain it: "Wrong password" gives nothing away of ``password1``, and a gap in its place would. A secret that
+    is itself no more than such a phrase is taken out.
+
+    Concurrency: safe to use from any thread; it does not change.
+
+    Args:
+        secrets: What must not be shown.
+    """
+
+    __slots__ = ("_runs", "_whole")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._runs: set[int] = set()
+        whole: set[bytes] = set()
+        for word in {word for secret in set(secrets) for word in _forms(secret) if word}:
+            for words in _machine_words(word):
+                self._runs.update(words)
+            if len(word) < _RUN or word in _ORDINARY:
+                whole.add(word)
+        pattern = b"|".join(map(re.escape, sorted(whole, key=len, reverse=True)))
+        self._whole = re.compile(b"(?:%b)++" % pattern) if whole else None
+
+    def text(self, text: str, instead: str = "…") -> str:
+        """Return a text with something else in place of each secret."""
+        data = text.encode("utf-8", "surrogatepass")
+        return self.data(data, instead.encode()).decode("utf-8", "surrogatepass")
+
+    def data(self, data: bytes, instead: bytes = b"\xe2\x80\xa6") -> bytes:
+        """Return bytes with something else in place of each secret. They need not be text."""
+        places = self._places(data.lower(), range(len(data) + 1))
+        for start, end in self._places(*_plain(data)):
+            # Up to the next character that counts, but for what may be the text's own.
+            places.append((start, start + len(data[start:end].rstrip(b" \t\r\n\\"))))
+        kept: list[bytes] = []
+        done = -1
+        for start, end in sorted(places):
+            if start > done:
+                kept += data[max(0, done) : start], instead
+            done = max(done, end)
+        return b"".join((*kept, data[max(0, done) :]))
+
+    def _places(self, text: bytes, origins: Sequence[int]) -> list[tuple[int, int]]:
+        """Return where secrets stand in the original.
+
+        Args:
+            text: What is searched.
+            origins: Where each of its bytes stands in the original, and after them the original's length.
+        """
+        marks = bytearray(len(text))
+        for shift, words in enumerate(_machine_words(text)):
+            marks[shift : shift + _RUN * len(words) : _RUN] = bytes(map(self._runs.__contains__, words))
+        found = [(run.start(), run.end() + _RUN - 1) for run in _MARKED.finditer(marks)]
+        found = [
+            (start, end) for start, end in found if end - start > _LONGEST_PHRASE or text[start:end] not in _ORDINARY
+        ]
+        if self._whole is not None:
+            found += [match.span() for match in self._whole.finditer(text)]
+        if not text.isascii():
+            found = [_whole_characters(text, *place) for place in found]
+        return [(origins[start], origins[end]) for start, end in found]
+
+
+_MARKED = re.compile(rb"\x01+")
+
+
+def _whole_characters(text: bytes, start: int, end: int) -> tuple[int, int]:
+    """Return a place that begins and ends at characters of UTF-8, should it cut one."""
+    for _ in range(3):  # a character has at most so many bytes more
+        start -= start > 0 and text[start] & 0xC0 == 0x80  # noqa: PLR2004
+        end += end < len(text) and text[end] & 0xC0 == 0x80  # noqa: PLR2004
+    return start, end
+
+
+def _machine_words(text: bytes) -> Iterator[memoryview[int]]:
+    """Yield the 8 bytes from each byte on, as numbers: first from 0, 8, 16 and so on, then from 1, 9, 17 and so on."""
+    for shift in range(min(_RUN, len(text) - _RUN + 1)):
+        yield memoryview(text)[shift : shift + (len(text) - shift) // _RUN * _RUN].cast("Q")
+
+
+def _forms(secret: str) -> Iterator[bytes]:
+    """Yield the forms in which a secret is searched for."""
+    raw = _ARMOUR.sub(b"", secret.encode("utf-8", "surrogatepass"))[:_LONGEST_SECRET]
+    yield raw.lower()
+    yield _plain(raw)[0]
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + raw)
+        if before == 0:
+            yield from (_plain(encoded)[0], _plain(encoded.rstrip(b"="))[0])
+            continue
+        # Without the characters that depend on what was encoded before and after it.
+        inner = _plain(encoded[before + 1 : (before + len(raw)) * 8 // 6])[0]
+        if len(inner) >= _RUN:
+            yield inner
+    if len(raw) * 2 >= _RUN:
+        yield raw.hex().encode()
+
+
+def _plain(data: bytes) -> tuple[bytes, Sequence[int]]:
+    """Return a text in its plainest spelling, and where each byte of it stood: see `Redactor._places`."""
+    data, origins = _without(_BREAKS, data, range(len(data) + 1))
+    for _ in range(_LAYERS):
+        parts = _SPELLED.split(data)
+        # Few spellings differ: each is read once.
+        meant = {spelled: _meant(spelled) for spelled in set(parts[1::2])}
+        parts[1::2] = map(meant.__getitem__, parts[1::2])
+        undone = b"".join(parts)
+        if undone == data:
+            break
+        data, origins = _without(_BREAKS, undone, origins)
+    data, origins = _without(b"\\", data, origins)
+    return data.translate(_FOLD), origins
+
+
+def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[bytes, Sequence[int]]:
+    """Return a text without some characters, and where those that are left stood."""
+    if not data.isascii():
+        for size, breaks in _WIDE_BREAKS.items():
+            data = breaks.sub(bytes(size), data)
+    wanted = bytes(byte not in unwanted for byte in range(256))
+    left = data.translate(None, unwanted)
+    if len(left) < len(data):
+        origins = list(compress(origins, data.translate(wanted) + b"\1"))
+    return left, origins
+
+
+def _meant(spelled: bytes) -> bytes:
+    """Return the character that is meant, and zeros, which are breaks, up to the same length."""
+    kind, code = spelled[:1], spelled[-4:]
+    if kind == b"&":
+        meant = _entity(spelled)
+    elif spelled[-5:-4] == b"u":
+        pair = bytes.fromhex(spelled.translate(None, b"%\\u").decode()) if spelled.count(b"u") > 1 else b""
+        meant = pair.decode("utf-16-be").encode() or chr(int(code, 16)).encode("utf-8", "surrogatepass")
+    elif kind == b"%" or b"x" in code:
+        meant = bytes.fromhex(code[-2:].decode())
+    else:
+        meant = b""  # a line break or the like
+    return meant.ljust(len(spelled), b"\0")
+
+
+def _entity(spelled: bytes) -> bytes:
+    """Return the character that an HTML entity means; the entity itself where there is none of its name."""
+    name = spelled[1 : spelled.rfind(b";")]
+    name = name[name.rfind(b";") + 1 :]
+    if name.startswith(b"#"):
+        code = int(b"0" + name[1:], 0 if name[1:2] in b"xX" else 10)
+        meant = chr(code) if code <= sys.maxunicode else ""
+    else:
+        meant = _entity_names().get(name.decode() + ";", "")
+    encoded = meant.encode("utf-8", "surrogatepass")
+    return encoded if meant and len(encoded) <= len(spelled) else spelled
+
+
+@functools.cache
+def _entity_names() -> dict[str, str]:
+    """Return HTML's 2,000 names, which take a while to load: few texts have one."""
+    from html.entities import html5  # noqa: PLC0415
+
+    return html5
