@@ -6,6 +6,7 @@ import base64
 import functools
 import re
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 
@@ -204,7 +205,7 @@ def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[byte
     wanted = bytes(byte not in unwanted for byte in range(256))
     left = data.translate(None, unwanted)
     if len(left) < len(data):
-        origins = list(compress(origins, data.translate(wanted) + b"\1"))
+        origins = array("Q", compress(origins, data.translate(wanted) + b"\1"))
     return left, origins
 
 

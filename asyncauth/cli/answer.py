@@ -1,4 +1,4 @@
-"""An API's answer, printed: the body as it came, or all of it as JSON. The token that was sent is taken out."""
+"""An API's answer, printed: the body as it came, or all of it as JSON. The token that was sent is taken out of all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from asyncauth.cli import shown
+from asyncauth.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,14 +26,14 @@ _FIRST_ERROR = 400
 
 @attrs.frozen(repr=False)
 class Answer:
-    """What the API said.
+    """What the API said, without the token that was sent, should the API have repeated it (`Redactor`).
 
     Attributes:
         status: The HTTP status.
         reason: Its phrase.
         url: Where it came from in the end, without query.
         headers: Those with several lines joined by commas; cookies withheld.
-        body: Without the token, should the API have echoed it.
+        body: The whole body.
         seconds: How long it took.
     """
 
@@ -53,15 +54,20 @@ class Answer:
             seconds: How long it took.
             secrets: What must not be shown: the tokens that were sent.
         """
+        redactor = Redactor(secrets)
         headers: dict[str, str] = {}
-        for name, value in response.headers.items():
-            shown = _WITHHELD if name.lower() in _SECRET_HEADERS else value
-            headers[name] = f"{headers[name]}, {shown}" if name in headers else shown
-        for secret in secrets:
-            headers = {name: value.replace(secret, _WITHHELD) for name, value in headers.items()}
-            body = body.replace(secret.encode(), _WITHHELD.encode())
-        url = str(response.url.with_query(None).with_fragment(None))
-        return cls(response.status, response.reason or "", url, headers, body, seconds)
+        for each, line in response.headers.items():
+            name = redactor.text(each, _WITHHELD)
+            value = _WITHHELD if each.lower() in _SECRET_HEADERS else redactor.text(line, _WITHHELD)
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return cls(
+            status=response.status,
+            reason=redactor.text(response.reason or "", _WITHHELD),
+            url=redactor.text(str(response.url.with_query(None).with_fragment(None)), _WITHHELD),
+            headers=headers,
+            body=redactor.data(body, _WITHHELD.encode()),
+            seconds=seconds,
+        )
 
     @property
     def succeeded(self) -> bool:

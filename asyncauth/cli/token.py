@@ -16,6 +16,7 @@ from asyncauth.cli.systems import System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
+from asyncauth.redaction import Redactor
 
 if TYPE_CHECKING:
     from asyncauth.token import Token
@@ -68,15 +69,17 @@ Exit codes: 0 success, 2 wrong usage, 3 no token could be had.
 
 
 def _facts(system: System, given: Given, obtained: Token) -> dict[str, Any]:
+    # Both are the server's words, which may repeat the token.
+    redactor = Redactor((obtained.value, obtained.refresh_token or ""))
     return {
         "system": system.value,
         "credential": given.credential,
         "fingerprint": obtained.fingerprint,
-        "token_type": obtained.token_type,
+        "token_type": redactor.text(obtained.token_type),
         "issued_at": moment(obtained.issued_at),
         "expires_at": moment(obtained.expires_at),
         "lifetime": None if obtained.lifetime is None else round(obtained.lifetime, 3),
-        "scope": obtained.scope,
+        "scope": None if obtained.scope is None else redactor.text(obtained.scope),
         "refresh_token": obtained.refresh_token is not None,
         "origins": list(given.provider.origins),
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import threading
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from harness.canary import CANARIES
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -93,6 +95,41 @@ def test_an_echoed_token_and_cookies_are_withheld(shell: Shell, sandbox: Sandbox
         assert ended.has_none_of("session=abc")
     answer = json.loads(ended.out)
     assert answer["headers"]["X-Echo"] == answer["body"] == "Bearer [withheld]"
+
+
+ECHOES: dict[str, Callable[[str], web.Response]] = {
+    "reason": lambda token: web.Response(status=400, reason=f"no {token}"),
+    "header": lambda token: web.Response(headers={"X-Echo": token.upper()}),
+    "header's name": lambda token: web.Response(headers={f"X-{token}": "x"}),
+    "URL": lambda token: web.Response(status=307, headers={"Location": f"/api/{token}/there"}),
+    "escaped": lambda token: web.Response(text="".join(('"', *(f"\\u{ord(char):04x}" for char in token), '"'))),
+    "percent": lambda token: web.Response(text="".join(f"%25{ord(char):02X}" for char in token)),
+    "base64": lambda token: web.Response(text=base64.b64encode(f"user:{token}".encode()).decode()),
+    "UTF-16": lambda token: web.Response(body=token.encode("utf-16-le")),
+}
+
+
+@pytest.mark.parametrize("extra", [(), ("--json",)], ids=["plain", "--json"])
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_the_token_is_withheld_wherever_it_comes_back(
+    shell: Shell, sandbox: Sandbox, echo: Callable[[str], web.Response], extra: tuple[str, ...]
+) -> None:
+    """A server that repeats the token shows no 8 characters of it on the screen, wherever and however it writes it."""
+    tokens: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/there"):
+            return web.Response(text="there")
+        tokens.append(request.headers["Authorization"].removeprefix("Bearer "))
+        return echo(tokens[0])
+
+    sandbox.peakly.api_faults.answer(answer)
+    ended = shell.run(*at(sandbox), "-L", *extra)
+    (token,) = tokens
+    read = urllib.parse.unquote(urllib.parse.unquote(ended.out)) + ended.out.encode().decode("unicode_escape")
+    shown = (ended.out + ended.err + read).replace("\0", "").lower()
+    assert not any(token[at : at + 8].lower() in shown for at in range(len(token) - 7))
+    assert base64.b64encode(token[1:13].encode()).decode().lower() not in shown
 
 
 def test_a_body_that_is_no_text(shell: Shell, sandbox: Sandbox) -> None:

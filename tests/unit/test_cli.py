@@ -9,12 +9,16 @@ import sys
 
 import pytest
 import typer
+from harness.canary import MARK, secret
 
-from asyncauth import TokenEndpointUnavailable
+from asyncauth import Peakly, Token, TokenEndpointUnavailable
 from asyncauth.cli import app, outcome
 from asyncauth.cli.__main__ import main
+from asyncauth.cli.credentials import Given
 from asyncauth.cli.load import Tally, quantile
 from asyncauth.cli.shown import as_json, printable
+from asyncauth.cli.systems import System
+from asyncauth.cli.token import _facts
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -137,3 +141,12 @@ def test_nothing_from_elsewhere_commands_the_terminal() -> None:
     assert printable(text) == "a [2J 31m    é"
     assert as_json([text], indent=None) == r'["a\u001b[2J\u009b31m\u007f\u202e\udcff é"]'
     assert json.loads(as_json([text])) == [text]
+
+
+def test_what_the_server_says_of_a_token_does_not_show_it() -> None:
+    """A scope or token type in which the server repeats the token is shown without it."""
+    value = secret("token")
+    obtained = Token(value, issued_at=0.0, expires_at=None, token_type=MARK, scope=f"read {value}")
+    given = Given(Peakly(username="ana", password="x"), "password")
+    facts = _facts(System.PEAKLY, given, obtained)
+    assert (facts["token_type"], facts["scope"]) == ("…", "read …")
