@@ -14,7 +14,8 @@
          └─ ManagerClosed               the manager was closed before a token could be had
 
 The root is an ``aiohttp.ClientError``, so code that already handles what a session can raise handles these too.
-No error holds a secret: neither in its message, nor in a field, nor in its chain.
+No error holds a secret: neither in its message, nor in a field, nor in its chain. Its text (``str``) is one line
+without control characters, whatever a provider calls itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import aiohttp
+
+from asyncauth.text import name_of, printable
 
 __all__ = [
     "AuthError",
@@ -78,13 +81,14 @@ class AuthError(aiohttp.ClientError):
         self.upstream = False
 
     def __str__(self) -> str:
-        place = " ".join(part for part in (self.provider, self.step) if part)
+        place = " ".join(name_of(part) for part in (self.provider, self.step) if part)
         answer = "" if self.status is None else f"status {self.status}"
         where = ", ".join(part for part in (self.endpoint, answer) if part)
         said = ": ".join(part for part in (self.error, self.error_description) if part)
         text = f"{self.message} (the server says: {said})" if said else self.message
         prefix = f"{place} ({where})" if place and where else place or where
-        return f"{prefix}: {text}" if prefix else text
+        # Anybody's names and messages may be in it, and it is written into logs as one line.
+        return printable(f"{prefix}: {text}" if prefix else text)
 
     def again(self) -> Self:
         """Return a new error of the same class with the same message and fields, and no cause or traceback.

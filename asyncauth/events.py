@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from asyncauth.status import State
+from asyncauth.text import name_of
 
 __all__ = [
     "CoolDown",
@@ -41,22 +42,28 @@ class Event:
     """Something that happened to one manager's token.
 
     Attributes:
-        provider: The provider's name.
+        provider: The provider's name, as a log may show it: printable, 200 characters at most.
         account: 8 hex digits of a digest of the provider's ``identity``: the same for the same account in every
             process, another for another one; ``None`` = the provider has no identity.
-        tenant: The manager's key in its `ManagerPool`; ``None`` = it is in none.
+        tenant: The manager's key in its `ManagerPool`, as it is; ``None`` = it is in none. For a log or a trace take
+            `tenant_name`.
         at: When, in Unix epoch seconds.
     """
 
     provider: str
     account: str | None = None
-    tenant: Hashable = None
+    tenant: Hashable = attrs.field(default=None, repr=lambda key: name_of(repr(key)))
     at: float
 
+    @property
+    def tenant_name(self) -> str | None:
+        """The tenant's key as text that a log may show: printable, 200 characters at most; ``None`` = no tenant."""
+        return None if self.tenant is None else name_of(self.tenant)
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as plain values, for JSON: its class as ``"event"``, the tenant's key as text."""
+        """Return the event as plain values, for JSON: its class as ``"event"``, the tenant as `tenant_name`."""
         values = attrs.asdict(self, filter=lambda field, _: field.name != "callers", recurse=False)
-        values["tenant"] = None if self.tenant is None else str(self.tenant)
+        values["tenant"] = self.tenant_name
         return {"event": type(self).__name__, **values}
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from asyncauth.errors import ConfigurationError
 from asyncauth.foreign import place_of
 from asyncauth.forks import generation
+from asyncauth.text import name_of
 
 if TYPE_CHECKING:
     from asyncauth.events import Event
@@ -222,7 +223,7 @@ class _Backlog:
         if not self._complained:
             self._complained = True
             with contextlib.suppress(Exception):  # a log filter may be anybody's, and so is the listener's name
-                name = getattr(self.listener, "__qualname__", type(self.listener).__qualname__)
+                name = name_of(getattr(self.listener, "__qualname__", type(self.listener).__qualname__))
                 _log.error("listener %s %s; this is said once", name, what)
 
     def _complain_of(self, error: BaseException) -> None:

@@ -32,6 +32,7 @@ from asyncauth.refresh import Refresh, deadline_of
 from asyncauth.schedule import Appointment, Finder, Schedule
 from asyncauth.shared import SharedStore
 from asyncauth.state import TokenState
+from asyncauth.text import name_of
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class TokenManager:
         except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
             name, identity = type(self._provider).__name__, None
         return Report(
-            provider=name,
+            provider=name_of(name),
             account=account_of(identity),
             tenant=self._tenant,
             clock=self._clock,
@@ -355,7 +356,7 @@ class TokenManager:
         """Return a snapshot for people and health checks. No I/O, any thread."""
         flight = self._flight
         status = self._state.status(
-            self._provider.name,
+            name_of(self._provider.name),
             now=self._clock.monotonic(),
             refreshing=flight is not None and not flight.over,
             waiting=0 if flight is None else flight.waiting,
@@ -517,7 +518,7 @@ class TokenManager:
 
     def __repr__(self) -> str:
         # Not the provider's repr: anybody's may be a data class that shows its password.
-        return f"<TokenManager {type(self._provider).__name__} {self._provider.name!r}>"
+        return f"<TokenManager {type(self._provider).__name__} {name_of(self._provider.name)!r}>"
 
     # How it obtains a token
 

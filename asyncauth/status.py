@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import attrs
 
+from asyncauth.text import name_of, printable
+
 __all__ = ["PoolStatus", "State", "Status"]
 
 State = Literal["empty", "fresh", "stale", "spent"]
@@ -19,7 +21,7 @@ class Status:
     """A snapshot of a `TokenManager`, without secrets.
 
     Attributes:
-        provider: The provider's name.
+        provider: The provider's name, as a log may show it: printable, 200 characters at most.
         state: ``empty`` (no token yet), ``fresh``, ``stale`` (usable; renewal is due) or ``spent`` (unusable).
         refreshing: Whether a refresh is under way.
         cooling_down: Whether a refused credential, a ``Retry-After``, or an API that refuses fresh tokens as well
@@ -92,7 +94,7 @@ class PoolStatus:
     waiting: int
     made: int
     closed: int
-    failing: Mapping[Any, str]
+    failing: Mapping[Any, str] = attrs.field(repr=lambda failing: printable(repr(failing)))
     failures: int
 
     @property
@@ -101,7 +103,7 @@ class PoolStatus:
         return not self.failures or any(self.states.get(state, 0) for state in _USABLE)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the snapshot as plain values, for JSON; keys of tenants as text."""
-        failing = {str(key): error for key, error in self.failing.items()}
+        """Return the snapshot as plain values, for JSON; keys of tenants as printable text."""
+        failing = {name_of(key): error for key, error in self.failing.items()}
         states = dict(self.states)
         return {**attrs.asdict(self, recurse=False), "states": states, "failing": failing, "healthy": self.healthy}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["name_of", "printable"]
+
+_LONGEST_NAME = 200
+"""Characters of a name. Longer ones are cut: a log line is for people."""
 
 
 def printable(text: str, longest: int | None = None) -> str:
@@ -18,3 +21,15 @@ def printable(text: str, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
+def name_of(thing: object) -> str:
+    """Return what a provider, a tenant or a store calls itself, as it may be shown: printable, 200 characters at most.
+
+    Args:
+        thing: Its name, or a key of which ``str`` makes one. If that fails, its class stands for it.
+    """
+    try:
+        return printable(str(thing), _LONGEST_NAME)
+    except Exception:  # noqa: BLE001 (it may be anybody's)
+        return type(thing).__name__

@@ -11,6 +11,7 @@ import attrs
 
 from asyncauth.cli import shown
 from asyncauth.redaction import Redactor
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +78,7 @@ class Answer:
     def write(self, *, as_json: bool) -> None:
         """Print it to stdout; the status of an error to stderr."""
         if not self.succeeded:
-            sys.stderr.write(f"asyncauth: {self.status} {shown.printable(self.reason)}\n")
+            sys.stderr.write(f"asyncauth: {self.status} {printable(self.reason)}\n")
         if as_json:
             sys.stdout.write(shown.as_json(self.as_dict()) + "\n")
             sys.stdout.flush()

@@ -37,6 +37,7 @@ from asyncauth.cli.options import (
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
 from asyncauth.cli.stores import choose
 from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -198,7 +199,7 @@ def _line(finding: Finding) -> str:
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         mark = typer.style(mark, fg=_COLOURS[finding.mark], bold=finding.mark is Mark.FAIL)
     do = "" if finding.do is None else f"; {finding.do}"
-    return f"{mark}  {finding.subject:<{_WIDTH}}  {shown.printable(finding.says + do)}"
+    return f"{mark}  {finding.subject:<{_WIDTH}}  {printable(finding.says + do)}"
 
 
 def _verdict(failures: int, warnings: int, *, looked: bool) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import typer
 
 from asyncauth.errors import AuthError, ConfigurationError
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -70,7 +71,7 @@ def _code_of(work: Callable[[], int], verbose: bool) -> int:  # noqa: FBT001
         raise
     except Exception as error:  # noqa: BLE001 (a command ends with a line, never with a traceback)
         problem = _problem(error, verbose)
-    sys.stderr.write(f"asyncauth: {' '.join(str(problem).split())}\n")
+    sys.stderr.write(f"asyncauth: {' '.join(printable(str(problem)).split())}\n")
     return problem.code
 
 

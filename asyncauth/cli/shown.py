@@ -1,15 +1,10 @@
-"""Text from elsewhere, as a terminal may get it: a server's or a store's control characters would command it."""
+"""JSON as a terminal may get it: a server's or a store's control characters would command it."""
 
 from __future__ import annotations
 
 import json
 
-__all__ = ["as_json", "printable"]
-
-
-def printable(text: str) -> str:
-    """Return a text in which each character that can't be seen is a space."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+__all__ = ["as_json"]
 
 
 def as_json(facts: object, *, indent: int | None = 2) -> str:

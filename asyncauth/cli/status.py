@@ -28,6 +28,7 @@ from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.systems import OptionalSystem, System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.cli.whose import keys_of
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def status(
             facts: dict[str, Any] = {"store": chosen.title, "entries": [entry.as_dict() for entry in entries]}
             typer.echo(shown.as_json(facts))
         else:
-            typer.echo("\n".join(_lines(chosen.title, entries)))
+            typer.echo("\n".join(map(printable, _lines(chosen.title, entries))))
         missing = system is not None and not entries
         return ExitCode.FAILED if missing or any(entry.token is None for entry in entries) else ExitCode.OK
 

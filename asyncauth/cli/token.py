@@ -11,12 +11,12 @@ from asyncauth.cli.credentials import Given, provider_of
 from asyncauth.cli.options import CREDENTIALS_HELP, AsJson, BaseUrl, Environment, KeyringService, Timeout, Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
 from asyncauth.cli.shown import as_json as written
-from asyncauth.cli.shown import printable
 from asyncauth.cli.systems import System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
 from asyncauth.redaction import Redactor
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from asyncauth.token import Token

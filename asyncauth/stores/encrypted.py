@@ -11,6 +11,7 @@ import attrs
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import TokenStore, dumps, loads
+from asyncauth.text import printable
 from asyncauth.token import SEALED, Token
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class EncryptedStore:
         return attrs.evolve(token, expires_at=sealed.expires_at, issued_at=sealed.issued_at)
 
     def __repr__(self) -> str:
-        return f"<EncryptedStore {self._store!r}>"
+        return f"<EncryptedStore {printable(repr(self._store))}>"
 
     def __reduce__(self) -> NoReturn:
         msg = "an EncryptedStore is not pickled: make one in the process that uses it"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import LARGEST_ENTRY, dumps, is_key, loads, remains
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -142,7 +143,7 @@ class FileStore:
         except ValueError as error:
             if key not in self._warned:
                 self._warned.add(key)
-                _log.warning("%s: %s; it counts as absent", path, error)
+                _log.warning("%s: %s; it counts as absent", printable(str(path)), error)
             return None
         self._warned.discard(key)
         return token
@@ -172,7 +173,7 @@ class FileStore:
             self._save(key, left)
 
     def __repr__(self) -> str:
-        return f"<FileStore {self.path}>"
+        return f"<FileStore {printable(str(self.path))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), strict=self.strict), (self.path,)

@@ -19,6 +19,7 @@ import attrs
 from asyncauth.clock import boottime
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import LONGEST, dumps, is_key, loads, remains, time_to_live
+from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -244,7 +245,7 @@ class RedisStore:
         except ValueError as error:
             if key not in self._warned:
                 self._warned.add(key)
-                _log.warning("Redis key %s%s: %s; it counts as absent", self.prefix, key, error)
+                _log.warning("Redis key %s%s: %s; it counts as absent", printable(self.prefix), key, error)
             return None
         self._warned.discard(key)
         return token

@@ -22,7 +22,7 @@ def log(event: events.Event) -> None:
     """
     logger, level, text = _line(event)
     if logger.isEnabledFor(level):
-        whose = event.provider if event.tenant is None else f"{event.provider} of {event.tenant}"
+        whose = event.provider if event.tenant is None else f"{event.provider} of {event.tenant_name}"
         logger.log(level, "%s: %s", whose, text, extra={"asyncauth": event.as_dict()})
 
 

@@ -204,7 +204,7 @@ class OpenTelemetry:
         outcome: _Attributes = {"asyncauth.outcome": ending}
         self._duration.record(event.seconds, provider | outcome | _error(error))
         self._waiters.record(event.waiters, provider)
-        tenant: _Attributes = {} if event.tenant is None else {"asyncauth.tenant": str(event.tenant)}
+        tenant: _Attributes = {} if event.tenant_name is None else {"asyncauth.tenant": event.tenant_name}
         span = self._tracer.start_span(
             "asyncauth.refresh",
             context=Context(),
