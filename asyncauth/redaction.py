@@ -63,9 +63,12 @@ _PHRASES = (
     b"password", b"permission", b"private key", b"refresh token", b"subject token", b"token type", b"unauthorized",
     b"username",
 )  # fmt: skip
-_ORDINARY = b"\n".join(phrase.replace(b" ", space) for phrase in _PHRASES for space in (b" ", b"_", b"/", b""))
-_LONGEST_PHRASE = max(map(len, _ORDINARY.splitlines()))
-"""What servers' own messages say, in all ways that a search may see it: see `Redactor`."""
+"""What servers' own messages say: see `Redactor`."""
+_ORDINARY = b"\n".join(phrase.replace(b" ", space) for phrase in _PHRASES for space in (b" ", b"_", b"-", b"/", b""))
+"""The phrases in all the forms in which a search sees them."""
+_LONGEST_PHRASE = max(map(len, _PHRASES))
+
+_MARKED = re.compile(rb"\x01+")
 
 
 class Redactor:
@@ -146,9 +149,6 @@ class Redactor:
         return [(origins[start], origins[end]) for start, end in found]
 
 
-_MARKED = re.compile(rb"\x01+")
-
-
 def _whole_characters(text: bytes, start: int, end: int) -> tuple[int, int]:
     """Return a place that begins and ends at characters of UTF-8, should it cut one."""
     for _ in range(3):  # a character has at most so many bytes more
@@ -211,30 +211,31 @@ def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[byte
 
 def _meant(spelled: bytes) -> bytes:
     """Return the character that is meant, and zeros, which are breaks, up to the same length."""
-    kind, code = spelled[:1], spelled[-4:]
-    if kind == b"&":
+    if spelled.startswith(b"&"):
         meant = _entity(spelled)
-    elif spelled[-5:-4] == b"u":
-        pair = bytes.fromhex(spelled.translate(None, b"%\\u").decode()) if spelled.count(b"u") > 1 else b""
-        meant = pair.decode("utf-16-be").encode() or chr(int(code, 16)).encode("utf-8", "surrogatepass")
-    elif kind == b"%" or b"x" in code:
-        meant = bytes.fromhex(code[-2:].decode())
+    elif spelled[-5:-4] != b"u":
+        # Of the others only hexadecimal digits mean a character: a backslash and a letter are a line break or the like.
+        coded = spelled.startswith(b"%") or spelled[-3:-2] == b"x"
+        meant = bytes((int(spelled[-2:], 16),)) if coded else b""
+    elif spelled.count(b"u") == 1:
+        meant = chr(int(spelled[-4:], 16)).encode("utf-8", "surrogatepass")
     else:
-        meant = b""  # a line break or the like
+        meant = bytes.fromhex(spelled.translate(None, b"%\\u").decode()).decode("utf-16-be").encode()
     return meant.ljust(len(spelled), b"\0")
 
 
 def _entity(spelled: bytes) -> bytes:
     """Return the character that an HTML entity means; the entity itself where there is none of its name."""
-    name = spelled[1 : spelled.rfind(b";")]
-    name = name[name.rfind(b";") + 1 :]
-    if name.startswith(b"#"):
-        code = int(b"0" + name[1:], 0 if name[1:2] in b"xX" else 10)
-        meant = chr(code) if code <= sys.maxunicode else ""
+    name = spelled[1:-1].rpartition(b";")[2].decode()
+    if name.startswith("#"):
+        code = int(f"0{name[1:]}", 0 if name[1] in "xX" else 10)
+        meant = chr(code) if code <= sys.maxunicode else name
     else:
-        meant = _entity_names().get(name.decode() + ";", "")
+        meant = _entity_names().get(f"{name};", name)
+    if meant is name:
+        return spelled
     encoded = meant.encode("utf-8", "surrogatepass")
-    return encoded if meant and len(encoded) <= len(spelled) else spelled
+    return encoded if len(encoded) <= len(spelled) else spelled
 
 
 @functools.cache

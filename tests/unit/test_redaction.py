@@ -150,6 +150,7 @@ def test_the_lines_around_a_key_are_no_secret() -> None:
         ("hunter2abc", '{"a":"hunter2abc","b":"hunter2abc\\"x"}', '{"a":"…","b":"…\\"x"}'),
         ("hunter2abc", "hunter2abc is wrong", "… is wrong"),
         ("éñandúñandú", "éñandúñandú! é", "…! é"),
+        ("fox🦊abcd", r"(fox\ud83e\udd8aabcd) (fox%ud83e%uDD8Aabcd) (fo\x78\ud83e\\udd8aabcd)", "(…) (…) (…)"),
         ("abcdefgé", "xabcdefgèx", "x…x"),
         ("©hunter2xyz", "é#hunter2xyz ©hunter2xyz \u4ea9hunter2xyz", "é#… … …"),
     ],
@@ -214,7 +215,7 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 def steps(text: str, secrets: tuple[str, ...]) -> float:
     """Return the least CPU time that a search took, in seconds: noise only ever adds to it."""
     redactor, taken = Redactor(secrets), []
-    for _ in range(5):
+    for _ in range(3):
         started = time.thread_time()
         redactor.text(text)
         taken.append(time.thread_time() - started)

@@ -7,7 +7,7 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -20,7 +20,7 @@ from asyncauth.redaction import Redactor
 NOW = 1_700_000_000.0
 
 
-def said(fields: dict[str, object], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:
+def said(fields: Mapping[str, object], secrets: tuple[str, ...]) -> tuple[str | None, str | None]:
     """Return the code and the message that are shown of an answer to these secrets."""
     return server_message(fields, Redactor(secrets))
 
