@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from asyncauth.errors import AuthError, ManagerClosed
 from asyncauth.forks import generation
+from asyncauth.frames import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -239,8 +240,10 @@ class Flight(Generic[_T]):
         except AuthError as error:
             # Without its traceback, whose frames hold the credentials, and without what it came from.
             self._land(error=error.again())
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        except (asyncio.CancelledError, GeneratorExit):
             raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise bare(error)  # noqa: B904 (it is the same one)
         except BaseException as error:  # noqa: BLE001
             # A loss would make each waiter start another flight, without end. By its class alone: see above.
             self._land(error=AuthError(f"the refresh raised {type(error).__name__}"))

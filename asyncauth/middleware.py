@@ -12,6 +12,7 @@ from asyncauth import challenge
 from asyncauth.body import is_whole, own_files
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
+from asyncauth.frames import forget_frames
 from asyncauth.manager import TokenManager
 from asyncauth.origin import is_loopback, origins_of
 
@@ -84,7 +85,9 @@ class BearerAuth:
         self._by_place.update(dict.fromkeys(served, manager))
         self._in_the_clear |= in_the_clear
 
-    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
+        self, request: ClientRequest, handler: ClientHandlerType
+    ) -> ClientResponse:
         """Send a request, authorized if it may be. Called by aiohttp, once a hop.
 
         Raises:
@@ -112,6 +115,9 @@ class BearerAuth:
             headers[AUTHORIZATION] = held.authorization
             try:
                 response = await handler(request)
+            except BaseException as error:
+                forget_frames(error)
+                raise
             finally:
                 try:  # noqa: SIM105 (suppress() costs as much as all of this)
                     del headers[AUTHORIZATION]
@@ -210,11 +216,15 @@ async def _send(
     """Send a request with this token, and a proof if it is bound to a key.
 
     The token is taken off it again once there is an answer, or none: otherwise
-    ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``.
+    ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``. An exception loses
+    the frames of aiohttp's that have written the token out.
     """
     request.headers[AUTHORIZATION] = held.authorization
     try:
         return await (handler(request) if prover is None else prover.send(request, handler))
+    except BaseException as error:
+        forget_frames(error)
+        raise
     finally:
         request.headers.popall(AUTHORIZATION, None)
 

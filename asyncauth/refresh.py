@@ -20,6 +20,7 @@ from asyncauth.errors import (
     TokenEndpointUnavailable,
 )
 from asyncauth.foreign import auth_error, called
+from asyncauth.frames import bare
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
 from asyncauth.shared import Hold, SharedStore, StoreTrouble
@@ -444,6 +445,8 @@ async def _answered(provider: Provider, http: aiohttp.ClientSession, previous: T
         answer: object = called(provider.fetch, http, previous)
         if inspect.isawaitable(answer):
             return await answer  # type: ignore[no-any-return]
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise bare(error)  # noqa: B904 (it is the same one)
     except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
         problem = auth_error(error, "the token request")
     else:

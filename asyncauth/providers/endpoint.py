@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import attrs
@@ -23,6 +23,9 @@ from asyncauth.providers.coding import ACCEPTED, unpacked
 from asyncauth.providers.credential import Credential, Lent, borrow
 from asyncauth.providers.reply import Reply, cleaned, parse, server_message
 from asyncauth.redaction import Redactor
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType
 
 __all__ = ["Endpoint", "Request"]
 
@@ -58,14 +61,27 @@ class Request:
             return aiohttp.FormData(list(fields))  # application/x-www-form-urlencoded, UTF-8
         return None if self.json is None else json.dumps(self.json).encode()
 
-    def all_headers(self) -> dict[str, str]:
-        """Return the headers, with those that every token request carries."""
+    def common_headers(self) -> dict[str, str]:
+        """Return the headers that every token request carries. None holds a secret."""
         common = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
         if self.json is not None:
             common["Content-Type"] = "application/json"
         elif self.form is not None:  # else a session's own default would stand, or skip_auto_headers leave it out
             common["Content-Type"] = "application/x-www-form-urlencoded"
-        return {**common, **self.headers}
+        return common
+
+    async def authorize(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request with `headers`, as an aiohttp client middleware does.
+
+        The headers given to a session's ``request()`` reach its ``TraceConfig`` callbacks at the request's start and
+        end, where instrumentation records them; those that a middleware sets don't.
+        """
+        request.headers.update(self.headers)
+        try:
+            return await handler(request)
+        finally:
+            for name in self.headers:
+                request.headers.popall(name, None)  # `request_info` would show them
 
 
 @attrs.frozen(repr=False)
@@ -208,8 +224,8 @@ class Endpoint:
                 self.method,
                 self.url,
                 data=request.body(),
-                headers=request.all_headers(),
-                middlewares=(),
+                headers=request.common_headers(),
+                middlewares=(request.authorize,) if request.headers else (),
                 raise_for_status=False,
                 allow_redirects=False,
                 auto_decompress=False,

@@ -23,6 +23,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from asyncauth.events import Event
 from asyncauth.report import Report
 from harness.canary import WATCH, look
+from harness.crash_reports import family
 from harness.frames import holds_secrets_by_right, is_of_the_library
 
 EVERYTHING = 1
@@ -37,8 +38,8 @@ def _safely(show: Callable[[object], str], thing: object) -> str:
         return f"<{type(error).__name__}>"
 
 
-def shown(error: BaseException) -> str:
-    """Return what tools make of an error that reached a caller: the chain, and each frame's locals but a test's own."""
+def _alone(error: BaseException) -> str:
+    """Return what tools make of one error: its text and fields, and each frame's locals but a test's own."""
     text = []
     for frame, line in traceback.walk_tb(error.__traceback__):
         if not holds_secrets_by_right(frame):
@@ -46,9 +47,12 @@ def shown(error: BaseException) -> str:
             text.append(f"{code.co_filename}:{line} {code.co_name}")
             text += [f"{name} = {_safely(repr, value)}" for name, value in frame.f_locals.items()]
     text += [_safely(str, error), *(_safely(repr, each) for each in (error, error.args, vars(error)))]
-    following = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    others = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return "\n".join([*text, *(shown(each) for each in (following, *others) if each is not None)])
+    return "\n".join(text)
+
+
+def shown(error: BaseException) -> str:
+    """Return what tools make of an error that reached a caller, and of all that it came from."""
+    return "\n".join(map(_alone, family(error)))
 
 
 def _of_the_library(error: BaseException) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import aiohttp
 import attrs
 from aiohttp import web
 from multidict import CIMultiDict
@@ -89,6 +90,35 @@ class Api:
             yield self
         finally:
             await runner.cleanup()
+
+
+Moment: TypeAlias = Literal["before", "while"]
+MOMENTS: tuple[Moment, ...] = ("before", "while")
+
+
+class ClosingConnector(aiohttp.TCPConnector):
+    """Hands out connections that close before a request is written, or while it is.
+
+    Which of the two meets aiohttp's writer with a transport that is closing, and so makes it raise, depends on
+    whether it writes at once (Python 3.12) or from a task.
+
+    Attributes:
+        closes: Whether it does so, from the next request on.
+    """
+
+    def __init__(self, moment: Moment) -> None:
+        super().__init__()
+        self.closes = False
+        self._moment = moment
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        connection = await super().connect(*args, **kwargs)
+        if self.closes and connection.transport is not None:
+            if self._moment == "before":
+                connection.transport.abort()
+            else:
+                asyncio.get_running_loop().call_soon(connection.transport.abort)
+        return connection
 
 
 @contextlib.asynccontextmanager

@@ -14,9 +14,17 @@ import aiohttp
 import pytest
 from contract_kit import QUICK, SYSTEMS, Side, client, serving, status_of
 from harness.canary import MARK
+from harness.crash_reports import crash_report, every_frame
+from loopback import MOMENTS, ClosingConnector, Moment
+from opentelemetry.instrumentation import aiohttp_client
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from asyncauth import (
+    AuthError,
     BearerAuth,
+    ClientCredentials,
     ConfigurationError,
     Peakly,
     RefreshPolicy,
@@ -27,7 +35,7 @@ from asyncauth import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from asyncauth.sandbox import FaultPlan
 
@@ -65,6 +73,8 @@ class Watch:
             if isinstance(thing, BaseException):
                 self.texts += [repr(thing.args), repr(vars(thing))]
                 self.texts += traceback.TracebackException.from_exception(thing, capture_locals=True).format()
+                self.texts += [f"{place} {variables!r}" for place, variables in every_frame(thing)]
+                self.texts.append(crash_report(thing))
 
     def secrets(self) -> set[str]:
         server = self._side.server
@@ -163,6 +173,117 @@ def test_no_secret_is_shown_when_the_api_fails(name: str, log: pytest.LogCapture
         watch = Watch(side)
         asyncio.run(go(side, watch), debug=True)
         watch.check(logged=logged(log))
+
+
+async def chunks(error: Exception | None = None) -> AsyncIterator[bytes]:
+    if error is not None:
+        raise error
+    yield b"x"
+
+
+BODIES: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "bytes": lambda: b"x" * 100,
+    "large": lambda: b"x" * 900_000,
+    "form": lambda: {"a": "b"},
+    "chunks": chunks,
+    "broken chunks": lambda: chunks(ValueError("a bug of the caller's")),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("body", BODIES)
+def test_no_secret_is_shown_by_a_connection_that_closes_under_a_request(
+    body: str, moment: Moment, log: pytest.LogCaptureFixture
+) -> None:
+    """A kept-alive connection that closes as the request is written: no frame of the error's chain has the headers."""
+
+    async def go(side: Side, watch: Watch) -> None:
+        connector = ClosingConnector(moment)
+        async with (
+            side.manager() as manager,
+            aiohttp.ClientSession(connector=connector) as plain,
+            wrap_session(plain, manager) as http,
+        ):
+            assert await status_of(http, side.url()) == 200
+            connector.closes = True
+            await fail(watch, lambda: http.post(side.url(), data=BODIES[body]()))
+            await fail(watch, lambda: status_of(http, side.url()))  # which aiohttp itself sends once more
+            await fail(watch, lambda: http.ws_connect(side.url("/api/ws")))
+
+    with serving() as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        watch.check(logged=logged(log))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_secret_is_shown_by_a_connection_that_closes_under_a_token_request(
+    name: str, moment: Moment, log: pytest.LogCaptureFixture
+) -> None:
+    """The same for passwords and for what a chain sends, whatever goes wrong with the session that was given."""
+
+    async def go(side: Side, watch: Watch) -> None:
+        connector = ClosingConnector(moment)
+        http = aiohttp.ClientSession(connector=connector)
+        manager = side.manager(SHORT, http=http)
+        async with http:
+            await side.manager(http=http).token()  # so that there is a connection
+            connector.closes = True
+            await fail(watch, manager.refresh)
+            secret_client = ClientCredentials(
+                token_url=f"{side.server.url}/token", client_id="app", client_secret=side.server.settings.password
+            )
+            await fail(watch, TokenManager(secret_client, policy=SHORT, http=http).token)
+        await fail(watch, manager.refresh)  # RuntimeError: the session is closed
+        await manager.close()
+
+    with serving(name) as side:
+        watch = Watch(side)
+        asyncio.run(go(side, watch), debug=True)
+        watch.check(logged=logged(log))
+
+
+@pytest.mark.skipif(not hasattr(aiohttp_client, "get_custom_headers"), reason="this version records no headers")
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_secret_is_in_a_span_that_records_all_headers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry's instrumentation of aiohttp, told to record every header, sees none that holds a secret."""
+    for kind in ("REQUEST", "RESPONSE"):
+        monkeypatch.setenv(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_{kind}", ".*")
+    memory = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+
+    async def go(side: Side) -> None:
+        async with client(side.manager(), raise_for_status=True) as http:
+            assert await status_of(http, side.url()) == 200
+            await status_of(http, side.url("/api/redirect?to=/api/echo"))
+            side.server.revoke()
+            assert await status_of(http, side.url()) == 200
+            for fault in (side.server.api_faults.unauthorized, side.server.api_faults.disconnect):
+                fault(times=4)
+                with pytest.raises(aiohttp.ClientError):
+                    await status_of(http, side.url())
+        secret_client = ClientCredentials(
+            token_url=f"{side.server.url}/token", client_id="app", client_secret=side.server.settings.password
+        )
+        with pytest.raises(AuthError):
+            await TokenManager(secret_client, policy=QUICK).token()
+
+    instrumentor = aiohttp_client.AioHttpClientInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        with serving(name) as side:
+            asyncio.run(go(side))
+            secrets = {MARK, side.server.settings.password, *side.server._ledger._entries}
+    finally:
+        instrumentor.uninstrument()
+    shown = "\n".join(span.to_json() for span in memory.get_finished_spans())
+    assert shown.count("http.request.header.accept") > 5  # headers are recorded
+    assert f"{side.server.url}/token" in shown or "/login" in shown  # those of token requests, too
+    assert not [secret for secret in secrets if secret in shown]
+    assert "authorization" not in shown.lower()
 
 
 def test_no_secret_is_shown_by_a_response() -> None:

@@ -101,7 +101,7 @@ PUBLIC = {
 # The house, top to bottom: a module imports from the rows above its own, neither from below nor from its siblings.
 HOUSE = [
     {"text", "redaction"},
-    {"errors", "clock", "forks", "token"},
+    {"errors", "clock", "forks", "frames", "token"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "provider", "_aiohttp", "body", "foreign"},
     {"events", "setback"},
     {"telemetry.__init__", "telemetry.log", "telemetry.otel", "listeners"},

@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 import pytest
 from harness.canary import MARK
+from harness.crash_reports import crash_report, family
 from harness.frames import is_of_the_library
 
 from asyncauth import (
@@ -37,14 +38,12 @@ CANARY = MARK
 
 def shown(error: BaseException) -> str:
     """Return what tools that print an error with its frames' locals would show, for the library's own frames."""
-    text = []
-    seen: BaseException | None = error
-    while seen is not None:
+    text = [crash_report(error)]
+    for seen in family(error):
         own = [(frame, line) for frame, line in traceback.walk_tb(seen.__traceback__) if is_of_the_library(frame)]
         stack = traceback.StackSummary.extract(iter(own), capture_locals=True)
         text += [f"{frame.name}: {frame.locals}" for frame in stack]
         text += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
-        seen = seen.__cause__ or seen.__context__
     return "\n".join(text)
 
 
