@@ -41,6 +41,8 @@ _EXPIRES_IN = 600.0
 """Seconds that a code is taken to live where the server does not say, which it must."""
 _INTERVAL = 5.0
 """Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
+_LEAST_INTERVAL = 1.0
+"""Seconds between polls at least, whatever the server says: the shortest that RFC 8628's whole seconds can name."""
 _UNAUTHORIZED = 401
 _LONGEST = sys.float_info.max
 
@@ -164,8 +166,9 @@ class DeviceCode(OAuthProvider):
         if attempt.release is not None:
             await attempt.release()
         await self._prompt(started.prompt)
-        clock, interval = attempt.clock, started.interval
-        ends_at = clock.monotonic() + started.prompt.expires_in
+        clock, life = attempt.clock, started.prompt.expires_in
+        interval = max(_LEAST_INTERVAL, min(started.interval, life))
+        ends_at = clock.monotonic() + life
         waiting = attrs.evolve(endpoint, waits=frozenset({"authorization_pending", "slow_down"}))
         while True:
             await clock.sleep(interval)

@@ -150,6 +150,37 @@ async def test_a_server_that_is_down_is_polled_less(mocked_http: MockedHttp) -> 
     assert clock.naps == [7, 14, 28, 90]
 
 
+@pytest.mark.parametrize(
+    ("interval", "expires_in", "naps"),
+    [
+        (1e-9, 600, [1, 1, 1]),
+        ("0.5", 600, [1, 1, 1]),
+        (0, 600, [5, 5, 5]),  # as good as none
+        (1, 600, [1, 1, 1]),
+        (1.5, 600, [1.5, 1.5, 1.5]),
+        (1e300, 60, [60]),
+        (600, 60, [60]),
+        (5, 1e-9, [1]),
+        (1e-9, 2, [1]),
+    ],
+)
+async def test_polls_have_a_floor_and_a_ceiling(
+    mocked_http: MockedHttp, interval: object, expires_in: float, naps: list[float]
+) -> None:
+    """Whatever the server says: at least a second between two polls, and no longer than the code lives."""
+    mocked_http.answers(DEVICE, {**STARTED, "interval": interval, "expires_in": expires_in})
+    mocked_http.answers(URL, PENDING, status=400, times=len(naps) - 1)
+    mocked_http.answers(URL, answer() if len(naps) > 1 else PENDING, status=200 if len(naps) > 1 else 400)
+    clock = Naps()
+    if len(naps) > 1:
+        await ask(device(), Attempt(clock))
+    else:
+        with pytest.raises(CredentialsRejected) as caught:
+            await ask(device(), Attempt(clock))
+        assert caught.value.error == "expired_token"
+    assert clock.naps == naps
+
+
 async def test_the_code_expires(mocked_http: MockedHttp) -> None:
     """Not a poll after the end of the code."""
     mocked_http.answers(DEVICE, {**STARTED, "expires_in": 21})
