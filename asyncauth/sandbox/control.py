@@ -9,32 +9,18 @@ import attrs
 from aiohttp import web
 
 from . import orders
+from .guard import RefusedError
 from .wire import json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from .guard import Guard
     from .server import Sandbox
 
 _READ = frozenset({"state", "log"})
-_FOREIGN = frozenset({"cross-site", "same-site"})
 PREFIX = "/_sandbox/"
 
 
-class RefusedError(Exception):
-    """A request that is answered with an error.
-
-    Args:
-        status: The HTTP status.
-        message: What is wrong, in words.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-async def control(sandbox: Sandbox, request: web.Request, guard: Callable[[web.Request], None]) -> web.Response:
+async def control(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
     ``GET state`` and ``GET log`` show everything but secrets. ``POST settings``, ``fault``, ``revoke``, ``abort``
@@ -43,7 +29,7 @@ async def control(sandbox: Sandbox, request: web.Request, guard: Callable[[web.R
     Args:
         sandbox: What it is about.
         request: The request.
-        guard: Raises `RefusedError` for an order that must not be obeyed.
+        guard: Says who may ask. Every request below ``/_sandbox/`` passes it here, whatever port it came to.
     """
     try:
         return await _answer(sandbox, request, guard)
@@ -57,7 +43,8 @@ async def control(sandbox: Sandbox, request: web.Request, guard: Callable[[web.R
         return json_answer({"error": "the body can't be unpacked"}, 400)
 
 
-async def _answer(sandbox: Sandbox, request: web.Request, guard: Callable[[web.Request], None]) -> web.Response:
+async def _answer(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.Response:
+    guard.admit(request)
     name = request.path.removeprefix(PREFIX)
     if name not in _READ | orders.NAMES:
         raise RefusedError(404, f"there are: {', '.join(sorted(_READ | orders.NAMES))}")
@@ -67,7 +54,7 @@ async def _answer(sandbox: Sandbox, request: web.Request, guard: Callable[[web.R
     if name in _READ:
         log = [attrs.asdict(record) for record in list(sandbox.log)]
         return json_answer(sandbox.state() if name == "state" else {"log": log})
-    guard(request)
+    guard.order(request)
     if request.content_type != "application/json":
         raise RefusedError(415, "the body must be JSON, with Content-Type: application/json")
     order = _order(await request.read())
@@ -75,21 +62,6 @@ async def _answer(sandbox: Sandbox, request: web.Request, guard: Callable[[web.R
     if not all(system.accepting for system in sandbox.systems.values()):
         response.force_close()  # this connection may be one that should be refused by now
     return response
-
-
-def own_origin(url: str) -> Callable[[web.Request], None]:
-    """A guard that refuses orders of web pages that come from anywhere but this base URL.
-
-    A web page elsewhere can make a browser on this machine send requests here. Compared with our own address and
-    not with the Host header: a name that was rebound to 127.0.0.1 makes Origin and Host agree.
-    """
-
-    def guard(request: web.Request) -> None:
-        origin = request.headers.get("Origin")
-        if (origin is not None and origin != url) or request.headers.get("Sec-Fetch-Site") in _FOREIGN:
-            raise RefusedError(403, "orders from another origin are refused")
-
-    return guard
 
 
 def _order(body: bytes) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
-from .control import control, own_origin
+from .control import control
 from .counts import RequestLog
+from .guard import OriginGuard
 from .listener import is_loopback
 from .pago_facil import PagoFacilSandbox
 from .peakly import PeaklySandbox
@@ -43,7 +44,8 @@ class Sandbox:
         token_prefix: What each token begins with (inside a JWT: its ``jti``), to recognise one wherever it comes out.
         page: Whether to serve a page for the browser that shows what goes on and has a switch for everything.
         page_port: The page's TCP port, 0 for any free one.
-        allow_remote: Listen where other machines can connect. They can then work the controls as well.
+        allow_remote: Listen where other machines can connect. They can then work the controls as well, by any address
+            or by ``host``; by any other name nobody can, which could be one that was pointed here (DNS rebinding).
         log_size: How many of the last requests the log keeps.
         backlog: How many connections may wait to be accepted.
 
@@ -90,6 +92,7 @@ class Sandbox:
             "token_prefix": token_prefix,
             **({} if lifetime is None else {"lifetime": lifetime}),
         }
+        self._host, self._remote = host, allow_remote
         self.log = RequestLog(log_size)
         listening: dict[str, Any] = {
             "host": host,
@@ -196,4 +199,4 @@ class Sandbox:
         return [*self.systems.values(), *([] if self._page is None else [self._page])]
 
     async def _control(self, request: web.Request, url: str) -> web.Response:
-        return await control(self, request, own_origin(url))
+        return await control(self, request, OriginGuard(self._host, self._remote, url))

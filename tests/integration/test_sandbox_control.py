@@ -39,7 +39,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def order(http: aiohttp.ClientSession, url: str, body: Any = None, **options: Any) -> tuple[int, Any]:
-    method = "GET" if body is None and not options else "POST"
+    method = options.pop("method", "GET" if body is None and not options else "POST")
     if body is not None:
         options["json"] = body
     async with http.request(method, url, **options) as response:
@@ -174,6 +174,46 @@ async def test_another_page_cannot_drive_it(sandbox: Sandbox, http: aiohttp.Clie
     assert (await order(http, url))[0] == 405
     assert (await order(http, f"{sandbox.peakly.url}/_sandbox/log", {}))[0] == 405
     assert (await order(http, f"{sandbox.peakly.url}/_sandbox/nope"))[0] == 404
+
+
+STRANGE_HOSTS = (
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1.evil.example",
+    "127.0.0.1@evil.example",
+    "192.0.2.7",
+    "",
+)
+
+
+@pytest.mark.parametrize("host", STRANGE_HOSTS)
+async def test_a_rebound_name_reads_and_changes_nothing(
+    sandbox: Sandbox, http: aiohttp.ClientSession, host: str
+) -> None:
+    """Under a name that somebody pointed at this machine every control is refused, on both ports, also one of none."""
+    before = sandbox.state()
+    for system in sandbox.systems.values():
+        headers = {"Host": host.format(port=system.port)}
+        for name in ("state", "log", "nothing"):
+            assert (await order(http, f"{system.url}/_sandbox/{name}", headers=headers, method="GET"))[0] in {400, 403}
+        for name in ("settings", "fault", "revoke", "abort", "reset"):
+            assert (await order(http, f"{system.url}/_sandbox/{name}", {}, headers=headers))[0] in {400, 403}
+        socket = {**headers, "Upgrade": "websocket", "Connection": "Upgrade"}
+        assert (await order(http, f"{system.url}/_sandbox/log", headers=socket, method="GET"))[0] in {400, 403}
+    assert sandbox.state() == before
+
+
+async def test_this_machines_names_are_not_strange(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """Any address and name of this machine's will do, with whatever port: one may have been forwarded."""
+    for host in ("localhost:9", "LOCALHOST", "[::1]:80", "127.0.0.1"):
+        url = f"{sandbox.peakly.url}/_sandbox/log"
+        assert (await order(http, url, headers={"Host": host}, method="GET"))[0] == 200, host
+
+
+async def test_other_pages_cannot_read(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """A browser that says that another page asks is told nothing."""
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    assert (await order(http, f"{sandbox.peakly.url}/_sandbox/log", headers=headers, method="GET"))[0] == 403
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")

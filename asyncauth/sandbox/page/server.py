@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from asyncauth.sandbox.control import PREFIX, RefusedError, control
+from asyncauth.sandbox.control import PREFIX, control
+from asyncauth.sandbox.guard import RefusedError
 from asyncauth.sandbox.listener import Listener
 from asyncauth.sandbox.wire import json_answer
 
 from .description import describe
-from .guard import Guard
+from .guard import PageGuard
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Page:
 
     def __init__(self, sandbox: Sandbox, *, host: str, port: int, remote: bool) -> None:
         self._sandbox = sandbox
-        self._guard = Guard(host, remote)
+        self._guard = PageGuard(host, remote)
         self._files = _files()
         self._listener = Listener(self._handle, host=host, port=port, backlog=128)
         self.stream = Stream(sandbox.systems, sandbox.log)
@@ -91,7 +92,6 @@ class Page:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            self._guard.host(request)
             response = await self._answer(request)
         except RefusedError as refused:
             response = json_answer({"error": str(refused)}, refused.status)
@@ -101,10 +101,12 @@ class Page:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
-        if path != "/":  # a link from elsewhere may lead to the page, and to nothing but the page
-            self._guard.read(request)
         if path.startswith(PREFIX):
-            return await control(self._sandbox, request, self._guard.order)
+            return await control(self._sandbox, request, self._guard)
+        if path == "/":  # a link from elsewhere may lead to the page, and to nothing but the page
+            self._guard.host(request)
+        else:
+            self._guard.admit(request)
         if request.method not in {"GET", "HEAD"}:
             raise RefusedError(405, "use GET")
         if path == "/events":

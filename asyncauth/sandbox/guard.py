@@ -1,0 +1,106 @@
+"""Who may read and work the controls: programs and browsers that address this machine by a name that is its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .listener import is_loopback
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: The HTTP status.
+        message: What is wrong, in words.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@attrs.frozen
+class Guard:
+    """Refuses requests that another web page may have made a browser send.
+
+    Attributes:
+        own: The host that the port listens on.
+        remote: Whether other machines may connect.
+    """
+
+    own: str
+    remote: bool
+
+    def host(self, request: web.Request) -> None:
+        """Refuse a request whose ``Host`` is a name that anybody could have pointed at this machine.
+
+        DNS rebinding makes another site's name resolve to 127.0.0.1; to the browser our answers are then that site's
+        own. An address can't be rebound. The port is not compared: behind a port that is forwarded it differs.
+
+        Raises:
+            RefusedError: The host is none of ours.
+        """
+        given = request.headers.getall("Host", [])
+        match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+        name = (match[1] or match[2]) if match else ""
+        if not (is_loopback(name.lower()) or name == self.own or (self.remote and _is_address(name))):
+            raise RefusedError(403, "the sandbox answers to its address alone")
+
+    def admit(self, request: web.Request) -> None:
+        """Refuse a request whose answer another web page could come to see.
+
+        Raises:
+            RefusedError: See `host`; or the browser says that another page asks.
+        """
+        self.host(request)
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            raise RefusedError(403, "another page asks: refused")
+
+    def order(self, request: web.Request) -> None:
+        """Refuse an order that a web page may have sent.
+
+        Raises:
+            RefusedError: It must not be obeyed.
+        """
+        raise NotImplementedError
+
+
+@attrs.frozen
+class OriginGuard(Guard):
+    """Obeys programs, and web pages of one origin.
+
+    Attributes:
+        origin: The base URL of the port.
+    """
+
+    origin: str
+
+    def order(self, request: web.Request) -> None:
+        """Refuse an order of a web page that comes from anywhere else.
+
+        Compared with our own address and not with the ``Host`` header: a name that was rebound to 127.0.0.1 makes
+        ``Origin`` and ``Host`` agree.
+
+        Raises:
+            RefusedError: The origin is another one.
+        """
+        if request.headers.get("Origin", self.origin) != self.origin:
+            raise RefusedError(403, "orders from another origin are refused")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
