@@ -4,14 +4,16 @@
 #   make test-uvloop  all tests on uvloop, and on the newest Python that this machine has
 #   make coverage  all tests, and fails if a line or a branch was not run (the command line's aside)
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
+#   make attack  tries to break each promise of SECURITY.md, and counts: some 4 min; ARGS="--only redirects --seed 7"
 #   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
 #   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
+#   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
 #   make lint    ruff; make format: ruff, and it changes what it can; make types: mypy and pyright
-#   make check   what CI runs: tests (newest and oldest dependencies, uvloop), lint, types, docs, the wheel with each extra
+#   make check   what CI runs: tests (newest and oldest dependencies, uvloop), lint, audit, types, docs, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -24,7 +26,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-oldest test-browser fuzz soak lint types docs pictures dist extras mutation bench check format coverage clean
+.PHONY: help demo test test-uvloop test-oldest test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,6 +67,10 @@ test-oldest: $(OLDEST)/.ready
 soak: $(VENV)/.ready
 	PYTHONPATH=tests:tests/integration $(BIN)/python -W error tests/soak/soak_run.py $(ARGS)
 
+# Every class of attack, many times: SECURITY.md's table. It fails if one broke through.
+attack: $(VENV)/.ready
+	PYTHONPATH=tests:tests/integration:tests/fuzz $(BIN)/python tests/attack/attack_run.py $(ARGS)
+
 # What it finds goes to tests/fuzz/corpus, see tests/fuzz/test_fuzz_corpus.py.
 fuzz: export FUZZ ?= 50
 fuzz: $(VENV)/.ready
@@ -79,6 +85,15 @@ test-browser: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# What is excused is in pyproject.toml, each with its reason.
+audit: $(VENV)/.ready
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive asyncauth pytest_asyncauth.py
+
+# Needs an advisory service on the network: .github/workflows/audit.yml runs it, `make check` does not.
+audit-dependencies: $(VENV)/.ready
+	$(BIN)/python scripts/install_group.py audit $(PIP_FLAGS)
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 types: $(VENV)/.ready
 	$(BIN)/mypy
@@ -117,7 +132,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: test test-uvloop test-oldest lint types docs extras
+check: test test-uvloop test-oldest lint audit types docs extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
