@@ -127,7 +127,8 @@ def attempted(what: Attack, *, scale: int, seconds: float, luck: int) -> Outcome
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 (whatever it is, the try has shown it)
-                outcome.broke.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+                said = f"{name}: {type(error).__name__}: {str(error)[:300]}"
+                outcome.broke.append(said.encode("ascii", "backslashreplace").decode())
             if time.monotonic() - began > seconds:
                 break
     outcome.seconds = time.monotonic() - began

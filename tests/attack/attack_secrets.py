@@ -169,9 +169,10 @@ class _Lines(logging.Handler):
 
 async def _named(where: str, name: str) -> None:
     lines, logger = _Lines(), logging.getLogger("asyncauth")
-    level = logger.level
+    level, propagates = logger.level, logger.propagate
     logger.addHandler(lines)
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # whoever else listens is not to be forged
     provider = FakeProvider(answers=[AuthError("no")])
     if where == "provider":
         provider.name = name
@@ -189,6 +190,7 @@ async def _named(where: str, name: str) -> None:
     finally:
         logger.removeHandler(lines)
         logger.setLevel(level)
+        logger.propagate = propagates
     assert lines.lines
     for text in (*lines.lines, *map(str, shown)):
         bad = [each for each in text if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
