@@ -12,10 +12,12 @@ import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from harness.crash_reports import crash_report
 from harness.sinks import shown
 from joserfc import jwt
 from joserfc.jwk import JWKRegistry
 from joserfc.jws import extract_compact
+from loopback import MOMENTS, ClosingConnector, Moment
 from yarl import URL
 
 from asyncauth import BearerAuth, ClientCredentials, ConfigurationError, TokenManager
@@ -182,6 +184,20 @@ async def test_no_proof_stays_where_nobody_answered(manager: TokenManager) -> No
             await http.get(f"{manager.origins[0]}/call")
     assert "DPoP" not in seen[0].headers
     assert (await manager.token()).value not in shown(caught.value)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_no_frame_holds_token_or_proof_of_a_connection_that_closed(manager: TokenManager, moment: Moment) -> None:
+    """A crash reporter that records local variables gets neither from an error of a request that was being written."""
+    connector = ClosingConnector(moment)
+    async with aiohttp.ClientSession(connector=connector, middlewares=(BearerAuth(manager),)) as http:
+        await manager.token()
+        connector.closes = True
+        with pytest.raises(aiohttp.ClientError) as caught:
+            await http.post(f"{manager.origins[0]}/call", data=b"x")
+    report = crash_report(caught.value)
+    assert "at-1" not in report
+    assert "eyJ" not in report
 
 
 async def test_requests_that_meet_the_first_nonce_together(api: Api, manager: TokenManager) -> None:
