@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["Chained", "Provider", "TokenSource", "key_of"]
 
 
-def key_of(identity: str) -> str:
-    """Return the key under which a shared store keeps the token of a `Provider.identity`: its SHA-256 as hex digits."""
-    # A name from the environment may hold what is no text: Python marks such bytes with surrogates.
-    return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
+def key_of(identity: str, *, tenant: str | None = None) -> str:
+    """Return the key under which a shared store keeps a token: 64 hex digits.
+
+    Args:
+        identity: The `Provider.identity`, or the key of one.
+        tenant: Which of a pool's tenants it belongs to; ``None``: to nobody in particular.
+    """
+    parts = (identity,) if tenant is None else (identity, tenant)
+    # An identity is anybody's text, and may hold surrogates: Python reads bytes that are not text so. No encoded text
+    # holds the byte 0xff, so no identity alone has the key of one with a tenant.
+    return hashlib.sha256(b"\xff".join(each.encode(errors="surrogatepass") for each in parts)).hexdigest()
 
 
 @runtime_checkable
@@ -63,7 +70,10 @@ class Provider(Protocol):
 
     @property
     def identity(self) -> str | None:
-        """A string without secrets that differs wherever the token does; ``None`` = unknown (no shared store)."""
+        """A string without secrets that differs wherever the token does; ``None`` = unknown (no shared store).
+
+        Any string will do. That of the library's own providers is canonical JSON, with an upstream's nested in it.
+        """
         ...
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:

@@ -144,7 +144,7 @@ class SharedStore:
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
-        self._key = key_of(f"{self._key} tenant={tenant}")
+        self._key = key_of(self._key, tenant=tenant)
 
     @property
     def strict(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.origin import absolute_url, origin_of, origins_of, require_secure
+from asyncauth.providers.identity import Part, hashed, identity_of, nested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ class EndpointProvider:
     Attributes:
         name: What errors, logs and ``status()`` call it.
         origins: Where its token may be sent.
-        identity: A string without secrets that differs wherever the token does; ``None`` = unknown.
+        identity: Canonical JSON without secrets that differs wherever the token does; ``None`` = unknown.
     """
 
     name: str
@@ -43,31 +43,55 @@ class EndpointProvider:
         credentials: tuple[Credential, ...],
         *,
         origins: str | Iterable[str] | None,
-        account: str | None,
     ) -> None:
-        """Set what is common.
+        """Set what is common, but for the identity.
 
         Args:
             endpoint: Where the token comes from.
             credentials: What it is asked for with.
             origins: Where it may be sent; ``None`` = where it comes from.
-            account: Whose it is; ``None`` = the upstream's identity says so, or nobody knows.
 
         Raises:
             ConfigurationError: Credentials or origins that can't work.
             InsecureTransport: Plain http to another machine.
         """
         require_secure(endpoint.url, "the token endpoint")
-        if account is not None:
-            checked_text(account, "account")
         for credential in credentials:
             credential.check()
         self._endpoint = endpoint
         self._credentials = credentials
         self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
-        upstream = [credential.identity for credential in credentials if credential.identity is not None]
-        whose = [f"account={account}"] if account is not None else [f"upstream=({each})" for each in upstream]
-        self.identity = " ".join([self.name, endpoint.step, *_where(endpoint.url), *whose]) if whose else None
+
+    def _identify(self, whose: Mapping[str, str | None], grant: tuple[Credential, ...], **parts: Part) -> None:
+        """Set the identity. Called once, after `_configure`; no provider adds to it afterwards.
+
+        The values of credentials, and how a client authenticates, are not in it: whoever changes a password still wants
+        the account's token.
+
+        Args:
+            whose: By name, what says whose the token is.
+            grant: The credentials that say it otherwise, if each is an upstream's token whose identity is known. If
+                neither does, nobody knows.
+            **parts: What else makes one token differ from another, without secrets; ``None``: nothing.
+
+        Raises:
+            ConfigurationError: One of ``whose`` is not a text.
+        """
+        named = {name: checked_text(value, name) for name, value in whose.items() if value is not None}
+        upstream = {each.name: nested(each.identity) for each in self._credentials if each.identity is not None}
+        if not named and not (grant and all(each.identity is not None for each in grant)):
+            self.identity = None
+            return
+        url = self._endpoint.url
+        self.identity = identity_of(
+            provider=self.name,
+            step=self._endpoint.step,
+            url=str(url.with_query(None)),
+            query=hashed(url.raw_query_string) if url.raw_query_string else None,  # which might hold anything
+            upstream=upstream or None,
+            **named,
+            **parts,
+        )
 
     def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
         """Return the provider with managers in place of its upstream providers."""
@@ -82,14 +106,6 @@ class EndpointProvider:
             return f"<{type(self).__name__}>"
         credentials = " ".join(map(repr, self._credentials))
         return f"<{type(self).__name__} {self._endpoint.url.with_query(None)} {credentials}>"
-
-
-def _where(url: URL) -> tuple[str, ...]:
-    """Return an address for an identity; its query, which might hold anything, as a hash."""
-    if not url.raw_query_string:
-        return (str(url),)
-    query = hashlib.sha256(url.raw_query_string.encode()).hexdigest()[:16]
-    return str(url.with_query(None)), f"query={query}"
 
 
 def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[str, str]) -> URL:

@@ -13,8 +13,9 @@ from asyncauth.origin import absolute_url
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.credential import Credential, CredentialLike
 from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.identity import hashed
 from asyncauth.providers.moments import UNITS, Path, Unit, lifetime_of
-from asyncauth.providers.parameters import hashed, is_json
+from asyncauth.providers.parameters import is_json
 
 if TYPE_CHECKING:
     import aiohttp
@@ -114,9 +115,9 @@ class DeclaredProvider(EndpointProvider):
         where = absolute_url(url, "url", query=True)
         refused = frozenset(statuses)
         endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=refused, method=method.upper())
-        self._configure(endpoint, (held,), origins=origins, account=username or None if account is None else account)
-        if self.identity is not None:
-            self.identity += f" request={hashed([method, sent_as, field, self._fields, self._headers])}"
+        self._configure(endpoint, (held,), origins=origins)
+        request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
+        self._identify({"account": account, "username": username or None}, (held,), request=hashed(request))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask for a token, as declared."""

@@ -156,7 +156,7 @@ class DeviceCode(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=account,
+            whose={"account": account},
             dpop=dpop,
         )
 

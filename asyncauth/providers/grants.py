@@ -92,7 +92,7 @@ class ClientCredentials(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=client_id,
+            whose={"account": client_id},
             dpop=dpop,
         )
 
@@ -167,7 +167,7 @@ class PasswordGrant(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=username,
+            whose={"username": self._username},
             dpop=dpop,
         )
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.client import Client, ClientAuth, Secrets, assertion, check_key
 from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.identity import hashed
 from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several, hashed, is_json
+from asyncauth.providers.parameters import Parameters, Several, is_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,7 +118,6 @@ class JWTBearer(OAuthProvider):
         self._audience, self._lifetime = assertion_audience or issuer or str(token_url), assertion_lifetime
         self._key_id, self._algorithm = key_id, algorithm
         if self._signs:
-            account = f"{iss} for {subject or iss}" if account is None else account
             check_key(credential, key_id=key_id, algorithm=algorithm)
         self._set_up(
             given,
@@ -127,9 +127,10 @@ class JWTBearer(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=account,
+            whose={"account": account, **({"assertion_issuer": iss, "subject": subject or iss} if self._signs else {})},
             dpop=dpop,
-            claims=hashed(claims) if claims else None,
+            assertion_audience=self._audience if self._signs else None,
+            claims=hashed(claims) if self._signs and claims else None,
         )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:

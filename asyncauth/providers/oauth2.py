@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +18,7 @@ from asyncauth.providers.client_request import ClientRequest, Fields
 from asyncauth.providers.credential import Credential
 from asyncauth.providers.discovery import Issuer
 from asyncauth.providers.endpoint import Endpoint
+from asyncauth.providers.identity import Part
 from asyncauth.providers.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class OAuthProvider(EndpointProvider):
         token_url: str | URL | None,
         issuer: str | None,
         origins: str | Iterable[str] | None,
-        account: str | None,
+        whose: Mapping[str, str | None],
         dpop: bool,
-        **details: str | None,
+        **parts: Part,
     ) -> None:
         """Set what is common.
 
@@ -72,9 +73,9 @@ class OAuthProvider(EndpointProvider):
             token_url: Where tokens come from; ``None`` = where the issuer's metadata says.
             issuer: The authorization server.
             origins: Where the token may be sent.
-            account: Whose it is; ``None`` = the upstream's identity says so, or nobody knows.
+            whose: What says whose the token is; see `EndpointProvider._identify`.
             dpop: Whether the token is to be bound to a key.
-            **details: What else makes one token differ from another; no secrets.
+            **parts: What else makes one token differ from another; no secrets.
 
         Raises:
             ConfigurationError: They don't work, or not together.
@@ -88,18 +89,14 @@ class OAuthProvider(EndpointProvider):
             Endpoint(provider=self.name, step="token", url=url),
             (*credentials, *client.credentials),
             origins=() if origins is None else origins,  # the token's API is somewhere else
-            account=account,
         )
         client.check()
         if dpop or given.dpop_key is not None:
             self.prover = _prover(given.dpop_key)
-        if account is None and not (credentials and all(each.identity is not None for each in credentials)):
-            self.identity = None
+        thumbprint = None if self.prover is None else self.prover.thumbprint
+        self._identify(whose, credentials, client_id=client.id, dpop=thumbprint, **parameters.parts, **parts)
         if given.dpop_key is None and self.prover is not None:
             self.identity = None  # a token that no other process has the key of
-        if self.identity is not None:
-            thumbprint = None if self.prover is None else self.prover.thumbprint
-            self.identity += parameters.identity(client_id=client.id, dpop=thumbprint, **details)
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token: with the refresh token if there is one, else by the grant itself."""

@@ -80,7 +80,8 @@ class PagoFacil(_PagoFacilProvider):
         del jwt  # a traceback through here that shows locals must not show it
         url = base_address(environment, base_url, _HOSTS) / "tokens" / "createToken"
         endpoint = Endpoint(provider=self.name, step="createToken", url=url)
-        self._configure(endpoint, (credential,), origins=origins, account=account)
+        self._configure(endpoint, (credential,), origins=origins)
+        self._identify({"account": account}, (credential,))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``createToken`` for an access token, with the JWT as Bearer."""
@@ -129,7 +130,8 @@ class PagoFacilLogin(_PagoFacilProvider):
         base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS)
         url = base / "users" / "login" if self._newer else base / "login"
         endpoint = Endpoint(provider=self.name, step="login", url=url)
-        self._configure(endpoint, (credential,), origins=origins, account=username)
+        self._configure(endpoint, (credential,), origins=origins)
+        self._identify({"username": self._username}, (credential,))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``login`` for a JWT, with username and password as JSON."""
@@ -182,9 +184,9 @@ class PagoFacilJWT(_PagoFacilProvider):
         self._server_ahead: float | None = None
         url = base_address(environment, base_url, _HOSTS) / "loginToken"
         endpoint = Endpoint(provider=self.name, step="loginToken", url=url)
-        self._configure(endpoint, (credential,), origins=origins, account=account)
-        if self.identity is not None and lifetime is not None:
-            self.identity += f" lifetime={lifetime:g}"
+        self._configure(endpoint, (credential,), origins=origins)
+        shall_live = None if lifetime is None else float(lifetime)
+        self._identify({"account": account}, (credential,), lifetime=shall_live)
 
     @classmethod
     def from_password(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,9 @@ from typing import Any
 import attrs
 
 from asyncauth.errors import ConfigurationError
+from asyncauth.providers.identity import Part, hashed
 
-__all__ = ["Parameters", "Several", "hashed", "is_json"]
+__all__ = ["Parameters", "Several", "is_json"]
 
 Several = str | Iterable[str]
 
@@ -68,23 +68,15 @@ class Parameters:
         audience = tuple(("audience", each) for each in self.audience)
         return (*named, *audience, *(("resource", each) for each in self.resource), *self.extra)
 
-    def identity(self, **details: str | None) -> str:
-        """Return all that makes one token differ from another, to end a provider's ``identity`` with.
-
-        Args:
-            **details: What else does.
-        """
-        parts: dict[str, object] = {name: value for name, value in details.items() if value is not None}
-        parts |= {"scope": sorted(self.scope), "audience": self.audience, "resource": self.resource}
-        if self.extra:
-            parts["extra"] = hashed(sorted(self.extra))
-        parts = {name: value for name, value in parts.items() if value}
-        return f" {json.dumps(parts, sort_keys=True)}" if parts else ""
-
-
-def hashed(value: object) -> str:
-    """Return 16 hex digits that tell one JSON value from another, in any process, and don't show it."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    @property
+    def parts(self) -> dict[str, Part]:
+        """What a provider's identity says of them. A scope is the same in any order (RFC 6749 §3.3)."""
+        return {
+            "scope": sorted(self.scope) or None,
+            "audience": self.audience or None,
+            "resource": self.resource or None,
+            "extra": hashed(sorted(self.extra)) if self.extra else None,
+        }
 
 
 def is_json(value: Mapping[str, Any]) -> bool:

@@ -100,7 +100,7 @@ class RefreshGrant(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=account,
+            whose={"account": account},
             dpop=dpop,
         )
 

@@ -102,9 +102,10 @@ class TokenExchange(OAuthProvider):
             token_url=token_url,
             issuer=issuer,
             origins=origins,
-            account=account,
+            whose={"account": account},
             dpop=dpop,
             subject_token_type=subject_token_type,
+            actor_token_type=actor_token_type if actors else None,
             requested_token_type=requested_token_type,
         )
 

@@ -105,7 +105,7 @@ HOUSE = [
     {"expiry", "policy", "challenge", "origin", "status", "held", "provider", "_aiohttp", "body", "foreign"},
     {"events", "setback"},
     {"telemetry.__init__", "telemetry.log", "telemetry.otel", "listeners"},
-    {"report"},
+    {"report", "providers.identity"},
     {"jose", "providers.coding", "providers.moments", "providers.parameters"},
     {
         "flight",

@@ -599,7 +599,7 @@ def test_a_chain_through_managers_has_the_same_identity() -> None:
 
 def test_an_account_speaks_for_the_upstream() -> None:
     """``account=`` names whose token it is where the credential can't."""
-    assert "account=shop" in str(create(jwt=lambda: "x", account="shop").identity)
+    assert '"account":"shop"' in str(create(jwt=lambda: "x", account="shop").identity)
 
 
 def test_reprs_show_no_secret() -> None:
