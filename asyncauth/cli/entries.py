@@ -53,15 +53,17 @@ class Entry:
 
     @property
     def refused(self) -> bool:
-        """Whether it is marked refused: the access token was, and the refresh token is kept."""
+        """Whether it is marked refused: the access token was, and what else the entry holds is kept."""
         token = self.token
         return token is not None and token.expires_at is not None and token.expires_at <= token.issued_at
 
     @property
     def state(self) -> str:
-        """``usable``, ``expired``, ``refused`` or ``unreadable``."""
+        """``usable``, ``expired``, ``refused``, ``rejected`` or ``unreadable``."""
         if self.token is None:
             return "unreadable"
+        if not self.token.value:
+            return "rejected"
         if self.refused:
             return "refused"
         return "expired" if self.left is not None and self.left <= 0 else "usable"

@@ -96,8 +96,8 @@ it comes from, the entries of that account's managers are found and named.
 {STORE_HELP}
 
 The states: usable; expired; refused (the server refused the access token, and the refresh
-token is kept); unreadable (damaged, or none of the keys opens it: a manager takes it for
-absent).
+token is kept); rejected (there is no token: the server rejected the credential); unreadable
+(damaged, or none of the keys opens it: a manager takes it for absent).
 
 \b
 Examples:

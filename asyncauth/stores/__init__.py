@@ -1,6 +1,8 @@
 """Stores: where several processes share a token, or one process finds it again."""
 
-from asyncauth.stores.base import Lease, TokenStore, dumps, loads, remains, time_to_live
+from asyncauth.entry import Entry, Rejection, remains, time_to_live
+from asyncauth.stores.base import Lease, TokenStore
+from asyncauth.stores.codec import dumps, loads
 from asyncauth.stores.encrypted import EncryptedStore
 from asyncauth.stores.file import FileStore
 from asyncauth.stores.memory import MemoryStore
@@ -8,10 +10,12 @@ from asyncauth.stores.redis import RedisStore
 
 __all__ = [
     "EncryptedStore",
+    "Entry",
     "FileStore",
     "Lease",
     "MemoryStore",
     "RedisStore",
+    "Rejection",
     "TokenStore",
     "dumps",
     "loads",

@@ -1,34 +1,14 @@
-"""What a manager asks of a store that several processes share, and the form in which stores write tokens."""
+"""What a manager asks of a store that several processes share."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import re
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import attrs
-from cattrs.preconf.json import make_converter
-
-from asyncauth.expiry import left_of
 from asyncauth.token import Token
 
-__all__ = ["Lease", "TokenStore", "dumps", "loads", "remains", "time_to_live"]
-
-SCHEMA = 1
-"""The version of the form that is written. An entry of any other counts as absent."""
-UNKNOWN_LIFETIME = 86400.0
-"""Seconds for which a token of unknown lifetime is kept."""
-REFRESH_TOKEN_LIFETIME = 30 * 86400.0
-"""Seconds for which an entry is kept for the sake of its refresh token, whose own lifetime servers seldom tell."""
-LONGEST = 1e11
-"""Seconds, three thousand years: no entry need be kept for longer."""
-DEEPEST_EXTRA = 64
-"""Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
-LARGEST_ENTRY = 1 << 24
-"""Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
+__all__ = ["Lease", "TokenStore", "is_key"]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -74,6 +54,9 @@ class TokenStore(Protocol):
             def lock(self, key):
                 return self.locks[key]
 
+    What is saved is an `Entry`, which holds more than the token, or a plain token. A store keeps all of it without
+    knowing what it is: as the object itself, or as what `dumps` writes and `loads` gives back.
+
     A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's
     ``status`` and ``doctor`` list them. It may have ``close()``, which its owner calls; may be an async context
     manager, which a manager then enters around what it does, from any number of tasks at once; and may have
@@ -112,131 +95,3 @@ class TokenStore(Protocol):
 def is_key(text: str) -> bool:
     """Return whether a text is a key: the 64 hex digits of a SHA-256."""
     return _KEY.fullmatch(text) is not None
-
-
-def remains(token: Token) -> Token | None:
-    """Return what a store keeps of an entry whose access token was refused.
-
-    Nothing, or, where there is a refresh token, the entry with an access token that is spent: a refresh token must not
-    be lost to a refusal of its access token.
-    """
-    return None if token.refresh_token is None else attrs.evolve(token, expires_at=token.issued_at)
-
-
-def time_to_live(token: Token, now: float) -> float:
-    """Return the seconds after which an entry is of no use to anybody; 0 or less = it is of none already.
-
-    Args:
-        token: The entry.
-        now: The wall clock, in Unix epoch seconds.
-    """
-    left = left_of(token.expires_at, token.issued_at, now)
-    if token.refresh_token is not None:
-        expires_in = token.extra.get("refresh_expires_in")
-        if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not expires_in > 0:  # NaN
-            expires_in = REFRESH_TOKEN_LIFETIME
-        return max(float(min(expires_in, LONGEST)), left if math.isfinite(left) else 0.0)
-    return UNKNOWN_LIFETIME if left == math.inf else left
-
-
-@attrs.frozen(kw_only=True)
-class _Entry:
-    """A token as it is written: version 1."""
-
-    v: int
-    value: str
-    expires_at: float | None
-    issued_at: float
-    token_type: str
-    refresh_token: str | None
-    scope: str | None
-    extra: dict[str, Any]
-
-
-_converter = make_converter(forbid_extra_keys=True)
-# Exact types: cattrs' own would take the number 5 for the string "5".
-
-
-def _exactly(value: object, kind: type) -> Any:
-    if type(value) is not kind:
-        raise TypeError(kind.__name__)
-    return value
-
-
-def _number(value: object, _: type) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError("number")
-    return float(value)
-
-
-_converter.register_structure_hook(str, _exactly)
-_converter.register_structure_hook(int, _exactly)
-_converter.register_structure_hook(float, _number)
-
-
-def dumps(token: Token) -> str:
-    """Return a token in its written form: JSON, in the clear.
-
-    Of `Token.extra` only what JSON can hold is written, and is not nested absurdly: a provider of somebody's own may
-    put anything there, and so may a server.
-    """
-    entry = _Entry(
-        v=SCHEMA,
-        value=token.value,
-        expires_at=token.expires_at,
-        issued_at=token.issued_at,
-        token_type=token.token_type,
-        refresh_token=token.refresh_token,
-        scope=token.scope,
-        extra={name: value for name, value in token.extra.items() if _is_json(value)},
-    )
-    return json.dumps(_converter.unstructure(entry), separators=(",", ":"))
-
-
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return _is_flat(value, DEEPEST_EXTRA)
-
-
-def _is_flat(value: object, levels: int) -> bool:
-    """Return whether lists and objects are nested at most so many levels deep."""
-    if not isinstance(value, (dict, list, tuple)):
-        return True
-    held = cast("dict[str, object] | list[object] | tuple[object, ...]", value)
-    inner = held.values() if isinstance(held, dict) else held
-    return levels > 0 and all(_is_flat(each, levels - 1) for each in inner)
-
-
-def loads(text: str | bytes) -> Token:
-    """Return the token that `dumps` wrote.
-
-    Raises:
-        ValueError: It is no entry of this version, or damaged. The text names no content.
-    """
-    entry = None
-    with contextlib.suppress(Exception):  # cattrs' errors hold what they could not read
-        if len(text) <= LARGEST_ENTRY:
-            read = _converter.structure(json.loads(text), _Entry)
-            (read.refresh_token or "").encode()  # a lone surrogate can't be sent
-            entry = read
-    if (
-        entry is None
-        or entry.v != SCHEMA
-        or not entry.value
-        or not all("\x21" <= char <= "\x7e" for char in entry.value)
-        or not (entry.token_type.isascii() and entry.token_type.replace("-", "").isalnum())
-    ):
-        msg = "an entry that is damaged, or of another version"
-        raise ValueError(msg)
-    return Token(
-        entry.value,
-        expires_at=entry.expires_at,
-        issued_at=entry.issued_at,
-        token_type=entry.token_type,
-        refresh_token=entry.refresh_token,
-        scope=entry.scope,
-        extra=entry.extra,
-    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import attrs
 
+from asyncauth.entry import UNKNOWN_LIFETIME, Entry
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import TokenStore, dumps, loads
+from asyncauth.stores.base import TokenStore
+from asyncauth.stores.codec import Reader, dumps, loads
 from asyncauth.text import printable
 from asyncauth.token import SEALED, Token
 
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EncryptedStore"]
 
-_log = logging.getLogger("asyncauth.stores")
-
 
 class EncryptedStore:
     """Encrypts tokens before another store keeps them (Fernet: AES-128-CBC and HMAC-SHA256).
 
-    Only the times of an entry, and whether there is a refresh token, can be read there. An entry that no key opens
-    counts as absent.
+    Only the times of an entry, and whether there is a refresh token or a rejection, can be read there. All of them are
+    inside the seal as well, which is bound to the entry's key: what stands outside can end an entry earlier, never
+    later. An entry that no key opens counts as absent. An old one that somebody puts back is used no longer than it
+    would have been.
 
     Args:
         store: The store that keeps them.
@@ -69,7 +71,7 @@ class EncryptedStore:
             raise ConfigurationError("EncryptedStore takes at least one key: Fernet.generate_key() makes one")
         self._store = store
         self._fernet = MultiFernet(fernets)
-        self._warned: set[str] = set()
+        self._reader = Reader("EncryptedStore")
 
     @property
     def strict(self) -> bool:
@@ -78,10 +80,7 @@ class EncryptedStore:
 
     async def load(self, key: str) -> Token | None:
         """Return the token under a key, if one of the keys opens it."""
-        token = self._open(key, await self._store.load(key))
-        if token is not None:
-            self._warned.discard(key)
-        return token
+        return self._open(key, await self._store.load(key))
 
     async def keys(self) -> list[str]:
         """Return the inner store's keys; of one that can't list them, ``AttributeError``."""
@@ -124,18 +123,20 @@ class EncryptedStore:
             await self._store.__aexit__(exc_type, exc, traceback)
 
     def _seal(self, key: str, token: Token) -> Token:
-        """Return a token for the inner store: its value is the whole of this one, and whose it is, encrypted."""
-        return Token(
-            self._fernet.encrypt(f"{key} {dumps(token)}".encode()).decode(),
-            expires_at=token.expires_at,
-            issued_at=token.issued_at,
+        """Return an entry for the inner store: its value is the whole of this one, and whose it is, encrypted."""
+        entry = Entry.of(token)
+        return Entry(
+            self._fernet.encrypt(f"{key} {dumps(entry)}".encode()).decode(),
             token_type=SEALED,
-            # The inner store needs to know that there is one: such an entry is not deleted, and kept for longer.
-            refresh_token=None if token.refresh_token is None else SEALED,
-            extra={name: token.extra[name] for name in ("refresh_expires_in",) if name in token.extra},
+            # The inner store needs to know for how long it is of use, and what stays when its access token is refused.
+            expires_at=entry.expires_at,
+            issued_at=entry.issued_at,
+            refresh_token=None if entry.refresh_token is None else SEALED,
+            extra={name: entry.extra[name] for name in ("refresh_expires_in",) if name in entry.extra},
+            rejection=None if entry.rejection is None else attrs.evolve(entry.rejection, digest=SEALED, times=1),
         )
 
-    def _open(self, key: str, sealed: Token | None) -> Token | None:
+    def _open(self, key: str, sealed: Token | None) -> Entry | None:
         if sealed is None:
             return None
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 (an extra)
@@ -146,14 +147,12 @@ class EncryptedStore:
             owner, _, text = self._fernet.decrypt(sealed.value).partition(b" ")
             if owner != key.encode():
                 raise InvalidToken  # noqa: TRY301 (another key's, copied here by somebody who can write there)
-            token = loads(text)
+            entry = loads(text)
         except (InvalidToken, ValueError):
-            if key not in self._warned:
-                self._warned.add(key)
-                _log.warning("entry %s… can't be decrypted with these keys; it counts as absent", key[:8])
+            self._reader.tell(key, "it can't be decrypted with these keys")
             return None
-        # What the inner store knows of its times counts: an entry may have been marked refused, or have aged.
-        return attrs.evolve(token, expires_at=sealed.expires_at, issued_at=sealed.issued_at)
+        self._reader.forget(key)
+        return _shortened(entry, sealed, time.time())
 
     def __repr__(self) -> str:
         return f"<EncryptedStore {printable(repr(self._store))}>"
@@ -161,3 +160,23 @@ class EncryptedStore:
     def __reduce__(self) -> NoReturn:
         msg = "an EncryptedStore is not pickled: make one in the process that uses it"
         raise TypeError(msg)
+
+
+def _shortened(entry: Entry, outside: Token, now: float) -> Entry:
+    """Return an entry with the times that the inner store gives it, as far as they shorten its life.
+
+    It may have been marked refused there, or have aged by the store's own clock. But whoever can write there may have
+    written anything: the end that is sealed stands, and so does the lifetime.
+
+    Args:
+        entry: The entry, from inside the seal.
+        outside: As the inner store has it.
+        now: The wall clock, in Unix epoch seconds.
+    """
+    sealed_end = entry.issued_at + UNKNOWN_LIFETIME if entry.expires_at is None else entry.expires_at
+    if entry.expires_at is None and outside.expires_at is None:
+        return entry if now < sealed_end else attrs.evolve(entry, expires_at=entry.issued_at)
+    # The order of the arguments matters: NaN, which anybody may write, is neither less nor more, and loses.
+    end = sealed_end if outside.expires_at is None else min(sealed_end, outside.expires_at)
+    earlier = min(sealed_end - end, max(0.0, entry.issued_at - outside.issued_at))
+    return attrs.evolve(entry, issued_at=entry.issued_at - earlier, expires_at=end)

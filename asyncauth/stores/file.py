@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import logging
 import os
 import stat
 import tempfile
@@ -14,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asyncauth.entry import remains
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import LARGEST_ENTRY, dumps, is_key, loads, remains
+from asyncauth.stores.base import is_key
+from asyncauth.stores.codec import LARGEST_ENTRY, Reader, dumps
 from asyncauth.text import printable
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _POLL = 0.05
 """Seconds between looks at a lock that another process holds."""
 _FAREWELL = 0.5
 """Seconds for which a cancelled task waits for the file system's answer, in case that has given it the lock."""
-
-_log = logging.getLogger("asyncauth.stores")
 
 
 class FileStore:
@@ -62,7 +61,7 @@ class FileStore:
         if isinstance(folder, ConfigurationError):
             raise folder
         self.path, self.strict = folder, strict
-        self._warned: set[str] = set()
+        self._reader = Reader(str(folder))
 
     async def load(self, key: str) -> Token | None:
         """Return the token in a key's file, if there is one that can be read."""
@@ -135,18 +134,14 @@ class FileStore:
             return []
 
     def _load(self, key: str) -> Token | None:
-        path = self._file(key)
         try:
-            token = loads(_content(path))
+            content = _content(self._file(key))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            if key not in self._warned:
-                self._warned.add(key)
-                _log.warning("%s: %s; it counts as absent", printable(str(path)), error)
+        if content is None:
+            self._reader.tell(key, "it is not a file")
             return None
-        self._warned.discard(key)
-        return token
+        return self._reader.read(key, content)
 
     def _save(self, key: str, token: Token) -> None:
         self._make_folder()
@@ -202,11 +197,10 @@ def _folder(name: str) -> Path | ConfigurationError:
     return path if stat.S_ISDIR(mode) else ConfigurationError(f"FileStore takes a folder, and {path} is a file")
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> bytes | None:
     """Return a file's content, no more than is looked at.
 
-    Raises:
-        ValueError: It is no file: nobody may ever write into a pipe that we would wait for.
+    ``None``: it is not a file. Nobody may ever write into a pipe that we would wait for.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
@@ -214,7 +208,7 @@ def _content(path: Path) -> bytes:
                 return file.read(LARGEST_ENTRY + 1)
     except IsADirectoryError:
         pass
-    raise ValueError("it is no file")
+    return None
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib.util
 import inspect
-import logging
 import math
 import re
 import threading
@@ -17,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import attrs
 
 from asyncauth.clock import boottime
+from asyncauth.entry import LONGEST, remains, time_to_live
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import LONGEST, dumps, is_key, loads, remains, time_to_live
+from asyncauth.stores.base import is_key
+from asyncauth.stores.codec import Reader, dumps
 from asyncauth.text import printable
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1
 """
-
-_log = logging.getLogger("asyncauth.stores")
 
 
 @attrs.define(eq=False)
@@ -99,7 +98,7 @@ class RedisStore:
             raise ConfigurationError("RedisStore takes a URL, or a client of redis.asyncio")
         self._loops: dict[asyncio.AbstractEventLoop, _Here] = {}
         self._guard = threading.Lock()
-        self._warned: set[str] = set()
+        self._reader = Reader(f"Redis {prefix!r}")
 
     # A connection while it is needed
 
@@ -238,17 +237,7 @@ class RedisStore:
                 await lease.end(mark)
 
     def _read(self, key: str, raw: Any) -> Token | None:
-        if raw is None:
-            return None
-        try:
-            token = loads(raw)
-        except ValueError as error:
-            if key not in self._warned:
-                self._warned.add(key)
-                _log.warning("Redis key %s%s: %s; it counts as absent", printable(self.prefix), key, error)
-            return None
-        self._warned.discard(key)
-        return token
+        return None if raw is None else self._reader.read(key, raw)
 
     def __repr__(self) -> str:
         kind = self._given.split(":", 1)[0] + "://…" if isinstance(self._given, str) else type(self._given).__name__

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from asyncauth.entry import Entry, Rejection
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -72,6 +73,36 @@ class StoreConformance:
             )
             await one.save(_KEY, token)
             _same(await two.load(_KEY), token)
+
+        self._run(test)
+
+    def test_an_entry_comes_back_whole(self) -> None:
+        """What processes tell each other through an entry, besides the token, comes back with it."""
+
+        async def test(one: TokenStore, two: TokenStore) -> None:
+            entry = attrs.evolve(
+                Entry.of(_token(refresh_token="refresh me")),
+                rotations=3,
+                in_use_since=time.time() - 0.5,
+                rejection=_rejection(),
+            )
+            await one.save(_KEY, entry)
+            _same(await two.load(_KEY), entry)
+
+        self._run(test)
+
+    def test_a_rejection_without_a_token_is_kept(self) -> None:
+        """An entry that holds no token at all, but that a credential was rejected, and that nobody takes for one."""
+
+        async def test(one: TokenStore, two: TokenStore) -> None:
+            await one.save(_KEY, _token("before"))
+            entry = Entry.without_token(rejection=_rejection(), now=time.time())
+            await one.save(_KEY, entry)
+            stored = await two.load(_KEY)
+            _same(stored, entry)
+            _is_spent(stored, refresh_token=None)
+            await two.save(_KEY, _token("after"))
+            _same(await one.load(_KEY), _token("after"))
 
         self._run(test)
 
@@ -185,6 +216,20 @@ class StoreConformance:
             stored = await two.load(_KEY)
             assert stored is not None
             assert stored.value == "new"
+
+        self._run(test)
+
+    def test_a_refused_token_leaves_the_rejection(self) -> None:
+        """An entry that remembers a rejected credential stays for its sake, with an access token that is spent."""
+
+        async def test(one: TokenStore, two: TokenStore) -> None:
+            entry = attrs.evolve(Entry.of(_token("refused")), rejection=_rejection())
+            await one.save(_KEY, entry)
+            await two.delete(_KEY, _token("refused"))
+            stored = await one.load(_KEY)
+            _is_spent(stored, refresh_token=None)
+            assert isinstance(stored, Entry)
+            assert stored.rejection == entry.rejection
 
         self._run(test)
 
@@ -342,7 +387,12 @@ def _token(value: str = "token", *, expires_in: float | None = 3600.0, age: floa
 def _same(stored: Token | None, token: Token) -> None:
     """Check that a token came back; its times are another test's."""
     assert stored is not None
-    assert attrs.evolve(stored, issued_at=0, expires_at=0) == attrs.evolve(token, issued_at=0, expires_at=0)
+    kept, saved = (attrs.evolve(Entry.of(each), issued_at=0, expires_at=0) for each in (stored, token))
+    assert kept == saved
+
+
+def _rejection() -> Rejection:
+    return Rejection(digest="abcd", until=time.time() + 60, times=2)
 
 
 def _is_spent(stored: Token | None, *, refresh_token: str | None) -> None:

@@ -271,6 +271,7 @@ def entry(text: str | bytes) -> None:
     assert all("\x21" <= char <= "\x7e" for char in token.value)
     assert math.isfinite(token.issued_at)
     assert token.expires_at is None or math.isfinite(token.expires_at)
+    assert token.value or token.expires_at == token.issued_at
     assert len(repr(token)) < _LONGEST_REPR
     assert repr(token).isprintable()
     # What it holds can be sent: nobody looks at it again before that.

@@ -281,14 +281,18 @@ all_wires = wires() | wires() | st.sampled_from(HOSTILE_WIRES) | st.binary(max_s
 
 # --- Entries of a store
 
-ENTRY = ("v", "value", "expires_at", "issued_at", "token_type", "refresh_token", "scope", "extra")
+ENTRY = (
+    "v", "value", "expires_at", "issued_at", "token_type", "refresh_token", "scope", "extra", "rotations",
+    "in_use_since", "rejection",
+)  # fmt: skip
 
 
 def entry(**changes: Any) -> str:
     """An entry as a store holds it, with fields changed; ``...`` takes one out."""
     whole: dict[str, Any] = {
         "v": 1, "value": "access", "expires_at": NOW + 60, "issued_at": NOW, "token_type": "Bearer",
-        "refresh_token": "refresh", "scope": "a b", "extra": {},
+        "refresh_token": "refresh", "scope": "a b", "extra": {}, "rotations": 0, "in_use_since": None,
+        "rejection": {"digest": "abcd", "until": NOW + 60, "times": 1},
     }  # fmt: skip
     return json.dumps({name: value for name, value in {**whole, **changes}.items() if value is not ...})
 

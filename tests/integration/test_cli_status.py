@@ -18,7 +18,7 @@ from redis_kit import RedisServer, needs_redis, redis_server
 
 from asyncauth import Peakly, Token, TokenManager
 from asyncauth.sandbox import sandbox_in_thread
-from asyncauth.stores import EncryptedStore, FileStore, RedisStore, TokenStore, remains
+from asyncauth.stores import EncryptedStore, Entry, FileStore, RedisStore, Rejection, TokenStore, remains
 
 ONE, TWO, THREE = "1a" * 32, "2b" * 32, "3c" * 32
 SECRETS = ("s3cret-access", "s3cret-refresh")
@@ -73,6 +73,15 @@ def test_what_a_folder_holds(shell: Shell, tmp_path: Path) -> None:
     assert [line[-1] for line in lines[2:]] == ["0600"] * 4
     assert ended.has_none_of(*SECRETS)
     assert contents(tmp_path) == before
+
+
+def test_a_rejection_without_a_token(shell: Shell, tmp_path: Path) -> None:
+    """An entry that only remembers that a credential was rejected is told from one of a token."""
+    rejection = Rejection(digest="ab12", until=time.time() + 60, times=1)
+    fill(FileStore(tmp_path), _1a=Entry.without_token(rejection=rejection, now=time.time()))
+    ended = shell.run("status", str(tmp_path))
+    assert re.search(rf"{ONE[:12]}  rejected +no +1\.0 h", ended.out)
+    assert ended.code == 0
 
 
 def test_json(shell: Shell, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from cryptography.fernet import Fernet
 
+from asyncauth import Token
 from asyncauth.stores import EncryptedStore, FileStore, MemoryStore, TokenStore
 from asyncauth.testing import StoreConformance
 from asyncauth.testing.conformance import _takes
@@ -94,6 +96,10 @@ class TestTheSuiteFindsFaults:
             ("locks nothing", "test_one_at_a_time_holds_the_lock"),
             ("one lock for all", "test_locks_of_other_keys_are_free"),
             ("keeps what is spent", "test_a_spent_token_replaces_one_that_was_not"),
+            ("knows tokens only", "test_an_entry_comes_back_whole"),
+            ("knows tokens only", "test_a_rejection_without_a_token_is_kept"),
+            ("knows tokens only", "test_a_refused_token_leaves_the_rejection"),
+            ("keeps what is spent", "test_a_rejection_without_a_token_is_kept"),
         ],
     )
     def test_it_finds(self, fault: str, test: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +127,11 @@ class _Faulty(MemoryStore):
     async def save(self, key: str, token: Any) -> None:
         if self._fault != "keeps what is spent" or token.expires_at > token.issued_at:
             await super().save(key, token)
+
+    async def load(self, key: str) -> Token | None:
+        stored = await super().load(key)
+        known = attrs.fields(Token) if self._fault == "knows tokens only" else ()
+        return Token(**{each.name: getattr(stored, each.name) for each in known}) if stored and known else stored
 
     async def delete(self, key: str, token: Any) -> None:
         if self._fault.startswith("deletes"):

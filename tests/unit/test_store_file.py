@@ -110,13 +110,14 @@ async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     ids=["empty", "truncated", "zeros", "future", "cut", "huge"],
 )
 async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning, which shows nothing of it; and the next save mends it."""
+    """One warning, which names the key's first digits and shows nothing of it; and the next save mends it."""
     store = FileStore(tmp_path)
     (tmp_path / f"{KEY}.json").write_bytes(damage)
     for _ in range(3):
         assert await store.load(KEY) is None
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.WARNING
+    assert f"entry {KEY[:8]}… counts as absent" in caplog.text
     assert MARK not in caplog.text
     await store.delete(KEY, a_token())
     await store.save(KEY, a_token())

@@ -13,10 +13,13 @@ import attrs
 import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
+from hypothesis import given
+from hypothesis import strategies as st
 from provider_kit import keeps_quiet
 
 from asyncauth import ConfigurationError, StoreError, Token, TokenManager
-from asyncauth.stores import EncryptedStore, MemoryStore, RedisStore, time_to_live
+from asyncauth.expiry import left_of
+from asyncauth.stores import EncryptedStore, Entry, MemoryStore, RedisStore, Rejection, time_to_live
 from asyncauth.testing import FakeProvider
 
 OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
@@ -51,10 +54,10 @@ async def test_keys_rotate(inner: MemoryStore) -> None:
     """The first key writes, all read: a new one goes in front, and the old one out when its entries are gone."""
     before, between, after = EncryptedStore(inner, OLD), EncryptedStore(inner, [NEW, OLD]), EncryptedStore(inner, NEW)
     await before.save(KEY, TOKEN)
-    assert await between.load(KEY) == TOKEN
+    assert await between.load(KEY) == Entry.of(TOKEN)
     assert await after.load(KEY) is None
     await between.save(KEY, TOKEN)
-    assert await after.load(KEY) == TOKEN
+    assert await after.load(KEY) == Entry.of(TOKEN)
     assert await before.load(KEY) is None
 
 
@@ -66,9 +69,9 @@ async def test_what_no_key_opens_counts_as_absent(inner: MemoryStore, caplog: py
         for _ in range(3):
             assert await ours.load(KEY) is None
         await ours.delete(KEY, TOKEN)
-        assert await theirs.load(KEY) == TOKEN
+        assert await theirs.load(KEY) == Entry.of(TOKEN)
         await ours.save(KEY, TOKEN)
-        assert await ours.load(KEY) == TOKEN
+        assert await ours.load(KEY) == Entry.of(TOKEN)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert MARK not in caplog.text
 
@@ -100,6 +103,113 @@ async def test_a_refused_entry_keeps_its_refresh_token(inner: MemoryStore) -> No
     stored = await store.load(KEY)
     assert stored is not None
     assert (stored.lifetime, stored.refresh_token) == (0, f"{MARK}-refresh")
+
+
+OTHER = "ef" * 32
+
+# What somebody who can write into the inner store can make of an entry, without the keys.
+forgeries = st.fixed_dictionaries(
+    {},
+    optional={
+        "expires_at": st.none() | st.floats(),
+        "issued_at": st.floats(),
+        "refresh_token": st.none() | st.just("another"),
+        "token_type": st.sampled_from(["sealed", "Bearer"]),
+        "extra": st.just({"refresh_expires_in": 1e9}),
+        "rotations": st.just(9),
+        "in_use_since": st.just(NOW),
+        "rejection": st.none() | st.just(Rejection(digest="sealed", until=NOW + 1e9, times=1)),
+    },
+)
+lives = st.tuples(st.floats(-1e6, 1e6), st.none() | st.floats(-1e6, 1e6))
+
+
+@given(lives, forgeries, st.floats(-1e6, 1e6), st.sampled_from([KEY, OTHER]))
+async def test_whoever_can_write_the_inner_store_can_only_shorten(
+    life: tuple[float, float | None], forged: dict[str, Any], later: float, under: str
+) -> None:
+    """Whatever they write: a token ends no later than is sealed, lives no longer, and is found under no other key."""
+    issued_at, expires_at = NOW + life[0], None if life[1] is None else NOW + life[1]
+    entry = Entry("t", issued_at=issued_at, expires_at=expires_at, refresh_token="r", rotations=2)
+    inner = _Dict()
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, entry)
+    inner.entries[under] = attrs.evolve(inner.entries[KEY], **forged)
+    assert await store.load(OTHER) is None
+    stored = await store.load(KEY)
+    if stored is None:
+        assert forged.get("token_type") == "Bearer"
+        return
+    assert (stored.value, stored.refresh_token, dict(stored.extra)) == ("t", "r", {})
+    assert isinstance(stored, Entry)
+    assert (stored.rotations, stored.in_use_since, stored.rejection) == (2, None, None)
+    now = NOW + later
+    sealed, found = (left_of(each.expires_at, each.issued_at, now) for each in (entry, stored))
+    assert not found > sealed + 1e-3  # NaN is not more: such an entry is not taken for a token
+
+
+@pytest.mark.parametrize(("age", "usable"), [(86300.0, True), (86500.0, False)])
+async def test_an_unknown_lifetime_ends_after_a_day(inner: MemoryStore, age: float, *, usable: bool) -> None:
+    """However often an old entry is put back: what has no end is given one by the time that is sealed."""
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, Token("t", issued_at=time.time() - age))
+    inner._tokens[KEY] = (inner._tokens[KEY][0], time.monotonic() + 1e9)
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert (stored.lifetime is None) is usable
+    assert stored.lifetime in (None, 0)
+
+
+async def test_an_earlier_end_outside_counts(inner: MemoryStore) -> None:
+    """An inner store that knows an entry to be older than its times say, as Redis does, shortens its life."""
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, TOKEN)
+    sealed = await inner.load(KEY)
+    assert sealed is not None
+    await inner.save(KEY, attrs.evolve(sealed, issued_at=NOW - 20, expires_at=NOW + 40))
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert (stored.issued_at, stored.expires_at) == (NOW - 20, NOW + 40)
+
+
+async def test_an_older_entry_that_is_put_back_ends_when_it_would_have(inner: MemoryStore) -> None:
+    """A replay brings back what was, for no longer than it was to be."""
+    store = EncryptedStore(inner, OLD)
+    await store.save(KEY, TOKEN)
+    old = await inner.load(KEY)
+    assert old is not None
+    await store.save(KEY, attrs.evolve(TOKEN, issued_at=NOW + 50, expires_at=NOW + 110))
+    await inner.save(KEY, attrs.evolve(old, issued_at=NOW + 50, expires_at=NOW + 110))
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert (stored.issued_at, stored.expires_at) == (TOKEN.issued_at, TOKEN.expires_at)
+
+
+async def test_a_rejection_is_sealed(inner: MemoryStore) -> None:
+    """Outside it shows that there is one, and until when; a refusal of the access token leaves it."""
+    store, rejection = EncryptedStore(inner, OLD), Rejection(digest="ab12", until=NOW + 60, times=3)
+    await store.save(KEY, Entry("t", issued_at=NOW, expires_at=NOW + 10, rejection=rejection))
+    sealed = await inner.load(KEY)
+    assert isinstance(sealed, Entry)
+    assert sealed.rejection == Rejection(digest="sealed", until=NOW + 60, times=1)
+    await store.delete(KEY, Token("t"))
+    stored = await store.load(KEY)
+    assert isinstance(stored, Entry)
+    assert (stored.lifetime, stored.rejection) == (0, rejection)
+
+
+class _Dict(MemoryStore):
+    """An inner store that keeps what it is given, for as long as it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[str, Any] = {}
+
+    async def load(self, key: str) -> Token | None:
+        return self.entries.get(key)
+
+    async def save(self, key: str, token: Token) -> None:
+        self.entries[key] = token
 
 
 @pytest.mark.parametrize("keys", [[], "short", MARK, b"", "x" * 44, [OLD, MARK], [MARK, OLD], [None]])

@@ -7,12 +7,13 @@ import json
 import math
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import Token
-from asyncauth.stores import dumps, loads, remains, time_to_live
+from asyncauth.stores import Entry, Rejection, dumps, loads, remains, time_to_live
 
 NOW = 1_700_000_000.0
 WHOLE = Token(
@@ -38,6 +39,18 @@ tokens = st.builds(
 )
 
 
+rejections = st.builds(Rejection, digest=st.text(max_size=8), until=moments, times=st.integers(1, 2**53))
+entries = st.builds(
+    lambda token, **marks: attrs.evolve(Entry.of(token), **marks),
+    tokens,
+    rotations=st.integers(0, 2**53),
+    in_use_since=st.none() | moments,
+    rejection=st.none() | rejections,
+) | st.builds(Entry.without_token, rejection=rejections, now=moments)
+REJECTION = Rejection(digest="ab12", until=NOW + 60, times=2)
+MARKED = attrs.evolve(Entry.of(WHOLE), rotations=3, in_use_since=NOW - 1, rejection=REJECTION)
+
+
 def written(**changes: Any) -> str:
     """Return an entry as it is written, with fields changed; ``...`` takes one out."""
     fields = {**json.loads(dumps(WHOLE)), **changes}
@@ -46,9 +59,31 @@ def written(**changes: Any) -> str:
 
 @given(tokens)
 def test_what_is_written_comes_back(token: Token) -> None:
-    """A token survives the round trip, whatever is in it."""
-    assert loads(dumps(token)) == token
-    assert loads(dumps(token).encode()) == token
+    """A token survives the round trip, whatever is in it, as an entry without marks."""
+    assert loads(dumps(token)) == loads(dumps(token).encode()) == Entry.of(token)
+    assert loads(dumps(token)).token == token
+
+
+@given(entries)
+def test_an_entry_comes_back_whole(entry: Entry) -> None:
+    """So does what processes tell each other besides, with a token or without one."""
+    assert loads(dumps(entry)) == entry
+    assert Entry.of(entry) is entry
+
+
+def test_an_entry_without_a_token_is_none() -> None:
+    """Nobody takes an entry that only remembers a rejection for a token."""
+    entry = Entry.without_token(rejection=REJECTION, now=NOW)
+    assert entry.token is None
+    assert (entry.value, entry.lifetime) == ("", 0)
+
+
+def test_the_repr_of_an_entry_shows_no_secret() -> None:
+    """It shows the marks, and of a rejection not even the digest."""
+    assert repr(Entry.of(WHOLE)) == repr(WHOLE).replace("<Token", "<Entry")
+    assert "rotations=3" in repr(MARKED)
+    assert "times=2" in repr(MARKED)
+    assert not [secret for secret in ("access", "ab12", "'refresh'") if secret in repr(MARKED)]
 
 
 def test_the_form_is_versioned_json() -> None:
@@ -62,6 +97,16 @@ def test_the_form_is_versioned_json() -> None:
         "refresh_token": "refresh",
         "scope": "a b",
         "extra": {"x": [1, None]},
+        "rotations": 0,
+        "in_use_since": None,
+        "rejection": None,
+    }
+    assert {
+        name: value for name, value in json.loads(dumps(MARKED)).items() if value != json.loads(dumps(WHOLE))[name]
+    } == {
+        "rotations": 3,
+        "in_use_since": NOW - 1,
+        "rejection": {"digest": "ab12", "until": NOW + 60, "times": 2},
     }
 
 
@@ -118,6 +163,23 @@ def test_what_json_cannot_hold_is_left_out() -> None:
         written(extra=None),
         written(extra=[1]),
         written(surprise=1),
+        written(value="", expires_at=NOW),  # and no rejection
+        written(value="", rejection={"digest": "", "until": NOW, "times": 1}),  # and not expired
+        written(value="", expires_at=None, rejection={"digest": "", "until": NOW, "times": 1}),
+        written(rotations=-1),
+        written(rotations=1.0),
+        written(rotations=True),
+        written(rotations=2**53 + 1),
+        written(rotations=...),
+        written(in_use_since="now"),
+        written(rejection={}),
+        written(rejection="ab12"),
+        written(rejection={"digest": "", "until": NOW}),
+        written(rejection={"digest": "", "until": None, "times": 1}),
+        written(rejection={"digest": 5, "until": NOW, "times": 1}),
+        written(rejection={"digest": "", "until": NOW, "times": 0}),
+        written(rejection={"digest": "", "until": NOW, "times": 10**400}),
+        written(rejection={"digest": "", "until": NOW, "times": 1, "surprise": 1}),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -163,10 +225,15 @@ def test_a_flipped_byte_never_escapes(token: Token, data: st.DataObject) -> None
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 90}), NOW, 90),
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 0}), NOW, 2592000),
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": "x"}), NOW, 2592000),
+        (Entry.without_token(rejection=REJECTION, now=NOW), NOW, 3660),  # until then, and an hour for the next try
+        (Entry.without_token(rejection=REJECTION, now=NOW), NOW + 3660, 0),
+        (attrs.evolve(MARKED, refresh_token=None, expires_at=NOW + 9999), NOW, 9999),
+        (MARKED, NOW, 30 * 86400),
+        (attrs.evolve(MARKED, extra={"refresh_expires_in": 90}), NOW, 3660),
     ],
 )
 def test_an_entry_lives_as_long_as_it_is_of_use(token: Token, now: float, seconds: float) -> None:
-    """The access token's life; 24 h where that is unknown; the refresh token's where that is longer."""
+    """The access token's life; 24 h where that is unknown; longer for a refresh token's or a rejection's sake."""
     assert time_to_live(token, now) == seconds
 
 
@@ -176,6 +243,9 @@ def test_what_remains_of_a_refused_entry() -> None:
     left = remains(WHOLE)
     assert left is not None
     assert (left.refresh_token, left.lifetime, time_to_live(left, NOW)) == ("refresh", 0, 30 * 86400)
+    alone = remains(attrs.evolve(MARKED, refresh_token=None))
+    assert isinstance(alone, Entry)
+    assert (alone.value, alone.lifetime, alone.rejection, alone.rotations) == ("access", 0, REJECTION, 3)
 
 
 @pytest.mark.parametrize("levels", [1, 64, 65, 400, 900])
