@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth.clock import Clock, within
+from asyncauth.entry import Rejection
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -21,6 +22,7 @@ from asyncauth.errors import (
 )
 from asyncauth.foreign import auth_error, called
 from asyncauth.frames import bare
+from asyncauth.policy import LONGEST_HOLD
 from asyncauth.providers.attempt import Attempt, set_attempt
 from asyncauth.setback import Meanwhile
 from asyncauth.shared import Hold, SharedStore, StoreTrouble
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from asyncauth.connections import Connections
+    from asyncauth.entry import Entry
     from asyncauth.gate import Gate
     from asyncauth.held import Held
     from asyncauth.policy import RefreshPolicy
@@ -90,8 +93,10 @@ class Refresh:
         "_deadline",
         "_gate",
         "_hold",
+        "_policy",
         "_provider",
         "_queued",
+        "_rejection",
         "_rest",
         "_sent",
         "_shared",
@@ -120,6 +125,8 @@ class Refresh:
         self._connections = connections
         self._clock = clock
         self._shared = shared
+        self._policy = policy
+        self._rejection: Rejection | None = None
         self._gate = gate
         self._queued = False
         self._at_once = at_once
@@ -137,9 +144,10 @@ class Refresh:
     def hurry(self) -> None:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
         self._state.hasten(self._clock.monotonic())
+        self._at_once = True
         asking, rest = self._asking, self._rest
         if asking is not None:
-            asking.attempt.refusal = None
+            asking.attempt.refusal = asking.attempt.rejected = None
         if rest is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
                 rest.get_loop().call_soon_threadsafe(rest.cancel)
@@ -219,9 +227,8 @@ class Refresh:
             shared.note(trouble)
             return False
         wall = self._clock.wall()
-        return (
-            stored is not None and self._state.adoptable(stored, before=before, now=now, wall=wall, draw=0) is not None
-        )
+        token = None if stored is None else stored.token
+        return token is not None and self._state.adoptable(token, before=before, now=now, wall=wall, draw=0) is not None
 
     async def _adopt_or_fetch(self) -> Held:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
@@ -238,9 +245,7 @@ class Refresh:
                     async with self._turn(), shared.locked(self._longest_wait()) as hold:
                         self._hold = hold
                         stored = await shared.load()
-                        held = await self._adopt(shared, stored) or await self._fetch_under(
-                            hold, shared, shared.previous(stored)
-                        )
+                        held = await self._adopt(shared, stored) or await self._fetch_under(hold, shared, stored)
             shared.note_success()
         except StoreTrouble as trouble:
             problem = trouble
@@ -279,31 +284,59 @@ class Refresh:
         """Whether a refresh token is the provider's only way to a token."""
         return bool(getattr(self._provider, "needs_lock", False))
 
-    async def _fetch_under(self, hold: Hold, shared: SharedStore, previous: Token | None) -> Held:
+    async def _fetch_under(self, hold: Hold, shared: SharedStore, stored: Entry | None) -> Held:
         """Ask the provider under the store's lock, with the refresh token that is in the store."""
-        attempt = Attempt(self._clock, release=hold.release)
-        if self._needs_lock:
-            # A store that was emptied: our own is later than the one that the provider was given.
-            return await self._fetch(previous or self._state.held.last, attempt, shared=shared, hold=hold)
-        async with shared.lent(previous, hold, used=lambda: _lost(attempt)):
-            return await self._fetch(previous, attempt, shared=shared, hold=hold)
+        wall = self._clock.wall()
+        known = None if stored is None else stored.known_rejection(wall)
+        waited_out = known if known is not None and known.until > wall and not self._at_once else None
+        rejected = None if waited_out is None else waited_out.digest
+        attempt = Attempt(self._clock, release=hold.release, mark_of=shared.mark_of, rejected=rejected)
+        entry = shared.previous(stored)
+        previous = None if entry is None else entry.token
+        try:
+            if self._needs_lock:
+                # A store that was emptied: our own is later than the one that the provider was given.
+                return await self._fetch(previous or self._state.held.last, attempt, shared=shared, hold=hold)
+            async with shared.lent(entry, hold, used=lambda: _lost(attempt)):
+                return await self._fetch(previous, attempt, shared=shared, hold=hold)
+        except CredentialsRejected as error:
+            if attempt.mark is not None and error.credential is not None:
+                if error.unsent:
+                    self._rejection = waited_out
+                else:
+                    self._rejection = self._rejected_again(known, attempt.mark, error.credential)
+                    await shared.reject(self._rejection, hold=hold)
+            raise
+
+    def _rejected_again(self, known: Rejection | None, mark: str, credential: str) -> Rejection:
+        """Return what all processes are to know of a credential that was just rejected.
+
+        Args:
+            known: What they know already.
+            mark: The credential's mark in the store.
+            credential: Its digest in this process.
+        """
+        theirs = known.times if known is not None and known.digest == mark else 0
+        times = max(theirs, self._state.times_rejected(credential)) + 1
+        return Rejection(digest=mark, until=self._clock.wall() + self._policy.rejection_hold(times), times=times)
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
         left = self._deadline - self._clock.monotonic()
         return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
 
-    async def _adopt(self, shared: SharedStore, stored: Token | None) -> Held | None:
+    async def _adopt(self, shared: SharedStore, stored: Entry | None) -> Held | None:
         """Take over what another process stored, if it is for us."""
-        if stored is None:
+        token = None if stored is None else stored.token
+        if token is None:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
         before = self._state.held  # by now: it may have been refused while the store was asked
-        held = self._state.adoptable(stored, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
+        held = self._state.adoptable(token, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
         if held is not None:
             self._state.hold(held, wall=wall, adopted=True)
             self.adopted = True
-            await shared.note_adopted(stored)
+            await shared.note_adopted(token)
         return held
 
     async def _fetch(
@@ -409,15 +442,22 @@ class Refresh:
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
         now = self._clock.monotonic()
+        rejection, self._rejection = self._rejection, None
         refusal = error if isinstance(error, CredentialsRejected) and not error.upstream else None
-        if refusal is not None and refusal.unsent:
+        unsent = refusal is not None and refusal.unsent
+        if unsent and rejection is not None and self._at_once:
+            return True  # another process had it rejected, but somebody wants it sent by this one, since a moment ago
+        if unsent and rejection is None:
             self._state.ask(now)  # the credential is still the refused one
             return not self._sent and self._withheld() is None  # but somebody wants it sent, since a moment ago
         # What could not be looked at may still be the refused one.
         unknown = not (self._sent or error.upstream or refusal is not None)
         setback = self._state.ask(now) if unknown else None
         if setback is None:
-            setback = self._state.fail(error, now=now, deadline=self._deadline, draw=random.random())  # noqa: S311
+            draw = random.random()  # noqa: S311 (jitter, no secret)
+            left = 0.0 if rejection is None else min(rejection.until - self._clock.wall(), LONGEST_HOLD)
+            rejected = None if rejection is None else (rejection.times, left)
+            setback = self._state.fail(error, now=now, deadline=self._deadline, draw=draw, rejected=rejected)
         self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
 

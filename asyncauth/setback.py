@@ -113,6 +113,7 @@ def setback_after(
     now: float,
     deadline: float,
     draw: float,
+    rejected: tuple[int, float] | None = None,
 ) -> Setback:
     """Return what is remembered of a failure.
 
@@ -123,13 +124,18 @@ def setback_after(
         now: Seconds on the manager's monotonic clock.
         deadline: When the refresh that failed must end, on the same clock.
         draw: A random number from 0 to 1, for the backoff.
+        rejected: Of a rejected credential that other processes know as well: how often it was rejected in a row, and
+            for how many seconds none of them sends it. ``None``: as this one counts.
     """
     failures, refusal = (1, None) if before is None else (before.failures + 1, before.refusal)
     if isinstance(error, CredentialsRejected) and not error.upstream:
         known, times = (None, 0) if refusal is None else (refusal.credential, refusal.times)
         credential = known if error.credential is None else error.credential
         times = times + 1 if credential == known else 1
-        until = now + policy.rejection_hold(times)
+        hold = policy.rejection_hold(times)
+        if rejected is not None:
+            times, hold = rejected
+        until = now + hold
         refusal = Refusal(error, credential, times, until, now + policy.rejection_cooldown)
         return Setback(error, until, Meanwhile.FAIL, failures, refusal)
     retry_at, meanwhile = now + policy.backoff_after(failures, draw), Meanwhile.WAIT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import math
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from asyncauth.clock import Clock, within
+from asyncauth.entry import Entry, Rejection
 from asyncauth.expiry import left_of
 from asyncauth.foreign import called
 from asyncauth.provider import key_of
@@ -29,12 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["Hold", "SharedStore", "StoreTrouble"]
 
 _T = TypeVar("_T")
+_Entry = TypeVar("_Entry", bound=Token)
 
 _SAVES = 3
 """How many times a save is tried before it is left to the background."""
 _LONGEST_PAUSE = 30.0
 _TELL_EVERY = 60.0
 """Seconds between events of a trouble that lasts."""
+_MARK_DIGITS = 4
+"""Hex digits of a rejected credential's digest that are stored.
+
+So few that they are no help in guessing the credential: of all guesses, one in 65,536 matches by chance. As rarely a
+changed credential is taken for the rejected one, and waits for the end of its cool-down.
+"""
 
 
 class StoreTrouble(Exception):
@@ -170,7 +179,7 @@ class SharedStore:
                 with contextlib.suppress(StoreTrouble):
                     await self._call("close", store.__aexit__, None, None, None)
 
-    async def load(self) -> Token | None:
+    async def load(self) -> Entry | None:
         """Return what is stored."""
         stored: object = await self._call("load", self._store.load, self._key)
         if stored is None:
@@ -186,11 +195,34 @@ class SharedStore:
             flaw = "times are not finite"
         if flaw is not None:
             raise StoreTrouble(f"load: the token's {flaw}")
-        return stored
+        return Entry.of(stored)
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
         await self._call("delete", self._store.delete, self._key, token)
+
+    # What all processes know of a rejected credential
+
+    def mark_of(self, secret: str) -> str:
+        """Return what a rejected credential is known by in the entry: the same in all processes. See SECURITY.md."""
+        key = bytes.fromhex(self._key)  # two accounts' credentials can't be compared
+        return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_MARK_DIGITS]
+
+    async def reject(self, rejection: Rejection, *, hold: Hold) -> None:
+        """Have all processes know of a rejected credential, beside what else is stored. Trouble is no matter here.
+
+        Args:
+            rejection: The rejection.
+            hold: The lock it is saved under; once that is lost, it is not saved.
+        """
+        with contextlib.suppress(StoreTrouble):
+            stored = await self.load()
+            if stored is None:
+                entry = Entry.without_token(rejection=rejection, now=self._clock.wall())
+            else:
+                entry = attrs.evolve(stored, rejection=rejection)
+            if not hold.lost:
+                await self._call("save", self._store.save, self._key, entry)
 
     @contextlib.asynccontextmanager
     async def locked(self, wait: float) -> AsyncGenerator[Hold, None]:
@@ -234,7 +266,7 @@ class SharedStore:
                 await self._call("unlock", lock.__aexit__, None, None, None)
 
     @contextlib.asynccontextmanager
-    async def lent(self, stored: Token | None, hold: Hold, used: Callable[[], bool]) -> AsyncGenerator[None, None]:
+    async def lent(self, stored: Entry | None, hold: Hold, used: Callable[[], bool]) -> AsyncGenerator[None, None]:
         """Take an entry's refresh token out of the store while it is being sent, and put it back if it was not used.
 
         A process that dies meanwhile leaves none behind that the server may have replaced: sent again, a server that
@@ -334,15 +366,17 @@ class SharedStore:
         else:
             self.unsaved = None
 
-    def previous(self, stored: Token | None) -> Token | None:
+    def previous(self, stored: Entry | None) -> Entry | None:
         """Return the entry whose refresh token counts, of what is stored and what could not be.
 
         An entry that our unsaved token was obtained with holds a refresh token that has been used up.
         """
+        if stored is not None and stored.token is None:
+            stored = None
         if self.unsaved is None:
             return stored
         spent, token = self.unsaved
-        return self._by_our_wall(token) if stored is None or stored.value == spent else stored
+        return Entry.of(self._by_our_wall(token)) if stored is None or stored.value == spent else stored
 
     def note(self, trouble: StoreTrouble) -> None:
         """Remember a trouble for ``status()``, and tell of it, once a minute while it lasts."""
@@ -368,7 +402,7 @@ class SharedStore:
     async def _save_unless_older(self, token: Token, *, checked: bool) -> None:
         if checked:
             stored = await self.load()
-            if stored is not None and stored.issued_at > token.issued_at:
+            if stored is not None and stored.value and stored.issued_at > token.issued_at:
                 return
         await self._call("save", self._store.save, self._key, token)
 
@@ -412,7 +446,7 @@ def _is_moment(seconds: float) -> bool:
         return False
 
 
-def _moved(token: Token, seconds: float) -> Token:
+def _moved(token: _Entry, seconds: float) -> _Entry:
     """Return an entry with its times by a wall clock that was set meanwhile."""
     if abs(seconds) < 1.0:  # no more than clocks are adjusted by
         return token

@@ -225,14 +225,29 @@ class TokenState:
             usable_until=sent_at + windows.usable,
         )
 
-    def fail(self, error: AuthError, *, now: float, deadline: float, draw: float) -> Setback:
+    def fail(
+        self,
+        error: AuthError,
+        *,
+        now: float,
+        deadline: float,
+        draw: float,
+        rejected: tuple[int, float] | None = None,
+    ) -> Setback:
         """Remember a failed try; see `setback_after` for the arguments."""
         with self._guard:
-            setback = setback_after(error, self.setback, self._policy, now=now, deadline=deadline, draw=draw)
+            setback = setback_after(
+                error, self.setback, self._policy, now=now, deadline=deadline, draw=draw, rejected=rejected
+            )
             troubles = self._own_troubles()
             troubles.setback = setback
             troubles.failures += 1
             return setback
+
+    def times_rejected(self, credential: str) -> int:
+        """Return how often in a row this credential was rejected, by its digest."""
+        refusal = None if self.setback is None else self.setback.refusal
+        return refusal.times if refusal is not None and refusal.credential == credential else 0
 
     def hasten(self, now: float) -> None:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""

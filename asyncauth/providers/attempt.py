@@ -32,6 +32,9 @@ class Attempt:
             to a token: unanswered, it must not be sent again.
         refresh_token_refused: Whether the server refused that refresh token: it is of no more use.
         dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
+        mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
+        rejected: A mark: another process had this credential rejected, and it is not sent either.
+        mark: The mark of the credential that was rejected last, here or elsewhere.
         release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
             for a person. ``None`` = no lock is held.
     """
@@ -45,6 +48,9 @@ class Attempt:
     spends_refresh_token: bool = False
     refresh_token_refused: bool = False
     dpop_nonce: str | None = None
+    mark_of: Callable[[str], str] | None = None
+    rejected: str | None = None
+    mark: str | None = None
     release: Callable[[], Awaitable[None]] | None = None
 
 

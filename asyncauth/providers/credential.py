@@ -186,6 +186,10 @@ class Lent:
         """A keyed digest of what no manager lent (each has a memory of its own); ``None`` = managers lent it all."""
         return None if self.sources and not self.own else digest("\0".join(self.own))
 
+    def mark(self, mark_of: Callable[[str], str] | None) -> str | None:
+        """Return what a shared store may know the same by; ``None``: there is no store, or managers lent it all."""
+        return None if mark_of is None or self.digest is None else mark_of("\0".join(self.own))
+
     async def renewed(self, http: aiohttp.ClientSession) -> Lent | None:
         """Report a refusal to the managers that lent, and borrow again.
 

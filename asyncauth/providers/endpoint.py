@@ -174,13 +174,27 @@ class Endpoint:
         except AuthError as error:
             problem = error.again()
         else:
-            refusal = current_attempt().refusal
-            if refusal is not None and refusal.credential is not None and refusal.credential == lent.digest:
-                known = refusal.again()
-                known.unsent = True
-                raise known
-            return lent
+            known = self._known_rejection(lent)
+            if known is None:
+                return lent
+            raise known
         raise problem if problem.upstream else self.name(problem)
+
+    def _known_rejection(self, lent: Lent) -> CredentialsRejected | None:
+        """Return the rejection of credentials that must not be sent now, as this process or the store remembers it."""
+        attempt = current_attempt()
+        refusal, attempt.mark = attempt.refusal, None
+        if refusal is not None and refusal.credential is not None and refusal.credential == lent.digest:
+            known = refusal.again()
+        elif attempt.rejected is not None and attempt.rejected == lent.mark(attempt.mark_of):
+            known = CredentialsRejected(f"the server refused the {lent.names} that another process sent; check it")
+            known.credential, known.may_change = lent.digest, lent.may_change
+            attempt.mark = attempt.rejected
+            self.name(known)
+        else:
+            return None
+        known.unsent = True
+        return known
 
     def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
         try:
@@ -265,6 +279,7 @@ class Endpoint:
         elif success or status in self.refusals:
             error = CredentialsRejected(f"the server refused the {lent.names}; check it")
             error.credential, error.may_change = lent.digest, lent.may_change
+            current_attempt().mark = lent.mark(current_attempt().mark_of)
         elif 300 <= status < 400:  # noqa: PLR2004
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from aioresponses import CallbackResult
+from cryptography.fernet import Fernet
+from shared_kit import CommandedStore, Lease, during
 
 from asyncauth import (
     AuthError,
@@ -20,11 +26,12 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth.refresh import Refresh
-from asyncauth.stores import MemoryStore
+from asyncauth.stores import EncryptedStore, Entry, MemoryStore, TokenStore
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 URL = "https://login.example.com/token"
 API = "https://api.example.com"
+KEY = Fernet.generate_key()
 
 
 class Server:
@@ -287,3 +294,189 @@ async def test_an_upstreams_look_is_not_ones_own(clock: FakeClock) -> None:
     with pytest.raises(CredentialsRejected, match="the upstream's"):
         await manager.token()
     assert "the upstream's" in (manager.status().last_error or "")
+
+
+# What all processes know of it
+
+
+def password_grant(password: Any, **more: Any) -> Provider:
+    return PasswordGrant(token_url=URL, username="ana", password=password, client_auth="none", origins=API, **more)
+
+
+async def outcomes(managers: Sequence[TokenManager], clock: FakeClock, seconds: float = 1.0) -> list[str]:
+    """Return what each of many processes gets that ask for a token at once."""
+    asked = [asyncio.ensure_future(manager.token()) for manager in managers]
+    await asyncio.wait(asked)  # by the real clock, as MemoryStore waits for its lock
+    await clock.advance(seconds)
+    got = await asyncio.gather(*asked, return_exceptions=True)
+    return [each.value if isinstance(each, Token) else type(each).__name__ for each in got]
+
+
+STORES: dict[str, Callable[[], TokenStore]] = {
+    "clear": MemoryStore,
+    "sealed": lambda: EncryptedStore(MemoryStore(), KEY),
+}
+
+
+@pytest.mark.parametrize("make", STORES.values(), ids=STORES)
+async def test_a_fleet_sends_a_wrong_password_once(
+    server: Server, clock: FakeClock, make: Callable[[], TokenStore]
+) -> None:
+    """A hundred processes that start at once, or one after another, make one token request until its end."""
+    store = make()
+    fleet = [TokenManager(password_grant("wrong"), store=store, clock=clock) for _ in range(100)]
+    assert set(await outcomes(fleet, clock)) == {"CredentialsRejected"}
+    assert len(server.seen) == 1
+    for _ in range(20):  # each crashes, and is started again
+        again = TokenManager(password_grant("wrong"), store=store, clock=clock)
+        assert await outcomes([again], clock) == ["CredentialsRejected"]
+    assert len(server.seen) == 1
+
+
+async def test_a_fleet_waits_longer_each_time(server: Server, clock: FakeClock) -> None:
+    """One try a cool-down for all processes together, which doubles up to an hour, crash or not."""
+    store = MemoryStore()
+    fleet = [TokenManager(password_grant("wrong"), store=store, clock=clock) for _ in range(3)]
+    for minute in range(4 * 60):
+        if minute % 7 == 0:
+            fleet[0] = TokenManager(password_grant("wrong"), store=store, clock=clock)
+        assert set(await outcomes(fleet, clock, 60.0)) == {"CredentialsRejected"}
+    sent = server.sent("password")
+    waits = [round((later - earlier) / 60) for earlier, later in itertools.pairwise(sent)]
+    assert waits[:6] == sorted(waits[:6])
+    assert waits[0] <= 2
+    assert waits[-1] >= 60
+    assert len(sent) <= 10
+
+
+async def test_a_changed_password_is_sent_at_once(server: Server, clock: FakeClock) -> None:
+    """The rejection is the old one's; what succeeds ends it for everybody."""
+    store = MemoryStore()
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    mended = [TokenManager(password_grant("right"), store=store, clock=clock) for _ in range(2)]
+    assert await outcomes(mended, clock) == ["token-2", "token-2"]
+    (key,) = await store.keys()
+    stored = await store.load(key)
+    assert stored is not None
+    assert Entry.of(stored).rejection is None
+
+
+async def test_a_refresh_by_hand_sends_what_another_process_had_rejected(server: Server, clock: FakeClock) -> None:
+    """Whoever asks by hand knows better; a rejection counts for everybody again."""
+    store = MemoryStore()
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
+    with pytest.raises(CredentialsRejected):
+        await manager.refresh()
+    assert len(server.seen) == 2
+    (key,) = await store.keys()
+    stored = await store.load(key)
+    assert isinstance(stored, Entry)
+    assert stored.rejection is not None
+    assert (stored.rejection.times, round(stored.rejection.until - clock.wall())) == (2, 120)
+    server.right = "wrong"
+    assert (await manager.refresh()).value == "token-3"
+
+
+async def test_what_is_stored_of_a_rejected_password(server: Server, clock: FakeClock) -> None:
+    """What is stored of a password is 16 bits, and others for another account."""
+    store = CommandedStore()
+    for username in ("ana", "eva"):
+        grant = PasswordGrant(token_url=URL, username=username, password="wrong", client_auth="none", origins=API)
+        await outcomes([TokenManager(grant, store=store, clock=clock)], clock)
+    digests = [
+        entry.rejection.digest for entry in store.tokens.values() if isinstance(entry, Entry) and entry.rejection
+    ]
+    assert [len(each) for each in digests] == [4, 4]
+    assert digests[0] != digests[1]
+    manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
+    with pytest.raises(CredentialsRejected, match="another process") as caught:
+        await manager.token()
+    assert "wrong" not in str(caught.value)
+    assert caught.value.endpoint == URL
+
+
+async def test_a_rejection_withholds_no_usable_token(server: Server, clock: FakeClock) -> None:
+    """A token that is stored serves although the password was changed since; its refusal leaves the rejection."""
+    store = MemoryStore()
+    first = TokenManager(password_grant("right"), store=store, clock=clock)
+    assert await outcomes([first], clock) == ["token-1"]
+    server.right = "another"
+    with pytest.raises(CredentialsRejected):
+        await first.refresh()
+    second = TokenManager(password_grant("right"), store=store, clock=clock)
+    assert await outcomes([second], clock) == ["token-1"]
+    for manager in (second, TokenManager(password_grant("right"), store=store, clock=clock)):
+        second.invalidate(Token("token-1"))
+        assert await outcomes([manager], clock) == ["CredentialsRejected"]
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("until", [1e12, -1e12, math.inf, math.nan])
+async def test_a_rejection_by_an_absurd_clock_keeps_nobody_out(server: Server, clock: FakeClock, until: float) -> None:
+    """One that ends later than any rejection can, or long ago, is none."""
+    store = CommandedStore()
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    (key,) = store.tokens
+    entry = store.tokens[key]
+    assert isinstance(entry, Entry)
+    assert entry.rejection is not None
+    store.tokens[key] = attrs.evolve(entry, rejection=attrs.evolve(entry.rejection, until=until))
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    assert len(server.seen) == 2
+    stored = store.token
+    assert isinstance(stored, Entry)
+    assert stored.rejection is not None
+    assert stored.rejection.times == 1
+
+
+@pytest.mark.parametrize("fault", ["raise", "hang"])
+async def test_a_rejection_that_cannot_be_stored_is_the_callers_all_the_same(
+    server: Server, clock: FakeClock, fault: str
+) -> None:
+    """The error is the server's answer, not the store's trouble."""
+    store = CommandedStore(faults={"save": fault})
+    manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
+    with pytest.raises(CredentialsRejected, match="refused the password"):
+        await during(clock, manager.token())
+    assert len(server.seen) == 1
+
+
+async def test_a_rejection_is_not_stored_once_the_lock_is_lost(server: Server, clock: FakeClock) -> None:
+    """By then another process may have saved what it had."""
+    store = CommandedStore(lease=Lease())
+    store.lease.lost = True
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    assert store.tokens == {}
+
+
+async def test_a_rejection_does_not_replace_an_unsaved_refresh_token(server: Server, clock: FakeClock) -> None:
+    """An entry that holds a rejection alone is later than the token, but is no later token."""
+    store = CommandedStore()
+    server.gives = {"refresh_token": "refresh", "expires_in": 100}
+    store.faults["save"] = "raise"
+    manager = TokenManager(password_grant("right"), store=store, clock=clock)
+    assert (await during(clock, manager.token())).value == "token-1"
+    del store.faults["save"]
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    await clock.advance(40)
+    assert store.token is not None
+    assert store.token.refresh_token == "refresh"
+    await manager.close()
+
+
+async def test_a_refresh_by_hand_just_after_the_look_into_the_store_is_heard(server: Server, clock: FakeClock) -> None:
+    """The flight that found the rejection in the store, and is about to end, sends the credential after all."""
+    store = CommandedStore()
+    await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
+    manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
+    store.faults["unlock"] = "hang"
+    asked = asyncio.ensure_future(manager.token())
+    await clock.advance(0.1)
+    assert len(server.seen) == 1
+    server.right = "wrong"
+    by_hand = asyncio.ensure_future(manager.refresh())
+    await clock.advance(0.1)
+    del store.faults["unlock"]
+    await clock.advance(1.0)
+    assert (await by_hand).value == (await asked).value == "token-2"
