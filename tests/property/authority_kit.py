@@ -18,7 +18,7 @@ from network_kit import Fault, Request
 from world_kit import StepLoop, World
 
 from asyncauth import PasswordGrant, RefreshGrant, Token
-from asyncauth.stores.base import remains, time_to_live
+from asyncauth.stores import remains, time_to_live
 
 ADDRESS = "http://127.0.0.1"
 FIRST = "refresh-0"
