@@ -47,10 +47,12 @@ from asyncauth.sandbox import (
 )
 from asyncauth.stores import (
     EncryptedStore,
+    Entry,
     FileStore,
     Lease,
     MemoryStore,
     RedisStore,
+    Rejection,
     TokenStore,
     dumps,
     loads,
@@ -80,8 +82,10 @@ class DictStore:
 
     async def save(self, key: str, token: Token) -> None:
         kept: Token | None = remains(token)
+        entry: Entry = Entry.of(token)
+        rejection: Rejection | None = entry.rejection
         seconds: float = time_to_live(token, 0.0)
-        assert kept or seconds
+        assert kept or rejection or seconds
         self._texts[key] = dumps(token)
 
     async def delete(self, key: str, token: Token) -> None:

@@ -9,6 +9,7 @@ import pprint
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from cryptography.fernet import Fernet
 from harness.canary import found, secret
@@ -63,6 +64,10 @@ async def pool_status() -> asyncauth.PoolStatus:
     return (await pool()).status()
 
 
+def rejection() -> stores.Rejection:
+    return stores.Rejection(digest=secret("digest"), until=2e9, times=1)
+
+
 async def bearer() -> asyncauth.BearerAuth:
     return asyncauth.BearerAuth(await held())
 
@@ -89,6 +94,7 @@ MADE: dict[type, Callable[[], Any]] = {
     asyncauth.DeclaredProvider: lambda: asyncauth.DeclaredProvider(
         name="acme", url=URL, credential=secret("key"), sent_as="basic", username="ana", headers={"X": secret("head")}
     ),
+    stores.Entry: lambda: attrs.evolve(stores.Entry.of(token()), rejection=rejection()),
     stores.MemoryStore: memory,
     stores.RedisStore: lambda: stores.RedisStore(f"redis://user:{secret('password')}@localhost:1/0"),
     stores.EncryptedStore: lambda: stores.EncryptedStore(MemoryStore(), Fernet.generate_key()),
@@ -103,6 +109,7 @@ TAKE_NONE: set[type] = {
     asyncauth.DevicePrompt,  # shows a person what they are to type
     asyncauth.RefreshPolicy,
     stores.FileStore,  # holds a path
+    stores.Rejection,  # what it keeps of a secret is of no use to anybody
     testing.FakeClock,
     testing.mock_aiohttp,
     sandbox.PeaklySettings,  # the password is a test server's, which goes to another process with them
