@@ -20,7 +20,6 @@ from asyncauth.entry import LONGEST, remains, time_to_live
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import is_key
 from asyncauth.stores.codec import Reader, dumps
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
