@@ -1,25 +1,28 @@
-"""Errors without the frames that hold what was sent: crash reporters print local variables, headers among them."""
+"""Remove the frames that hold request headers from errors: crash reporters record local variables."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["bare", "forget_frames"]
 
 _E = TypeVar("_E", bound=BaseException)
 
 _HOLD_WHAT_IS_SENT = frozenset({"aiohttp", "asyncio"})
-"""Packages whose functions have a request's headers, serialised, among their local variables."""
+"""Packages whose functions hold a request's serialised headers in local variables."""
 
 
 def forget_frames(error: BaseException) -> None:
-    """Take aiohttp's and asyncio's frames out of the traceback of an exception, and of all that it came from.
+    """Remove aiohttp's and asyncio's frames from the tracebacks of an exception, its causes and its contexts.
 
-    Its class, message, fields, cause and context stay as they are, and so do all other frames: a bug in a middleware
-    or in a request's body is still found where it is.
+    Class, message, fields, cause and context stay as they are. All other frames stay too, so that a bug in a user's
+    middleware or request body can still be located.
 
     Args:
-        error: What is about to be raised on.
+        error: The exception, about to be re-raised. Changed in place.
     """
     seen: set[int] = set()
     unseen: list[BaseException | None] = [error]
@@ -31,33 +34,33 @@ def forget_frames(error: BaseException) -> None:
         _prune(each)
         unseen += each.__cause__, each.__context__
         if isinstance(each, BaseExceptionGroup):
-            unseen += each.exceptions
+            unseen += cast("BaseExceptionGroup[BaseException]", each).exceptions
 
 
 def bare(error: _E) -> _E:
-    """Return an exception without its traceback, and without what it came from, to be raised on.
+    """Return the exception without traceback, cause and context.
 
-    For `KeyboardInterrupt` and `SystemExit` in the middle of a refresh: they leave the event loop as they are, and any
-    frame below may hold a credential.
+    For `KeyboardInterrupt` and `SystemExit` during a refresh: they leave the event loop unchanged, and any frame that
+    they passed may hold a credential.
 
     Args:
-        error: What was raised.
+        error: The exception, about to be re-raised. Changed in place.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def _prune(error: BaseException) -> None:
-    kept = []
+    kept: list[TracebackType] = []
     traceback = error.__traceback__
     while traceback is not None:
         package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
         if package not in _HOLD_WHAT_IS_SENT:
             kept.append(traceback)
         traceback = traceback.tb_next
-    following = None
-    for traceback in reversed(kept):
-        traceback.tb_next = following
-        following = traceback
-    # Not `error.__traceback__ = …`, which a frozen exception class of somebody's may refuse.
+    following: TracebackType | None = None
+    for each in reversed(kept):
+        each.tb_next = following
+        following = each
+    # Not `error.__traceback__ = …`: a frozen exception class refuses it.
     BaseException.with_traceback(error, following)

@@ -217,7 +217,7 @@ async def _send(
 
     The token is taken off it again once there is an answer, or none: otherwise
     ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``. An exception loses
-    the frames of aiohttp's that have written the token out.
+    aiohttp's frames, which hold the serialised headers.
     """
     request.headers[AUTHORIZATION] = held.authorization
     try:

@@ -42,7 +42,7 @@ _EXPIRES_IN = 600.0
 _INTERVAL = 5.0
 """Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
 _LEAST_INTERVAL = 1.0
-"""Seconds between polls at least, whatever the server says: the shortest that RFC 8628's whole seconds can name."""
+"""Minimum seconds between polls, whatever the server says: the shortest interval in the whole seconds of RFC 8628."""
 _UNAUTHORIZED = 401
 _LONGEST = sys.float_info.max
 

@@ -29,7 +29,7 @@ async def control(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.R
     Args:
         sandbox: What it is about.
         request: The request.
-        guard: Says who may ask. Every request below ``/_sandbox/`` passes it here, whatever port it came to.
+        guard: Decides who may ask. All requests below ``/_sandbox/``, on every port, are checked here.
     """
     try:
         return await _answer(sandbox, request, guard)

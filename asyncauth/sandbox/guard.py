@@ -1,4 +1,4 @@
-"""Who may read and work the controls: programs and browsers that address this machine by a name that is its own."""
+"""Decide which requests may read or use the controls: those addressed to this machine by its own name or address."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Guard:
         own. An address can't be rebound. The port is not compared: behind a port that is forwarded it differs.
 
         Raises:
-            RefusedError: The host is none of ours.
+            RefusedError: The host is not one of ours.
         """
         given = request.headers.getall("Host", [])
         match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
@@ -57,7 +57,7 @@ class Guard:
             raise RefusedError(403, "the sandbox answers to its address alone")
 
     def admit(self, request: web.Request) -> None:
-        """Refuse a request whose answer another web page could come to see.
+        """Refuse a request whose answer another web page could read.
 
         Raises:
             RefusedError: See `host`; or the browser says that another page asks.
@@ -86,7 +86,7 @@ class OriginGuard(Guard):
     origin: str
 
     def order(self, request: web.Request) -> None:
-        """Refuse an order of a web page that comes from anywhere else.
+        """Refuse an order from a web page of another origin.
 
         Compared with our own address and not with the ``Host`` header: a name that was rebound to 127.0.0.1 makes
         ``Origin`` and ``Host`` agree.
