@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import types
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 from urllib.parse import parse_qsl
@@ -102,10 +103,16 @@ class _Echo:
     headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
 
     @contextlib.asynccontextmanager
-    async def request(self, *_: object, data: Any, headers: dict[str, str], **__: object) -> AsyncIterator[Self]:
-        known = {**headers, **dict(parse_qsl(data()._value.decode()))}
-        self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
-        yield self
+    async def request(
+        self, *_: object, data: Any, headers: dict[str, str], middlewares: tuple[Any, ...], **__: object
+    ) -> AsyncIterator[Self]:
+        async def send(request: Any) -> Self:
+            known = {**request.headers, **dict(parse_qsl(data()._value.decode()))}
+            self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
+            return self
+
+        request = types.SimpleNamespace(headers=CIMultiDict(headers))
+        yield await middlewares[0](request, send) if middlewares else await send(request)
 
     @property
     def content(self) -> Self:
