@@ -80,7 +80,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
 
     Raises:
         TimeoutError: The time is up; the work was cancelled and has ended.
-        InterruptedError: The work was cancelled by somebody else.
+        InterruptedError: The work was cancelled by somebody else, or ended by ``KeyboardInterrupt`` or ``SystemExit``.
     """
     task = asyncio.ensure_future(work)
     timer = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
@@ -88,8 +88,10 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
         await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise TimeoutError
-        if task.cancelled():
-            raise InterruptedError  # a CancelledError from here would look like a cancellation of the caller
+        if task.cancelled() or isinstance(task.exception(), (KeyboardInterrupt, SystemExit)):
+            # A CancelledError from here would look like a cancellation of the caller. The others have been raised by
+            # the event loop already, to whoever runs it: once is enough.
+            raise InterruptedError
         return task.result()
     finally:
         if not task.get_loop().is_closed():  # else this is the garbage collector, and they are gone as well

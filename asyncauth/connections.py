@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import math
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import attrs
 
 from asyncauth._aiohttp import loop_of
+from asyncauth._loops import run_on
 from asyncauth.errors import ConfigurationError
 from asyncauth.forks import generation
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
 __all__ = ["Connections", "Entry", "LentConnections", "run_each"]
-
-_GLANCE = 0.25
-"""Seconds between looks at whether another thread's loop still runs."""
 
 
 _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
@@ -47,17 +46,9 @@ class Entry:
         return self.generation == generation() and self.loop.is_running()
 
     async def run(self, work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
-        """Do something with the entry on its loop, or not at all if that has ended."""
-        if self.loop is asyncio.get_running_loop():
-            await work(self)
-        elif self.alive:
-            there = work(self)
-            done = asyncio.run_coroutine_threadsafe(there, self.loop)
-            while not done.done() and self.alive:
-                await asyncio.wait((asyncio.wrap_future(done),), timeout=_GLANCE)
-            if not done.done():  # the loop was stopped in the middle
-                done.cancel()
-                there.close()
+        """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
+        if self.generation == generation():
+            await run_on(self.loop, partial(work, self))
 
 
 def _block() -> _Block:
@@ -94,16 +85,17 @@ class Connections:
 
     def entered_here(self) -> bool:
         """Return whether the manager is entered on the running loop."""
-        if self._entries is None:
+        entries = self._entries  # read once: another thread may close
+        if entries is None:
             return False
         try:
-            return asyncio.get_running_loop() in self._entries
+            return asyncio.get_running_loop() in entries
         except RuntimeError:  # asked by a flight that is closed as garbage, after its loop
             return False
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
-        return any(entry.generation == generation() for entry in (self._entries or {}).values())
+        return any(entry.generation == generation() for entry in list((self._entries or {}).values()))
 
     def unclosed(self) -> bool:
         """Return whether there is something left to close, so that whoever forgets it is to be warned."""
@@ -133,18 +125,18 @@ class Connections:
 
         Whoever was inside when all was closed leaves nothing to those who have entered since, and are inside.
         """
-        loop, block = asyncio.get_running_loop(), _block()
-        entry = None if self._entries is None else self._entries.get(loop)
+        loop, block, entries = asyncio.get_running_loop(), _block(), self._entries
+        entry = None if entries is None else entries.get(loop)
         if block in self._left_over and (entry is None or block not in entry.blocks):
             left = list(self._left_over)
             left.remove(block)
             self._left_over = tuple(left)
             if entry is None or any(map(_can_leave, entry.blocks)):
                 return None
-        if entry is None or self._entries is None:
+        if entry is None or entries is None:
             return None
         entry.blocks.remove(block if block in entry.blocks else entry.blocks[-1])
-        return None if entry.blocks else self._entries.pop(loop)
+        return None if entry.blocks else entries.pop(loop)
 
     def leave_all(self) -> list[Entry]:
         """Forget every entry, and return them."""
@@ -168,7 +160,8 @@ class Connections:
                 raise ConfigurationError("the session given as http= is closed: keep it open as long as the manager")
             yield http
             return
-        entry = None if self._entries is None else self._entries.get(loop)
+        entries = self._entries  # read once: another thread may close
+        entry = None if entries is None else entries.get(loop)
         if entry is None:
             session = self._new()
             try:
@@ -179,9 +172,10 @@ class Connections:
                 else:
                     await session.close()
             return
-        if entry.session is None:
-            entry.session = self._new()
-        yield entry.session
+        shared = entry.session
+        if shared is None:
+            shared = entry.session = self._new()
+        yield shared
 
     def _new(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
     from asyncauth.clock import Clock
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Lane"]
 
 
-class _Lane:
-    """The turns on one event loop."""
+class Lane:
+    """The turns on one event loop.
+
+    Attributes:
+        answered_at: When a turn last brought an answer, in seconds of the clock.
+        queued: How many wait for a turn.
+        taken: How many turns are taken.
+        turns: What hands them out.
+    """
 
     __slots__ = ("answered_at", "queued", "taken", "turns")
 
@@ -42,7 +49,7 @@ class Gate:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = weakref.WeakKeyDictionary()
+        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()
 
     @property
     def taken(self) -> int:
@@ -55,9 +62,22 @@ class Gate:
         return sum(lane.queued for lane in self._open)
 
     @property
-    def _open(self) -> list[_Lane]:
+    def _open(self) -> list[Lane]:
         """The lanes of loops that are not closed."""
-        return [lane for loop, lane in list(self._lanes.items()) if not loop.is_closed()]
+        lanes: list[Lane] = []
+        for known in self._lanes.keyrefs():  # all at once: another thread may add its loop meanwhile
+            loop = known()
+            if loop is not None and not loop.is_closed():
+                lanes.append(self._lanes[loop])
+        return lanes
+
+    def lane(self) -> Lane:
+        """Return the running loop's turns."""
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop)
+        if lane is None:
+            lane = self._lanes[loop] = Lane(self.limit)
+        return lane
 
     @contextlib.asynccontextmanager
     async def turn(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:
@@ -75,10 +95,7 @@ class Gate:
         Raises:
             TokenEndpointUnavailable: Nobody was answered for as long as that.
         """
-        loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None:
-            lane = self._lanes[loop] = _Lane(self.limit)
+        loop, lane = asyncio.get_running_loop(), self.lane()
         asked = clock.monotonic()
         lane.queued += 1
         try:

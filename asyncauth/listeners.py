@@ -167,6 +167,9 @@ class _Backlog:
                 self._begin()
             except RuntimeError:  # the event loop was closed, or the interpreter is at its end
                 self._stop()
+            except BaseException:  # an interruption: or what comes next would wait for somebody to tell it
+                self._stop()
+                raise
 
     def _begin(self) -> None:
         """Begin to tell, elsewhere.

@@ -304,8 +304,9 @@ class SharedStore:
         try:
             await self._call("save", self._store.save, self._key, lent)
         except StoreTrouble:
-            if saving and self.unsaved is not None:
-                self._saving = asyncio.ensure_future(self._save_later(self.unsaved[1]))
+            unsaved = self.unsaved
+            if saving and unsaved is not None:
+                self._saving = asyncio.ensure_future(self._save_later(unsaved[1]))
             raise
         self.unsaved = None
 
@@ -357,10 +358,11 @@ class SharedStore:
     async def close(self) -> None:
         """End what is left to the background, after one more try to save a refresh token that would be lost."""
         await self.stop_saving()
-        if self.unsaved is None or self.unsaved[1].refresh_token is None:
+        unsaved = self.unsaved
+        if unsaved is None or unsaved[1].refresh_token is None:
             return
         try:
-            await self._call("save", self._save_anew, self.unsaved[1])
+            await self._call("save", self._save_anew, unsaved[1])
         except StoreTrouble as trouble:
             self.report.refresh_token_unsaved(str(trouble), lost=True)
         else:
@@ -373,9 +375,10 @@ class SharedStore:
         """
         if stored is not None and stored.token is None:
             stored = None
-        if self.unsaved is None:
+        unsaved = self.unsaved
+        if unsaved is None:
             return stored
-        spent, token = self.unsaved
+        spent, token = unsaved
         return Entry.of(self._by_our_wall(token)) if stored is None or stored.value == spent else stored
 
     def note(self, trouble: StoreTrouble) -> None:
@@ -388,7 +391,8 @@ class SharedStore:
 
     async def note_adopted(self, token: Token) -> None:
         """Forget an unsaved token: another process has stored a later one."""
-        if self.unsaved is not None and self.unsaved[0] != token.value:
+        unsaved = self.unsaved
+        if unsaved is not None and unsaved[0] != token.value:
             self.unsaved = None
             await self.stop_saving()
 
@@ -424,7 +428,8 @@ class SharedStore:
             except StoreTrouble as trouble:
                 self.note(trouble)
             else:
-                if self.unsaved is not None and self.unsaved[1] is token:
+                unsaved = self.unsaved
+                if unsaved is not None and unsaved[1] is token:
                     self.unsaved = None
                 self.note_success()
                 return

@@ -87,6 +87,11 @@ class TokenState:
         self._last_success: float | None = None
 
     @property
+    def guard(self) -> threading.RLock:
+        """Its lock, for who has to do several things at once."""
+        return self._guard
+
+    @property
     def setback(self) -> Setback | None:
         """The failure since the last success; ``None`` = none."""
         return self._troubles.setback
@@ -113,7 +118,8 @@ class TokenState:
 
     def due(self) -> float:
         """Return when the next refresh is due, by the token's windows and by what is being waited out."""
-        return self.held.fresh_until if self.setback is None else max(self.held.fresh_until, self.setback.retry_at)
+        fresh_until, setback = self.held.fresh_until, self.setback
+        return fresh_until if setback is None else max(fresh_until, setback.retry_at)
 
     # What the token endpoint says
 

@@ -238,6 +238,23 @@ async def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == [2]
 
 
+async def test_an_interruption_while_a_thread_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be told is not; the next event begins anew."""
+    listeners, told = Listeners(), list[float]()
+    listeners.add(lambda event: told.append(event.at))
+
+    def interrupted(self: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            listeners.tell(event(1))
+    listeners.tell(event(2))
+    await listeners.settle(10)
+    assert told == [2]
+
+
 async def test_two_listeners_that_compare_equal_are_two() -> None:
     """Only the same function, or the same method of the same object, is one that is there already."""
 

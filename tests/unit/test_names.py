@@ -103,7 +103,7 @@ PUBLIC = {
 # The house, top to bottom: a module imports from the rows above its own, neither from below nor from its siblings.
 HOUSE = [
     {"text", "redaction"},
-    {"errors", "clock", "forks", "frames", "token"},
+    {"errors", "clock", "forks", "frames", "token", "_loops"},
     {"expiry", "policy", "challenge", "origin", "status", "held", "provider", "_aiohttp", "body", "foreign"},
     {"events", "setback", "entry"},
     {"telemetry.__init__", "telemetry.log", "telemetry.otel", "listeners"},
