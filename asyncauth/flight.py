@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
+import math
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from asyncauth.errors import AuthError, ManagerClosed
+from asyncauth._loops import run_on
+from asyncauth.clock import SYSTEM_CLOCK
+from asyncauth.errors import AuthError, ManagerClosed, TokenEndpointUnavailable
 from asyncauth.forks import generation
 from asyncauth.frames import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from asyncauth.clock import Clock
 
 __all__ = ["Flight", "FlightLost", "Work"]
 
@@ -28,14 +35,17 @@ _GLANCE = 0.25
 """Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
 
 _PATIENCE = 5.0
-"""Seconds after which work that was cancelled, and goes on, is cancelled again."""
+"""Seconds that work has to end: then it is cancelled again, and who waits beyond its deadline waits no more."""
+
+_LONGEST_WATCH = 3600.0
+"""Seconds between looks at whether it is overdue: not every loop takes infinity."""
 
 _MOST_CALLERS = 128
 """Contexts that are kept: as many as a span has links."""
 
 
 class FlightLost(Exception):
-    """The flight's event loop ended before the flight did."""
+    """The flight's event loop ended before the flight did, or an interruption ended its task."""
 
 
 class Work(Protocol):
@@ -46,12 +56,17 @@ class Work(Protocol):
         """Whether nothing is under way at the moment."""
         ...
 
+    @property
+    def due(self) -> float:
+        """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
+        ...
+
     def hurry(self) -> None:
         """Let it go on at once, if it rests. Any thread."""
         ...
 
     def give_up(self) -> None:
-        """Keep what has come of it, if anything has: nothing more will. Any thread."""
+        """Keep what has come of it, if anything has, and send nothing more. Any thread."""
         ...
 
 
@@ -61,56 +76,83 @@ class Flight(Generic[_T]):
     Safe to use from any thread. The work runs in a task on the loop that called `start`, in an empty
     ``contextvars.Context``: it belongs to nobody's request.
 
+    An interruption (``KeyboardInterrupt``, or whatever a signal handler raises) may come between any two steps. So the
+    flight exists from one assignment on: that of its task, which does nothing if it finds that it is not the one.
+
+    Args:
+        clock: What `Work.due` and the seconds are counted by.
+
     Attributes:
         done: Whether it has an outcome.
+        hurried: Whether somebody has asked for a try at once.
         loop: Where it runs; ``None`` = it was not started.
         callers: The contexts of the first of those who waited and noted theirs.
         work: What it does, for who wants to hurry it; ``None`` = nothing that can be hurried.
     """
 
-    __slots__ = ("_error", "_generation", "_guard", "_result", "_task", "_waiters", "callers", "done", "loop", "work")
+    __slots__ = (
+        "_clock",
+        "_due",
+        "_error",
+        "_generation",
+        "_guard",
+        "_result",
+        "_task",
+        "_waiters",
+        "_watch",
+        "callers",
+        "done",
+        "hurried",
+        "loop",
+        "work",
+    )
 
-    def __init__(self) -> None:
-        self.done = False
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.done = self.hurried = False
         self.callers: list[contextvars.Context] = []
         self.work: Work | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._clock = clock
+        self._due = math.inf
         self._generation = generation()
         self._guard = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._result: _T | None = None
         self._error: AuthError | FlightLost | None = None
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
-        """Start the work on the running loop.
+    def start(self, work: Callable[[], Coroutine[Any, Any, _T]], seconds: float = math.inf) -> None:
+        """Start the work on the running loop, which does not begin before this has returned.
+
+        Call it under the lock under which others find the flight: nobody then meets one that was not started, but
+        for those whose start was interrupted, which are `over`.
 
         Args:
             work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
+            seconds: How long it may take, for as long as nothing else is known (`Work.due`).
         """
-        if self.done:  # close() was faster, in another thread
+        if self.done:  # ended before it began
             return
-        self.loop = asyncio.get_running_loop()
+        loop = self.loop = asyncio.get_running_loop()
+        self._due = self._clock.monotonic() + seconds
         run = self._run(work)
         try:
-            self._task = self.loop.create_task(run, context=contextvars.Context())
+            task = loop.create_task(run, context=contextvars.Context())
         except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
             run.close()
             self._land(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
-        else:
-            # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
-            self._task.add_done_callback(lambda _: self._land(error=FlightLost()))
-            if self.done and not self._task.done():  # close() was faster, just now
-                self._task.cancel()
-
-    def fail(self, error: AuthError) -> None:
-        """End a flight that can't be started."""
-        self._land(error=error)
+            return
+        # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
+        task.add_done_callback(self._ended)
+        self._watch = loop.call_later(min(seconds + _PATIENCE, _LONGEST_WATCH), self._look)
+        self._task = task
 
     @property
     def over(self) -> bool:
         """Whether there is no use in joining it any more."""
-        return self.done or self._of_parent or (self.loop is not None and self.loop.is_closed())
+        task = self._task
+        return self.done or task is None or task.done() or self._of_parent or task.get_loop().is_closed()
 
     @property
     def _of_parent(self) -> bool:
@@ -120,10 +162,21 @@ class Flight(Generic[_T]):
     @property
     def lost(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
-        return not self.done and self.loop is not None and self._out_of_reach(self.loop)
+        task = self._task
+        return not self.done and task is not None and (task.done() or self._out_of_reach(task.get_loop()))
 
     def _out_of_reach(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._of_parent or loop.is_closed() or not loop.is_running()
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether it should have ended long ago."""
+        return self._seconds_left <= 0
+
+    @property
+    def _seconds_left(self) -> float:
+        work = self.work
+        return (self._due if work is None else work.due) + _PATIENCE - self._clock.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -139,6 +192,7 @@ class Flight(Generic[_T]):
         """Return the flight's result.
 
         Any number of callers may wait, each on its own loop; a cancelled one affects no other and not the flight.
+        None waits for longer than the work may take, and some seconds.
 
         Raises:
             AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
@@ -162,16 +216,36 @@ class Flight(Generic[_T]):
         raise self._error.again()
 
     async def _wait_from_afar(self, waiter: asyncio.Future[None]) -> None:
+        doubted = False
         try:
-            while not waiter.done():
+            while not (waiter.done() or self.done):
                 await asyncio.wait((waiter,), timeout=_GLANCE)
-                if self.lost and not waiter.done():
-                    # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet.
-                    await asyncio.wait((waiter,), timeout=_GLANCE)
-                    if self.lost:
-                        self._land(error=FlightLost())
+                # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet, and one that
+                # was blocked until just now is about to end the flight.
+                lost, doubted_before = self.lost, doubted
+                doubted = lost or self._overdue
+                if doubted and doubted_before and not waiter.done():
+                    self.abandon(FlightLost() if lost else _overdue())
         finally:
             waiter.cancel()  # if the caller was: wait() leaves it pending
+
+    def _look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
+        """See that it does not last for ever. On its own loop, where it costs one timer."""
+        left, task = self._seconds_left, self._task
+        if self.done or task is None:
+            return
+        if left <= 0 and doubted:
+            self.abandon(_overdue())
+            return
+        pause = _GLANCE if left <= 0 else min(max(left, _GLANCE), _LONGEST_WATCH)
+        self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
+
+    def hurry(self) -> None:
+        """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""
+        self.hurried = True
+        work = self.work
+        if work is not None:
+            work.hurry()
 
     async def settle(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
@@ -182,19 +256,16 @@ class Flight(Generic[_T]):
         """Let the flight run for ``grace`` more seconds, then cancel it; return when it has ended.
 
         May be called from any loop, and by several at once. The waiters of a flight that had to be cancelled get
-        ``ManagerClosed``.
+        ``ManagerClosed``. One whose loop stands still is ended as soon as that runs again.
         """
         task = self._under_way()
-        if task is None:
-            self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
-            return
-        loop = task.get_loop()
-        if loop is asyncio.get_running_loop():
-            await self._end_here(task, grace)
-        else:
-            ending = asyncio.run_coroutine_threadsafe(self._end_here(task, grace), loop)
-            while not ending.done() and loop.is_running():  # it may stop as soon as the flight has landed
-                await asyncio.wait((asyncio.wrap_future(ending),), timeout=_GLANCE)
+        while True:
+            if task is not None:
+                await run_on(task.get_loop(), partial(self._end_here, task, grace))
+            self.abandon(_closed())
+            task, grace = self._under_way(), 0.0
+            if task is None:  # else its loop stood still, and goes on just now
+                return
 
     def _under_way(self) -> asyncio.Task[None] | None:
         """Return the task, unless it has ended, or can't be reached any more."""
@@ -206,13 +277,27 @@ class Flight(Generic[_T]):
             if grace > 0:
                 await self.settle(grace)
         finally:  # also when the caller is cancelled during the grace
-            self._land(error=ManagerClosed("the manager was closed while a token was being obtained"))
+            self._land(error=_closed())
             cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
             while not task.done():
                 if not cancelled:
                     task.cancel()
                 cancelled = False
                 await asyncio.wait((task,), timeout=_PATIENCE)
+
+    def abandon(self, error: AuthError | FlightLost) -> None:
+        """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
+
+        Its loop may stand still, or be blocked: it is told to cancel the task first of all when it goes on.
+        """
+        self._land(error=error)
+        task, work = self._task, self.work
+        if work is not None:
+            work.give_up()
+        # Not to a parent process' loop: the pipe that wakes it up is shared.
+        if task is not None and not task.done() and not self._of_parent:
+            with contextlib.suppress(RuntimeError):  # closed: nothing runs on it any more
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def ended(self) -> concurrent.futures.Future[None]:
         """Return what is done as soon as nothing of the flight runs any more, or can be reached. Any thread.
@@ -235,6 +320,10 @@ class Flight(Generic[_T]):
         return ended
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        if self._task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
+            await asyncio.sleep(0)
+        if self.done or self._task is not asyncio.current_task():
+            return
         try:
             self._land(result=await work())
         except AuthError as error:
@@ -251,19 +340,25 @@ class Flight(Generic[_T]):
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
             self._land(error=FlightLost())
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if not task.cancelled():
+            task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
+        self._land(error=FlightLost())
+
     def _land(self, *, result: _T | None = None, error: AuthError | FlightLost | None = None) -> None:
-        """Set the outcome, unless there is one, and wake everybody."""
+        """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
         with self._guard:
-            if self.done:
-                return
-            self._result, self._error = result, error
-            self.done = True
-            waiters, self._waiters = self._waiters, []
+            if not self.done:
+                self._result, self._error = result, error
+                self.done = True  # from here on nobody is added
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:  # a task that is closed as garbage, after its loop
             here = None
-        for waiter in waiters:
+        for waiter in self._waiters:
             there = waiter.get_loop()
             if there is here:
                 _wake(waiter)
@@ -272,8 +367,19 @@ class Flight(Generic[_T]):
                     there.call_soon_threadsafe(_wake, waiter)
                 except RuntimeError:  # that loop was closed, and its waiters with it
                     continue
+        self._waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _closed() -> ManagerClosed:
+    return ManagerClosed("the manager was closed while a token was being obtained")
+
+
+def _overdue() -> TokenEndpointUnavailable:
+    return TokenEndpointUnavailable(
+        "the refresh did not end by its deadline: its event loop is blocked, or the provider ignores its cancellation"
+    )

@@ -280,11 +280,8 @@ class TokenManager:
                 self._check_open()
                 self._forget_lost()
                 self._used_at = self._clock.monotonic()
-                flight, first = self._join()
-                if flight.work is not None:
-                    flight.work.hurry()
-            if first:
-                self._start(flight, at_once=True)
+                flight = self._join()
+                flight.hurry()
             try:
                 await flight.wait()
             except FlightLost:
@@ -300,8 +297,8 @@ class TokenManager:
             upstream._hasten()
         self._state.hasten(self._clock.monotonic())
         flight = self._flight
-        if flight is not None and flight.work is not None:
-            flight.work.hurry()
+        if flight is not None:
+            flight.hurry()
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API refused this token (401). No I/O, any thread.
@@ -453,15 +450,17 @@ class TokenManager:
 
     def _all_closings(self) -> Iterator[Closings]:
         """Yield this manager's and those further upstream."""
-        if self._closings is not None:
-            yield self._closings
+        closings = self._closings
+        if closings is not None:
+            yield closings
         for upstream in self._owned:
             yield from upstream._all_closings()
 
     def _all_flights(self) -> Iterator[Flight[Held]]:
         """Yield this manager's flight and those further upstream."""
-        if self._flight is not None:
-            yield self._flight
+        flight = self._flight
+        if flight is not None:
+            yield flight
         for upstream in self._owned:
             yield from upstream._all_flights()
 
@@ -479,7 +478,8 @@ class TokenManager:
         patience = 0.0  # with listeners, of a caller who is cancelled
         try:
             if flight is not None:
-                resting = flight.work is not None and flight.work.resting
+                work = flight.work
+                resting = work is not None and work.resting
                 await flight.end(0.0 if resting else self._policy.close_grace)
                 self._forget(flight)
             if self._shared is not None:
@@ -503,8 +503,9 @@ class TokenManager:
     async def _leave_here(self, entry: Entry) -> None:
         """End what the manager has on the running loop: not what is new there, since it was entered again."""
         schedule = Schedule.here(self._clock)
-        if self._schedule is schedule and not self._connections.entered_here():
-            self._schedule, self._ticket = None, None
+        with self._guard:
+            if self._schedule is schedule and not self._connections.entered_here():
+                self._schedule, self._ticket = None, None
         try:
             await schedule.sweep()
         finally:
@@ -537,19 +538,17 @@ class TokenManager:
                 held, now = state.held, self._clock.monotonic()
                 self._used_at = now
                 if now < held.fresh_until:
-                    wait, flight, first = False, None, False
+                    wait, flight = False, None
                     if self._clock is SYSTEM_CLOCK:
                         held.hot_until = held.fresh_until
                 elif now < held.usable_until:
-                    wait, (flight, first) = False, self._join() if state.may_try(now) else (None, False)
+                    wait, flight = False, self._join() if state.may_try(now) else None
                 else:
                     held_off = state.held_off(now)
                     if held_off is not None and self._flight is None:
                         raise held_off
-                    wait, (flight, first) = True, self._join()
+                    wait, flight = True, self._join()
                     state.waits += 1
-            if flight is not None and first:
-                self._start(flight)
             if flight is None or not wait:
                 self._plan()
                 return held
@@ -583,31 +582,40 @@ class TokenManager:
         if self._closed:
             raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self._provider.name)
 
-    def _join(self) -> tuple[Flight[Held], bool]:
-        """Return the one flight, which is not lost, and whether the caller must start it."""
-        if self._flight is not None:
-            return self._flight, False
-        begun: Flight[Held] = Flight()
-        self._flight = begun
-        return begun, True
+    def _join(self) -> Flight[Held]:
+        """Return the one flight, which is under way from now on if it was not before. Under the guard.
+
+        It is found and started under one lock: nobody meets one that has yet to be started, and may never be.
+        """
+        flight = self._flight
+        if flight is None:
+            flight = self._flight = Flight(self._clock)
+            flight.start(partial(self._fly, flight), self._policy.deadline)
+        return flight
 
     def _forget(self, flight: Flight[Held]) -> None:
         """Let go of a flight that has ended, or was lost with its loop."""
         with self._guard:
             if self._flight is flight:
-                if flight.work is not None:
-                    flight.work.give_up()
+                work = flight.work
+                if work is not None:
+                    work.give_up()
                 self._flight = None
 
     def _forget_lost(self) -> None:
         """Let go of a flight that was lost with its loop; it may have had its answer."""
-        if self._flight is not None and self._flight.over:
-            self._forget(self._flight)
+        flight = self._flight
+        if flight is not None and flight.over:
+            self._forget(flight)
 
-    def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
-        """Start a flight that `_join` said is the caller's to start."""
+    def _refresh_of(self, flight: Flight[Held]) -> Refresh:
+        """Return the work of a flight.
+
+        Raises:
+            AuthError: A provider may be anybody's: its name, its deadline.
+        """
         try:
-            flight.work = refresh = Refresh(
+            refresh = Refresh(
                 self._provider,
                 self._state,
                 self._connections,
@@ -615,17 +623,30 @@ class TokenManager:
                 self._clock,
                 shared=self._shared,
                 gate=self._gate,
-                at_once=at_once,
                 report=self._report(),
             )
-        except Exception as error:  # noqa: BLE001 (a provider may be anybody's: its name, its deadline)
-            flight.fail(auth_error(error, "the provider"))  # or whoever joins it waits for ever
-            self._forget(flight)
+        except Exception as error:  # noqa: BLE001
+            problem = auth_error(error, "the provider")
         else:
-            flight.start(partial(self._fly, flight, refresh))
+            flight.work = refresh
+            # What was asked of the flight before there was anything to ask it of.
+            if flight.hurried:
+                refresh.hurry()
+            if flight.done:
+                refresh.give_up()
+            return refresh
+        raise problem
 
-    async def _fly(self, flight: Flight[Held], refresh: Refresh) -> Held:
+    async def _fly(self, flight: Flight[Held]) -> Held:
         """Do a refresh as the flight's task."""
+        try:
+            return await self._told(flight, self._refresh_of(flight))
+        finally:
+            self._forget(flight)
+            self._plan(anew=True)
+
+    async def _told(self, flight: Flight[Held], refresh: Refresh) -> Held:
+        """Do a refresh, and tell of it."""
         since = self._clock.monotonic()
         refresh.report.refresh_started(self._state.phase(since))
         try:
@@ -634,25 +655,25 @@ class TokenManager:
             seconds = self._clock.monotonic() - since
             refresh.report.refresh_failed(error, seconds=seconds, waiters=flight.waiting, callers=flight.callers)
             raise
-        else:
-            now = self._clock.monotonic()
-            refresh.report.refresh_succeeded(
-                held.token,
-                adopted=refresh.adopted,
-                usable_for=held.usable_until - now,
-                seconds=now - since,
-                waiters=flight.waiting,
-                callers=flight.callers,
-            )
-            return held
-        finally:
-            self._forget(flight)
-            self._plan(anew=True)
+        now = self._clock.monotonic()
+        refresh.report.refresh_succeeded(
+            held.token,
+            adopted=refresh.adopted,
+            usable_for=held.usable_until - now,
+            seconds=now - since,
+            waiters=flight.waiting,
+            callers=flight.callers,
+        )
+        return held
 
     # How it is kept fresh
 
     def _plan(self, *, anew: bool = False) -> None:
         """Make an appointment for the next renewal with the timer of a loop where the manager is entered, if it is."""
+        with self._guard:  # whether it is entered, the timer and the appointment belong together
+            self._appoint(anew=anew)
+
+    def _appoint(self, *, anew: bool) -> None:
         idle = self._policy.idle_timeout
         known = self._ticket is not None or self._flight is not None  # a flight plans anew when it ends
         if self._closed or idle == 0 or (known and not anew):
@@ -677,18 +698,14 @@ class TokenManager:
     def _on_time(self) -> None:
         """Renew if it is due and somebody has used the token of late."""
         now, idle = self._clock.monotonic(), self._policy.idle_timeout
-        if self._closed:
-            return
-        due = self._state.due()
-        if now < due:
-            # One idle timeout before it is due: the next use passes the slow path, which notes it.
-            self._state.held.hot_until = -math.inf
-            Schedule.here(self._clock).set(self, due)
-            return
-        if idle is not None and now - self._used_at >= idle:
-            return
         with self._guard:
-            self._forget_lost()
-            flight, first = self._join() if self._state.may_try(now) else (None, False)
-        if flight is not None and first:
-            self._start(flight)
+            if self._closed:
+                return
+            due = self._state.due()
+            if now < due:
+                # One idle timeout before it is due: the next use passes the slow path, which notes it.
+                self._state.held.hot_until = -math.inf
+                Schedule.here(self._clock).set(self, due)
+            elif (idle is None or now - self._used_at < idle) and self._state.may_try(now):
+                self._forget_lost()
+                self._join()

@@ -197,11 +197,9 @@ class ManagerPool(Generic[Key]):
                     return manager
                 self._check_open()
                 making = self._making.get(key)
-                first = making is None or making.over
-                if making is None or first:
-                    making = self._making[key] = Flight()
-            if first:
-                making.start(partial(self._make, key, making))
+                if making is None or making.over:
+                    making = self._making[key] = Flight(self._clock)
+                    making.start(partial(self._make, key, making), self._policy.deadline)
             try:
                 return await making.wait()
             except FlightLost:
@@ -339,8 +337,9 @@ class ManagerPool(Generic[Key]):
             here = [manager for manager in self._managers.values() if manager._schedule is schedule]
             if self._schedule is schedule and not self._connections.entered_here():
                 self._schedule, self._ticket = None, None
+            for manager in here:
+                manager._schedule, manager._ticket = None, None
         for manager in here:  # of a pool that is entered elsewhere still: the others were retired
-            manager._schedule, manager._ticket = None, None
             manager._plan()
         try:
             await schedule.sweep()
@@ -391,22 +390,17 @@ class ManagerPool(Generic[Key]):
             if key in self._managers:
                 self._managers.move_to_end(key)
             else:
-                self._held.pop(key, None)
                 self._managers[key] = manager
+                self._held.pop(key, None)
                 self._make_room(spare=manager)
             if manager._closed and not manager._closing:
                 manager._enter()
 
     # How they go
 
-    def _began(self, manager: _TenantManager) -> None:
-        """Take note that a refresh is under way: nobody's use, but no time to be closed either."""
-        with self._guard:
-            self._busy.add(manager)
-
     def _ended(self, manager: _TenantManager) -> None:
         """Take note that a refresh has ended."""
-        with self._guard:
+        with self._guard:  # another may be under way by now
             if manager._flight is None:
                 self._busy.discard(manager)
                 self._make_room()
@@ -418,9 +412,10 @@ class ManagerPool(Generic[Key]):
             spare: One that is about to be used: an idle one, and the last of all.
         """
         now = self._clock.monotonic()
-        # The oldest whose refresh was lost with its loop: nobody has asked since, and they are busy no more.
-        for manager in list(itertools.takewhile(_has_lost_its_flight, self._managers.values())):
+        # The oldest whose refresh was lost with its loop, or interrupted: nobody has asked since.
+        for manager in list(itertools.takewhile(self._is_busy_no_more, self._managers.values())):
             manager._forget_lost()
+            self._busy.discard(manager)
         idle = len(self._managers.keys()) - len(self._busy) - (spare is not None)
         while idle > 0:
             if self._max_size is not None and len(self._managers) > self._max_size:
@@ -433,11 +428,15 @@ class ManagerPool(Generic[Key]):
             self._retired += 1
             idle -= 1
 
+    def _is_busy_no_more(self, manager: _TenantManager) -> bool:
+        flight = manager._flight
+        return manager in self._busy if flight is None else flight.over
+
     def _retire(self, manager: _TenantManager) -> None:
         """Let a manager go, out of the pool and the schedule: it is there for those who hold it alone."""
         key: Any = manager._tenant
+        self._held[key] = manager  # first: whatever comes between, the tenant has no second one
         self._managers.pop(key, None)
-        self._held[key] = manager
         manager._ticket = None
         manager._state.held.hot_until = -math.inf  # so that its next use is seen
 
@@ -462,10 +461,6 @@ class ManagerPool(Generic[Key]):
         with self._guard:
             self._make_room()
         self._plan()
-
-
-def _has_lost_its_flight(manager: _TenantManager) -> bool:
-    return manager._flight is not None and manager._flight.over
 
 
 class _TenantManager(TokenManager):
@@ -508,11 +503,10 @@ class _TenantManager(TokenManager):
             await self._wait_for_closings()
         self._pool._use(self)
 
-    def _start(self, flight: Flight[Held], *, at_once: bool = False) -> None:
-        self._pool._began(self)
-        super()._start(flight, at_once=at_once)
-        if flight.done:  # close() was faster, in another thread
-            self._pool._ended(self)
+    def _join(self) -> Flight[Held]:
+        flight = super()._join()
+        self._pool._busy.add(self)  # nobody's use, but no time to be closed either
+        return flight
 
     def _forget(self, flight: Flight[Held]) -> None:
         super()._forget(flight)

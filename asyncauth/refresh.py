@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from asyncauth.connections import Connections
     from asyncauth.entry import Entry
-    from asyncauth.gate import Gate
+    from asyncauth.gate import Gate, Lane
     from asyncauth.held import Held
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
@@ -48,6 +49,8 @@ _LONGEST_LOCK_WAIT = 15.0
 """Seconds that waiting for another process' refresh may take."""
 _GLANCE_AT_STORE = 1.0
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
+_STORE_CALLS = 12
+"""Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
 
@@ -77,7 +80,6 @@ class Refresh:
         clock: The manager's.
         shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
         gate: Where it waits for its turn to ask the provider; ``None`` = it need not.
-        at_once: Whether it begins whatever is being waited out.
         report: Where it tells of what happens.
 
     Attributes:
@@ -86,21 +88,24 @@ class Refresh:
     """
 
     __slots__ = (
+        "_allowed",
         "_asking",
-        "_at_once",
         "_clock",
         "_connections",
         "_deadline",
         "_gate",
+        "_given_up",
         "_hold",
+        "_lane",
         "_policy",
         "_provider",
-        "_queued",
+        "_queued_at",
         "_rejection",
         "_rest",
         "_sent",
         "_shared",
         "_state",
+        "_store_time",
         "adopted",
         "report",
     )
@@ -115,7 +120,6 @@ class Refresh:
         *,
         shared: SharedStore | None,
         gate: Gate | None,
-        at_once: bool,
         report: Report,
     ) -> None:
         self.adopted = False
@@ -128,10 +132,14 @@ class Refresh:
         self._policy = policy
         self._rejection: Rejection | None = None
         self._gate = gate
-        self._queued = False
-        self._at_once = at_once
+        self._lane: Lane | None = None
+        self._queued_at = -math.inf
+        self._at_once = False
         self._sent = True
-        self._deadline = clock.monotonic() + deadline_of(provider, policy)
+        self._given_up = False
+        self._allowed = deadline_of(provider, policy)
+        self._deadline = clock.monotonic() + self._allowed
+        self._store_time = 0.0 if shared is None else _STORE_CALLS * policy.store_timeout
         self._rest: asyncio.Future[None] | None = None
         self._asking: _Asking | None = None
         self._hold: Hold | None = None
@@ -139,7 +147,17 @@ class Refresh:
     @property
     def resting(self) -> bool:
         """Whether it waits for its next try, or for its turn, so that nothing is under way."""
-        return self._rest is not None or self._queued
+        return self._rest is not None or self._lane is not None
+
+    @property
+    def due(self) -> float:
+        """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
+        deadline, lane = self._deadline, self._lane
+        if lane is not None:
+            # Each answer gives those in the queue their patience anew; then those who have a turn use it up at most.
+            patience = deadline - self._queued_at
+            deadline = max(deadline, lane.answered_at + patience) + self._allowed
+        return deadline + self._store_time
 
     def hurry(self) -> None:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
@@ -153,12 +171,18 @@ class Refresh:
                 rest.get_loop().call_soon_threadsafe(rest.cancel)
 
     def give_up(self) -> None:
-        """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            self._cut_short(asking)
-        if self._hold is not None:
-            self._hold.abandon()
+        """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread.
+
+        A request that was not begun yet is never made.
+        """
+        self._given_up = True
+        with self._state.guard:
+            asking, self._asking = self._asking, None
+            if asking is not None:
+                self._cut_short(asking)
+        hold = self._hold
+        if hold is not None:
+            hold.abandon()
 
     async def run(self) -> Held:
         """Return a token that is held from now on.
@@ -166,8 +190,6 @@ class Refresh:
         Raises:
             AuthError: None could be had before the deadline, or another try makes no sense.
         """
-        if self._at_once:
-            self._state.hasten(self._clock.monotonic())
         while True:
             await self._wait_out()
             self._sent = self._withheld() is None  # else only another credential is
@@ -270,14 +292,15 @@ class Refresh:
         if self._gate is None:
             yield
             return
-        self._queued = True
+        now = self._queued_at = self._clock.monotonic()
+        self._lane = self._gate.lane()
         try:
-            async with self._gate.turn(self._clock, self._deadline - self._clock.monotonic()) as waited:
-                self._queued = False
+            async with self._gate.turn(self._clock, self._deadline - now) as waited:
                 self._deadline += waited
+                self._lane = None
                 yield
         finally:
-            self._queued = False
+            self._lane = None
 
     @property
     def _needs_lock(self) -> bool:
@@ -350,22 +373,29 @@ class Refresh:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.held, self._clock.monotonic()
         token: Token | None = None
+        asking = _Asking(attempt, before, started, previous, shared)
         attempt.refusal = self._withheld()
         set_attempt(attempt)  # in the flight's own context
         try:
             async with self._connections.session() as http:
+                self._asking = asking
                 # A task of its own, so that what it brings can be kept whatever happens to us.
-                asked = asyncio.create_task(_answered(self._provider, http, previous))
-                self._asking = _Asking(asked, attempt, before, started, previous, shared)
-                token = await within(self._clock, self._deadline - started, asked)
+                asking.asked = asyncio.create_task(self._answered(asking, http))
+                token = await within(self._clock, self._deadline - started, asking.asked)
             held = self._examined(token, attempt, before, started)
         except GeneratorExit:
             raise  # a flight that is closed as garbage, after its loop: see `give_up`
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self.give_up()
+            asking.end()
             raise
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
+            asking.end()
+            if self._given_up:
+                raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
             problem = auth_error(error, "the token request")
+            # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
+            problem.upstream = problem.upstream or not isinstance(error, Exception)
         else:
             try:
                 if shared is not None and hold is not None:
@@ -385,6 +415,22 @@ class Refresh:
         problem.provider = problem.provider or self._provider.name
         raise problem
 
+    async def _answered(self, asking: _Asking, http: aiohttp.ClientSession) -> Token:
+        """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves."""
+        if self._asking is not asking:  # it was given up before this began
+            raise asyncio.CancelledError
+        try:
+            answer: object = called(self._provider.fetch, http, asking.previous)
+            if inspect.isawaitable(answer):
+                return await answer  # type: ignore[no-any-return]
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise bare(error)  # noqa: B904 (it is the same one)
+        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+            problem = auth_error(error, "the token request")
+        else:
+            problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
+        raise problem
+
     def _examined(self, token: Token, attempt: Attempt, before: Held, started: float) -> Held:
         """Return what the provider gave, as it is to be held. Raises as `TokenState.examine` does."""
         return self._state.examine(
@@ -400,7 +446,7 @@ class Refresh:
     def _cut_short(self, asking: _Asking) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
         asked, attempt, before = asking.asked, asking.attempt, asking.before
-        if asked.done() and not asked.cancelled() and asked.exception() is None:
+        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
             token = asked.result()
             with contextlib.suppress(AuthError):
                 held = self._examined(token, attempt, before, asking.started)
@@ -462,33 +508,23 @@ class Refresh:
         return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Asking:
     """A provider's answer that is waited for."""
 
-    asked: asyncio.Future[Token]
     attempt: Attempt
     before: Held
     started: float
     previous: Token | None
     shared: SharedStore | None
+    asked: asyncio.Task[Token] | None = None
+
+    def end(self) -> None:
+        """Have it end: an interruption may have kept whoever waited for it from seeing to that."""
+        if self.asked is not None:
+            self.asked.cancel()
 
 
 def _lost(attempt: Attempt) -> bool:
     """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came."""
     return attempt.refresh_token_refused or (attempt.spends_refresh_token and attempt.unanswered)
-
-
-async def _answered(provider: Provider, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-    """Return a provider's answer; what it raises, without its text: asyncio logs what the end of a loop leaves."""
-    try:
-        answer: object = called(provider.fetch, http, previous)
-        if inspect.isawaitable(answer):
-            return await answer  # type: ignore[no-any-return]
-    except (KeyboardInterrupt, SystemExit) as error:
-        raise bare(error)  # noqa: B904 (it is the same one)
-    except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
-        problem = auth_error(error, "the token request")
-    else:
-        problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
-    raise problem

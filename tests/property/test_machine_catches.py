@@ -48,11 +48,13 @@ def _flight_ends_with_its_caller(patch: Patch) -> None:
 def _each_its_own_flight(patch: Patch) -> None:
     """Every caller starts a flight."""
 
-    def join(manager: TokenManager) -> tuple[Flight[Any], bool]:
-        manager._flight = Flight()
-        return manager._flight, True
+    join = TokenManager._join
 
-    patch.setattr(TokenManager, "_join", join)
+    def anew(manager: TokenManager) -> Flight[Any]:
+        manager._flight = None
+        return join(manager)
+
+    patch.setattr(TokenManager, "_join", anew)
 
 
 def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
-import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -15,7 +13,7 @@ import pytest
 from harness.canary import MARK, secret
 from harness.loops import close_under_its_tasks
 
-from asyncauth import AuthError, ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
+from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
 from asyncauth.closings import all_ended
 from asyncauth.connections import Entry
 from asyncauth.flight import Flight
@@ -566,24 +564,21 @@ def test_what_a_fetch_raises_at_the_end_of_its_loop_is_told_without_its_text() -
 
 
 def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider) -> None:
-    """Another thread's close() comes between the look at the flight and its task: that is cancelled at once."""
+    """Another thread's close() comes between the start of a flight and the first step of its task."""
     manager = TokenManager(provider)
+    loop = asyncio.new_event_loop()
 
-    def closing_factory(loop: asyncio.AbstractEventLoop, work: Any, **settings: Any) -> asyncio.Task[Any]:
-        flight = manager._flight
-        if flight is not None and flight._task is None and threading.current_thread() is threading.main_thread():
-            elsewhere = threading.Thread(target=asyncio.run, args=(manager.close(),))
-            loop.set_task_factory(None)
-            elsewhere.start()
-            elsewhere.join()
-        return asyncio.Task(work, loop=loop, **settings)
-
-    async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(closing_factory)
-        with contextlib.suppress(AuthError):
-            await manager.token()
+    async def begin() -> asyncio.Task[Token]:
+        caller = asyncio.create_task(manager.token())
         await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return caller
 
-    asyncio.run(main())
+    caller = loop.run_until_complete(begin())
+    assert manager._flight is not None
+    asyncio.run(manager.close())
+    with pytest.raises(ManagerClosed):
+        loop.run_until_complete(caller)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert asyncio.all_tasks(loop) == set()
+    loop.close()
     assert provider.calls == 0

@@ -274,7 +274,8 @@ async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, cl
         flight = manager._flight
         refresh = None if flight is None else flight.work
         asking = refresh._asking if isinstance(refresh, Refresh) else None
-        if by_hand is None and asking is not None and asking.asked.done():
+        asked = None if asking is None else asking.asked
+        if by_hand is None and asked is not None and asked.done():
             by_hand = asyncio.ensure_future(manager.refresh())
     assert by_hand is not None
     await clock.advance(1)
