@@ -129,6 +129,8 @@ def main(seed: int, rounds: int) -> None:
             loop.set_exception_handler(quiet)
     signal.setitimer(signal.ITIMER_REAL, 0)
     asyncio._set_running_loop(None)  # which an interruption may have kept asyncio from doing
+    for task in asyncio.all_tasks(loop):  # one of them may be about to close it
+        task.cancel()
     before = provider.calls
     if still_works(loop):
         loop.run_until_complete(serves(opened, closes=closes))
