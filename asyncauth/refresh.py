@@ -90,6 +90,7 @@ class Refresh:
     __slots__ = (
         "_allowed",
         "_asking",
+        "_at_once",
         "_clock",
         "_connections",
         "_deadline",
