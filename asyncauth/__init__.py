@@ -25,13 +25,13 @@ from asyncauth.token import Token
 if _TYPE_CHECKING:
     from asyncauth.pool import ManagerPool
     from asyncauth.providers.declared import DeclaredProvider
-    from asyncauth.providers.device_code import DeviceCode, DevicePrompt
-    from asyncauth.providers.grants import ClientCredentials, PasswordGrant
-    from asyncauth.providers.jwt_bearer import JWTBearer
+    from asyncauth.providers.oauth2.device_code import DeviceCode, DevicePrompt
+    from asyncauth.providers.oauth2.grants import ClientCredentials, PasswordGrant
+    from asyncauth.providers.oauth2.jwt_bearer import JWTBearer
+    from asyncauth.providers.oauth2.refresh_grant import RefreshGrant
+    from asyncauth.providers.oauth2.token_exchange import TokenExchange
     from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
     from asyncauth.providers.peakly import Peakly
-    from asyncauth.providers.refresh_grant import RefreshGrant
-    from asyncauth.providers.token_exchange import TokenExchange
     from asyncauth.status import PoolStatus, Status
 
 __all__ = [
@@ -73,17 +73,17 @@ __all__ = [
 _LATER = {
     "ManagerPool": "asyncauth.pool",
     "DeclaredProvider": "asyncauth.providers.declared",
-    "DeviceCode": "asyncauth.providers.device_code",
-    "DevicePrompt": "asyncauth.providers.device_code",
-    "ClientCredentials": "asyncauth.providers.grants",
-    "PasswordGrant": "asyncauth.providers.grants",
-    "JWTBearer": "asyncauth.providers.jwt_bearer",
+    "DeviceCode": "asyncauth.providers.oauth2.device_code",
+    "DevicePrompt": "asyncauth.providers.oauth2.device_code",
+    "ClientCredentials": "asyncauth.providers.oauth2.grants",
+    "PasswordGrant": "asyncauth.providers.oauth2.grants",
+    "JWTBearer": "asyncauth.providers.oauth2.jwt_bearer",
     "PagoFacil": "asyncauth.providers.pago_facil",
     "PagoFacilJWT": "asyncauth.providers.pago_facil",
     "PagoFacilLogin": "asyncauth.providers.pago_facil",
     "Peakly": "asyncauth.providers.peakly",
-    "RefreshGrant": "asyncauth.providers.refresh_grant",
-    "TokenExchange": "asyncauth.providers.token_exchange",
+    "RefreshGrant": "asyncauth.providers.oauth2.refresh_grant",
+    "TokenExchange": "asyncauth.providers.oauth2.token_exchange",
     "PoolStatus": "asyncauth.status",
     "Status": "asyncauth.status",
 }

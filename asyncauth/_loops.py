@@ -1,16 +1,40 @@
-"""Running something on another thread's event loop."""
+"""Event loops: running something on another thread's, and telling a loop of this process from a parent's.
+
+After a fork the parent's event loops look alive in the child, and nothing will ever run on them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextlib
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["run_on"]
+__all__ = ["generation", "run_on"]
+
+
+_numbers = itertools.count()
+_current = next(_numbers)
+
+
+def generation() -> int:
+    """Return a number that is another one in each process of a family of forks."""
+    return _current
+
+
+def _in_child() -> None:
+    global _current  # noqa: PLW0603 (what a fork changes is the process)
+    _current = next(_numbers)
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
+    os.register_at_fork(after_in_child=_in_child)
+
 
 _GLANCE = 0.25
 """Seconds between looks at whether the other loop still runs: nothing tells when it stops."""

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from asyncauth._text.printable import name_of
 from asyncauth.status import State
-from asyncauth.text import name_of
 
 __all__ = [
     "CoolDown",

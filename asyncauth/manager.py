@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import attrs
 
+from asyncauth._core.cache import Held, TokenState
+from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.lifecycle import Closings, all_ended
+from asyncauth._core.listeners import LentListeners, Listener, Listeners
+from asyncauth._core.refresh import Refresh, deadline_of
+from asyncauth._core.runtime import Common, check
+from asyncauth._core.sessions import Connections, Entry, run_each
+from asyncauth._core.store_client import SharedStore
+from asyncauth._core.timer import Appointment, Finder, Schedule
+from asyncauth._core.user_code import auth_error
+from asyncauth._text.printable import name_of
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
-from asyncauth.closings import Closings, all_ended
-from asyncauth.common import Common, check
-from asyncauth.connections import Connections, Entry, run_each
-from asyncauth.dpop import Prover
 from asyncauth.errors import ConfigurationError, ManagerClosed
-from asyncauth.flight import Flight, FlightLost
-from asyncauth.foreign import auth_error
-from asyncauth.held import Held
-from asyncauth.listeners import LentListeners, Listener, Listeners
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
-from asyncauth.refresh import Refresh, deadline_of
-from asyncauth.schedule import Appointment, Finder, Schedule
-from asyncauth.shared import SharedStore
-from asyncauth.state import TokenState
-from asyncauth.text import name_of
+from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
 
-    from asyncauth.gate import Gate
-    from asyncauth.report import Report
+    from asyncauth._core.emitter import Report
+    from asyncauth._core.limiter import Gate
     from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
 
@@ -216,7 +215,7 @@ class TokenManager:
     def _report(self) -> Report:
         """Return what tells of this manager's events."""
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
-        from asyncauth.report import Report, account_of  # noqa: PLC0415
+        from asyncauth._core.emitter import Report, account_of  # noqa: PLC0415
 
         try:
             name, identity = self._provider.name, self._provider.identity

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiohttp.hdrs import AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, WWW_AUTHENTICATE
 from yarl import URL
 
-from asyncauth import challenge
-from asyncauth.body import is_whole, own_files
+from asyncauth._core.frames import forget_frames
+from asyncauth._http import challenge
+from asyncauth._http.aiohttp_compat import is_whole, own_files
+from asyncauth._http.origin import is_loopback, origins_of
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError, InsecureTransport
-from asyncauth.frames import forget_frames
 from asyncauth.manager import TokenManager
-from asyncauth.origin import is_loopback, origins_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-    from asyncauth.dpop import Prover
-    from asyncauth.held import Held
+    from asyncauth._core.cache import Held
+    from asyncauth.providers.oauth2.dpop import Prover
     from asyncauth.token import Token
 
 __all__ = ["BearerAuth"]

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import aiohttp
 import attrs
 
+from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.lifecycle import Closings, all_ended
+from asyncauth._core.limiter import Gate
+from asyncauth._core.listeners import LentListeners, Listener, Listeners
+from asyncauth._core.runtime import Common, check
+from asyncauth._core.sessions import Connections, Entry, LentConnections, run_each
+from asyncauth._core.timer import Schedule
+from asyncauth._core.user_code import auth_error, called
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
-from asyncauth.closings import Closings, all_ended
-from asyncauth.common import Common, check
-from asyncauth.connections import Connections, Entry, LentConnections, run_each
 from asyncauth.errors import ConfigurationError, ManagerClosed
-from asyncauth.flight import Flight, FlightLost
-from asyncauth.foreign import auth_error, called
-from asyncauth.gate import Gate
-from asyncauth.listeners import LentListeners, Listener, Listeners
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
-from asyncauth.schedule import Schedule
 from asyncauth.status import PoolStatus
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-    from asyncauth.held import Held
+    from asyncauth._core.cache import Held
+    from asyncauth._core.timer import Appointment, Finder
     from asyncauth.provider import Provider
-    from asyncauth.schedule import Appointment, Finder
     from asyncauth.stores.base import TokenStore
     from asyncauth.token import Token
 

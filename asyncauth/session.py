@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from asyncauth._aiohttp import middlewares_of, settings_of
+from asyncauth._http.aiohttp_compat import middlewares_of, settings_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth

@@ -1,7 +1,7 @@
 """Mutation testing of the modules that decide: changes each in every way of a list, and sees whether a test notices.
 
     make mutation                       every module; an hour or more
-    make mutation ARGS="policy flight"  some of them
+    make mutation ARGS="policy _core/flight"  some of them
     make mutation ARGS=--again          only the last run's survivors, after tests were written for them
 
 Cosmic Ray makes the changes, in copies of the tree. A change that no test notices is a survivor: either a test is
@@ -40,38 +40,38 @@ TESTS = {
         f"{UNIT}/test_manager_life.py",
         f"{UNIT}/test_manager_background.py",
         f"{UNIT}/test_manager_failures.py",
-        f"{UNIT}/test_manager_refusals.py",
-        f"{UNIT}/test_refused_credentials.py",
+        f"{UNIT}/test_manager_api_401.py",
+        f"{UNIT}/test_manager_credential_rejected.py",
         f"{UNIT}/test_manager_loops.py",
         f"{UNIT}/test_manager_endings.py",
-        f"{UNIT}/test_closings.py",
+        f"{UNIT}/test_core_lifecycle.py",
         f"{UNIT}/test_events.py",
-        f"{UNIT}/test_shared.py",
-        f"{UNIT}/test_shared_trouble.py",
+        f"{UNIT}/test_core_store_client.py",
+        f"{UNIT}/test_core_store_client_trouble.py",
         f"{UNIT}/test_pool.py",
         "tests/scenarios",
         "tests/integration/test_sessions.py",
     ],
-    "flight": [
-        f"{UNIT}/test_flight.py",
+    "_core/flight": [
+        f"{UNIT}/test_core_flight.py",
         f"{UNIT}/test_manager_life.py",
         f"{UNIT}/test_manager_loops.py",
         f"{UNIT}/test_manager_endings.py",
-        f"{UNIT}/test_closings.py",
+        f"{UNIT}/test_core_lifecycle.py",
         f"{UNIT}/test_manager.py",
         f"{UNIT}/test_events.py",
     ],
-    "closings": [f"{UNIT}/test_closings.py", f"{UNIT}/test_manager_endings.py", "tests/scenarios"],
+    "_core/lifecycle": [f"{UNIT}/test_core_lifecycle.py", f"{UNIT}/test_manager_endings.py", "tests/scenarios"],
     "middleware": [
         f"{UNIT}/test_middleware_repeats.py",
         "tests/integration/test_middleware.py",
-        f"{UNIT}/test_origin_middleware.py",
+        f"{UNIT}/test_middleware_origins.py",
         "tests/integration/test_contract_replay.py",
         "tests/integration/test_dpop_requests.py",
     ],
     "expiry": [f"{UNIT}/test_expiry.py", "tests/property/test_expiry_properties.py"],
-    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_setback.py"],
-    "challenge": [f"{UNIT}/test_challenge.py", "tests/property/test_challenge_properties.py"],
+    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_core_failures.py"],
+    "_http/challenge": [f"{UNIT}/test_http_challenge.py", "tests/property/test_challenge_properties.py"],
 }
 """What must notice a change of a module, the likeliest first."""
 
@@ -137,7 +137,7 @@ def main() -> int:
 
 def _score(module: str, before: Score | None) -> Score:
     """Change a module in every way, or in those that nothing noticed before, and return what was noticed."""
-    with tempfile.TemporaryDirectory(prefix=f"mutation-{module}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"mutation-{module.replace('/', '-')}-") as folder:
         copy = Path(folder, "tree")
         copy.mkdir()
         for name in NEEDED:

@@ -59,7 +59,7 @@ def make(clock: FakeClock) -> Callable[..., TokenManager]:
 @pytest.fixture
 def most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the largest number each time: backoffs of 0.25 s, 0.5 s, 1 s and so on."""
-    monkeypatch.setattr("asyncauth.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
+    monkeypatch.setattr("asyncauth._core.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
 
 
 class Gate:

@@ -16,7 +16,7 @@ from harness.frames import is_of_the_library
 from multidict import CIMultiDict
 
 from asyncauth import AuthError
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.testing import FakeClock, mock_aiohttp
 
 if TYPE_CHECKING:

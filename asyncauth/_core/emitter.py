@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, TypedDict
 import attrs
 
 from asyncauth import events
+from asyncauth._core.failures import Meanwhile
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
-from asyncauth.setback import Meanwhile
 from asyncauth.telemetry.log import log
 
 if TYPE_CHECKING:
     import contextvars
 
+    from asyncauth._core.failures import Setback
+    from asyncauth._core.listeners import Listeners
     from asyncauth.clock import Clock
-    from asyncauth.listeners import Listeners
-    from asyncauth.setback import Setback
     from asyncauth.status import State
     from asyncauth.token import Token
 

@@ -16,11 +16,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from asyncauth._loops import run_on
+from asyncauth._core.frames import bare
+from asyncauth._loops import generation, run_on
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ManagerClosed, TokenEndpointUnavailable
-from asyncauth.forks import generation
-from asyncauth.frames import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth.forks import generation
+from asyncauth._loops import generation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncauth.flight import Flight
+    from asyncauth._core.flight import Flight
 
 __all__ = ["Closings", "all_ended"]
 

@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from asyncauth._core.user_code import place_of
+from asyncauth._loops import generation
+from asyncauth._text.printable import name_of
 from asyncauth.errors import ConfigurationError
-from asyncauth.foreign import place_of
-from asyncauth.forks import generation
-from asyncauth.text import name_of
 
 if TYPE_CHECKING:
     from asyncauth.events import Event

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth._core.failures import Meanwhile
+from asyncauth._core.frames import bare
+from asyncauth._core.request_context import Attempt, set_attempt
+from asyncauth._core.store_client import Hold, SharedStore, StoreTrouble
+from asyncauth._core.user_code import auth_error, called
 from asyncauth.clock import Clock, within
-from asyncauth.entry import Rejection
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -21,12 +25,8 @@ from asyncauth.errors import (
     StoreError,
     TokenEndpointUnavailable,
 )
-from asyncauth.foreign import auth_error, called
-from asyncauth.frames import bare
 from asyncauth.policy import LONGEST_HOLD
-from asyncauth.providers.attempt import Attempt, set_attempt
-from asyncauth.setback import Meanwhile
-from asyncauth.shared import Hold, SharedStore, StoreTrouble
+from asyncauth.stores.entry import Rejection
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -34,14 +34,13 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from asyncauth.connections import Connections
-    from asyncauth.entry import Entry
-    from asyncauth.gate import Gate, Lane
-    from asyncauth.held import Held
+    from asyncauth._core.cache import Held, TokenState
+    from asyncauth._core.emitter import Report
+    from asyncauth._core.limiter import Gate, Lane
+    from asyncauth._core.sessions import Connections
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
-    from asyncauth.report import Report
-    from asyncauth.state import TokenState
+    from asyncauth.stores.entry import Entry
 
 __all__ = ["Refresh", "deadline_of"]
 

@@ -12,9 +12,9 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
+    from asyncauth._core.listeners import Listeners
+    from asyncauth._core.sessions import Connections
     from asyncauth.clock import Clock
-    from asyncauth.connections import Connections
-    from asyncauth.listeners import Listeners
 
 __all__ = ["Common", "check"]
 

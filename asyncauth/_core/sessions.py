@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import aiohttp
 import attrs
 
-from asyncauth._aiohttp import loop_of
-from asyncauth._loops import run_on
+from asyncauth._http.aiohttp_compat import loop_of
+from asyncauth._loops import generation, run_on
 from asyncauth.errors import ConfigurationError
-from asyncauth.forks import generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable

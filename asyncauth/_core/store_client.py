@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from asyncauth._core.user_code import called
 from asyncauth.clock import Clock, within
-from asyncauth.entry import Entry, Rejection
 from asyncauth.expiry import left_of
-from asyncauth.foreign import called
 from asyncauth.provider import key_of
+from asyncauth.stores.entry import Entry, Rejection
 from asyncauth.token import SEALED, Token, type_flaw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
-    from asyncauth.report import Report
+    from asyncauth._core.emitter import Report
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["Hold", "SharedStore", "StoreTrouble"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from asyncauth._text.printable import printable
+from asyncauth._text.redaction import Redactor
 from asyncauth.cli import shown
-from asyncauth.redaction import Redactor
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

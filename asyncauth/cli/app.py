@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from asyncauth.cli.demo import demo
-from asyncauth.cli.doctor import doctor
+from asyncauth.cli.demo.command import demo
+from asyncauth.cli.doctor.command import doctor
 from asyncauth.cli.request import request
 from asyncauth.cli.sandbox import sandbox
 from asyncauth.cli.status import status

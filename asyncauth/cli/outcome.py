@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import typer
 
+from asyncauth._text.printable import printable
 from asyncauth.errors import AuthError, ConfigurationError
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -16,6 +16,7 @@ import attrs
 import typer
 from yarl import URL
 
+from asyncauth._http.origin import absolute_url, origin_of
 from asyncauth.cli.answer import Answer
 from asyncauth.cli.credentials import provider_of
 from asyncauth.cli.options import (
@@ -33,7 +34,6 @@ from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
 from asyncauth.errors import AuthError
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
-from asyncauth.origin import absolute_url, origin_of
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asyncauth._text.printable import printable
 from asyncauth.cli import shown
 from asyncauth.cli.credentials import Credentials
 from asyncauth.cli.entries import entries_of
@@ -28,7 +29,6 @@ from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.systems import OptionalSystem, System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.cli.whose import keys_of
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any, Optional, TypeAlias
 
+from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.cli.outcome import Problem
-from asyncauth.origin import absolute_url, require_secure
 from asyncauth.providers import pago_facil, peakly
 
 __all__ = ["HOSTS", "TITLES", "OptionalSystem", "System", "place_of"]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asyncauth._text.printable import printable
+from asyncauth._text.redaction import Redactor
 from asyncauth.cli.credentials import Given, provider_of
 from asyncauth.cli.options import CREDENTIALS_HELP, AsJson, BaseUrl, Environment, KeyringService, Timeout, Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
@@ -15,8 +17,6 @@ from asyncauth.cli.systems import System, place_of
 from asyncauth.cli.times import in_words, moment
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
-from asyncauth.redaction import Redactor
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from asyncauth.token import Token

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
+from asyncauth._http.origin import absolute_url, origin_of, origins_of, require_secure
 from asyncauth.errors import ConfigurationError
-from asyncauth.origin import absolute_url, origin_of, origins_of, require_secure
 from asyncauth.providers.identity import Part, hashed, identity_of, nested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from asyncauth.provider import Provider, TokenSource
-    from asyncauth.providers.credential import Credential
-    from asyncauth.providers.endpoint import Endpoint
+    from asyncauth.providers.wire.credential import Credential
+    from asyncauth.providers.wire.endpoint import Endpoint
 
 __all__ = ["EndpointProvider", "base_address", "checked_text"]
 

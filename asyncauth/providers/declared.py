@@ -8,20 +8,20 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from asyncauth._http.origin import absolute_url
 from asyncauth.errors import ConfigurationError
-from asyncauth.origin import absolute_url
 from asyncauth.providers.base import EndpointProvider, checked_text
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.endpoint import Endpoint, Request
 from asyncauth.providers.identity import hashed
-from asyncauth.providers.moments import UNITS, Path, Unit, lifetime_of
-from asyncauth.providers.parameters import is_json
+from asyncauth.providers.oauth2.options import is_json
+from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.endpoint import Endpoint, Request
+from asyncauth.providers.wire.lifetime_fields import UNITS, Path, Unit, lifetime_of
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.response import Reply
     from asyncauth.token import Token
 
 __all__ = ["DeclaredProvider"]

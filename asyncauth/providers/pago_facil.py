@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from asyncauth import expiry
+from asyncauth._core.request_context import current_attempt
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
-from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.base import EndpointProvider, base_address, checked_text
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.response import Reply
     from asyncauth.token import Token
 
 __all__ = ["PagoFacil", "PagoFacilJWT", "PagoFacilLogin"]

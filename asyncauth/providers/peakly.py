@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from asyncauth import expiry
-from asyncauth.origin import origin_of
+from asyncauth._http.origin import origin_of
 from asyncauth.providers.base import base_address
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.grants import PasswordGrant
+from asyncauth.providers.oauth2.grants import PasswordGrant
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yarl import URL
 
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.response import Reply
     from asyncauth.token import Token
 
 __all__ = ["Peakly"]

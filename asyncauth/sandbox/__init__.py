@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .counts import Counts, Record
-from .faults import Fault
-from .ledger import Living
-from .pago_facil import PagoFacilSandbox
-from .peakly import PeaklySandbox
-from .plan import FaultPlan
-from .server import Sandbox
-from .settings import DEFAULT_PASSWORD, DEFAULT_USERNAME, PagoFacilSettings, PeaklySettings
-from .threaded import sandbox_in_thread
+from asyncauth.sandbox.counts import Counts, Record
+from asyncauth.sandbox.faults import Fault
+from asyncauth.sandbox.ledger import Living
+from asyncauth.sandbox.pago_facil import PagoFacilSandbox
+from asyncauth.sandbox.peakly import PeaklySandbox
+from asyncauth.sandbox.plan import FaultPlan
+from asyncauth.sandbox.server import Sandbox
+from asyncauth.sandbox.settings import DEFAULT_PASSWORD, DEFAULT_USERNAME, PagoFacilSettings, PeaklySettings
+from asyncauth.sandbox.threaded import sandbox_in_thread
 
 __all__ = [
     "DEFAULT_PASSWORD",

@@ -7,8 +7,8 @@ import asyncio
 import os
 import sys
 
-from .server import Sandbox
-from .serving import banner, serve
+from asyncauth.sandbox.server import Sandbox
+from asyncauth.sandbox.serving import banner, serve
 
 _LAST_PORT = 65535
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
-from .faults import REDIRECTS, header_value
-from .wire import json_answer
+from asyncauth.sandbox.faults import REDIRECTS, header_value
+from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
-    from .system import System
+    from asyncauth.sandbox.system import System
 
 ECHOED_TEXT = 64 * 1024
 """Bytes up to which a body is echoed as text; of a longer one only the length is told."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from aiohttp import web
 
-from . import orders
-from .guard import RefusedError
-from .wire import json_answer
+from asyncauth.sandbox import orders
+from asyncauth.sandbox.guard import RefusedError
+from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
-    from .guard import Guard
-    from .server import Sandbox
+    from asyncauth.sandbox.guard import Guard
+    from asyncauth.sandbox.server import Sandbox
 
 _READ = frozenset({"state", "log"})
 PREFIX = "/_sandbox/"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 from aiohttp import web
 
-from . import api
-from .counts import Record
-from .mishaps import body_of, fresh, perform, until_gone
-from .wire import json_answer
+from asyncauth.sandbox import api
+from asyncauth.sandbox.counts import Record
+from asyncauth.sandbox.mishaps import body_of, fresh, perform, until_gone
+from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
-    from .counts import RequestLog
-    from .system import System
+    from asyncauth.sandbox.counts import RequestLog
+    from asyncauth.sandbox.system import System
 
 Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
 """Answers a request below ``/_sandbox/``, given the base URL of the port it came to."""

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import attrs
 from aiohttp import web
 
-from .settings import flag
-from .settings import seconds as check_seconds
+from asyncauth.sandbox.settings import flag
+from asyncauth.sandbox.settings import seconds as check_seconds
 
 Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """An async callable that answers a request itself, or returns None to let the sandbox answer."""

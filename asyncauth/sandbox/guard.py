@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .listener import is_loopback
+from asyncauth.sandbox.listener import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from .mishaps import abort
+from asyncauth.sandbox.mishaps import abort
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

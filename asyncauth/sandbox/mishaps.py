@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from aiohttp import web
 
-from .wire import http_date, json_answer, json_bytes, number
+from asyncauth.sandbox.wire import http_date, json_answer, json_bytes, number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .faults import Fault
+    from asyncauth.sandbox.faults import Fault
 
 _DROPS = 20
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

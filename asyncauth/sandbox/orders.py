@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from . import settings
-from .faults import KINDS, TOKEN_ONLY, Fault
+from asyncauth.sandbox import settings
+from asyncauth.sandbox.faults import KINDS, TOKEN_ONLY, Fault
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-    from .server import Sandbox
-    from .system import System
+    from asyncauth.sandbox.server import Sandbox
+    from asyncauth.sandbox.system import System
 
 _PLANS = {"token_faults": KINDS, "api_faults": KINDS - TOKEN_ONLY}
 

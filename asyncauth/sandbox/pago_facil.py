@@ -7,18 +7,18 @@ import math
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
-from .api import expected
-from .exchange import Call
-from .settings import PagoFacilSettings
-from .system import System
-from .wire import JSON_PLAIN, bearer, http_date, json_answer, number, same_text, signed_jwt
+from asyncauth.sandbox.api import expected
+from asyncauth.sandbox.exchange import Call
+from asyncauth.sandbox.settings import PagoFacilSettings
+from asyncauth.sandbox.system import System
+from asyncauth.sandbox.wire import JSON_PLAIN, bearer, http_date, json_answer, number, same_text, signed_jwt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
 
-    from .wire import Moment
+    from asyncauth.sandbox.wire import Moment
 
 _LOGIN = "login"
 _NEW_LOGIN = "users/login"

@@ -7,17 +7,17 @@ import secrets
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl
 
-from .api import expected
-from .exchange import Call
-from .ledger import Use
-from .settings import PeaklySettings
-from .system import System
-from .wire import JSON_OWIN, http_date, json_answer, number, same_text
+from asyncauth.sandbox.api import expected
+from asyncauth.sandbox.exchange import Call
+from asyncauth.sandbox.ledger import Use
+from asyncauth.sandbox.settings import PeaklySettings
+from asyncauth.sandbox.system import System
+from asyncauth.sandbox.wire import JSON_OWIN, http_date, json_answer, number, same_text
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from .wire import Moment
+    from asyncauth.sandbox.wire import Moment
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 100

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .faults import KINDS, Fault
+from asyncauth.sandbox.faults import KINDS, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .faults import Answer
+    from asyncauth.sandbox.faults import Answer
 
 
 @attrs.define

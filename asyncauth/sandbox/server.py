@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
-from .control import control
-from .counts import RequestLog
-from .guard import OriginGuard
-from .listener import is_loopback
-from .pago_facil import PagoFacilSandbox
-from .peakly import PeaklySandbox
-from .settings import DEFAULT_PASSWORD, DEFAULT_USERNAME, PagoFacilSettings, PeaklySettings, changed
+from asyncauth.sandbox.control import control
+from asyncauth.sandbox.counts import RequestLog
+from asyncauth.sandbox.guard import OriginGuard
+from asyncauth.sandbox.listener import is_loopback
+from asyncauth.sandbox.pago_facil import PagoFacilSandbox
+from asyncauth.sandbox.peakly import PeaklySandbox
+from asyncauth.sandbox.settings import DEFAULT_PASSWORD, DEFAULT_USERNAME, PagoFacilSettings, PeaklySettings, changed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from .page import Page
-    from .system import System
+    from asyncauth.sandbox.page import Page
+    from asyncauth.sandbox.system import System
 
 
 class Sandbox:
@@ -109,7 +109,7 @@ class Sandbox:
         self.systems: Mapping[str, System[Any]] = {system.name: system for system in (self.peakly, self.pago_facil)}
         self._page: Page | None = None
         if page:
-            from .page import Page  # noqa: PLC0415 (most sandboxes have none: tests start thousands)
+            from asyncauth.sandbox.page import Page  # noqa: PLC0415 (most sandboxes have none: tests start thousands)
 
             self._page = Page(self, host=host, port=page_port, remote=allow_remote)
         self._running = False

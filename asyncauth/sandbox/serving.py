@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .server import Sandbox
+    from asyncauth.sandbox.server import Sandbox
 
 _BANNER = """\
 Peakly       {peakly}

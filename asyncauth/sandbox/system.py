@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import attrs
 
-from . import exchange, settings
-from .counts import Counts
-from .faults import KINDS, TOKEN_ONLY
-from .ledger import Ledger
-from .listener import Listener
-from .plan import FaultPlan
-from .settings import SystemSettings
-from .wire import Moment, bearer, http_date, json_answer
+from asyncauth.sandbox import exchange, settings
+from asyncauth.sandbox.counts import Counts
+from asyncauth.sandbox.faults import KINDS, TOKEN_ONLY
+from asyncauth.sandbox.ledger import Ledger
+from asyncauth.sandbox.listener import Listener
+from asyncauth.sandbox.plan import FaultPlan
+from asyncauth.sandbox.settings import SystemSettings
+from asyncauth.sandbox.wire import Moment, bearer, http_date, json_answer
 
 if TYPE_CHECKING:
     import asyncio
 
     from aiohttp import web
 
-    from .counts import RequestLog
-    from .ledger import Living
+    from asyncauth.sandbox.counts import RequestLog
+    from asyncauth.sandbox.ledger import Living
 
 S = TypeVar("S", bound=SystemSettings)
 

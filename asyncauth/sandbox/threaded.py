@@ -7,7 +7,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .server import Sandbox
+from asyncauth.sandbox.server import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -20,7 +20,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from asyncauth._aiohttp import middlewares_of
+from asyncauth._http.aiohttp_compat import middlewares_of
 
 try:
     from aioresponses import aioresponses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from asyncauth.held import NOTHING
+from asyncauth._core.cache import NOTHING
 from asyncauth.manager import TokenManager
 from asyncauth.token import Token
 

@@ -18,7 +18,7 @@ from harness.canary import secret
 from hostile import Answer
 
 from asyncauth import AuthError, DeviceCode, RefreshPolicy, TokenManager
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeProvider
 

@@ -23,7 +23,7 @@ from hostile import Answer
 from loopback import MOMENTS, Api, ClosingConnector, Moment
 
 from asyncauth import AuthError, BearerAuth, ManagerPool, Peakly
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.testing import FakeClock, FakeProvider, static_manager
 
 _RUN = 8

@@ -33,13 +33,12 @@ from asyncauth import (
     RefreshPolicy,
     Token,
     TokenExchange,
-    challenge,
     expiry,
 )
-from asyncauth.held import NOTHING
-from asyncauth.providers.attempt import Attempt, set_attempt
-from asyncauth.providers.moments import UNITS, lifetime_of
-from asyncauth.state import TokenState
+from asyncauth._core.cache import NOTHING, TokenState
+from asyncauth._core.request_context import Attempt, set_attempt
+from asyncauth._http import challenge
+from asyncauth.providers.wire.lifetime_fields import UNITS, lifetime_of
 from asyncauth.stores import dumps, loads, remains, time_to_live
 
 _T = TypeVar("_T")

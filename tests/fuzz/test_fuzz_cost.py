@@ -19,10 +19,11 @@ from hostile import SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncauth import AuthError, Peakly, challenge, expiry
-from asyncauth.providers.moments import iso_date
-from asyncauth.providers.reply import parse, server_message
-from asyncauth.redaction import Redactor
+from asyncauth import AuthError, Peakly, expiry
+from asyncauth._http import challenge
+from asyncauth._text.redaction import Redactor
+from asyncauth.providers.wire.lifetime_fields import iso_date
+from asyncauth.providers.wire.response import parse, server_message
 from asyncauth.stores import loads
 
 Work: TypeAlias = Callable[[str], object]

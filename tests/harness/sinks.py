@@ -20,8 +20,8 @@ import pytest
 from opentelemetry.sdk import trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from asyncauth._core.emitter import Report
 from asyncauth.events import Event
-from asyncauth.report import Report
 from harness.canary import WATCH, look
 from harness.crash_reports import family
 from harness.frames import holds_secrets_by_right, is_of_the_library

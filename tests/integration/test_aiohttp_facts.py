@@ -18,7 +18,7 @@ from aiohttp import payload
 from loopback import Api, echo_socket, nothing_left, redirect_to
 from yarl import URL
 
-from asyncauth import _aiohttp
+from asyncauth._http import aiohttp_compat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -244,9 +244,9 @@ async def test_middlewares_are_kept_in_private() -> None:
         return await handler(request)
 
     async with aiohttp.ClientSession(middlewares=(own,)) as http:
-        assert tuple(_aiohttp.middlewares_of(http)) == (own,)
-        assert _aiohttp.loop_of(http) is asyncio.get_running_loop()
-        missing = {name for name in _aiohttp._KEPT_AS.values() if not hasattr(http, name)}
+        assert tuple(aiohttp_compat.middlewares_of(http)) == (own,)
+        assert aiohttp_compat.loop_of(http) is asyncio.get_running_loop()
+        missing = {name for name in aiohttp_compat._KEPT_AS.values() if not hasattr(http, name)}
         assert missing <= {"_json_serialize_bytes", "_max_headers", "_middlewares"}
 
 

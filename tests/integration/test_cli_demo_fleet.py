@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_kit import Shell
 
-from asyncauth.cli import embedded
+from asyncauth.cli.demo import embedded
 from asyncauth.sandbox import DEFAULT_PASSWORD
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_is_told_in_a_line() -> None:
     with _start("--seconds", "40") as process:
         _under_way(process)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
-        members = [pid for pid in children if b"asyncauth.cli.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        members = [pid for pid in children if b"asyncauth.cli.demo.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(int(members[1]), signal.SIGKILL)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")

@@ -20,8 +20,8 @@ from cli_kit import Ended, Shell, credentials
 from redis_kit import free_port, needs_redis, redis_server
 
 from asyncauth import Peakly, TokenManager
-from asyncauth.cli.checks.finding import Mark
-from asyncauth.cli.checks.store import look_into
+from asyncauth.cli.doctor.finding import Mark
+from asyncauth.cli.doctor.store import look_into
 from asyncauth.cli.stores import Chosen
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 from asyncauth.stores import FileStore

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from cli_kit import INSTALLED, Shell, credentials
 
-from asyncauth.cli.checks.store import look_into
+from asyncauth.cli.doctor.store import look_into
 from asyncauth.cli.stores import Chosen
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
 from asyncauth.stores import FileStore

@@ -21,7 +21,7 @@ from loopback import MOMENTS, ClosingConnector, Moment
 from yarl import URL
 
 from asyncauth import BearerAuth, ClientCredentials, ConfigurationError, TokenManager
-from asyncauth.dpop import Prover
+from asyncauth.providers.oauth2.dpop import Prover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

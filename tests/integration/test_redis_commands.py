@@ -13,7 +13,7 @@ from redis_kit import RedisServer, needs_redis, redis_server
 from redis_proxy_kit import Fault, RedisProxy
 
 from asyncauth import RefreshPolicy, StoreError, Token, TokenManager
-from asyncauth.providers.attempt import current_attempt
+from asyncauth._core.request_context import current_attempt
 from asyncauth.stores import RedisStore
 
 pytestmark = [needs_redis, pytest.mark.timeout(240)]

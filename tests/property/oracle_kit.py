@@ -26,7 +26,7 @@ from network_kit import Network, Request
 from world_kit import Order, StepLoop, World, as_asyncio
 
 from asyncauth import AuthError, ManagerClosed, RefreshPolicy, Token, TokenManager
-from asyncauth.refresh import Refresh
+from asyncauth._core.refresh import Refresh
 
 POLICY = RefreshPolicy()
 LONGEST_WAIT = POLICY.deadline + 10.0

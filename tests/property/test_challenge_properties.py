@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncauth.challenge import Challenge, parse, token_refused
+from asyncauth._http.challenge import Challenge, parse, token_refused
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn

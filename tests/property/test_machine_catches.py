@@ -13,13 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
-from asyncauth.closings import Closings
-from asyncauth.flight import Flight
-from asyncauth.held import NOTHING
+from asyncauth._core.cache import NOTHING, TokenState
+from asyncauth._core.flight import Flight
+from asyncauth._core.lifecycle import Closings
+from asyncauth._core.store_client import Hold, SharedStore
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
-from asyncauth.shared import Hold, SharedStore
-from asyncauth.state import TokenState
 
 MOST = 4000
 """Rows of events in which a fault must be found: about 100 are enough for the hardest, and chance never needs 4,000."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import AuthError, CredentialsRejected, InvalidTokenResponse, RefreshPolicy, TokenEndpointUnavailable
-from asyncauth.setback import Meanwhile, Setback, setback_after
+from asyncauth._core.failures import Meanwhile, Setback, setback_after
 
 lifetimes = st.floats(min_value=1e-3, max_value=1e10)
 draws = st.floats(min_value=0.0, max_value=1.0)

@@ -36,7 +36,7 @@ def run(scenario: Mapping[str, Any], make: Maker) -> None:
         Crash: Something raised that nobody expects to; its cause says what.
     """
     name = scenario["name"]
-    with mock.patch("asyncauth.refresh.random", _LARGEST), contextlib.ExitStack() as stack:
+    with mock.patch("asyncauth._core.refresh.random", _LARGEST), contextlib.ExitStack() as stack:
         with _located(f"{name}, before the first step"):
             world = _World(scenario["given"], make)
             stack.callback(world.stop)

@@ -13,10 +13,10 @@ import attrs
 from harness.canary import MARK
 
 from asyncauth import RefreshPolicy, Token, TokenManager
+from asyncauth._core.emitter import Report
+from asyncauth._core.listeners import Listeners
+from asyncauth._core.request_context import current_attempt
 from asyncauth.clock import Clock
-from asyncauth.listeners import Listeners
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.report import Report
 from asyncauth.stores import remains
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0, idle_timeout=0.0)

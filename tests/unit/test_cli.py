@@ -12,14 +12,14 @@ import typer
 from harness.canary import MARK, secret
 
 from asyncauth import Peakly, Token, TokenEndpointUnavailable
+from asyncauth._text.printable import printable
 from asyncauth.cli import app, outcome
 from asyncauth.cli.__main__ import main
 from asyncauth.cli.credentials import Given
-from asyncauth.cli.load import Tally, quantile
+from asyncauth.cli.demo.load import Tally, quantile
 from asyncauth.cli.shown import as_json
 from asyncauth.cli.systems import System
 from asyncauth.cli.token import _facts
-from asyncauth.text import printable
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

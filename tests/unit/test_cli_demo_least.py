@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncauth.cli.least import least, paced, spans
+from asyncauth.cli.demo.least import least, paced, spans
 
 
 @pytest.mark.parametrize(

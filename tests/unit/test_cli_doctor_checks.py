@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from asyncauth import PagoFacil, PagoFacilJWT, PagoFacilLogin, Peakly, Provider, Token, TokenManager
-from asyncauth.cli.checks.clocks import clocks
-from asyncauth.cli.checks.files import permissions
-from asyncauth.cli.checks.finding import Mark
-from asyncauth.cli.checks.packages import judge, packages
-from asyncauth.cli.checks.shape import shape
-from asyncauth.cli.checks.tls import certificate, distrust
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES, PEAKLY_VARIABLES, Credentials
+from asyncauth.cli.doctor.clocks import clocks
+from asyncauth.cli.doctor.files import permissions
+from asyncauth.cli.doctor.finding import Mark
+from asyncauth.cli.doctor.packages import judge, packages
+from asyncauth.cli.doctor.shape import shape
+from asyncauth.cli.doctor.tls import certificate, distrust
 from asyncauth.cli.systems import System
 from asyncauth.cli.times import in_words, moment
 from asyncauth.cli.whose import keys_of

@@ -15,8 +15,7 @@ from asyncauth import (
     Token,
     TokenEndpointUnavailable,
 )
-from asyncauth.held import NOTHING, Held
-from asyncauth.state import TokenState
+from asyncauth._core.cache import NOTHING, Held, TokenState
 
 POLICY = RefreshPolicy(jitter=0.0)
 

@@ -12,7 +12,7 @@ from asyncauth import (
     RefreshPolicy,
     TokenEndpointUnavailable,
 )
-from asyncauth.setback import Meanwhile, Setback, setback_after
+from asyncauth._core.failures import Meanwhile, Setback, setback_after
 
 POLICY = RefreshPolicy()
 

@@ -11,7 +11,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
-from asyncauth.flight import Flight, FlightLost
+from asyncauth._core.flight import Flight, FlightLost
 
 
 def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:

@@ -13,17 +13,17 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth.connections import Connections
-from asyncauth.flight import Flight, FlightLost
-from asyncauth.gate import Gate
+from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.limiter import Gate
+from asyncauth._core.sessions import Connections
 from asyncauth.testing import FakeClock, FakeProvider
 
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
-    monkeypatch.setattr("asyncauth.flight._GLANCE", 0.01)
-    monkeypatch.setattr("asyncauth.flight._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight._GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
     monkeypatch.setattr("asyncauth._loops._GLANCE", 0.01)
 
 

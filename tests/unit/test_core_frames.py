@@ -14,7 +14,7 @@ from harness.canary import MARK, secret
 from harness.crash_reports import crash_report, every_frame
 
 from asyncauth import BearerAuth, Token, TokenManager
-from asyncauth.frames import bare, forget_frames
+from asyncauth._core.frames import bare, forget_frames
 from asyncauth.testing import FakeProvider, mock_aiohttp
 
 Make = Callable[..., TokenManager]

@@ -14,9 +14,9 @@ from harness.canary import MARK, secret
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
-from asyncauth.closings import all_ended
-from asyncauth.connections import Entry
-from asyncauth.flight import Flight
+from asyncauth._core.flight import Flight
+from asyncauth._core.lifecycle import all_ended
+from asyncauth._core.sessions import Entry
 from asyncauth.testing import FakeProvider
 
 Settled = Callable[[], Awaitable[None]]
@@ -169,13 +169,13 @@ async def test_entering_waits_for_a_fetch_that_never_ends_once(
     tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fetch that does not end holds nobody up for ever, and nobody twice."""
-    monkeypatch.setattr("asyncauth.closings._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.05)
     manager = TokenManager(tidy, policy=AT_ONCE)
     caller = await fetching(tidy, manager)
     await cut_short(manager.close(), settled)
     async with asyncio.timeout(10):
         await manager.__aenter__()
-    monkeypatch.setattr("asyncauth.closings._PATIENCE", 600.0)
+    monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 600.0)
     async with asyncio.timeout(10):
         await manager.__aenter__()
     tidy.may_end.set()
@@ -187,7 +187,7 @@ async def test_a_closing_that_nobody_waits_for_any_more_closes_nothing_that_is_n
     tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A manager was entered again before a fetch had ended that took too long: it stays open, and so does its chain."""
-    monkeypatch.setattr("asyncauth.closings._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.05)
     manager, upstream = TokenManager(tidy, policy=AT_ONCE), TokenManager(FakeProvider())
     manager._owned = (upstream,)
     caller = await fetching(tidy, manager)
@@ -246,7 +246,7 @@ async def test_a_closing_of_the_parent_process_holds_nobody_up(
     entering = asyncio.create_task(manager.__aenter__())
     await settled()
     assert not entering.done()
-    monkeypatch.setattr("asyncauth.closings.generation", lambda: 10**6)
+    monkeypatch.setattr("asyncauth._core.lifecycle.generation", lambda: 10**6)
     await ended(entering)
     await manager.close()
 
@@ -516,7 +516,7 @@ async def test_a_fetch_that_swallows_its_cancellation_is_cancelled_again(
     settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """close() does not wait for its end, which may never come."""
-    monkeypatch.setattr("asyncauth.flight._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
     swallowed: list[int] = []
 
     class Stubborn(FakeProvider):

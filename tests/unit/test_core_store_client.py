@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
-from shared_kit import CommandedStore, Lease, Rotating, during, manager, silent
+from store_client_kit import CommandedStore, Lease, Rotating, during, manager, silent
 
 from asyncauth import (
     ConfigurationError,
@@ -27,8 +27,8 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth._core.store_client import SharedStore
 from asyncauth.clock import SystemClock
-from asyncauth.shared import SharedStore
 from asyncauth.stores import FileStore, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -110,7 +110,7 @@ async def test_the_own_token_is_not_adopted_although_it_is_fresh(
     clock: FakeClock, store: CommandedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand, and where jitter made the renewal due before the un-jittered window ends."""
-    monkeypatch.setattr("asyncauth.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
+    monkeypatch.setattr("asyncauth._core.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock, jitter=0.05)
     await process.token()
@@ -915,7 +915,7 @@ async def test_the_lock_is_given_back_whatever_happens(clock: FakeClock, store: 
 
 async def test_a_provider_that_waits_for_a_person_gives_the_lock_back(clock: FakeClock, store: CommandedStore) -> None:
     """The others must not wait for a person; what was obtained is saved all the same, if nobody was faster."""
-    from asyncauth.providers.attempt import current_attempt
+    from asyncauth._core.request_context import current_attempt
 
     async def answer() -> Token:
         release = current_attempt().release

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness.canary import MARK
 from harness.crash_reports import crash_report, family
-from shared_kit import CommandedStore, Rotating, Trouble, during, manager
+from store_client_kit import CommandedStore, Rotating, Trouble, during, manager
 
 from asyncauth import AuthError, LockTimeout, StoreError, Token
 from asyncauth.stores import MemoryStore

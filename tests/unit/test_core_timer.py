@@ -7,7 +7,7 @@ import gc
 import weakref
 from collections.abc import Callable
 
-from asyncauth.schedule import Appointment, Finder, Schedule
+from asyncauth._core.timer import Appointment, Finder, Schedule
 from asyncauth.testing import FakeClock
 
 

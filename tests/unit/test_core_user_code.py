@@ -9,7 +9,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
-from asyncauth.foreign import auth_error
+from asyncauth._core.user_code import auth_error
 
 
 @pytest.mark.parametrize("error", [aiohttp.ClientError("x"), OSError("x"), TimeoutError("x"), ConnectionResetError()])
@@ -39,7 +39,7 @@ def test_anything_else_is_a_fault_with_its_place() -> None:
         inner()
     found = auth_error(caught.value, "the thing")
     assert type(found) is AuthError
-    assert "test_foreign.py:" in str(found)
+    assert "test_core_user_code.py:" in str(found)
     assert MARK not in str(found)
 
 
@@ -48,5 +48,5 @@ def test_the_place_is_whose_call_it_was() -> None:
     with pytest.raises(ValueError, match="line 1") as caught:
         json.loads(MARK)
     found = str(auth_error(caught.value, "the thing"))
-    assert "test_foreign.py:" in found
+    assert "test_core_user_code.py:" in found
     assert "json" not in found.replace("JSON", "")

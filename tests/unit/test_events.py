@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
-from shared_kit import CommandedStore, Rotating, manager
+from store_client_kit import CommandedStore, Rotating, manager
 
 from asyncauth import (
     ConfigurationError,
@@ -389,7 +389,7 @@ async def test_a_listener_that_is_behind_misses_events(
     make: Make, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The backlog is bounded: what comes beyond it is left out, and that is said once."""
-    monkeypatch.setattr("asyncauth.listeners._LONGEST_BACKLOG", 2)
+    monkeypatch.setattr("asyncauth._core.listeners._LONGEST_BACKLOG", 2)
     opened, seen = threading.Event(), list[events.Event]()
 
     def listener(event: events.Event) -> None:

@@ -16,7 +16,7 @@ import asyncio, logging, sys, warnings
 import pytest
 from harness.canary import MARK, look, secret
 from asyncauth import ConfigurationError, Token, TokenManager
-from asyncauth.origin import absolute_url
+from asyncauth._http.origin import absolute_url
 from asyncauth.testing import FakeProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -60,13 +60,13 @@ def test():
     with pytest.raises(ConfigurationError): asyncio.run(TokenManager(provider).token())""",
     "error's frame": """
 def test(monkeypatch):
-    monkeypatch.setattr('asyncauth.origin.URL', lambda text: [text] and 1 / 0)
+    monkeypatch.setattr('asyncauth._http.origin.URL', lambda text: [text] and 1 / 0)
     with pytest.raises(ZeroDivisionError): absolute_url(secret(), 'url')""",
     "error's cause": """
 def test(monkeypatch):
     def broken(text):
         raise RuntimeError('no') from KeyError(secret())
-    monkeypatch.setattr('asyncauth.origin.URL', broken)
+    monkeypatch.setattr('asyncauth._http.origin.URL', broken)
     with pytest.raises(RuntimeError): absolute_url('x', 'url')""",
     "error among gathered ones": """
 def test():

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import payload
 from multidict import CIMultiDict
 
-from asyncauth.body import is_whole
+from asyncauth._http.aiohttp_compat import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -6,7 +6,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 
-from asyncauth.challenge import Challenge, parse, token_refused
+from asyncauth._http.challenge import Challenge, parse, token_refused
 
 
 def bearer(**params: str) -> Challenge:

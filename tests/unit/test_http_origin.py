@@ -9,7 +9,7 @@ from harness.canary import MARK
 from yarl import URL
 
 from asyncauth import ConfigurationError, InsecureTransport, Peakly
-from asyncauth.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
+from asyncauth._http.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth.schedule import Schedule
+from asyncauth._core.timer import Schedule
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from aioresponses import CallbackResult
 from cryptography.fernet import Fernet
-from shared_kit import CommandedStore, Lease, during
+from store_client_kit import CommandedStore, Lease, during
 
 from asyncauth import (
     AuthError,
@@ -25,7 +25,7 @@ from asyncauth import (
     TokenExchange,
     TokenManager,
 )
-from asyncauth.refresh import Refresh
+from asyncauth._core.refresh import Refresh
 from asyncauth.stores import EncryptedStore, Entry, MemoryStore, TokenStore
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shared_kit import CommandedStore, Rotating, during, manager
+from store_client_kit import CommandedStore, Rotating, during, manager
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth.connections import Entry
-from asyncauth.listeners import Listeners
-from asyncauth.refresh import Refresh
+from asyncauth._core.listeners import Listeners
+from asyncauth._core.refresh import Refresh
+from asyncauth._core.sessions import Entry
 from asyncauth.testing import FakeClock, FakeProvider
 
 

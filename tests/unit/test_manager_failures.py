@@ -23,7 +23,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth.providers.attempt import current_attempt
+from asyncauth._core.request_context import current_attempt
 from asyncauth.testing import FakeClock, FakeProvider
 from asyncauth.token import digest
 

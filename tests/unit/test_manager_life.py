@@ -423,7 +423,7 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(
     async def settle(_: object, grace: float) -> None:
         graces.append(grace)
 
-    monkeypatch.setattr("asyncauth.listeners.Listeners.settle", settle)
+    monkeypatch.setattr("asyncauth._core.listeners.Listeners.settle", settle)
     manager = make(provider, close_grace=3.0)
     await manager.token()
     await manager.close()

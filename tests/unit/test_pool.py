@@ -28,7 +28,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth.schedule import Schedule
+from asyncauth._core.timer import Schedule
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 

@@ -9,13 +9,7 @@ import pytest
 from harness.canary import MARK
 from provider_kit import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 
-from asyncauth import (
-    ConfigurationError,
-    CredentialsRejected,
-    DeclaredProvider,
-    InvalidTokenResponse,
-    TokenManager,
-)
+from asyncauth import ConfigurationError, CredentialsRejected, DeclaredProvider, InvalidTokenResponse, TokenManager
 from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/v1/session"

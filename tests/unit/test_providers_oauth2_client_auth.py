@@ -12,7 +12,7 @@ import yarl
 from harness.canary import MARK
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
-from oauth_kit import EC, PEM, RSA, URL, answer, basic, jwt_part, pairs
+from oauth2_kit import EC, PEM, RSA, URL, answer, basic, jwt_part, pairs
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from harness.canary import MARK
-from oauth_kit import PEM, URL, answer, basic
+from oauth2_kit import PEM, URL, answer, basic
 from provider_kit import NOW, MockedHttp, keeps_quiet
 
 from asyncauth import (
@@ -22,7 +22,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.testing import FakeClock
 
 if TYPE_CHECKING:

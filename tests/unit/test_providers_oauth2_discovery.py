@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from harness.canary import MARK
-from oauth_kit import answer
+from oauth2_kit import answer
 from provider_kit import MockedHttp, failure, fetch
 
 from asyncauth import (

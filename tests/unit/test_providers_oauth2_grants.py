@@ -9,7 +9,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 from joserfc import jwt
-from oauth_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
+from oauth2_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
@@ -23,7 +23,7 @@ from asyncauth import (
     TokenExchange,
     TokenManager,
 )
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.testing import FakeClock, FakeProvider
 
 if TYPE_CHECKING:

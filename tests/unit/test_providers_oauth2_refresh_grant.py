@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from harness.canary import MARK
-from oauth_kit import URL, answer, basic
+from oauth2_kit import URL, answer, basic
 from provider_kit import MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import ConfigurationError, CredentialsRejected, RefreshGrant, Token, TokenEndpointUnavailable

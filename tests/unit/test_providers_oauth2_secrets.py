@@ -14,7 +14,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 from multidict import CIMultiDict
-from oauth_kit import PEM, URL, jwt_part
+from oauth2_kit import PEM, URL, jwt_part
 from provider_kit import MockedHttp, failure, keeps_quiet
 
 from asyncauth import (

@@ -26,7 +26,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth.providers.attempt import Attempt, set_attempt
+from asyncauth._core.request_context import Attempt, set_attempt
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def fails_with(error: Exception) -> Callable[[], str]:
     [
         (KeyError(MARK), AuthError, "the password callable raised KeyError"),
         (ValueError(MARK), AuthError, "the password callable raised ValueError"),
-        (RuntimeError(MARK), AuthError, "test_credential.py"),
+        (RuntimeError(MARK), AuthError, "test_providers_wire_credential.py"),
         (FileNotFoundError(2, MARK), AuthError, "the password callable raised FileNotFoundError"),
         (TimeoutError(MARK), TokenEndpointUnavailable, "the password callable failed (TimeoutError)"),
         (ConnectionError(MARK), TokenEndpointUnavailable, "the password callable failed (ConnectionError)"),

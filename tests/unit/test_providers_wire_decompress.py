@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from asyncauth.providers.coding import unpacked
+from asyncauth.providers.wire.decompress import unpacked
 
 TEXT = b'{"access_token": "t"}'
 

@@ -10,16 +10,9 @@ from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
-from asyncauth import (
-    CredentialsRejected,
-    InvalidTokenResponse,
-    PagoFacil,
-    Peakly,
-    Token,
-    TokenEndpointUnavailable,
-)
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth import CredentialsRejected, InvalidTokenResponse, PagoFacil, Peakly, Token, TokenEndpointUnavailable
+from asyncauth._core.request_context import current_attempt
+from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 ADDRESS = "https://api.peakly.co/token"
 CREATE = "https://api.pgf.cl/tokens/createToken"

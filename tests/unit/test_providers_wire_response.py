@@ -14,8 +14,8 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
-from asyncauth.providers.reply import Reply, parse, server_message
-from asyncauth.redaction import Redactor
+from asyncauth._text.redaction import Redactor
+from asyncauth.providers.wire.response import Reply, parse, server_message
 
 NOW = 1_700_000_000.0
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from cryptography.fernet import Fernet
 from harness.canary import found, secret
-from oauth_kit import PEM, URL
+from oauth2_kit import PEM, URL
 
 import asyncauth
 from asyncauth import sandbox, stores, testing

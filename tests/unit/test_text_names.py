@@ -28,11 +28,11 @@ from asyncauth import (
     TokenManager,
     events,
 )
+from asyncauth._text.printable import name_of, printable
 from asyncauth.cli import outcome
 from asyncauth.stores import EncryptedStore, FileStore, MemoryStore, RedisStore
 from asyncauth.telemetry.otel import OpenTelemetry
 from asyncauth.testing import FakeClock, FakeProvider
-from asyncauth.text import name_of, printable
 
 EVIL = "evil\n2026 CRITICAL forged\x1b[2J\u202e"
 CLEAN = "evil 2026 CRITICAL forged [2J "

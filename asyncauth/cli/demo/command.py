@@ -12,15 +12,15 @@ import attrs
 import typer
 
 from asyncauth.cli import shown
-from asyncauth.cli.crew import Alone, Crew, Where
-from asyncauth.cli.display import Display, Plain, display_on, watch
-from asyncauth.cli.embedded import embedded_redis
-from asyncauth.cli.fleet import Fleet
-from asyncauth.cli.mishaps import Mishaps
+from asyncauth.cli.demo.crew import Alone, Crew, Where
+from asyncauth.cli.demo.display import Display, Plain, display_on, watch
+from asyncauth.cli.demo.embedded import embedded_redis
+from asyncauth.cli.demo.fleet import Fleet
+from asyncauth.cli.demo.mishaps import Mishaps
+from asyncauth.cli.demo.report import Report, report_on
+from asyncauth.cli.demo.scene import Lives, Scene
 from asyncauth.cli.options import Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
-from asyncauth.cli.report import Report, report_on
-from asyncauth.cli.scene import Lives, Scene
 from asyncauth.sandbox import sandbox_in_thread
 
 if TYPE_CHECKING:

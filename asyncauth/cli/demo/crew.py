@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import aiohttp
 import attrs
 
-from asyncauth.cli.load import Load, Tally, quantile
+from asyncauth.cli.demo.load import Load, Tally, quantile
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.providers.pago_facil import PagoFacilJWT

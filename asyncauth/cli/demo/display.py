@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncauth.cli.crew import Row
+    from asyncauth.cli.demo.crew import Row
 
 __all__ = ["Display", "Plain", "Screen", "display_on", "watch"]
 

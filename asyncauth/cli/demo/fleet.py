@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from asyncauth.cli.crew import Row, Where, rows_of, tallies_at
+from asyncauth.cli.demo.crew import Row, Where, rows_of, tallies_at
+from asyncauth.cli.demo.wire import FIRST, LONGEST_LINE, RUN, STOP, News, Orders
 from asyncauth.cli.outcome import ExitCode, Problem
-from asyncauth.cli.wire import FIRST, LONGEST_LINE, RUN, STOP, News, Orders
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Sequence
     from types import TracebackType
 
-    from asyncauth.cli.load import Tally
+    from asyncauth.cli.demo.load import Tally
     from asyncauth.status import Status
 
 __all__ = ["Fleet"]
@@ -55,7 +55,7 @@ class Fleet:
             for number in range(self.workers):
                 # In a session of its own: Ctrl-C is for the commander, who tells the members.
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "asyncauth.cli.member"),
+                    *(sys.executable, "-m", "asyncauth.cli.demo.member"),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     limit=LONGEST_LINE,

@@ -1,4 +1,4 @@
-"""``python -m asyncauth.cli.member``: one process of a demo's fleet. It takes its orders from stdin."""
+"""``python -m asyncauth.cli.demo.member``: one process of a demo's fleet. It takes its orders from stdin."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from asyncauth.cli.crew import Alone
+from asyncauth.cli.demo.crew import Alone
+from asyncauth.cli.demo.wire import FIRST, LONGEST_LINE, RUN, News, Orders, TallyNews
 from asyncauth.cli.outcome import logged
-from asyncauth.cli.wire import FIRST, LONGEST_LINE, RUN, News, Orders, TallyNews
 from asyncauth.stores import RedisStore
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth.cli.least import least, paced, spans
-from asyncauth.cli.load import quantile
+from asyncauth.cli.demo.least import least, paced, spans
+from asyncauth.cli.demo.load import quantile
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncauth.cli.crew import Crew
-    from asyncauth.cli.load import Tally
-    from asyncauth.cli.mishaps import Mishap, Mishaps
-    from asyncauth.cli.scene import Scene
+    from asyncauth.cli.demo.crew import Crew
+    from asyncauth.cli.demo.load import Tally
+    from asyncauth.cli.demo.mishaps import Mishap, Mishaps
+    from asyncauth.cli.demo.scene import Scene
 
 __all__ = ["Report", "report_on"]
 

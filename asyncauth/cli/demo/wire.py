@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth.cli.crew import Where
+from asyncauth.cli.demo.crew import Where
 from asyncauth.status import Status
 
 if TYPE_CHECKING:
-    from asyncauth.cli.load import Tally
+    from asyncauth.cli.demo.load import Tally
 
 __all__ = ["FIRST", "LONGEST_LINE", "RUN", "STOP", "News", "Orders", "TallyNews"]
 

@@ -1,1 +1,1 @@
-"""What ``asyncauth doctor`` looks at. Each check returns findings: what is the case, and what to do about it."""
+"""The command ``asyncauth doctor``."""

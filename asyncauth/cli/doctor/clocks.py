@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncauth.cli.checks.finding import Finding, fail, ok, warn
+from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
 
 __all__ = ["clocks"]

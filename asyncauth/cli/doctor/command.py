@@ -13,14 +13,15 @@ import attrs
 import typer
 from yarl import URL
 
+from asyncauth._text.printable import printable
 from asyncauth.cli import shown
-from asyncauth.cli.checks.finding import Finding, Mark, skip
-from asyncauth.cli.checks.login import login
-from asyncauth.cli.checks.network import reach
-from asyncauth.cli.checks.packages import packages
-from asyncauth.cli.checks.shape import shape
-from asyncauth.cli.checks.store import look_into
 from asyncauth.cli.credentials import Credentials
+from asyncauth.cli.doctor.finding import Finding, Mark, skip
+from asyncauth.cli.doctor.login import login
+from asyncauth.cli.doctor.network import reach
+from asyncauth.cli.doctor.packages import packages
+from asyncauth.cli.doctor.shape import shape
+from asyncauth.cli.doctor.store import look_into
 from asyncauth.cli.options import (
     CREDENTIALS_HELP,
     STORE_HELP,
@@ -37,7 +38,6 @@ from asyncauth.cli.options import (
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
 from asyncauth.cli.stores import choose
 from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
-from asyncauth.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

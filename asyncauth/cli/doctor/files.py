@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyncauth.cli.checks.finding import Finding, fail, ok, skip, warn
+from asyncauth.cli.doctor.finding import Finding, fail, ok, skip, warn
 from asyncauth.stores.base import is_key
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from asyncauth.cli.checks.finding import Finding, fail, ok, skip
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES, Credentials
+from asyncauth.cli.doctor.finding import Finding, fail, ok, skip
 from asyncauth.cli.systems import System
 from asyncauth.cli.times import in_words
 from asyncauth.errors import AuthError, CredentialsRejected, TokenEndpointUnavailable

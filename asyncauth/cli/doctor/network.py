@@ -15,9 +15,9 @@ import aiohttp
 import attrs
 
 from asyncauth import expiry
-from asyncauth.cli.checks.clocks import clocks
-from asyncauth.cli.checks.finding import Finding, Mark, fail, ok, skip, warn
-from asyncauth.cli.checks.tls import certificate, distrust
+from asyncauth.cli.doctor.clocks import clocks
+from asyncauth.cli.doctor.finding import Finding, Mark, fail, ok, skip, warn
+from asyncauth.cli.doctor.tls import certificate, distrust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable

@@ -7,7 +7,7 @@ import platform
 import re
 from typing import TYPE_CHECKING
 
-from asyncauth.cli.checks.finding import Finding, fail, ok, skip
+from asyncauth.cli.doctor.finding import Finding, fail, ok, skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncauth import expiry
-from asyncauth.cli.checks.finding import Finding, fail, ok, warn
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES
+from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
 
 if TYPE_CHECKING:

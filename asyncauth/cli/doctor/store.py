@@ -9,9 +9,9 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from asyncauth.cli.checks.clocks import clocks
-from asyncauth.cli.checks.files import permissions
-from asyncauth.cli.checks.finding import Finding, fail, ok, skip, warn
+from asyncauth.cli.doctor.clocks import clocks
+from asyncauth.cli.doctor.files import permissions
+from asyncauth.cli.doctor.finding import Finding, fail, ok, skip, warn
 from asyncauth.cli.entries import entries_of
 from asyncauth.cli.stores import StoreFailure
 from asyncauth.provider import key_of

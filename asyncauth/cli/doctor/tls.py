@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from asyncauth.cli.checks.finding import Finding, fail, ok, warn
+from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
 
 if TYPE_CHECKING:

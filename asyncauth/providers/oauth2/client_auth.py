@@ -9,10 +9,10 @@ from urllib.parse import quote_plus
 
 import attrs
 
-from asyncauth import jose
+from asyncauth._core.request_context import current_attempt
 from asyncauth.errors import ConfigurationError
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.credential import Credential, CredentialLike
+from asyncauth.providers.oauth2 import jose
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth.dpop import Prover
+from asyncauth._core.request_context import current_attempt
 from asyncauth.errors import AuthError, CredentialsRejected
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.client import Client
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.oauth2.client_auth import Client
+from asyncauth.providers.oauth2.dpop import Prover
+from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
-    from asyncauth.providers.credential import Credential
+    from asyncauth.providers.wire.credential import Credential
 
 __all__ = ["ClientRequest", "Fields"]
 

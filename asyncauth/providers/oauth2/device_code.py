@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth import expiry
-from asyncauth.errors import (
-    ConfigurationError,
-    CredentialsRejected,
-    InvalidTokenResponse,
-    TokenEndpointUnavailable,
-)
-from asyncauth.foreign import auth_error
-from asyncauth.origin import absolute_url, require_secure
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.client import Client, ClientAuth, Secrets
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several
+from asyncauth._core.request_context import current_attempt
+from asyncauth._core.user_code import auth_error
+from asyncauth._http.origin import absolute_url, require_secure
+from asyncauth.errors import ConfigurationError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
+from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,8 +25,8 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.endpoint import Endpoint
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.endpoint import Endpoint
+    from asyncauth.providers.wire.response import Reply
     from asyncauth.token import Token
 
 __all__ = ["DeviceCode", "DevicePrompt"]

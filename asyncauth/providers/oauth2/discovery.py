@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
+from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.errors import InvalidTokenResponse
-from asyncauth.origin import absolute_url, require_secure
-from asyncauth.providers.endpoint import Endpoint, Request
+from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import aiohttp
 
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.response import Reply
 
 __all__ = ["Issuer"]
 

@@ -8,10 +8,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from asyncauth import challenge, jose
-from asyncauth.body import is_whole
+from asyncauth._http import challenge
+from asyncauth._http.aiohttp_compat import is_whole
+from asyncauth._http.origin import origin_of
 from asyncauth.errors import ConfigurationError
-from asyncauth.origin import origin_of
+from asyncauth.providers.oauth2 import jose
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncauth.providers.base import checked_text
-from asyncauth.providers.client import Client, ClientAuth, Secrets
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several
+from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
+from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.endpoint import Endpoint
+    from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.token import Token
 
 __all__ = ["ClientCredentials", "PasswordGrant"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncauth.errors import ConfigurationError
-from asyncauth.providers.client import Client, ClientAuth, Secrets, assertion, check_key
-from asyncauth.providers.credential import Credential, CredentialLike
 from asyncauth.providers.identity import hashed
-from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several, is_json
+from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets, assertion, check_key
+from asyncauth.providers.oauth2.options import Parameters, Several, is_json
+from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.endpoint import Endpoint
+    from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.token import Token
 
 __all__ = ["JWTBearer"]

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asyncauth.dpop import Prover
+from asyncauth._core.request_context import current_attempt
+from asyncauth._http.origin import absolute_url
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
-from asyncauth.origin import absolute_url
-from asyncauth.providers.attempt import current_attempt
 from asyncauth.providers.base import EndpointProvider
-from asyncauth.providers.client import Client, Secrets
-from asyncauth.providers.client_request import ClientRequest, Fields
-from asyncauth.providers.credential import Credential
-from asyncauth.providers.discovery import Issuer
-from asyncauth.providers.endpoint import Endpoint
 from asyncauth.providers.identity import Part
-from asyncauth.providers.parameters import Parameters
+from asyncauth.providers.oauth2.client_auth import Client, Secrets
+from asyncauth.providers.oauth2.client_request import ClientRequest, Fields
+from asyncauth.providers.oauth2.discovery import Issuer
+from asyncauth.providers.oauth2.dpop import Prover
+from asyncauth.providers.oauth2.options import Parameters
+from asyncauth.providers.wire.credential import Credential
+from asyncauth.providers.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.response import Reply
     from asyncauth.token import Token
 
 __all__ = ["Fields", "OAuthProvider"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth.errors import CredentialsRejected
-from asyncauth.providers.client import Client, ClientAuth, Secrets
-from asyncauth.providers.credential import Credential, CredentialLike
-from asyncauth.providers.oauth2 import Fields, OAuthProvider
-from asyncauth.providers.parameters import Parameters, Several
+from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
+from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.endpoint import Endpoint
-    from asyncauth.providers.reply import Reply
+    from asyncauth.providers.wire.endpoint import Endpoint
+    from asyncauth.providers.wire.response import Reply
 
 __all__ = ["RefreshGrant"]
 

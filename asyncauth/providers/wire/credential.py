@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 import attrs
 
+from asyncauth._core.user_code import auth_error
 from asyncauth.errors import AuthError, ConfigurationError
-from asyncauth.foreign import auth_error
 from asyncauth.provider import Provider, TokenSource
 from asyncauth.token import Token, digest
 

@@ -17,12 +17,12 @@ import attrs
 from yarl import URL
 
 from asyncauth import expiry
+from asyncauth._core.request_context import current_attempt
+from asyncauth._text.redaction import Redactor
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
-from asyncauth.providers.attempt import current_attempt
-from asyncauth.providers.coding import ACCEPTED, unpacked
-from asyncauth.providers.credential import Credential, Lent, borrow
-from asyncauth.providers.reply import Reply, cleaned, parse, server_message
-from asyncauth.redaction import Redactor
+from asyncauth.providers.wire.credential import Credential, Lent, borrow
+from asyncauth.providers.wire.decompress import ACCEPTED, unpacked
+from asyncauth.providers.wire.response import Reply, cleaned, parse, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType

@@ -9,9 +9,9 @@ from typing import Any, cast
 import attrs
 
 from asyncauth import expiry
+from asyncauth._text.printable import printable
+from asyncauth._text.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
-from asyncauth.redaction import Redactor
-from asyncauth.text import printable
 from asyncauth.token import Token
 
 __all__ = ["Reply", "cleaned", "parse", "server_message"]

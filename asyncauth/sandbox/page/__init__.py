@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .server import Page
+from asyncauth.sandbox.page.server import Page
 
 __all__ = ["Page"]

@@ -10,11 +10,10 @@ from aiohttp import web
 from asyncauth.sandbox.control import PREFIX, control
 from asyncauth.sandbox.guard import RefusedError
 from asyncauth.sandbox.listener import Listener
+from asyncauth.sandbox.page.description import describe
+from asyncauth.sandbox.page.guard import PageGuard
+from asyncauth.sandbox.page.stream import Stream
 from asyncauth.sandbox.wire import json_answer
-
-from .description import describe
-from .guard import PageGuard
-from .stream import Stream
 
 if TYPE_CHECKING:
     from asyncauth.sandbox.server import Sandbox

@@ -1,0 +1,1 @@
+"""One provider's token: cached, refreshed, shared between tasks, threads, event loops and processes."""

@@ -1,0 +1,1 @@
+"""Text that somebody else wrote: shown without control characters, and without secrets."""

@@ -1,0 +1,1 @@
+"""The command ``asyncauth demo``."""

@@ -1,0 +1,1 @@
+"""A token request and its response, for every provider."""
