@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import attrs
 
-from asyncauth._core.cache import Held, TokenState
-from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.cache import CachedToken, TokenState
+from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
-from asyncauth._core.listeners import LentListeners, Listener, Listeners
+from asyncauth._core.listeners import Listener, Listeners, SharedListeners
 from asyncauth._core.refresh import Refresh, deadline_of
-from asyncauth._core.runtime import Common, check
-from asyncauth._core.sessions import Connections, Entry, run_each
-from asyncauth._core.store_client import SharedStore
-from asyncauth._core.timer import Appointment, Finder, Schedule
-from asyncauth._core.user_code import auth_error
+from asyncauth._core.runtime import Runtime, check
+from asyncauth._core.sessions import LoopEntry, Sessions, run_each
+from asyncauth._core.store_client import StoreClient
+from asyncauth._core.timer import Finder, Timer, TimerHandle
+from asyncauth._core.user_code import sanitize
 from asyncauth._text.printable import name_of
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
 
-    from asyncauth._core.emitter import Report
-    from asyncauth._core.limiter import Gate
+    from asyncauth._core.emitter import Emitter
+    from asyncauth._core.limiter import RequestLimiter
     from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
 
@@ -58,9 +58,9 @@ _log = logging.getLogger("asyncauth.manager")
 class _Closing:
     """What a closing ends, and what is done when it has."""
 
-    over: concurrent.futures.Future[None]
-    flight: Flight[Held] | None
-    entries: list[Entry]
+    finished: concurrent.futures.Future[None]
+    flight: Flight[CachedToken] | None
+    entries: list[LoopEntry]
 
 
 class TokenManager:
@@ -93,16 +93,16 @@ class TokenManager:
         "__weakref__",
         "_closed",
         "_closings",
-        "_common",
         "_flight",
         "_owned",
         "_prover",
         "_provider",
-        "_schedule",
-        "_shared",
+        "_runtime",
         "_state",
+        "_store_client",
         "_tenant",
-        "_ticket",
+        "_timer",
+        "_timer_handle",
         "_used_at",
     )
 
@@ -117,13 +117,13 @@ class TokenManager:
     ) -> None:
         check(policy, http, clock, store)
         clock = SYSTEM_CLOCK if clock is None else clock
-        common = Common(policy, clock, Connections(http, policy.deadline / 2), Listeners())
-        self._set_up(provider, common, None, http=http, store=store)
+        runtime = Runtime(policy, clock, Sessions(http, policy.deadline / 2), Listeners())
+        self._set_up(provider, runtime, None, http=http, store=store)
 
     def _set_up(
         self,
         provider: Provider,
-        common: Common,
+        runtime: Runtime,
         tenant: Hashable,
         *,
         http: aiohttp.ClientSession | None,
@@ -133,7 +133,7 @@ class TokenManager:
 
         Args:
             provider: As given.
-            common: What it works with.
+            runtime: What it works with.
             tenant: Its key in a pool; ``None`` = it is in none.
             http: As given.
             store: As given.
@@ -143,7 +143,7 @@ class TokenManager:
         if not isinstance(provider, Provider):
             kind = type(provider).__name__
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
-        self._common, self._tenant = common, tenant
+        self._runtime, self._tenant = runtime, tenant
         self._owned: tuple[TokenManager, ...] = ()
         self._provider = (
             provider.chained(lambda upstream: self._manage(upstream, http, store))
@@ -152,16 +152,16 @@ class TokenManager:
         )
         self._prover: Prover | None = getattr(provider, "prover", None)
         deadline_of(self._provider, self._policy)  # raises now what every refresh would
-        self._shared = None if store is None else self._share(store)
+        self._store_client = None if store is None else self._share(store)
         self._state = TokenState(self._policy, self._guard)
-        self._flight: Flight[Held] | None = None
+        self._flight: Flight[CachedToken] | None = None
         self._used_at = -math.inf
-        self._schedule: Schedule | None = None
-        self._ticket: Appointment | None = None
+        self._timer: Timer | None = None
+        self._timer_handle: TimerHandle | None = None
         self._closed = False
         self._closings: Closings | None = None  # most are closed once, and never entered again
 
-    def _share(self, store: TokenStore) -> SharedStore:
+    def _share(self, store: TokenStore) -> StoreClient:
         """Return this manager's entry in a store."""
         if self.identity is None:
             kind = type(self._provider).__name__
@@ -169,59 +169,59 @@ class TokenManager:
             raise ConfigurationError(
                 f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"
             )
-        return SharedStore(store, self.identity, self._clock, self._policy.store_timeout, self._report())
+        return StoreClient(store, self.identity, self._clock, self._policy.store_timeout, self._emitter())
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
         manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
-        manager._work_with(self._tenant, listeners=LentListeners(self._listeners))
+        manager._work_with(self._tenant, listeners=SharedListeners(self._listeners))
         self._owned = (*self._owned, manager)
         return manager
 
-    def _work_with(self, tenant: Hashable, **lent: Any) -> None:
+    def _work_with(self, tenant: Hashable, **shared: Any) -> None:
         """Have another's sessions or listeners in place of its own, as a manager that is made for that one.
 
         So have those further upstream, which were made before this one.
         """
-        self._common, self._tenant = attrs.evolve(self._common, **lent), tenant
-        if self._shared is not None:
-            self._shared.report = self._report()
+        self._runtime, self._tenant = attrs.evolve(self._runtime, **shared), tenant
+        if self._store_client is not None:
+            self._store_client.emitter = self._emitter()
         for upstream in self._owned:
-            upstream._work_with(tenant, **lent)
+            upstream._work_with(tenant, **shared)
 
     @property
     def _policy(self) -> RefreshPolicy:
-        return self._common.policy
+        return self._runtime.policy
 
     @property
     def _clock(self) -> Clock:
-        return self._common.clock
+        return self._runtime.clock
 
     @property
-    def _connections(self) -> Connections:
-        return self._common.connections
+    def _sessions(self) -> Sessions:
+        return self._runtime.sessions
 
     @property
     def _listeners(self) -> Listeners:
-        return self._common.listeners
+        return self._runtime.listeners
 
     @property
     def _guard(self) -> threading.RLock:
         """Over the flight, who starts it, and the state."""
-        return self._common.guard
+        return self._runtime.guard
 
-    def _report(self) -> Report:
+    def _emitter(self) -> Emitter:
         """Return what tells of this manager's events."""
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
-        from asyncauth._core.emitter import Report, account_of  # noqa: PLC0415
+        from asyncauth._core.emitter import Emitter, account_of  # noqa: PLC0415
 
         try:
             name, identity = self._provider.name, self._provider.identity
         except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
             name, identity = type(self._provider).__name__, None
-        return Report(
+        return Emitter(
             provider=name_of(name),
             account=account_of(identity),
             tenant=self._tenant,
@@ -245,9 +245,9 @@ class TokenManager:
             ManagerClosed: The manager was closed.
             AuthError: Another reason, such as a credential callable that failed.
         """
-        held = self._state.held
-        if boottime() < held.hot_until:
-            return held.token
+        cached = self._state.cached
+        if boottime() < cached.fast_until:
+            return cached.token
         return (await self._obtain()).token
 
     async def headers(self) -> dict[str, str]:
@@ -258,10 +258,10 @@ class TokenManager:
         """
         if self._prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
-        held = self._state.held
-        if boottime() >= held.hot_until:
-            held = await self._obtain()
-        return {"Authorization": held.authorization}
+        cached = self._state.cached
+        if boottime() >= cached.fast_until:
+            cached = await self._obtain()
+        return {"Authorization": cached.authorization}
 
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it.
@@ -273,31 +273,31 @@ class TokenManager:
             AuthError: As `token` does; also while the held token is still usable, which stays in place.
         """
         for upstream in self._owned:
-            upstream._hasten()
+            upstream._clear_backoff()
         while True:
             with self._guard:
                 self._check_open()
-                self._forget_lost()
+                self._forget_orphaned()
                 self._used_at = self._clock.monotonic()
                 flight = self._join()
-                flight.hurry()
+                flight.retry_now()
             try:
                 await flight.wait()
-            except FlightLost:
+            except FlightOrphaned:
                 self._forget(flight)
                 continue
-            held = self._state.held
-            if self._clock.monotonic() < held.usable_until:
-                return held.token
+            cached = self._state.cached
+            if self._clock.monotonic() < cached.usable_until:
+                return cached.token
 
-    def _hasten(self) -> None:
+    def _clear_backoff(self) -> None:
         """Let the next try be made at once, here and further upstream, whatever is being waited out."""
         for upstream in self._owned:
-            upstream._hasten()
-        self._state.hasten(self._clock.monotonic())
+            upstream._clear_backoff()
+        self._state.clear_backoff(self._clock.monotonic())
         flight = self._flight
         if flight is not None:
-            flight.hurry()
+            flight.retry_now()
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API refused this token (401). No I/O, any thread.
@@ -312,9 +312,9 @@ class TokenManager:
         """
         if not isinstance(token, Token):
             raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
-        hold = self._state.refuse(token, repeat=repeat, now=self._clock.monotonic())
-        if hold is not None:
-            self._report().token_rejected(token, hold)
+        cooldown = self._state.note_api_401(token, repeat=repeat, now=self._clock.monotonic())
+        if cooldown is not None:
+            self._emitter().token_rejected(token, cooldown)
 
     def accepted(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API accepted this token: any answer but a 401 that the token explains.
@@ -330,8 +330,8 @@ class TokenManager:
     @property
     def current(self) -> Token | None:
         """The token if it is usable, without I/O; else ``None``."""
-        held = self._state.held
-        return held.token if self._clock.monotonic() < held.usable_until else None
+        cached = self._state.cached
+        return cached.token if self._clock.monotonic() < cached.usable_until else None
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -354,9 +354,9 @@ class TokenManager:
         status = self._state.status(
             name_of(self._provider.name),
             now=self._clock.monotonic(),
-            refreshing=flight is not None and not flight.over,
+            refreshing=flight is not None and not flight.finished,
             waiting=0 if flight is None else flight.waiting,
-            store=None if self._shared is None else self._shared.trouble or "ok",
+            store=None if self._store_client is None else self._store_client.trouble or "ok",
         )
         if any(upstream.status().cooling_down for upstream in self._owned):
             return attrs.evolve(status, cooling_down=True)
@@ -400,9 +400,9 @@ class TokenManager:
             upstream._enter()
         with self._guard:
             self._closed = False
-            self._connections.enter()
+            self._sessions.enter()
             self._used_at = self._clock.monotonic()
-        self._plan(anew=True)  # an earlier appointment may be on a loop that ended
+        self._plan(anew=True)  # an earlier timer handle may be on a loop that ended
 
     async def __aexit__(
         self,
@@ -411,9 +411,9 @@ class TokenManager:
         traceback: TracebackType | None,
     ) -> None:
         with self._guard:
-            entry = self._connections.leave()
+            entry = self._sessions.leave()
             flight = self._flight
-            closing = None if entry is None or self._connections.entered() else self._begin_closing()
+            closing = None if entry is None or self._sessions.entered() else self._begin_closing()
         async with contextlib.AsyncExitStack() as rest:  # to the last, also when the caller is cancelled meanwhile
             for upstream in self._owned:
                 rest.push_async_callback(upstream.__aexit__, exc_type, exc, traceback)
@@ -422,10 +422,10 @@ class TokenManager:
             elif closing is not None:
                 await self._close(closing, entry)
             else:
-                rest.callback(self._plan)  # on another loop, if the appointment was here
+                rest.callback(self._plan)  # on another loop, if the timer was this one's
                 rest.push_async_callback(entry.run, self._leave_here)
                 if flight is not None and flight.loop is entry.loop:
-                    await flight.settle(self._policy.close_grace)
+                    await flight.drain(self._policy.close_grace)
 
     async def close(self) -> None:
         """End what the manager does: the background renewal, and a refresh that is under way.
@@ -455,7 +455,7 @@ class TokenManager:
         for upstream in self._owned:
             yield from upstream._all_closings()
 
-    def _all_flights(self) -> Iterator[Flight[Held]]:
+    def _all_flights(self) -> Iterator[Flight[CachedToken]]:
         """Yield this manager's flight and those further upstream."""
         flight = self._flight
         if flight is not None:
@@ -466,23 +466,23 @@ class TokenManager:
     def _begin_closing(self) -> _Closing:
         """Let nobody in any more. Under the guard."""
         self._closed = True
-        self._state.held.hot_until = -math.inf
+        self._state.cached.fast_until = -math.inf
         if self._closings is None:
             self._closings = Closings()
-        over = self._closings.begin(*self._all_flights())
-        return _Closing(over, self._flight, self._connections.leave_all())
+        finished = self._closings.begin(*self._all_flights())
+        return _Closing(finished, self._flight, self._sessions.leave_all())
 
-    async def _close(self, closing: _Closing, *entries: Entry) -> None:
+    async def _close(self, closing: _Closing, *entries: LoopEntry) -> None:
         flight = closing.flight
         patience = 0.0  # with listeners, of a caller who is cancelled
         try:
             if flight is not None:
                 work = flight.work
-                resting = work is not None and work.resting
-                await flight.end(0.0 if resting else self._policy.close_grace)
+                idle = work is not None and work.idle
+                await flight.end(0.0 if idle else self._policy.close_grace)
                 self._forget(flight)
-            if self._shared is not None:
-                await self._shared.close()
+            if self._store_client is not None:
+                await self._store_client.close()
             patience = self._policy.close_grace
         finally:  # also when the caller is cancelled during the grace, and again
             try:
@@ -497,23 +497,23 @@ class TokenManager:
                 try:
                     await self._listeners.settle(patience)  # last: all of the above may have told of something
                 finally:
-                    closing.over.set_result(None)
+                    closing.finished.set_result(None)
 
-    async def _leave_here(self, entry: Entry) -> None:
+    async def _leave_here(self, entry: LoopEntry) -> None:
         """End what the manager has on the running loop: not what is new there, since it was entered again."""
-        schedule = Schedule.here(self._clock)
+        timer = Timer.here(self._clock)
         with self._guard:
-            if self._schedule is schedule and not self._connections.entered_here():
-                self._schedule, self._ticket = None, None
+            if self._timer is timer and not self._sessions.entered_here():
+                self._timer, self._timer_handle = None, None
         try:
-            await schedule.sweep()
+            await timer.sweep()
         finally:
             if entry.session is not None:
                 await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        common: Common | None = getattr(self, "_common", None)  # None = __init__ refused its arguments
-        if common is not None and common.connections.unclosed():
+        runtime: Runtime | None = getattr(self, "_runtime", None)  # None = __init__ refused its arguments
+        if runtime is not None and runtime.sessions.unclosed():
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
@@ -523,65 +523,65 @@ class TokenManager:
     # How it obtains a token
 
     @property
-    def _gate(self) -> Gate | None:
-        """Where its refreshes wait for their turn; ``None`` = they need not. The managers of a pool share one."""
+    def _limiter(self) -> RequestLimiter | None:
+        """Where its refreshes wait for a slot; ``None`` = they need not. The managers of a pool share one."""
         return None
 
-    async def _obtain(self) -> Held:
+    async def _obtain(self) -> CachedToken:
         """Return a usable token: the slow path of everything that hands one out."""
         state = self._state
         while True:
             with self._guard:
                 self._check_open()
-                self._forget_lost()
-                held, now = state.held, self._clock.monotonic()
+                self._forget_orphaned()
+                cached, now = state.cached, self._clock.monotonic()
                 self._used_at = now
-                if now < held.fresh_until:
+                if now < cached.fresh_until:
                     wait, flight = False, None
                     if self._clock is SYSTEM_CLOCK:
-                        held.hot_until = held.fresh_until
-                elif now < held.usable_until:
+                        cached.fast_until = cached.fresh_until
+                elif now < cached.usable_until:
                     wait, flight = False, self._join() if state.may_try(now) else None
                 else:
-                    held_off = state.held_off(now)
-                    if held_off is not None and self._flight is None:
-                        raise held_off
+                    blocking = state.blocking_failure(now)
+                    if blocking is not None and self._flight is None:
+                        raise blocking
                     wait, flight = True, self._join()
                     state.waits += 1
             if flight is None or not wait:
                 self._plan()
-                return held
+                return cached
             try:
                 await self._wait(flight)
-            except FlightLost:
+            except FlightOrphaned:
                 self._forget(flight)
-            held = state.held  # whatever came of the flight: its token may have been refused, or have run out, since
-            if self._clock.monotonic() < held.usable_until:
-                return held
+            cached = state.cached  # whatever came of the flight: its token may have got a 401, or have run out, since
+            if self._clock.monotonic() < cached.usable_until:
+                return cached
 
-    def _wait(self, flight: Flight[Held]) -> Awaitable[Held]:
+    def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
         """Return what waits for a flight; if anybody wants to know, it tells how long."""
         wanted = self._listeners or _log.isEnabledFor(logging.DEBUG)
         return self._told_wait(flight) if wanted else flight.wait()
 
-    async def _told_wait(self, flight: Flight[Held]) -> Held:
+    async def _told_wait(self, flight: Flight[CachedToken]) -> CachedToken:
         flight.note_caller()
         since = self._clock.monotonic()
         try:
-            held = await flight.wait()
-        except FlightLost:
+            cached = await flight.wait()
+        except FlightOrphaned:
             raise
         except BaseException as error:
-            self._report().request_waited(self._clock.monotonic() - since, error)
+            self._emitter().request_waited(self._clock.monotonic() - since, error)
             raise
-        self._report().request_waited(self._clock.monotonic() - since, None)
-        return held
+        self._emitter().request_waited(self._clock.monotonic() - since, None)
+        return cached
 
     def _check_open(self) -> None:
         if self._closed:
             raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self._provider.name)
 
-    def _join(self) -> Flight[Held]:
+    def _join(self) -> Flight[CachedToken]:
         """Return the one flight, which is under way from now on if it was not before. Under the guard.
 
         It is found and started under one lock: nobody meets one that has yet to be started, and may never be.
@@ -592,22 +592,22 @@ class TokenManager:
             flight.start(partial(self._fly, flight), self._policy.deadline)
         return flight
 
-    def _forget(self, flight: Flight[Held]) -> None:
+    def _forget(self, flight: Flight[CachedToken]) -> None:
         """Let go of a flight that has ended, or was lost with its loop."""
         with self._guard:
             if self._flight is flight:
                 work = flight.work
                 if work is not None:
-                    work.give_up()
+                    work.abandon()
                 self._flight = None
 
-    def _forget_lost(self) -> None:
+    def _forget_orphaned(self) -> None:
         """Let go of a flight that was lost with its loop; it may have had its answer."""
         flight = self._flight
-        if flight is not None and flight.over:
+        if flight is not None and flight.finished:
             self._forget(flight)
 
-    def _refresh_of(self, flight: Flight[Held]) -> Refresh:
+    def _refresh_of(self, flight: Flight[CachedToken]) -> Refresh:
         """Return the work of a flight.
 
         Raises:
@@ -617,26 +617,26 @@ class TokenManager:
             refresh = Refresh(
                 self._provider,
                 self._state,
-                self._connections,
+                self._sessions,
                 self._policy,
                 self._clock,
-                shared=self._shared,
-                gate=self._gate,
-                report=self._report(),
+                store_client=self._store_client,
+                limiter=self._limiter,
+                emitter=self._emitter(),
             )
         except Exception as error:  # noqa: BLE001
-            problem = auth_error(error, "the provider")
+            problem = sanitize(error, "the provider")
         else:
             flight.work = refresh
             # What was asked of the flight before there was anything to ask it of.
             if flight.hurried:
-                refresh.hurry()
+                refresh.retry_now()
             if flight.done:
-                refresh.give_up()
+                refresh.abandon()
             return refresh
         raise problem
 
-    async def _fly(self, flight: Flight[Held]) -> Held:
+    async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
         """Do a refresh as the flight's task."""
         try:
             return await self._told(flight, self._refresh_of(flight))
@@ -644,52 +644,52 @@ class TokenManager:
             self._forget(flight)
             self._plan(anew=True)
 
-    async def _told(self, flight: Flight[Held], refresh: Refresh) -> Held:
+    async def _told(self, flight: Flight[CachedToken], refresh: Refresh) -> CachedToken:
         """Do a refresh, and tell of it."""
         since = self._clock.monotonic()
-        refresh.report.refresh_started(self._state.phase(since))
+        refresh.emitter.refresh_started(self._state.phase(since))
         try:
-            held = await refresh.run()
+            cached = await refresh.run()
         except BaseException as error:
             seconds = self._clock.monotonic() - since
-            refresh.report.refresh_failed(error, seconds=seconds, waiters=flight.waiting, callers=flight.callers)
+            refresh.emitter.refresh_failed(error, seconds=seconds, waiters=flight.waiting, callers=flight.callers)
             raise
         now = self._clock.monotonic()
-        refresh.report.refresh_succeeded(
-            held.token,
+        refresh.emitter.refresh_succeeded(
+            cached.token,
             adopted=refresh.adopted,
-            usable_for=held.usable_until - now,
+            usable_for=cached.usable_until - now,
             seconds=now - since,
             waiters=flight.waiting,
             callers=flight.callers,
         )
-        return held
+        return cached
 
     # How it is kept fresh
 
     def _plan(self, *, anew: bool = False) -> None:
-        """Make an appointment for the next renewal with the timer of a loop where the manager is entered, if it is."""
+        """Set the timer of a loop where the manager is entered, if it is entered, for the next renewal."""
         with self._guard:  # whether it is entered, the timer and the appointment belong together
             self._appoint(anew=anew)
 
     def _appoint(self, *, anew: bool) -> None:
         idle = self._policy.idle_timeout
-        known = self._ticket is not None or self._flight is not None  # a flight plans anew when it ends
+        known = self._timer_handle is not None or self._flight is not None  # a flight plans anew when it ends
         if self._closed or idle == 0 or (known and not anew):
             return
-        if not self._connections.entered_here():
-            self._connections.hand_on(partial(self._plan, anew=anew))
+        if not self._sessions.entered_here():
+            self._sessions.hand_on(partial(self._plan, anew=anew))
             return
-        held, setback, now = self._state.held, self._state.setback, self._clock.monotonic()
-        if held.last is None and setback is None:
+        cached, failure, now = self._state.cached, self._state.failure, self._clock.monotonic()
+        if cached.last is None and failure is None:
             return  # nobody has wanted a token yet
-        if now >= held.usable_until and setback is not None and not setback.error.transient:
+        if now >= cached.usable_until and failure is not None and not failure.error.transient:
             return  # nothing to keep fresh, and nothing that time alone mends: the next caller decides
         due = self._state.due()
         if due == math.inf:
             return
-        self._schedule = Schedule.here(self._clock)
-        self._schedule.set(self, due if idle is None or due - idle <= now else due - idle)
+        self._timer = Timer.here(self._clock)
+        self._timer.set(self, due if idle is None or due - idle <= now else due - idle)
 
     def _found_by(self) -> tuple[Finder, Hashable]:
         return weakref.ref(self), None
@@ -703,8 +703,8 @@ class TokenManager:
             due = self._state.due()
             if now < due:
                 # One idle timeout before it is due: the next use passes the slow path, which notes it.
-                self._state.held.hot_until = -math.inf
-                Schedule.here(self._clock).set(self, due)
+                self._state.cached.fast_until = -math.inf
+                Timer.here(self._clock).set(self, due)
             elif (idle is None or now - self._used_at < idle) and self._state.may_try(now):
-                self._forget_lost()
+                self._forget_orphaned()
                 self._join()

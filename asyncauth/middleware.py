@@ -19,7 +19,7 @@ from asyncauth.manager import TokenManager
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-    from asyncauth._core.cache import Held
+    from asyncauth._core.cache import CachedToken
     from asyncauth.providers.oauth2.dpop import Prover
     from asyncauth.token import Token
 
@@ -107,12 +107,12 @@ class BearerAuth:
             _check_proxy(url, request.proxy)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
-        held = manager._state.held
-        if boottime() >= held.hot_until:
-            held = await manager._obtain()
+        cached = manager._state.cached
+        if boottime() >= cached.fast_until:
+            cached = await manager._obtain()
         if manager._prover is None:
             # `_send`, but for a coroutine: each costs again whenever the request waits.
-            headers[AUTHORIZATION] = held.authorization
+            headers[AUTHORIZATION] = cached.authorization
             try:
                 response = await handler(request)
             except BaseException as error:
@@ -124,11 +124,11 @@ class BearerAuth:
                 except KeyError:
                     pass
         else:
-            response = await _send(request, handler, held, manager._prover)
+            response = await _send(request, handler, cached, manager._prover)
         if response.status == _UNAUTHORIZED and _explained(response):
-            return await self._again(manager, held.token, request, response, handler)
-        if not held.accepted:
-            manager.accepted(held.token)
+            return await self._again(manager, cached.token, request, response, handler)
+        if not cached.accepted:
+            manager.accepted(cached.token)
         return response
 
     def _serving(self, url: URL) -> TokenManager | None:
@@ -146,32 +146,32 @@ class BearerAuth:
     async def _again(
         self,
         manager: TokenManager,
-        refused: Token,
+        got_401: Token,
         request: ClientRequest,
         response: ClientResponse,
         handler: ClientHandlerType,
     ) -> ClientResponse:
         """Send a refused request again with another token, if there is one and the request can be repeated."""
-        manager.invalidate(refused)
+        manager.invalidate(got_401)
         for _ in range(_MOST_REPEATS if is_whole(request) else 0):
             try:
-                held = await manager._obtain()
+                cached = await manager._obtain()
             except AuthError:
                 return response
             except BaseException:
                 response.close()
                 raise
-            if held.token.value == refused.value:
+            if cached.token.value == got_401.value:
                 return response
             # Before the next one is sent: it may need this one's connection.
             response.release()
             await own_files(request.body)
-            refused = held.token
-            response = await _send(request, handler, held, manager._prover)
+            got_401 = cached.token
+            response = await _send(request, handler, cached, manager._prover)
             if response.status != _UNAUTHORIZED or not _explained(response):
-                manager.accepted(refused, repeat=True)
+                manager.accepted(got_401, repeat=True)
                 return response
-            manager.invalidate(refused, repeat=True)
+            manager.invalidate(got_401, repeat=True)
         return response
 
 
@@ -211,7 +211,7 @@ def _places(origins: tuple[str, ...]) -> tuple[tuple[_Place, ...], frozenset[_Pl
 
 
 async def _send(
-    request: ClientRequest, handler: ClientHandlerType, held: Held, prover: Prover | None
+    request: ClientRequest, handler: ClientHandlerType, cached: CachedToken, prover: Prover | None
 ) -> ClientResponse:
     """Send a request with this token, and a proof if it is bound to a key.
 
@@ -219,7 +219,7 @@ async def _send(
     ``response.request_info`` would show it, and with it the repr of every ``ClientResponseError``. An exception loses
     aiohttp's frames, which hold the serialised headers.
     """
-    request.headers[AUTHORIZATION] = held.authorization
+    request.headers[AUTHORIZATION] = cached.authorization
     try:
         return await (handler(request) if prover is None else prover.send(request, handler))
     except BaseException as error:
@@ -231,4 +231,4 @@ async def _send(
 
 def _explained(response: ClientResponse) -> bool:
     """Return whether a 401 is explained by the token."""
-    return challenge.token_refused(response.headers.getall(WWW_AUTHENTICATE, ()))
+    return challenge.blames_token(response.headers.getall(WWW_AUTHENTICATE, ()))

@@ -98,35 +98,35 @@ class RefreshPolicy:
     store_timeout: float = _setting(1.0, 0.001)
     close_grace: float = _setting(2.0)
 
-    def windows(self, lifetime: float | None, *, slowest: float = 0.0, draw: float = 0.0) -> Windows:
+    def windows(self, lifetime: float | None, *, slowest: float = 0.0, unit_random: float = 0.0) -> Windows:
         """Return when a token of this lifetime is fresh, stale and spent.
 
         Args:
             lifetime: Seconds; ``None`` = unknown, so neither renewal nor the end is ever due.
             slowest: Seconds that the slowest of the recent token requests took.
-            draw: A random number from 0 to 1: how much of the jitter to take.
+            unit_random: A random number from 0 to 1: how much of the jitter to take.
         """
         if lifetime is None:
             return Windows(math.inf, math.inf)
         usable = lifetime - min(self.expiry_margin, MARGIN_SHARE * lifetime)
-        due = min(self.renew_at * lifetime, usable, usable - HEADROOM * slowest) - self.jitter * draw * lifetime
+        due = min(self.renew_at * lifetime, usable, usable - HEADROOM * slowest) - self.jitter * unit_random * lifetime
         return Windows(max(due, EARLIEST_SHARE * lifetime), usable)
 
-    def backoff_after(self, failures: int, draw: float) -> float:
+    def backoff_after(self, failures: int, unit_random: float) -> float:
         """Return the seconds to wait after so many transient failures in a row (1 = the first).
 
         Args:
             failures: How many there have been, from 1.
-            draw: A random number from 0 to 1.
+            unit_random: A random number from 0 to 1.
         """
         most = min(self.backoff_limit, self.backoff * 2.0 ** min(failures - 1, 60))
         # A tenth at least: an answer in no time must not make a loop that never rests.
-        return most * max(draw, 0.1)
+        return most * max(unit_random, 0.1)
 
-    def rejection_hold(self, refusals: int) -> float:
-        """Return the seconds for which a credential refused so many times in a row (from 1) is not tried."""
-        return min(LONGEST_HOLD, self.rejection_cooldown * 2.0 ** min(refusals - 1, 60))
+    def credential_rejected_cooldown(self, times: int) -> float:
+        """Return the seconds for which a credential rejected so many times in a row (from 1) is not tried."""
+        return min(LONGEST_HOLD, self.rejection_cooldown * 2.0 ** min(times - 1, 60))
 
-    def refusal_hold(self, refusals: int) -> float:
-        """Return the seconds for which the API's refusals change nothing, the so-manieth time (from 1)."""
-        return min(self.refusal_cooldown_limit, self.refusal_cooldown * 2.0 ** min(refusals - 1, 60))
+    def api_401_cooldown(self, times: int) -> float:
+        """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1)."""
+        return min(self.refusal_cooldown_limit, self.refusal_cooldown * 2.0 ** min(times - 1, 60))

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import aiohttp
 import attrs
 
-from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
-from asyncauth._core.limiter import Gate
-from asyncauth._core.listeners import LentListeners, Listener, Listeners
-from asyncauth._core.runtime import Common, check
-from asyncauth._core.sessions import Connections, Entry, LentConnections, run_each
-from asyncauth._core.timer import Schedule
-from asyncauth._core.user_code import auth_error, called
+from asyncauth._core.limiter import RequestLimiter
+from asyncauth._core.listeners import Listener, Listeners, SharedListeners
+from asyncauth._core.runtime import Runtime, check
+from asyncauth._core.sessions import LoopEntry, Sessions, SharedSessions, run_each
+from asyncauth._core.timer import Timer
+from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.manager import TokenManager
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-    from asyncauth._core.cache import Held
-    from asyncauth._core.timer import Appointment, Finder
+    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.timer import Finder, TimerHandle
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
     from asyncauth.token import Token
@@ -62,10 +62,10 @@ to wake up each second."""
 class _Closing:
     """What a closing ends, and what is done when it has."""
 
-    over: concurrent.futures.Future[None]
+    finished: concurrent.futures.Future[None]
     makings: list[Flight[_TenantManager]]
     busy: list[_TenantManager]
-    entries: list[Entry]
+    entries: list[LoopEntry]
 
 
 class ManagerPool(Generic[Key]):
@@ -155,18 +155,18 @@ class ManagerPool(Generic[Key]):
         self._store = store
         self._policy = policy
         self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
-        self._gate = Gate(limit)
+        self._limiter = RequestLimiter(limit)
         self._listeners = Listeners()
-        self._connections = Connections(http, policy.deadline / 2)
-        self._common = Common(policy, self._clock, LentConnections(self._connections), LentListeners(self._listeners))
-        self._guard = self._common.guard  # one lock for the pool and all its managers: what it guards takes no time
+        self._sessions = Sessions(http, policy.deadline / 2)
+        self._runtime = Runtime(policy, self._clock, SharedSessions(self._sessions), SharedListeners(self._listeners))
+        self._guard = self._runtime.guard  # one lock for the pool and all its managers: what it guards takes no time
         self._making: dict[Key, Flight[_TenantManager]] = {}
         self._managers: OrderedDict[Key, _TenantManager] = OrderedDict()  # least recently used first
         self._busy: set[_TenantManager] = set()
-        self._held: weakref.WeakValueDictionary[Key, _TenantManager] = weakref.WeakValueDictionary()
+        self._referenced: weakref.WeakValueDictionary[Key, _TenantManager] = weakref.WeakValueDictionary()
         self._find = partial(_found, weakref.ref(self))
-        self._schedule: Schedule | None = None
-        self._ticket: Appointment | None = None
+        self._timer: Timer | None = None
+        self._timer_handle: TimerHandle | None = None
         self._made = self._retired = 0
         self._closings = Closings()
         self._closed = False
@@ -191,18 +191,18 @@ class ManagerPool(Generic[Key]):
         _check_key(key)
         while True:
             with self._guard:
-                manager = self._managers.get(key) or self._held.get(key)
+                manager = self._managers.get(key) or self._referenced.get(key)
                 if manager is not None:
                     self._use(manager)
                     return manager
                 self._check_open()
                 making = self._making.get(key)
-                if making is None or making.over:
+                if making is None or making.finished:
                     making = self._making[key] = Flight(self._clock)
                     making.start(partial(self._make, key, making), self._policy.deadline)
             try:
                 return await making.wait()
-            except FlightLost:
+            except FlightOrphaned:
                 self._no_longer_making(key, making)
 
     def auth(self, key: Key) -> ClientMiddlewareType:
@@ -228,17 +228,17 @@ class ManagerPool(Generic[Key]):
             flights = [manager._flight for manager in self._busy]
         now = self._clock.monotonic()
         failing = {
-            key: f"{type(setback.error).__name__}: {setback.error}"
+            key: f"{type(failure.error).__name__}: {failure.error}"
             for key, manager in managers
-            if (setback := manager._state.setback) is not None
+            if (failure := manager._state.failure) is not None
         }
         return PoolStatus(
             managers=len(managers),
             max_size=self._max_size,
             states=dict(Counter(manager._state.phase(now) for _, manager in managers)),
-            limit=self._gate.limit,
-            requesting=self._gate.taken,
-            queued=self._gate.queued,
+            limit=self._limiter.limit,
+            requesting=self._limiter.taken,
+            queued=self._limiter.queued,
             waiting=sum(flight.waiting for flight in flights if flight is not None),
             made=self._made,
             closed=self._retired,
@@ -268,7 +268,7 @@ class ManagerPool(Generic[Key]):
             with self._guard:  # in which no thread can begin another
                 if not self._closings.pending:
                     self._closed = False
-                    self._connections.enter()
+                    self._sessions.enter()
                     self._plan()
                     return self
 
@@ -279,9 +279,9 @@ class ManagerPool(Generic[Key]):
         traceback: TracebackType | None,
     ) -> None:
         with self._guard:
-            entry = self._connections.leave()
+            entry = self._sessions.leave()
             flights = [manager._flight for manager in self._busy]
-            closing = None if entry is None or self._connections.entered() else self._begin_closing()
+            closing = None if entry is None or self._sessions.entered() else self._begin_closing()
         if entry is None:  # closed from elsewhere, perhaps, which may have something left to do on this loop
             await all_ended([self._closings], self._policy.close_grace)
         elif closing is not None:
@@ -289,10 +289,10 @@ class ManagerPool(Generic[Key]):
         else:
             here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
             try:
-                await asyncio.gather(*(flight.settle(self._policy.close_grace) for flight in here))
+                await asyncio.gather(*(flight.drain(self._policy.close_grace) for flight in here))
             finally:  # also when the caller is cancelled during the grace
                 await self._leave_here(entry)
-                self._plan()  # on another loop, if the appointment was here
+                self._plan()  # on another loop, if the timer was this one's
 
     async def close(self) -> None:
         """Close all managers, as `TokenManager.close` does, and what they share.
@@ -310,16 +310,16 @@ class ManagerPool(Generic[Key]):
         """Let nobody in any more. Under the guard."""
         self._closed = True
         makings = list(self._making.values())
-        managers = [*self._managers.values(), *self._held.values()]
+        managers = [*self._managers.values(), *self._referenced.values()]
         for manager in managers:
             self._retire(manager)
             manager._closed = True
         flights = [flight for manager in managers for flight in manager._all_flights()]
-        over = self._closings.begin(*makings, *flights)
-        busy = [each for each in managers if each._flight is not None or each._owned or each._shared is not None]
-        return _Closing(over, makings, busy, self._connections.leave_all())
+        finished = self._closings.begin(*makings, *flights)
+        busy = [each for each in managers if each._flight is not None or each._owned or each._store_client is not None]
+        return _Closing(finished, makings, busy, self._sessions.leave_all())
 
-    async def _close(self, closing: _Closing, *entries: Entry) -> None:
+    async def _close(self, closing: _Closing, *entries: LoopEntry) -> None:
         try:
             makings = (making.end(0.0) for making in closing.makings)
             await asyncio.gather(*makings, *(manager.close() for manager in closing.busy))
@@ -328,28 +328,28 @@ class ManagerPool(Generic[Key]):
             try:
                 await run_each([*entries, *closing.entries], self._leave_here)
             finally:
-                closing.over.set_result(None)
+                closing.finished.set_result(None)
 
-    async def _leave_here(self, entry: Entry) -> None:
+    async def _leave_here(self, entry: LoopEntry) -> None:
         """End what the pool has on the running loop: not what is new there, since it was entered again."""
-        schedule = Schedule.here(self._clock)
+        timer = Timer.here(self._clock)
         with self._guard:
-            here = [manager for manager in self._managers.values() if manager._schedule is schedule]
-            if self._schedule is schedule and not self._connections.entered_here():
-                self._schedule, self._ticket = None, None
+            here = [manager for manager in self._managers.values() if manager._timer is timer]
+            if self._timer is timer and not self._sessions.entered_here():
+                self._timer, self._timer_handle = None, None
             for manager in here:
-                manager._schedule, manager._ticket = None, None
+                manager._timer, manager._timer_handle = None, None
         for manager in here:  # of a pool that is entered elsewhere still: the others were retired
             manager._plan()
         try:
-            await schedule.sweep()
+            await timer.sweep()
         finally:
             if entry.session is not None:
                 await entry.session.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        connections: Connections | None = getattr(self, "_connections", None)  # None = __init__ refused its arguments
-        if connections is not None and connections.unclosed():
+        sessions: Sessions | None = getattr(self, "_sessions", None)  # None = __init__ refused its arguments
+        if sessions is not None and sessions.unclosed():
             _warn(f"Unclosed {self!r}", ResourceWarning, source=self)
 
     # How managers come
@@ -357,12 +357,12 @@ class ManagerPool(Generic[Key]):
     async def _make(self, key: Key, making: Flight[_TenantManager]) -> _TenantManager:
         """Make a tenant's manager, as the one flight that all who ask for it wait for."""
         try:
-            provider = called(self._factory, key)
+            provider = call_user(self._factory, key)
             if inspect.isawaitable(provider):
                 provider = await within(self._clock, self._policy.deadline, provider)
             manager = _TenantManager(self, key, provider)
         except Exception as error:  # noqa: BLE001 (a factory may raise anything)
-            problem = auth_error(error, "the pool's factory")
+            problem = sanitize(error, "the pool's factory")
         else:
             with self._guard:
                 self._made += 1
@@ -391,7 +391,7 @@ class ManagerPool(Generic[Key]):
                 self._managers.move_to_end(key)
             else:
                 self._managers[key] = manager
-                self._held.pop(key, None)
+                self._referenced.pop(key, None)
                 self._make_room(spare=manager)
             if manager._closed and not manager._closing:
                 manager._enter()
@@ -414,7 +414,7 @@ class ManagerPool(Generic[Key]):
         now = self._clock.monotonic()
         # The oldest whose refresh was lost with its loop, or interrupted: nobody has asked since.
         for manager in list(itertools.takewhile(self._is_busy_no_more, self._managers.values())):
-            manager._forget_lost()
+            manager._forget_orphaned()
             self._busy.discard(manager)
         idle = len(self._managers.keys()) - len(self._busy) - (spare is not None)
         while idle > 0:
@@ -430,29 +430,29 @@ class ManagerPool(Generic[Key]):
 
     def _is_busy_no_more(self, manager: _TenantManager) -> bool:
         flight = manager._flight
-        return manager in self._busy if flight is None else flight.over
+        return manager in self._busy if flight is None else flight.finished
 
     def _retire(self, manager: _TenantManager) -> None:
-        """Let a manager go, out of the pool and the schedule: it is there for those who hold it alone."""
+        """Let a manager go, out of the pool and the timer: it is there for those who hold it alone."""
         key: Any = manager._tenant
-        self._held[key] = manager  # first: whatever comes between, the tenant has no second one
+        self._referenced[key] = manager  # first: whatever comes between, the tenant has no second one
         self._managers.pop(key, None)
-        manager._ticket = None
-        manager._state.held.hot_until = -math.inf  # so that its next use is seen
+        manager._timer_handle = None
+        manager._state.cached.fast_until = -math.inf  # so that its next use is seen
 
     def _plan(self) -> None:
-        """Make an appointment for when the next manager will have been idle for too long."""
+        """Set the timer for when the next manager will have been idle for too long."""
         if self._idle_timeout == math.inf:
             return
-        if not self._connections.entered_here():
-            self._connections.hand_on(self._plan)
+        if not self._sessions.entered_here():
+            self._sessions.hand_on(self._plan)
             return
         now = self._clock.monotonic()
         with self._guard:
             oldest = next(iter(self._managers.values()), None)
             due = (now if oldest is None else oldest._used_at) + self._idle_timeout
-            self._schedule = Schedule.here(self._clock)
-            self._schedule.set(self, max(due, now + self._idle_timeout / _SWEEPS))
+            self._timer = Timer.here(self._clock)
+            self._timer.set(self, max(due, now + self._idle_timeout / _SWEEPS))
 
     def _found_by(self) -> tuple[Finder, Hashable]:
         return weakref.ref(self), None
@@ -470,14 +470,14 @@ class _TenantManager(TokenManager):
 
     def __init__(self, pool: ManagerPool[Any], key: Hashable, provider: Provider) -> None:
         self._pool = pool
-        self._set_up(provider, pool._common, key, http=None, store=pool._store)
-        if self._shared is not None:
-            self._shared.keep_apart(_name_of(key))
+        self._set_up(provider, pool._runtime, key, http=None, store=pool._store)
+        if self._store_client is not None:
+            self._store_client.keep_apart(_name_of(key))
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
         manager = super()._manage(upstream, http, store)
-        manager._work_with(self._tenant, connections=self._connections)
+        manager._work_with(self._tenant, sessions=self._sessions)
         _keep_apart(manager, self._tenant)
         return manager
 
@@ -485,14 +485,14 @@ class _TenantManager(TokenManager):
         return self._pool._find, self._tenant
 
     @property
-    def _gate(self) -> Gate:
-        return self._pool._gate
+    def _limiter(self) -> RequestLimiter:
+        return self._pool._limiter
 
     async def refresh(self) -> Token:
         await self._note_use()
         return await super().refresh()
 
-    async def _obtain(self) -> Held:
+    async def _obtain(self) -> CachedToken:
         await self._note_use()
         return await super()._obtain()
 
@@ -503,12 +503,12 @@ class _TenantManager(TokenManager):
             await self._wait_for_closings()
         self._pool._use(self)
 
-    def _join(self) -> Flight[Held]:
+    def _join(self) -> Flight[CachedToken]:
         flight = super()._join()
         self._pool._busy.add(self)  # nobody's use, but no time to be closed either
         return flight
 
-    def _forget(self, flight: Flight[Held]) -> None:
+    def _forget(self, flight: Flight[CachedToken]) -> None:
         super()._forget(flight)
         self._pool._ended(self)
 
@@ -534,8 +534,8 @@ def _found(pool: weakref.ref[ManagerPool[Any]], tenant: Hashable = None) -> _Ten
 
 def _keep_apart(manager: TokenManager, key: Hashable) -> None:
     """Have entries of this tenant's in the store, for a manager and all that are further upstream."""
-    if manager._shared is not None:
-        manager._shared.keep_apart(_name_of(key))
+    if manager._store_client is not None:
+        manager._store_client.keep_apart(_name_of(key))
     for upstream in manager._owned:
         _keep_apart(upstream, key)
 

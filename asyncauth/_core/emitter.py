@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import attrs
 
 from asyncauth import events
-from asyncauth._core.failures import Meanwhile
+from asyncauth._core.failures import WhileBlocked
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
@@ -18,17 +18,17 @@ from asyncauth.telemetry.log import log
 if TYPE_CHECKING:
     import contextvars
 
-    from asyncauth._core.failures import Setback
+    from asyncauth._core.failures import FailureMemory
     from asyncauth._core.listeners import Listeners
     from asyncauth.clock import Clock
     from asyncauth.status import State
     from asyncauth.token import Token
 
-__all__ = ["Report", "account_of"]
+__all__ = ["Emitter", "account_of"]
 
 
 @attrs.frozen(kw_only=True)
-class Report:
+class Emitter:
     """Tells of one manager's events. Never raises, never waits.
 
     Attributes:
@@ -102,16 +102,16 @@ class Report:
             )
         )
 
-    def token_request_failed(self, error: AuthError, setback: Setback, *, now: float, usable_for: float) -> None:
+    def token_request_failed(self, error: AuthError, failure: FailureMemory, *, now: float, usable_for: float) -> None:
         """Tell that a try failed, and what is not tried for a while because of it.
 
         Args:
             error: The failure.
-            setback: What is remembered of it.
+            failure: What is remembered of it.
             now: Seconds on the manager's monotonic clock.
             usable_for: Seconds for which the held token is usable.
         """
-        retry_in = max(0.0, setback.retry_at - now)
+        retry_in = max(0.0, failure.retry_at - now)
         self._tell(
             events.TokenRequestFailed(
                 **self._stamp(),
@@ -123,22 +123,22 @@ class Report:
                 usable_for=finite(max(0.0, usable_for)),
             )
         )
-        if setback.meanwhile is Meanwhile.FAIL:
-            if setback.refused is not None:
+        if failure.while_blocked is WhileBlocked.FAIL:
+            if failure.blocking_rejection is not None:
                 self._tell(events.CoolDown(**self._stamp(), cause="credentials", seconds=retry_in))
             elif error.retry_after is not None:
                 self._tell(events.CoolDown(**self._stamp(), cause="retry_after", seconds=retry_in))
 
-    def token_rejected(self, token: Token, hold: float) -> None:
+    def token_rejected(self, token: Token, cooldown: float) -> None:
         """Tell that the API refused the current token.
 
         Args:
             token: The refused one.
-            hold: Seconds of the cool-down that begins, in which it stays; 0.0 = it was dropped.
+            cooldown: Seconds of the cool-down that begins, in which it stays; 0.0 = it was dropped.
         """
-        self._tell(events.TokenRejected(**self._stamp(), fingerprint=token.fingerprint, dropped=hold == 0.0))
-        if hold:
-            self._tell(events.CoolDown(**self._stamp(), cause="refusals", seconds=hold))
+        self._tell(events.TokenRejected(**self._stamp(), fingerprint=token.fingerprint, dropped=cooldown == 0.0))
+        if cooldown:
+            self._tell(events.CoolDown(**self._stamp(), cause="refusals", seconds=cooldown))
 
     def request_waited(self, seconds: float, error: BaseException | None) -> None:
         """Tell that a caller had to wait.

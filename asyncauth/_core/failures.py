@@ -15,13 +15,13 @@ from asyncauth.errors import AuthError, CredentialsRejected
 if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
 
-__all__ = ["Meanwhile", "Refusal", "Setback", "setback_after"]
+__all__ = ["FailureMemory", "RejectedCredential", "WhileBlocked", "remember_failure"]
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds: a server that asks for more is asked again after this long."""
 
 
-class Meanwhile(enum.Enum):
+class WhileBlocked(enum.Enum):
     """What a caller who needs a new token meets until the next try is due."""
 
     WAIT = "wait"
@@ -33,13 +33,13 @@ class Meanwhile(enum.Enum):
 
 
 @attrs.frozen
-class Refusal:
-    """The memory of a refused credential, whatever else fails until the next success.
+class RejectedCredential:
+    """The memory of a rejected credential, whatever else fails until the next success.
 
     Attributes:
         error: What the server said last.
         credential: The credential's digest; ``None`` = it is unknown.
-        times: How often it was refused.
+        times: How often it was rejected.
         until: Before this it is not sent again, in seconds of the manager's monotonic clock.
         ask_at: When one that may change may be looked at again.
     """
@@ -52,69 +52,69 @@ class Refusal:
 
 
 @attrs.frozen
-class Setback:
+class FailureMemory:
     """The memory of failures in a row; a success forgets it.
 
     Attributes:
         error: The last failure.
         retry_at: When the next try is due, in seconds of the manager's monotonic clock.
-        meanwhile: What callers without a usable token meet until then.
+        while_blocked: What callers without a usable token meet until then.
         failures: How many failures there were in a row.
-        refusal: The last refusal among them; ``None`` = there was none.
+        rejected: The credential that was rejected last among them; ``None``: none was.
     """
 
     error: AuthError
     retry_at: float
-    meanwhile: Meanwhile
+    while_blocked: WhileBlocked
     failures: int
-    refusal: Refusal | None = None
+    rejected: RejectedCredential | None = None
 
     @property
-    def refused(self) -> Refusal | None:
-        """The refusal, if that is what is being waited out."""
-        return self.refusal if self.refusal is not None and self.refusal.error is self.error else None
+    def blocking_rejection(self) -> RejectedCredential | None:
+        """The rejected credential, if that is what is being waited out."""
+        return self.rejected if self.rejected is not None and self.rejected.error is self.error else None
 
     def may_ask(self, now: float) -> bool:
-        """Return whether it is time to see if a callable now gives another credential than the refused one."""
-        refused = self.refused
-        return refused is not None and refused.error.may_change and now >= refused.ask_at
+        """Return whether it is time to see if a callable now gives another credential than the rejected one."""
+        rejected = self.blocking_rejection
+        return rejected is not None and rejected.error.may_change and now >= rejected.ask_at
 
     def withheld(self, now: float) -> CredentialsRejected | None:
-        """Return the refusal of the credential that must not be sent now; ``None`` = any may be."""
-        return self.refusal.error if self.refusal is not None and now < self.refusal.until else None
+        """Return the rejection of the credential that must not be sent now; ``None``: any may be."""
+        return self.rejected.error if self.rejected is not None and now < self.rejected.until else None
 
-    def asked(self, ask_at: float) -> Setback:
-        """Return it as the refusal that is waited out, with the time of the next look at the credential."""
-        if self.refusal is None:
+    def asked(self, ask_at: float) -> FailureMemory:
+        """Return it as the rejection that is waited out, with the time of the next look at the credential."""
+        if self.rejected is None:
             return self
-        refusal = attrs.evolve(self.refusal, ask_at=ask_at)
-        return Setback(refusal.error, refusal.until, Meanwhile.FAIL, self.failures, refusal)
+        rejected = attrs.evolve(self.rejected, ask_at=ask_at)
+        return FailureMemory(rejected.error, rejected.until, WhileBlocked.FAIL, self.failures, rejected)
 
-    def hastened(self, now: float) -> Setback:
+    def without_backoff(self, now: float) -> FailureMemory:
         """Return it with nothing to be waited out. What was remembered still counts after the next failure."""
-        refusal = self.refusal
-        if refusal is not None:
-            refusal = attrs.evolve(refusal, until=min(refusal.until, now))
-        return attrs.evolve(self, retry_at=min(self.retry_at, now), refusal=refusal)
+        rejected = self.rejected
+        if rejected is not None:
+            rejected = attrs.evolve(rejected, until=min(rejected.until, now))
+        return attrs.evolve(self, retry_at=min(self.retry_at, now), rejected=rejected)
 
     def seen(self, now: float) -> AuthError:
-        """Return the error for a caller who meets this setback now."""
+        """Return the error for a caller who is blocked by this failure now."""
         again = self.error.again()
         if again.retry_after is not None:
             again.retry_after = max(0.0, self.retry_at - now)
         return again
 
 
-def setback_after(
+def remember_failure(
     error: AuthError,
-    before: Setback | None,
+    before: FailureMemory | None,
     policy: RefreshPolicy,
     *,
     now: float,
     deadline: float,
-    draw: float,
+    unit_random: float,
     rejected: tuple[int, float] | None = None,
-) -> Setback:
+) -> FailureMemory:
     """Return what is remembered of a failure.
 
     Args:
@@ -123,27 +123,29 @@ def setback_after(
         policy: The manager's.
         now: Seconds on the manager's monotonic clock.
         deadline: When the refresh that failed must end, on the same clock.
-        draw: A random number from 0 to 1, for the backoff.
+        unit_random: A random number from 0 to 1, for the backoff.
         rejected: Of a rejected credential that other processes know as well: how often it was rejected in a row, and
             for how many seconds none of them sends it. ``None``: as this one counts.
     """
-    failures, refusal = (1, None) if before is None else (before.failures + 1, before.refusal)
+    failures, credential_rejected = (1, None) if before is None else (before.failures + 1, before.rejected)
     if isinstance(error, CredentialsRejected) and not error.upstream:
-        known, times = (None, 0) if refusal is None else (refusal.credential, refusal.times)
+        known, times = (
+            (None, 0) if credential_rejected is None else (credential_rejected.credential, credential_rejected.times)
+        )
         credential = known if error.credential is None else error.credential
         times = times + 1 if credential == known else 1
-        hold = policy.rejection_hold(times)
+        hold = policy.credential_rejected_cooldown(times)
         if rejected is not None:
             times, hold = rejected
         until = now + hold
-        refusal = Refusal(error, credential, times, until, now + policy.rejection_cooldown)
-        return Setback(error, until, Meanwhile.FAIL, failures, refusal)
-    retry_at, meanwhile = now + policy.backoff_after(failures, draw), Meanwhile.WAIT
+        credential_rejected = RejectedCredential(error, credential, times, until, now + policy.rejection_cooldown)
+        return FailureMemory(error, until, WhileBlocked.FAIL, failures, credential_rejected)
+    retry_at, while_blocked = now + policy.backoff_after(failures, unit_random), WhileBlocked.WAIT
     if error.upstream:
-        meanwhile = Meanwhile.ASK
+        while_blocked = WhileBlocked.ASK
     elif not error.transient:
-        meanwhile = Meanwhile.FAIL
+        while_blocked = WhileBlocked.FAIL
     elif error.retry_after is not None:
         retry_at = max(retry_at, now + min(error.retry_after, _LONGEST_RETRY_AFTER))
-        meanwhile = Meanwhile.WAIT if retry_at <= deadline else Meanwhile.FAIL
-    return Setback(error, retry_at, meanwhile, failures, refusal)
+        while_blocked = WhileBlocked.WAIT if retry_at <= deadline else WhileBlocked.FAIL
+    return FailureMemory(error, retry_at, while_blocked, failures, credential_rejected)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from asyncauth.clock import Clock
 
-__all__ = ["Flight", "FlightLost", "Work"]
+__all__ = ["Flight", "FlightOrphaned", "Work"]
 
 _T = TypeVar("_T")
 
 _GLANCE = 0.25
-"""Seconds between a foreign waiter's looks at whether the flight's loop still runs: nobody else would tell it."""
+"""Seconds between a waiter's looks, from another loop, at whether the flight's loop still runs: nobody tells it."""
 
 _PATIENCE = 5.0
 """Seconds that work has to end: then it is cancelled again, and who waits beyond its deadline waits no more."""
@@ -43,7 +43,7 @@ _MOST_CALLERS = 128
 """Contexts that are kept: as many as a span has links."""
 
 
-class FlightLost(Exception):
+class FlightOrphaned(Exception):
     """The flight's event loop ended before the flight did, or an interruption ended its task."""
 
 
@@ -51,7 +51,7 @@ class Work(Protocol):
     """Work that may rest for a while."""
 
     @property
-    def resting(self) -> bool:
+    def idle(self) -> bool:
         """Whether nothing is under way at the moment."""
         ...
 
@@ -60,11 +60,11 @@ class Work(Protocol):
         """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
         ...
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Let it go on at once, if it rests. Any thread."""
         ...
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """Keep what has come of it, if anything has, and send nothing more. Any thread."""
         ...
 
@@ -119,7 +119,7 @@ class Flight(Generic[_T]):
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._result: _T | None = None
-        self._error: AuthError | FlightLost | None = None
+        self._error: AuthError | FlightOrphaned | None = None
 
     def start(self, work: Callable[[], Coroutine[Any, Any, _T]], seconds: float = math.inf) -> None:
         """Start the work on the running loop, which does not begin before this has returned.
@@ -140,7 +140,7 @@ class Flight(Generic[_T]):
             task = loop.create_task(run, context=contextvars.Context())
         except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
             run.close()
-            self._land(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
+            self._settle(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
             return
         # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
         task.add_done_callback(self._ended)
@@ -148,7 +148,7 @@ class Flight(Generic[_T]):
         self._task = task
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether there is no use in joining it any more."""
         task = self._task
         return self.done or task is None or task.done() or self._of_parent or task.get_loop().is_closed()
@@ -159,7 +159,7 @@ class Flight(Generic[_T]):
         return self._generation != generation()
 
     @property
-    def lost(self) -> bool:
+    def orphaned(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
         task = self._task
         return not self.done and task is not None and (task.done() or self._out_of_reach(task.get_loop()))
@@ -195,7 +195,7 @@ class Flight(Generic[_T]):
 
         Raises:
             AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
-            FlightLost: The flight's loop ended.
+            FlightOrphaned: The flight's loop ended.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
@@ -210,8 +210,8 @@ class Flight(Generic[_T]):
             await self._wait_from_afar(waiter)
         if self._error is None:
             return self._result  # type: ignore[return-value]  # set by whoever set `done`
-        if isinstance(self._error, FlightLost):
-            raise FlightLost
+        if isinstance(self._error, FlightOrphaned):
+            raise FlightOrphaned
         raise self._error.again()
 
     async def _wait_from_afar(self, waiter: asyncio.Future[None]) -> None:
@@ -221,10 +221,10 @@ class Flight(Generic[_T]):
                 await asyncio.wait((waiter,), timeout=_GLANCE)
                 # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet, and one that
                 # was blocked until just now is about to end the flight.
-                lost, doubted_before = self.lost, doubted
+                lost, doubted_before = self.orphaned, doubted
                 doubted = lost or self._overdue
                 if doubted and doubted_before and not waiter.done():
-                    self.abandon(FlightLost() if lost else _overdue())
+                    self.abandon(FlightOrphaned() if lost else _overdue())
         finally:
             waiter.cancel()  # if the caller was: wait() leaves it pending
 
@@ -239,14 +239,14 @@ class Flight(Generic[_T]):
         pause = _GLANCE if left <= 0 else min(max(left, _GLANCE), _LONGEST_WATCH)
         self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""
         self.hurried = True
         work = self.work
         if work is not None:
-            work.hurry()
+            work.retry_now()
 
-    async def settle(self, grace: float) -> None:
+    async def drain(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
         if self._task is not None and not self.done:
             await asyncio.wait((self._task,), timeout=grace)
@@ -274,9 +274,9 @@ class Flight(Generic[_T]):
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
         try:
             if grace > 0:
-                await self.settle(grace)
+                await self.drain(grace)
         finally:  # also when the caller is cancelled during the grace
-            self._land(error=_closed())
+            self._settle(error=_closed())
             cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
             while not task.done():
                 if not cancelled:
@@ -284,15 +284,15 @@ class Flight(Generic[_T]):
                 cancelled = False
                 await asyncio.wait((task,), timeout=_PATIENCE)
 
-    def abandon(self, error: AuthError | FlightLost) -> None:
+    def abandon(self, error: AuthError | FlightOrphaned) -> None:
         """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
 
         Its loop may stand still, or be blocked: it is told to cancel the task first of all when it goes on.
         """
-        self._land(error=error)
+        self._settle(error=error)
         task, work = self._task, self.work
         if work is not None:
-            work.give_up()
+            work.abandon()
         # Not to a parent process' loop: the pipe that wakes it up is shared.
         if task is not None and not task.done() and not self._of_parent:
             with contextlib.suppress(RuntimeError):  # closed: nothing runs on it any more
@@ -324,20 +324,20 @@ class Flight(Generic[_T]):
         if self.done or self._task is not asyncio.current_task():
             return
         try:
-            self._land(result=await work())
+            self._settle(result=await work())
         except AuthError as error:
             # Without its traceback, whose frames hold the credentials, and without what it came from.
-            self._land(error=error.again())
+            self._settle(error=error.again())
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
         except BaseException as error:  # noqa: BLE001
             # A loss would make each waiter start another flight, without end. By its class alone: see above.
-            self._land(error=AuthError(f"the refresh raised {type(error).__name__}"))
+            self._settle(error=AuthError(f"the refresh raised {type(error).__name__}"))
         finally:
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
-            self._land(error=FlightLost())
+            self._settle(error=FlightOrphaned())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
@@ -345,9 +345,9 @@ class Flight(Generic[_T]):
             self._watch.cancel()
         if not task.cancelled():
             task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
-        self._land(error=FlightLost())
+        self._settle(error=FlightOrphaned())
 
-    def _land(self, *, result: _T | None = None, error: AuthError | FlightLost | None = None) -> None:
+    def _settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
         """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
         with self._guard:
             if not self.done:

@@ -30,7 +30,7 @@ class _Ending:
     """Something that is coming to its end on a loop, and what is done when it has."""
 
     loop: weakref.ref[asyncio.AbstractEventLoop]
-    over: concurrent.futures.Future[None]
+    finished: concurrent.futures.Future[None]
     generation: int = attrs.field(factory=generation, init=False)
 
     @property
@@ -38,7 +38,7 @@ class _Ending:
         """Whether it will have ended some time: not if its loop stands still, or was another process'."""
         loop = self.loop()
         alive = self.generation == generation() and loop is not None and loop.is_running()
-        return alive and not self.over.done()
+        return alive and not self.finished.done()
 
 
 class Closings:
@@ -68,9 +68,9 @@ class Closings:
         ended = [_Ending(weakref.ref(flight.loop), flight.ended()) for flight in flights if flight.loop is not None]
         with self._guard:
             self._endings = (*self.pending, closing, *ended)
-        return closing.over
+        return closing.finished
 
-    def give_up(self, endings: Sequence[_Ending]) -> None:
+    def abandon(self, endings: Sequence[_Ending]) -> None:
         """Let nobody wait for these any more."""
         with self._guard:
             self._endings = tuple(each for each in self._endings if each not in endings)
@@ -89,6 +89,6 @@ async def all_ended(closings: Sequence[Closings], grace: float) -> None:
         left = deadline - loop.time()
         if left <= 0:
             for one in closings:
-                one.give_up(pending)
+                one.abandon(pending)
             return
-        await asyncio.wait([asyncio.wrap_future(each.over) for each in pending], timeout=min(left, _GLANCE))
+        await asyncio.wait([asyncio.wrap_future(each.finished) for each in pending], timeout=min(left, _GLANCE))

@@ -15,97 +15,97 @@ if TYPE_CHECKING:
 
     from asyncauth.clock import Clock
 
-__all__ = ["Gate", "Lane"]
+__all__ = ["LoopSlots", "RequestLimiter"]
 
 
-class Lane:
-    """The turns on one event loop.
+class LoopSlots:
+    """The slots on one event loop.
 
     Attributes:
-        answered_at: When a turn last brought an answer, in seconds of the clock.
-        queued: How many wait for a turn.
-        taken: How many turns are taken.
-        turns: What hands them out.
+        answered_at: When a slot last brought an answer, in seconds of the clock.
+        queued: How many wait for a slot.
+        taken: How many slots are taken.
+        semaphore: What hands them out.
     """
 
-    __slots__ = ("answered_at", "queued", "taken", "turns")
+    __slots__ = ("answered_at", "queued", "semaphore", "taken")
 
     def __init__(self, limit: int) -> None:
-        self.turns = asyncio.Semaphore(limit)  # hands them out in the order in which they were asked for
+        self.semaphore = asyncio.Semaphore(limit)  # hands them out in the order in which they were asked for
         self.taken = self.queued = 0
         self.answered_at = -math.inf
 
 
-class Gate:
-    """Hands out turns: so many at a time on each event loop, first come, first served.
+class RequestLimiter:
+    """Hands out slots: so many at a time on each event loop, first come, first served.
 
-    Each loop has turns of its own, so that one which stands still, or ends, takes none from the others.
+    Each loop has slots of its own, so that one which stands still, or ends, takes none from the others.
 
     Args:
-        limit: How many turns may be taken at the same time, on each loop.
+        limit: How many slots may be taken at the same time, on each loop.
     """
 
-    __slots__ = ("_lanes", "limit")
+    __slots__ = ("_slots", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()
+        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSlots] = weakref.WeakKeyDictionary()
 
     @property
     def taken(self) -> int:
-        """How many turns are taken now, on all loops."""
-        return sum(lane.taken for lane in self._open)
+        """How many slots are taken now, on all loops."""
+        return sum(slots.taken for slots in self._open)
 
     @property
     def queued(self) -> int:
-        """How many wait for a turn now, on all loops."""
-        return sum(lane.queued for lane in self._open)
+        """How many wait for a slot now, on all loops."""
+        return sum(slots.queued for slots in self._open)
 
     @property
-    def _open(self) -> list[Lane]:
-        """The lanes of loops that are not closed."""
-        lanes: list[Lane] = []
-        for known in self._lanes.keyrefs():  # all at once: another thread may add its loop meanwhile
+    def _open(self) -> list[LoopSlots]:
+        """The slots of loops that are not closed."""
+        found: list[LoopSlots] = []
+        for known in self._slots.keyrefs():  # all at once: another thread may add its loop meanwhile
             loop = known()
             if loop is not None and not loop.is_closed():
-                lanes.append(self._lanes[loop])
-        return lanes
+                found.append(self._slots[loop])
+        return found
 
-    def lane(self) -> Lane:
-        """Return the running loop's turns."""
+    def slots_here(self) -> LoopSlots:
+        """Return the running loop's slots."""
         loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None:
-            lane = self._lanes[loop] = Lane(self.limit)
-        return lane
+        slots = self._slots.get(loop)
+        if slots is None:
+            slots = self._slots[loop] = LoopSlots(self.limit)
+        return slots
 
     @contextlib.asynccontextmanager
-    async def turn(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:
-        """Wait for a turn, and keep it for the block, in which a token is asked for.
+    async def slot(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:
+        """Wait for a slot, and keep it for the block, in which a token is asked for.
 
         Args:
             clock: What the seconds are counted by.
-            patience: Seconds to wait in a queue that does not move: each answer that another's turn brought starts
+            patience: Seconds to wait in a queue that does not move: each answer that another's slot brought starts
                 the count anew. So a long queue is waited for to its end while the endpoint serves, and given up,
                 by all who have waited for so long, when it does not.
 
         Yields:
-            How many seconds the turn was waited for.
+            How many seconds the slot was waited for.
 
         Raises:
             TokenEndpointUnavailable: Nobody was answered for as long as that.
         """
-        loop, lane = asyncio.get_running_loop(), self.lane()
+        loop, slots = asyncio.get_running_loop(), self.slots_here()
         asked = clock.monotonic()
-        lane.queued += 1
+        slots.queued += 1
         try:
-            await lane.turns.acquire()
+            await slots.semaphore.acquire()
         finally:
-            lane.queued -= 1
-        lane.taken += 1
+            slots.queued -= 1
+        slots.taken += 1
         try:
             now = clock.monotonic()
-            if now - max(asked, lane.answered_at) > patience:
+            if now - max(asked, slots.answered_at) > patience:
                 raise TokenEndpointUnavailable(
                     f"no request before this one in the queue was answered for {patience:.3g} s: it was not sent"
                 )
@@ -113,10 +113,10 @@ class Gate:
                 yield now - asked
             except AuthError as error:
                 if not error.transient:
-                    lane.answered_at = clock.monotonic()
+                    slots.answered_at = clock.monotonic()
                 raise
-            lane.answered_at = clock.monotonic()
+            slots.answered_at = clock.monotonic()
         finally:
-            lane.taken -= 1
+            slots.taken -= 1
             if not loop.is_closed():  # else this is the garbage collector, and those who wait are gone as well
-                lane.turns.release()
+                slots.semaphore.release()

@@ -27,7 +27,7 @@ from asyncauth.errors import ConfigurationError
 if TYPE_CHECKING:
     from asyncauth.events import Event
 
-__all__ = ["LentListeners", "Listener", "Listeners"]
+__all__ = ["Listener", "Listeners", "SharedListeners"]
 
 Listener: TypeAlias = "Callable[[Event], Awaitable[None] | None]"
 """A function, or an ``async`` one, that is told of each event."""
@@ -99,29 +99,29 @@ class Listeners:
                 await backlog.end()
 
 
-class LentListeners(Listeners):
-    """A chain's or a pool's, as its managers see them: letting them catch up is the lender's business alone."""
+class SharedListeners(Listeners):
+    """A chain's or a pool's, as its managers see them: letting them catch up is the owner's business alone."""
 
-    __slots__ = ("_lender",)
+    __slots__ = ("_owner",)
 
-    def __init__(self, lender: Listeners) -> None:
-        self._lender = lender
+    def __init__(self, owner: Listeners) -> None:
+        self._owner = owner
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""
-        return bool(self._lender)
+        return bool(self._owner)
 
     def add(self, listener: Listener) -> None:
-        """Add a listener to the lender's."""
-        self._lender.add(listener)
+        """Add a listener to the owner's."""
+        self._owner.add(listener)
 
     def remove(self, listener: Listener) -> None:
-        """Remove a listener of the lender's."""
-        self._lender.remove(listener)
+        """Remove a listener of the owner's."""
+        self._owner.remove(listener)
 
     def tell(self, event: Event) -> None:
         """Have everybody told. Returns at once."""
-        self._lender.tell(event)
+        self._owner.tell(event)
 
     async def settle(self, grace: float) -> None:
         """Do nothing."""

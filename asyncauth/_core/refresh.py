@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth._core.failures import Meanwhile
+from asyncauth._core.failures import WhileBlocked
 from asyncauth._core.frames import bare
-from asyncauth._core.request_context import Attempt, set_attempt
-from asyncauth._core.store_client import Hold, SharedStore, StoreTrouble
-from asyncauth._core.user_code import auth_error, called
+from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
+from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import Clock, within
 from asyncauth.errors import (
     AuthError,
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from asyncauth._core.cache import Held, TokenState
-    from asyncauth._core.emitter import Report
-    from asyncauth._core.limiter import Gate, Lane
-    from asyncauth._core.sessions import Connections
+    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.emitter import Emitter
+    from asyncauth._core.limiter import LoopSlots, RequestLimiter
+    from asyncauth._core.sessions import Sessions
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
     from asyncauth.stores.entry import Entry
@@ -74,16 +74,16 @@ class Refresh:
     Args:
         provider: Whom it asks.
         state: The manager's.
-        connections: Where it gets its session.
+        sessions: Where it gets its session.
         policy: The manager's.
         clock: The manager's.
-        shared: The manager's entry in a store that it shares with other processes; ``None`` = it shares with none.
-        gate: Where it waits for its turn to ask the provider; ``None`` = it need not.
-        report: Where it tells of what happens.
+        store_client: The manager's entry in a store shared with other processes; ``None`` = there is no store.
+        limiter: Where it waits for a slot to ask the provider; ``None`` = it need not.
+        emitter: Where it tells of what happens.
 
     Attributes:
         adopted: Whether the token that it brought is another process'.
-        report: As given.
+        emitter: As given.
     """
 
     __slots__ = (
@@ -91,86 +91,86 @@ class Refresh:
         "_asking",
         "_at_once",
         "_clock",
-        "_connections",
         "_deadline",
-        "_gate",
         "_given_up",
-        "_hold",
-        "_lane",
+        "_limiter",
+        "_lock_handle",
         "_policy",
         "_provider",
         "_queued_at",
         "_rejection",
         "_rest",
         "_sent",
-        "_shared",
+        "_sessions",
+        "_slots",
         "_state",
+        "_store_client",
         "_store_time",
         "adopted",
-        "report",
+        "emitter",
     )
 
     def __init__(
         self,
         provider: Provider,
         state: TokenState,
-        connections: Connections,
+        sessions: Sessions,
         policy: RefreshPolicy,
         clock: Clock,
         *,
-        shared: SharedStore | None,
-        gate: Gate | None,
-        report: Report,
+        store_client: StoreClient | None,
+        limiter: RequestLimiter | None,
+        emitter: Emitter,
     ) -> None:
         self.adopted = False
-        self.report = report
+        self.emitter = emitter
         self._provider = provider
         self._state = state
-        self._connections = connections
+        self._sessions = sessions
         self._clock = clock
-        self._shared = shared
+        self._store_client = store_client
         self._policy = policy
         self._rejection: Rejection | None = None
-        self._gate = gate
-        self._lane: Lane | None = None
+        self._limiter = limiter
+        self._slots: LoopSlots | None = None
         self._queued_at = -math.inf
         self._at_once = False
         self._sent = True
         self._given_up = False
         self._allowed = deadline_of(provider, policy)
         self._deadline = clock.monotonic() + self._allowed
-        self._store_time = 0.0 if shared is None else _STORE_CALLS * policy.store_timeout
+        self._store_time = 0.0 if store_client is None else _STORE_CALLS * policy.store_timeout
         self._rest: asyncio.Future[None] | None = None
         self._asking: _Asking | None = None
-        self._hold: Hold | None = None
+        self._lock_handle: LockHandle | None = None
 
     @property
-    def resting(self) -> bool:
-        """Whether it waits for its next try, or for its turn, so that nothing is under way."""
-        return self._rest is not None or self._lane is not None
+    def idle(self) -> bool:
+        """Whether it waits for its next try, or for a slot, so that nothing is in progress."""
+        return self._rest is not None or self._slots is not None
 
     @property
     def due(self) -> float:
         """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
-        deadline, lane = self._deadline, self._lane
-        if lane is not None:
+        deadline, slots = self._deadline, self._slots
+        if slots is not None:
             # Each answer gives those in the queue their patience anew; then those who have a turn use it up at most.
             patience = deadline - self._queued_at
-            deadline = max(deadline, lane.answered_at + patience) + self._allowed
+            deadline = max(deadline, slots.answered_at + patience) + self._allowed
         return deadline + self._store_time
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
-        self._state.hasten(self._clock.monotonic())
+        self._state.clear_backoff(self._clock.monotonic())
         self._at_once = True
         asking, rest = self._asking, self._rest
         if asking is not None:
-            asking.attempt.refusal = asking.attempt.rejected = None
+            asking.context.credential_rejected = asking.context.rejected = None
         if rest is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
                 rest.get_loop().call_soon_threadsafe(rest.cancel)
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread.
 
         A request that was not begun yet is never made.
@@ -180,11 +180,11 @@ class Refresh:
             asking, self._asking = self._asking, None
             if asking is not None:
                 self._cut_short(asking)
-        hold = self._hold
-        if hold is not None:
-            hold.abandon()
+        lock_handle = self._lock_handle
+        if lock_handle is not None:
+            lock_handle.abandon()
 
-    async def run(self) -> Held:
+    async def run(self) -> CachedToken:
         """Return a token that is held from now on.
 
         Raises:
@@ -201,8 +201,8 @@ class Refresh:
 
     def _withheld(self) -> CredentialsRejected | None:
         """Return the refusal of a credential that must not be sent now, but may have changed since."""
-        setback = self._state.setback
-        return None if setback is None else setback.withheld(self._clock.monotonic())
+        failure = self._state.failure
+        return None if failure is None else failure.withheld(self._clock.monotonic())
 
     async def _wait_out(self) -> None:
         """Return when the last failure allows another try.
@@ -210,20 +210,20 @@ class Refresh:
         Raises:
             AuthError: The last failure again: it can't be waited out before the deadline.
         """
-        setback, now = self._state.setback, self._clock.monotonic()
-        if setback is None or now >= setback.retry_at or setback.meanwhile is Meanwhile.ASK:
+        failure, now = self._state.failure, self._clock.monotonic()
+        if failure is None or now >= failure.retry_at or failure.while_blocked is WhileBlocked.ASK:
             return
-        if setback.may_ask(now):
+        if failure.may_ask(now):
             self._state.ask(now)
             return
-        if setback.meanwhile is Meanwhile.FAIL or setback.retry_at > self._deadline:
-            raise setback.seen(now)
-        while now < setback.retry_at:
-            left = setback.retry_at - now
-            if not await self._rested(left if self._shared is None else min(left, _GLANCE_AT_STORE)):
+        if failure.while_blocked is WhileBlocked.FAIL or failure.retry_at > self._deadline:
+            raise failure.seen(now)
+        while now < failure.retry_at:
+            left = failure.retry_at - now
+            if not await self._rested(left if self._store_client is None else min(left, _GLANCE_AT_STORE)):
                 break
             now = self._clock.monotonic()
-            if now < setback.retry_at and await self._others_have_news(now):
+            if now < failure.retry_at and await self._others_have_news(now):
                 break
 
     async def _rested(self, seconds: float) -> bool:
@@ -239,96 +239,107 @@ class Refresh:
 
     async def _others_have_news(self, now: float) -> bool:
         """Return whether callers wait here for a token that another process has stored."""
-        shared, before = self._shared, self._state.held
-        if shared is None or now < before.usable_until:
+        store_client, before = self._store_client, self._state.cached
+        if store_client is None or now < before.usable_until:
             return False
         try:
-            async with shared.opened():
-                stored = await shared.load()
+            async with store_client.opened():
+                stored = await store_client.load()
         except StoreTrouble as trouble:
-            shared.note(trouble)
+            store_client.note(trouble)
             return False
         wall = self._clock.wall()
         token = None if stored is None else stored.token
-        return token is not None and self._state.adoptable(token, before=before, now=now, wall=wall, draw=0) is not None
+        return (
+            token is not None
+            and self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=0) is not None
+        )
 
-    async def _adopt_or_fetch(self) -> Held:
+    async def _adopt_or_fetch(self) -> CachedToken:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
-        shared, before = self._shared, self._state.held
-        if shared is None:
-            async with self._turn():
-                return await self._fetch(before.last, Attempt(self._clock))
+        store_client, before = self._store_client, self._state.cached
+        if store_client is None:
+            async with self._slot():
+                return await self._fetch(before.last, RequestContext(self._clock))
         try:
-            async with shared.opened():
-                if before.refused:
-                    await shared.delete(before.token)
-                held = await self._adopt(shared, await shared.load())
-                if held is None:
-                    async with self._turn(), shared.locked(self._longest_wait()) as hold:
-                        self._hold = hold
-                        stored = await shared.load()
-                        held = await self._adopt(shared, stored) or await self._fetch_under(hold, shared, stored)
-            shared.note_success()
+            async with store_client.opened():
+                if before.api_401:
+                    await store_client.delete(before.token)
+                cached = await self._adopt(store_client, await store_client.load())
+                if cached is None:
+                    async with self._slot(), store_client.locked(self._longest_wait()) as lock_handle:
+                        self._lock_handle = lock_handle
+                        stored = await store_client.load()
+                        cached = await self._adopt(store_client, stored) or await self._fetch_under(
+                            lock_handle, store_client, stored
+                        )
+            store_client.note_success()
         except StoreTrouble as trouble:
             problem = trouble
         except AuthError:
-            shared.note_success()
+            store_client.note_success()
             raise
         else:
-            return held
-        shared.note(problem)
-        if shared.strict or self._needs_lock:
+            return cached
+        store_client.note(problem)
+        if store_client.strict or self._needs_lock:
             kind = LockTimeout if problem.lock_timeout else StoreError
             raise kind(f"the token store fails: {problem}", provider=self._provider.name)
         # No refresh token without the lock: another process may be using it up at this moment.
         last = before.last
         last = None if last is None else attrs.evolve(last, refresh_token=None)
-        async with self._turn():
-            return await self._fetch(last, Attempt(self._clock))
+        async with self._slot():
+            return await self._fetch(last, RequestContext(self._clock))
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncGenerator[None, None]:
-        """Wait for a turn to ask the provider, and keep it for the block. The deadline stands still meanwhile."""
-        if self._gate is None:
+    async def _slot(self) -> AsyncGenerator[None, None]:
+        """Wait for a slot to ask the provider, and keep it for the block. The deadline stands still meanwhile."""
+        if self._limiter is None:
             yield
             return
         now = self._queued_at = self._clock.monotonic()
-        self._lane = self._gate.lane()
+        self._slots = self._limiter.slots_here()
         try:
-            async with self._gate.turn(self._clock, self._deadline - now) as waited:
+            async with self._limiter.slot(self._clock, self._deadline - now) as waited:
                 self._deadline += waited
-                self._lane = None
+                self._slots = None
                 yield
         finally:
-            self._lane = None
+            self._slots = None
 
     @property
     def _needs_lock(self) -> bool:
         """Whether a refresh token is the provider's only way to a token."""
         return bool(getattr(self._provider, "needs_lock", False))
 
-    async def _fetch_under(self, hold: Hold, shared: SharedStore, stored: Entry | None) -> Held:
+    async def _fetch_under(
+        self, lock_handle: LockHandle, store_client: StoreClient, stored: Entry | None
+    ) -> CachedToken:
         """Ask the provider under the store's lock, with the refresh token that is in the store."""
         wall = self._clock.wall()
         known = None if stored is None else stored.known_rejection(wall)
         waited_out = known if known is not None and known.until > wall and not self._at_once else None
         rejected = None if waited_out is None else waited_out.digest
-        attempt = Attempt(self._clock, release=hold.release, mark_of=shared.mark_of, rejected=rejected)
-        entry = shared.previous(stored)
+        context = RequestContext(
+            self._clock, release=lock_handle.release, mark_of=store_client.mark_of, rejected=rejected
+        )
+        entry = store_client.previous(stored)
         previous = None if entry is None else entry.token
         try:
             if self._needs_lock:
                 # A store that was emptied: our own is later than the one that the provider was given.
-                return await self._fetch(previous or self._state.held.last, attempt, shared=shared, hold=hold)
-            async with shared.lent(entry, hold, used=lambda: _lost(attempt)):
-                return await self._fetch(previous, attempt, shared=shared, hold=hold)
+                return await self._fetch(
+                    previous or self._state.cached.last, context, store_client=store_client, lock_handle=lock_handle
+                )
+            async with store_client.escrowed(entry, lock_handle, used=lambda: _refresh_token_spent(context)):
+                return await self._fetch(previous, context, store_client=store_client, lock_handle=lock_handle)
         except CredentialsRejected as error:
-            if attempt.mark is not None and error.credential is not None:
+            if context.mark is not None and error.credential is not None:
                 if error.unsent:
                     self._rejection = waited_out
                 else:
-                    self._rejection = self._rejected_again(known, attempt.mark, error.credential)
-                    await shared.reject(self._rejection, hold=hold)
+                    self._rejection = self._rejected_again(known, context.mark, error.credential)
+                    await store_client.reject(self._rejection, lock_handle=lock_handle)
             raise
 
     def _rejected_again(self, known: Rejection | None, mark: str, credential: str) -> Rejection:
@@ -341,77 +352,81 @@ class Refresh:
         """
         theirs = known.times if known is not None and known.digest == mark else 0
         times = max(theirs, self._state.times_rejected(credential)) + 1
-        return Rejection(digest=mark, until=self._clock.wall() + self._policy.rejection_hold(times), times=times)
+        return Rejection(
+            digest=mark, until=self._clock.wall() + self._policy.credential_rejected_cooldown(times), times=times
+        )
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
         left = self._deadline - self._clock.monotonic()
         return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
 
-    async def _adopt(self, shared: SharedStore, stored: Entry | None) -> Held | None:
+    async def _adopt(self, store_client: StoreClient, stored: Entry | None) -> CachedToken | None:
         """Take over what another process stored, if it is for us."""
         token = None if stored is None else stored.token
         if token is None:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
-        before = self._state.held  # by now: it may have been refused while the store was asked
-        held = self._state.adoptable(token, before=before, now=now, wall=wall, draw=random.random())  # noqa: S311
-        if held is not None:
-            self._state.hold(held, wall=wall, adopted=True)
+        before = self._state.cached  # by now: it may have been refused while the store was asked
+        cached = self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=random.random())  # noqa: S311
+        if cached is not None:
+            self._state.install(cached, wall=wall, adopted=True)
             self.adopted = True
-            await shared.note_adopted(token)
-        return held
+            await store_client.note_adopted(token)
+        return cached
 
     async def _fetch(
         self,
         previous: Token | None,
-        attempt: Attempt,
+        context: RequestContext,
         *,
-        shared: SharedStore | None = None,
-        hold: Hold | None = None,
-    ) -> Held:
+        store_client: StoreClient | None = None,
+        lock_handle: LockHandle | None = None,
+    ) -> CachedToken:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
-        before, started = self._state.held, self._clock.monotonic()
+        before, started = self._state.cached, self._clock.monotonic()
         token: Token | None = None
-        asking = _Asking(attempt, before, started, previous, shared)
-        attempt.refusal = self._withheld()
-        set_attempt(attempt)  # in the flight's own context
+        asking = _Asking(context, before, started, previous, store_client)
+        context.credential_rejected = self._withheld()
+        set_request_context(context)  # in the flight's own context
         try:
-            async with self._connections.session() as http:
+            async with self._sessions.session() as http:
                 self._asking = asking
                 # A task of its own, so that what it brings can be kept whatever happens to us.
                 asking.asked = asyncio.create_task(self._answered(asking, http))
                 token = await within(self._clock, self._deadline - started, asking.asked)
-            held = self._examined(token, attempt, before, started)
+            cached = self._cached_from(token, context, before, started)
         except GeneratorExit:
-            raise  # a flight that is closed as garbage, after its loop: see `give_up`
+            raise  # a flight that is closed as garbage, after its loop: see `abandon`
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            self.give_up()
+            self.abandon()
             asking.end()
             raise
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             asking.end()
             if self._given_up:
                 raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
-            problem = auth_error(error, "the token request")
+            problem = sanitize(error, "the token request")
             # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
             problem.upstream = problem.upstream or not isinstance(error, Exception)
         else:
             try:
-                if shared is not None and hold is not None:
-                    await shared.save(held.token, instead_of=previous, hold=hold)
+                if store_client is not None and lock_handle is not None:
+                    await store_client.save(cached.token, instead_of=previous, lock_handle=lock_handle)
             finally:  # also when the save is cancelled: what came is kept
-                self._state.hold(held, wall=self._clock.wall())
+                self._state.install(cached, wall=self._clock.wall())
                 self._asking = None
-            return held
-        self._sent = self._sent or attempt.sent_at is not None
+            return cached
+        self._sent = self._sent or context.sent_at is not None
         if isinstance(token, Token) and token.refresh_token is not None:
-            await self._keep_refresh_token(token, previous, attempt, before, shared=shared, hold=hold)
+            await self._keep_refresh_token(
+                token, previous, context, before, store_client=store_client, lock_handle=lock_handle
+            )
         else:
-            self._note_loss(attempt, before)
+            self._note_loss(context, before)
         self._asking = None
-        if attempt.name is not None:
-            attempt.name(problem)  # what the deadline cut short has no name yet
+        if context.annotate is not None:
+            context.annotate(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
         raise problem
 
@@ -420,103 +435,105 @@ class Refresh:
         if self._asking is not asking:  # it was given up before this began
             raise asyncio.CancelledError
         try:
-            answer: object = called(self._provider.fetch, http, asking.previous)
+            answer: object = call_user(self._provider.fetch, http, asking.previous)
             if inspect.isawaitable(answer):
                 return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
         except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
-            problem = auth_error(error, "the token request")
+            problem = sanitize(error, "the token request")
         else:
             problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
         raise problem
 
-    def _examined(self, token: Token, attempt: Attempt, before: Held, started: float) -> Held:
-        """Return what the provider gave, as it is to be held. Raises as `TokenState.examine` does."""
-        return self._state.examine(
+    def _cached_from(self, token: Token, context: RequestContext, before: CachedToken, started: float) -> CachedToken:
+        """Return what the provider gave, as it is to be held. Raises as `TokenState.cached_from` does."""
+        return self._state.cached_from(
             token,
             before=before,
             started=started,
-            sent_at=started if attempt.sent_at is None else attempt.sent_at,
+            sent_at=started if context.sent_at is None else context.sent_at,
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
-            draw=random.random(),  # noqa: S311 (jitter, no secret)
+            unit_random=random.random(),  # noqa: S311 (jitter, no secret)
         )
 
     def _cut_short(self, asking: _Asking) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
-        asked, attempt, before = asking.asked, asking.attempt, asking.before
+        asked, context, before = asking.asked, asking.context, asking.before
         if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
             token = asked.result()
             with contextlib.suppress(AuthError):
-                held = self._examined(token, attempt, before, asking.started)
-                self._state.hold(held, wall=self._clock.wall())
-                if asking.shared is not None:  # whose entry holds the spent refresh token
-                    asking.shared.keep(held.token, instead_of=asking.previous)
+                cached = self._cached_from(token, context, before, asking.started)
+                self._state.install(cached, wall=self._clock.wall())
+                if asking.store_client is not None:  # whose entry holds the spent refresh token
+                    asking.store_client.keep(cached.token, instead_of=asking.previous)
                 return
             if isinstance(token, Token) and token.refresh_token is not None:
                 self._state.lose_refresh_token(before, successor=token.refresh_token)
         else:
-            self._note_loss(attempt, before)
+            self._note_loss(context, before)
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
         error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
         error.upstream = True  # it holds nobody off who needs a token now
-        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, draw=random.random())  # noqa: S311
+        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, unit_random=random.random())  # noqa: S311
 
     async def _keep_refresh_token(
         self,
         token: Token,
         previous: Token | None,
-        attempt: Attempt,
-        before: Held,
+        context: RequestContext,
+        before: CachedToken,
         *,
-        shared: SharedStore | None,
-        hold: Hold | None,
+        store_client: StoreClient | None,
+        lock_handle: LockHandle | None,
     ) -> None:
         """Keep the refresh token that came with an access token of no use: the one that was sent is spent."""
-        attempt.unanswered = True
+        context.unanswered = True
         self._state.lose_refresh_token(before, successor=token.refresh_token)
-        if shared is not None and hold is not None:
+        if store_client is not None and lock_handle is not None:
             entry = token if previous is None else attrs.evolve(previous, refresh_token=token.refresh_token)
-            await shared.save(attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, hold=hold)
+            await store_client.save(
+                attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, lock_handle=lock_handle
+            )
 
-    def _note_loss(self, attempt: Attempt, before: Held) -> None:
+    def _note_loss(self, context: RequestContext, before: CachedToken) -> None:
         """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
-        if _lost(attempt):
+        if _refresh_token_spent(context):
             self._state.lose_refresh_token(before)
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
         now = self._clock.monotonic()
         rejection, self._rejection = self._rejection, None
-        refusal = error if isinstance(error, CredentialsRejected) and not error.upstream else None
-        unsent = refusal is not None and refusal.unsent
+        credential_rejected = error if isinstance(error, CredentialsRejected) and not error.upstream else None
+        unsent = credential_rejected is not None and credential_rejected.unsent
         if unsent and rejection is not None and self._at_once:
             return True  # another process had it rejected, but somebody wants it sent by this one, since a moment ago
         if unsent and rejection is None:
             self._state.ask(now)  # the credential is still the refused one
             return not self._sent and self._withheld() is None  # but somebody wants it sent, since a moment ago
         # What could not be looked at may still be the refused one.
-        unknown = not (self._sent or error.upstream or refusal is not None)
-        setback = self._state.ask(now) if unknown else None
-        if setback is None:
+        unknown = not (self._sent or error.upstream or credential_rejected is not None)
+        failure = self._state.ask(now) if unknown else None
+        if failure is None:
             draw = random.random()  # noqa: S311 (jitter, no secret)
             left = 0.0 if rejection is None else min(rejection.until - self._clock.wall(), LONGEST_HOLD)
             rejected = None if rejection is None else (rejection.times, left)
-            setback = self._state.fail(error, now=now, deadline=self._deadline, draw=draw, rejected=rejected)
-        self.report.token_request_failed(error, setback, now=now, usable_for=self._state.held.usable_until - now)
-        return setback.meanwhile is Meanwhile.WAIT and setback.retry_at < self._deadline
+            failure = self._state.fail(error, now=now, deadline=self._deadline, unit_random=draw, rejected=rejected)
+        self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)
+        return failure.while_blocked is WhileBlocked.WAIT and failure.retry_at < self._deadline
 
 
 @attrs.define(eq=False)
 class _Asking:
     """A provider's answer that is waited for."""
 
-    attempt: Attempt
-    before: Held
+    context: RequestContext
+    before: CachedToken
     started: float
     previous: Token | None
-    shared: SharedStore | None
+    store_client: StoreClient | None
     asked: asyncio.Task[Token] | None = None
 
     def end(self) -> None:
@@ -525,6 +542,6 @@ class _Asking:
             self.asked.cancel()
 
 
-def _lost(attempt: Attempt) -> bool:
+def _refresh_token_spent(context: RequestContext) -> bool:
     """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came."""
-    return attempt.refresh_token_refused or (attempt.spends_refresh_token and attempt.unanswered)
+    return context.refresh_token_rejected or (context.spends_refresh_token and context.unanswered)

@@ -13,20 +13,20 @@ from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
     from asyncauth._core.listeners import Listeners
-    from asyncauth._core.sessions import Connections
+    from asyncauth._core.sessions import Sessions
     from asyncauth.clock import Clock
 
-__all__ = ["Common", "check"]
+__all__ = ["Runtime", "check"]
 
 
 @attrs.frozen(eq=False)
-class Common:
+class Runtime:
     """One object for all that 100,000 managers would hold one by one.
 
     Attributes:
         policy: When to renew, to give up, to try again.
         clock: What all moments are read from.
-        connections: Where HTTP sessions come from.
+        sessions: Where HTTP sessions come from.
         listeners: Who is told of events.
         guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
             flight whose loop was closed is ended by the garbage collector, at any moment, and takes it.
@@ -34,7 +34,7 @@ class Common:
 
     policy: RefreshPolicy
     clock: Clock
-    connections: Connections
+    sessions: Sessions
     listeners: Listeners
     guard: threading.RLock = attrs.field(factory=threading.RLock)
 

@@ -23,7 +23,7 @@ from asyncauth.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
-__all__ = ["Connections", "Entry", "LentConnections", "run_each"]
+__all__ = ["LoopEntry", "Sessions", "SharedSessions", "run_each"]
 
 
 _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
@@ -31,7 +31,7 @@ _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
 
 
 @attrs.define(eq=False)
-class Entry:
+class LoopEntry:
     """A loop on which the manager was entered, by which blocks, and its session there, if it was needed."""
 
     loop: asyncio.AbstractEventLoop
@@ -44,7 +44,7 @@ class Entry:
         """Whether something can be done on the loop. A parent process' only looks as if."""
         return self.generation == generation() and self.loop.is_running()
 
-    async def run(self, work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+    async def run(self, work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
         """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
         if self.generation == generation():
             await run_on(self.loop, partial(work, self))
@@ -60,14 +60,14 @@ def _can_leave(block: _Block) -> bool:
     return task is not None and not task.done()
 
 
-async def run_each(entries: Iterable[Entry], work: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+async def run_each(entries: Iterable[LoopEntry], work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
     """Do something with each entry on its loop: to the last one, also when the caller is cancelled meanwhile."""
     async with contextlib.AsyncExitStack() as rest:
         for entry in entries:
             rest.push_async_callback(entry.run, work)
 
 
-class Connections:
+class Sessions:
     """Where a manager is entered, and the sessions it has there.
 
     Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
@@ -79,7 +79,7 @@ class Connections:
         self._http = http
         # aiohttp rounds its limits up to whole seconds, which infinity has not.
         self._timeout = aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None)
-        self._entries: dict[asyncio.AbstractEventLoop, Entry] | None = None
+        self._entries: dict[asyncio.AbstractEventLoop, LoopEntry] | None = None
         self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
 
     def entered_here(self) -> bool:
@@ -117,9 +117,9 @@ class Connections:
             known for known, entry in self._entries.items() if known.is_closed() or entry.generation != generation()
         ]:
             del self._entries[ended]  # left without an exit: nothing can be closed on it any more
-        self._entries.setdefault(loop, Entry(loop)).blocks.append(_block())
+        self._entries.setdefault(loop, LoopEntry(loop)).blocks.append(_block())
 
-    def leave(self) -> Entry | None:
+    def leave(self) -> LoopEntry | None:
         """Count an exit on the running loop; return the entry if it was the last one there.
 
         Whoever was inside when all was closed leaves nothing to those who have entered since, and are inside.
@@ -137,7 +137,7 @@ class Connections:
         entry.blocks.remove(block if block in entry.blocks else entry.blocks[-1])
         return None if entry.blocks else entries.pop(loop)
 
-    def leave_all(self) -> list[Entry]:
+    def leave_all(self) -> list[LoopEntry]:
         """Forget every entry, and return them."""
         entries = list((self._entries or {}).values())
         self._entries = None
@@ -185,17 +185,17 @@ class Connections:
         )
 
 
-class LentConnections(Connections):
+class SharedSessions(Sessions):
     """A pool's, as its managers see them: entering, leaving and closing are the pool's business alone."""
 
-    __slots__ = ("_lender",)
+    __slots__ = ("_owner",)
 
-    def __init__(self, lender: Connections) -> None:
-        self._lender = lender
+    def __init__(self, owner: Sessions) -> None:
+        self._owner = owner
 
     def entered_here(self) -> bool:
         """Return whether the pool is entered on the running loop."""
-        return self._lender.entered_here()
+        return self._owner.entered_here()
 
     def unclosed(self) -> bool:
         """Return ``False``: there is nothing that a manager would have to close."""
@@ -203,21 +203,21 @@ class LentConnections(Connections):
 
     def hand_on(self, work: Callable[[], object]) -> None:
         """Call ``work`` on a running loop where the pool is entered, if there is one."""
-        self._lender.hand_on(work)
+        self._owner.hand_on(work)
 
     def enter(self) -> None:
         """Do nothing."""
 
-    def leave(self) -> Entry | None:
+    def leave(self) -> LoopEntry | None:
         """Return that no loop was left."""
         return None
 
-    def leave_all(self) -> list[Entry]:
+    def leave_all(self) -> list[LoopEntry]:
         """Return that no loop was left."""
         return []
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
         """Give the pool's session on the running loop."""
-        async with self._lender.session() as session:
+        async with self._owner.session() as session:
             yield session

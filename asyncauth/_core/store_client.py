@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from asyncauth._core.user_code import called
+from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
 from asyncauth.expiry import left_of
 from asyncauth.provider import key_of
@@ -25,10 +25,10 @@ from asyncauth.token import SEALED, Token, type_flaw
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
-    from asyncauth._core.emitter import Report
+    from asyncauth._core.emitter import Emitter
     from asyncauth.stores.base import TokenStore
 
-__all__ = ["Hold", "SharedStore", "StoreTrouble"]
+__all__ = ["LockHandle", "StoreClient", "StoreTrouble"]
 
 _T = TypeVar("_T")
 _Entry = TypeVar("_Entry", bound=Token)
@@ -54,7 +54,7 @@ class StoreTrouble(Exception):
         self.lock_timeout = lock_timeout
 
 
-class Hold:
+class LockHandle:
     """An entry's lock while it is held, on the running loop.
 
     Args:
@@ -110,7 +110,7 @@ class Hold:
                 leaving.close()
 
 
-class SharedStore:
+class StoreClient:
     """One manager's entry in a store.
 
     Args:
@@ -118,10 +118,10 @@ class SharedStore:
         identity: The provider's: the entry's key is made of it, so that no token is found under another's.
         clock: The manager's.
         time_limit: Seconds for a call.
-        report: Where it tells of what happens.
+        emitter: Where it tells of what happens.
 
     Attributes:
-        report: As given.
+        emitter: As given.
         trouble: What is the matter with the store; ``None`` = nothing is known of any.
         unsaved: A token that could not be saved yet, after the value of the one that it was obtained with.
     """
@@ -134,15 +134,15 @@ class SharedStore:
         "_store",
         "_time_limit",
         "_told_at",
-        "report",
+        "emitter",
         "trouble",
         "unsaved",
     )
 
-    def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, report: Report) -> None:
+    def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, emitter: Emitter) -> None:
         self._store = store
         self._key = key_of(identity)
-        self.report = report
+        self.emitter = emitter
         self._clock = clock
         self._time_limit = time_limit
         self._told_at = -math.inf
@@ -208,12 +208,12 @@ class SharedStore:
         key = bytes.fromhex(self._key)  # two accounts' credentials can't be compared
         return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_MARK_DIGITS]
 
-    async def reject(self, rejection: Rejection, *, hold: Hold) -> None:
+    async def reject(self, rejection: Rejection, *, lock_handle: LockHandle) -> None:
         """Have all processes know of a rejected credential, beside what else is stored. Trouble is no matter here.
 
         Args:
             rejection: The rejection.
-            hold: The lock it is saved under; once that is lost, it is not saved.
+            lock_handle: The lock it is saved under; once that is lost, it is not saved.
         """
         with contextlib.suppress(StoreTrouble):
             stored = await self.load()
@@ -221,11 +221,11 @@ class SharedStore:
                 entry = Entry.without_token(rejection=rejection, now=self._clock.wall())
             else:
                 entry = attrs.evolve(stored, rejection=rejection)
-            if not hold.lost:
+            if not lock_handle.lost:
                 await self._call("save", self._store.save, self._key, entry)
 
     @contextlib.asynccontextmanager
-    async def locked(self, wait: float) -> AsyncGenerator[Hold, None]:
+    async def locked(self, wait: float) -> AsyncGenerator[LockHandle, None]:
         """Hold the entry's lock.
 
         Args:
@@ -246,11 +246,11 @@ class SharedStore:
             raise
         else:
             leave: Any = lock.__aexit__  # a coroutine's, as a rule
-            hold = Hold(lease, leave, self._call)
+            lock_handle = LockHandle(lease, leave, self._call)
             try:
-                yield hold
+                yield lock_handle
             finally:
-                await hold.release()
+                await lock_handle.release()
             return
         await self._give_back(lock, entering)
         raise problem
@@ -266,7 +266,9 @@ class SharedStore:
                 await self._call("unlock", lock.__aexit__, None, None, None)
 
     @contextlib.asynccontextmanager
-    async def lent(self, stored: Entry | None, hold: Hold, used: Callable[[], bool]) -> AsyncGenerator[None, None]:
+    async def escrowed(
+        self, stored: Entry | None, lock_handle: LockHandle, used: Callable[[], bool]
+    ) -> AsyncGenerator[None, None]:
         """Take an entry's refresh token out of the store while it is being sent, and put it back if it was not used.
 
         A process that dies meanwhile leaves none behind that the server may have replaced: sent again, a server that
@@ -274,7 +276,7 @@ class SharedStore:
 
         Args:
             stored: The entry; ``None``, or one without a refresh token: there is nothing to take out.
-            hold: The lock that is held.
+            lock_handle: The lock that is held.
             used: Asked after a failure: whether the server may have used the refresh token up.
         """
         if stored is None or stored.refresh_token is None:
@@ -285,24 +287,24 @@ class SharedStore:
         if left_of(stored.expires_at, stored.issued_at, clock.wall()) <= 0:
             # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
             stored = attrs.evolve(stored, expires_at=stored.issued_at)
-        await self._save_lent(attrs.evolve(stored, refresh_token=None))
+        await self._save_escrowed(attrs.evolve(stored, refresh_token=None))
         try:
             yield
         except Exception:
             if not used():
                 stored = _moved(stored, clock.wall() - clock.monotonic() - ahead)
                 try:
-                    await self._save_unless_older(stored, checked=hold.lost)
+                    await self._save_unless_older(stored, checked=lock_handle.lost)
                 except StoreTrouble:
                     self.keep(stored, instead_of=stored)
             raise
 
-    async def _save_lent(self, lent: Token) -> None:
+    async def _save_escrowed(self, escrowed: Token) -> None:
         """Save an entry without its refresh token, which nothing that was left unsaved may bring back."""
         saving = self._saving is not None
         await self.stop_saving()
         try:
-            await self._call("save", self._store.save, self._key, lent)
+            await self._call("save", self._store.save, self._key, escrowed)
         except StoreTrouble:
             unsaved = self.unsaved
             if saving and unsaved is not None:
@@ -315,20 +317,20 @@ class SharedStore:
         self.unsaved = (None if instead_of is None else instead_of.value, token)
         self._ahead = self._clock.wall() - self._clock.monotonic()
 
-    async def save(self, token: Token, *, instead_of: Token | None, hold: Hold) -> None:
+    async def save(self, token: Token, *, instead_of: Token | None, lock_handle: LockHandle) -> None:
         """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
 
         Args:
             token: The new one.
             instead_of: The entry that it was obtained with, whose refresh token it may have used up.
-            hold: The lock it is saved under.
+            lock_handle: The lock it is saved under.
         """
         await self.stop_saving()
         self.keep(token, instead_of=instead_of)
         tries = _SAVES if token.refresh_token is not None else 1
         for number in range(1, tries + 1):
             try:
-                await self._save_unless_older(token, checked=hold.lost)
+                await self._save_unless_older(token, checked=lock_handle.lost)
             except StoreTrouble as trouble:
                 if number == tries:
                     self._give_to_background(token, trouble)
@@ -343,7 +345,7 @@ class SharedStore:
             self.note(trouble)
             return
         # The only one that is in force, perhaps.
-        self.report.refresh_token_unsaved(str(trouble), lost=False)
+        self.emitter.refresh_token_unsaved(str(trouble), lost=False)
         self._told_at = self._clock.monotonic()
         self.note(trouble)
         self._saving = asyncio.ensure_future(self._save_later(token))
@@ -364,7 +366,7 @@ class SharedStore:
         try:
             await self._call("save", self._save_anew, unsaved[1])
         except StoreTrouble as trouble:
-            self.report.refresh_token_unsaved(str(trouble), lost=True)
+            self.emitter.refresh_token_unsaved(str(trouble), lost=True)
         else:
             self.unsaved = None
 
@@ -387,7 +389,7 @@ class SharedStore:
         now = self._clock.monotonic()
         if now - self._told_at >= _TELL_EVERY:
             self._told_at = now
-            self.report.store_failed(self.trouble)
+            self.emitter.store_failed(self.trouble)
 
     async def note_adopted(self, token: Token) -> None:
         """Forget an unsaved token: another process has stored a later one."""
@@ -401,7 +403,7 @@ class SharedStore:
         if self.trouble is not None and self.unsaved is None:
             self.trouble = None
             self._told_at = -math.inf
-            self.report.store_recovered()
+            self.emitter.store_recovered()
 
     async def _save_unless_older(self, token: Token, *, checked: bool) -> None:
         if checked:
@@ -436,7 +438,7 @@ class SharedStore:
 
     async def _call(self, what: str, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
         try:
-            return await within(self._clock, self._time_limit, called(call, *arguments))
+            return await within(self._clock, self._time_limit, call_user(call, *arguments))
         except TimeoutError:
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)

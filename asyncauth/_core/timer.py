@@ -1,4 +1,4 @@
-"""One timer a loop, for all the managers that are kept fresh on it."""
+"""One timer per event loop, for all the managers that are kept fresh on it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 if TYPE_CHECKING:
     from asyncauth.clock import Clock
 
-__all__ = ["Appointment", "Finder", "Schedule", "Timed"]
+__all__ = ["Finder", "Timer", "TimerClient", "TimerHandle"]
 
 _LONGEST_SLEEP = 60.0
 """Seconds: a loop's clock stands still during suspend, so nobody sleeps by it for longer than this."""
 
 _FEW = 64
-"""Appointments among which void ones are not worth looking for."""
+"""Handles among which void ones are not worth looking for."""
 
 _log = logging.getLogger("asyncauth.schedule")
 
 
-Finder: TypeAlias = "Callable[..., Timed | None]"
+Finder: TypeAlias = "Callable[..., TimerClient | None]"
 
 
-class Timed(Protocol):
-    """Something with an appointment, held weakly."""
+class TimerClient(Protocol):
+    """Something that the timer calls, held weakly."""
 
-    _ticket: Appointment | None
-    """Its current appointment, on whichever loop; others that are still listed are void."""
+    _timer_handle: TimerHandle | None
+    """Its current handle, on whichever loop; others that are still listed are void."""
 
     def _found_by(self) -> tuple[Finder, Hashable]:
         """Return what finds it, without holding it: called with the key, or with nothing where that is ``None``."""
         ...
 
     def _on_time(self) -> None:
-        """Keep the appointment: on the schedule's loop, without blocking."""
+        """Do what is due: on the timer's loop, without blocking."""
         ...
 
 
-class Appointment(float):
+class TimerHandle(float):
     """When a client, held weakly, is due: a number that a heap compares without a call into Python.
 
-    One object an appointment, for there may be 100,000 of them.
+    One object per handle, for there may be 100,000 of them.
     """
 
     __slots__ = ("_find", "_key")
@@ -54,50 +54,50 @@ class Appointment(float):
     _find: Finder
     _key: Hashable
 
-    def __new__(cls, client: Timed, due: float) -> Self:
-        """Return the appointment. ``due`` is in seconds of the schedule's clock."""
-        appointment = super().__new__(cls, due)
+    def __new__(cls, client: TimerClient, due: float) -> Self:
+        """Return the handle. ``due`` is in seconds of the timer's clock."""
+        handle = super().__new__(cls, due)
         # Many clients share what finds them: a weak reference each would take more than all the rest.
-        appointment._find, appointment._key = client._found_by()
-        return appointment
+        handle._find, handle._key = client._found_by()
+        return handle
 
     @property
-    def client(self) -> Timed | None:
+    def client(self) -> TimerClient | None:
         """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
         client = self._find() if self._key is None else self._find(self._key)
-        return client if client is not None and client._ticket is self else None
+        return client if client is not None and client._timer_handle is self else None
 
 
-class Schedule:
-    """The appointments on one loop, by one clock, behind one task that ends when there are none.
+class Timer:
+    """What is due on one loop, by one clock, behind one task that ends when nothing is.
 
     Belongs to its loop: nothing of it may be called from another thread.
     """
 
     __slots__ = ("_clock", "_heap", "_many", "_task", "_wakes_at")
 
-    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Schedule]]] = (
+    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Timer]]] = (
         weakref.WeakKeyDictionary()
     )
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[Appointment] = []
+        self._heap: list[TimerHandle] = []
         self._many = _FEW
         self._task: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
 
     @classmethod
-    def here(cls, clock: Clock) -> Schedule:
-        """Return the running loop's schedule for this clock."""
+    def here(cls, clock: Clock) -> Timer:
+        """Return the running loop's timer for this clock."""
         of_clock = cls._of_loop.setdefault(asyncio.get_running_loop(), {})
-        known = id(clock)  # the schedule holds it, so the number stays its own; a clock need not be hashable
+        known = id(clock)  # the timer holds it, so the number stays its own; a clock need not be hashable
         if known not in of_clock:
             of_clock[known] = cls(clock)
         return of_clock[known]
 
-    def set(self, client: Timed, due: float) -> None:
-        """Make an appointment in place of the client's last one.
+    def set(self, client: TimerClient, due: float) -> None:
+        """Call the client when it is due, in place of its last handle.
 
         Args:
             client: Whose ``_on_time`` is called.
@@ -105,13 +105,13 @@ class Schedule:
         """
         if len(self._heap) >= self._many:
             self._forget_void()
-        client._ticket = appointment = Appointment(client, due)
-        heapq.heappush(self._heap, appointment)
+        client._timer_handle = handle = TimerHandle(client, due)
+        heapq.heappush(self._heap, handle)
         if self._task is None or self._task.done() or due < self._wakes_at:
             self._restart()
 
     async def sweep(self) -> None:
-        """Forget void appointments; when there are no others, return after the timer has ended."""
+        """Forget void handles; when there are no others, return after the timer's task has ended."""
         self._discard_void()
         if not self._heap and (task := self._task) is not None:
             self._task = None
@@ -127,7 +127,7 @@ class Schedule:
 
     def _forget_void(self) -> None:
         """Keep the list short where clients come and go: no more than half of it is void after a long time."""
-        self._heap = [appointment for appointment in self._heap if appointment.client is not None]
+        self._heap = [handle for handle in self._heap if handle.client is not None]
         heapq.heapify(self._heap)
         self._many = max(_FEW, 2 * len(self._heap))
 
@@ -150,11 +150,11 @@ class Schedule:
             await self._clock.sleep(self._wakes_at - now)
 
     @staticmethod
-    def _keep(appointment: Appointment) -> None:
-        client = appointment.client
+    def _keep(handle: TimerHandle) -> None:
+        client = handle.client
         if client is None:
             return
-        client._ticket = None
+        client._timer_handle = None
         try:
             client._on_time()
         except Exception as error:  # noqa: BLE001 (one manager's fault must not end the timer of all)

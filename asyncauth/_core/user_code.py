@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["auth_error", "called", "place_of"]
+__all__ = ["call_user", "place_of", "sanitize"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def called(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+def call_user(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
     """Return what a function returns, which need not be ``async``.
 
     Raises:
@@ -33,7 +33,7 @@ def called(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _
         raise InterruptedError from None
 
 
-def auth_error(error: BaseException, what: str) -> AuthError:
+def sanitize(error: BaseException, what: str) -> AuthError:
     """Return the error of ours that an exception from a callable or a provider amounts to.
 
     Network trouble is transient; an ``AuthError`` says itself what it is; anything else is a fault, reported by its

@@ -21,7 +21,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Challenge", "parse", "token_refused"]
+__all__ = ["Challenge", "blames_token", "parse"]
 
 _MAX_TEXT: Final = 65_536  # characters over all header lines; aiohttp takes 8 KiB a line
 _MAX_CHALLENGES: Final = 64
@@ -113,7 +113,7 @@ def parse(values: Iterable[str]) -> list[Challenge]:
     return [Challenge(*draft) for draft in drafts]
 
 
-def token_refused(values: Iterable[str]) -> bool:
+def blames_token(values: Iterable[str]) -> bool:
     """Tell whether a 401 is explained by the token it was sent with, so that another token could help.
 
     It is, unless the server says otherwise: Peakly's kind of server sends a bare ``Bearer``, or no challenge

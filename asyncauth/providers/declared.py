@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["DeclaredProvider"]
@@ -95,7 +95,7 @@ class DeclaredProvider(EndpointProvider):
         origins: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
-        held = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
+        secret = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
         del credential  # a traceback through here that shows locals must not show it
         self.name = checked_text(name, "name")
         self._sent_as, self._field, self._username = sent_as, field or "", username or ""
@@ -113,11 +113,13 @@ class DeclaredProvider(EndpointProvider):
         if statuses is None or not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
             raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
         where = absolute_url(url, "url", query=True)
-        refused = frozenset(statuses)
-        endpoint = Endpoint(provider=self.name, step="token", url=where, refusals=refused, method=method.upper())
-        self._configure(endpoint, (held,), origins=origins)
+        rejected = frozenset(statuses)
+        endpoint = Endpoint(
+            provider=self.name, step="token", url=where, rejection_statuses=rejected, method=method.upper()
+        )
+        self._configure(endpoint, (secret,), origins=origins)
         request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
-        self._identify({"account": account, "username": username or None}, (held,), request=hashed(request))
+        self._identify({"account": account, "username": username or None}, (secret,), request=hashed(request))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask for a token, as declared."""
@@ -140,18 +142,18 @@ class DeclaredProvider(EndpointProvider):
             headers[name] = value
         return Request(headers=headers, json=fields or None, secrets=made)
 
-    def _read(self, reply: Reply) -> Token:
+    def _read(self, response: TokenResponse) -> Token:
         path, until = self._token, self._lifetime
         found: dict[str, Any] = {}
         durations: list[float] = []
         instants: list[float] = []
         with contextlib.suppress(LookupError):
-            found[path.text] = path.value(reply.fields)
+            found[path.text] = path.value(response.fields)
         with contextlib.suppress(LookupError):
             if until is not None:
-                found[until.text] = value = until.value(reply.fields)
+                found[until.text] = value = until.value(response.fields)
                 durations, instants = ([], []) if value is None else lifetime_of(value, until.text, self._unit)
-        return reply.with_fields(found, without=str(path.steps[0])).token(
+        return response.with_fields(found, without=str(path.steps[0])).token(
             path.text, durations=durations, instants=instants, times=() if until is None else (until.text,)
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from asyncauth import expiry
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider, base_address, checked_text
 from asyncauth.providers.wire.credential import Credential, CredentialLike
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["PagoFacil", "PagoFacilJWT", "PagoFacilLogin"]
@@ -88,10 +88,10 @@ class PagoFacil(_PagoFacilProvider):
         return await self._endpoint.fetch(http, self._credentials, _bearer, self._read)
 
     @staticmethod
-    def _read(reply: Reply) -> Token:
+    def _read(response: TokenResponse) -> Token:
         field = "expiration_date"  # an absolute epoch, by the server's clock
-        instants = [expiry.epoch(reply.fields[field], field)] if reply.has(field) else []
-        return reply.token("access_token", instants=instants, times=(field,))
+        instants = [expiry.epoch(response.fields[field], field)] if response.has(field) else []
+        return response.token("access_token", instants=instants, times=(field,))
 
 
 class PagoFacilLogin(_PagoFacilProvider):
@@ -140,13 +140,13 @@ class PagoFacilLogin(_PagoFacilProvider):
     def _request(self, password: str) -> Request:
         return Request(json={"user" if self._newer else "username": self._username, "password": password})
 
-    def _read(self, reply: Reply) -> Token:
+    def _read(self, response: TokenResponse) -> Token:
         if self._newer:  # the same three fields, wrapped
-            data = reply.fields.get("data")
+            data = response.fields.get("data")
             if not isinstance(data, dict):
                 raise InvalidTokenResponse("the answer has no 'data'")
-            reply = attrs.evolve(reply, fields=data)
-        return _read_jwt(reply)
+            response = attrs.evolve(response, fields=data)
+        return _read_jwt(response)
 
 
 class PagoFacilJWT(_PagoFacilProvider):
@@ -234,7 +234,7 @@ class PagoFacilJWT(_PagoFacilProvider):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
         return await self._endpoint.fetch(
-            http, self._credentials, self._request, self._read, mended=lambda _: self._learn_server_clock()
+            http, self._credentials, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
         )
 
     def _request(self, access_token: str) -> Request:
@@ -242,23 +242,23 @@ class PagoFacilJWT(_PagoFacilProvider):
         if self._lifetime is None:
             return bearer
         # An absolute time on the server's clock: by its own Date, as soon as one is known.
-        attempt = current_attempt()
+        context = current_request_context()
         server_ahead = self._server_ahead
-        now = attempt.clock.wall() if server_ahead is None else attempt.clock.monotonic() + server_ahead
+        now = context.clock.wall() if server_ahead is None else context.clock.monotonic() + server_ahead
         return attrs.evolve(bearer, json={"expDate": int(now + self._lifetime)})
 
-    def _read(self, reply: Reply) -> Token:
+    def _read(self, response: TokenResponse) -> Token:
         self._learn_server_clock()
-        return _read_jwt(reply)
+        return _read_jwt(response)
 
     def _learn_server_clock(self) -> bool:
         """Note how far the server's clock is ahead of our monotonic one; return whether that was news."""
-        attempt, before = current_attempt(), self._server_ahead
-        if self._lifetime is None or attempt.server_now is None or attempt.sent_at is None:
+        context, before = current_request_context(), self._server_ahead
+        if self._lifetime is None or context.server_now is None or context.sent_at is None:
             return False
-        ahead = attempt.server_now - attempt.sent_at
+        ahead = context.server_now - context.sent_at
         self._server_ahead = ahead
-        wall = attempt.clock.wall() - attempt.clock.monotonic()
+        wall = context.clock.wall() - context.clock.monotonic()
         return abs(ahead - (wall if before is None else before)) > _CLOCKS_AGREE
 
 
@@ -270,5 +270,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _read_jwt(reply: Reply) -> Token:
-    return reply.token("access_token_jwt", durations=reply.durations("expires_in"), times=("expires_in",))
+def _read_jwt(response: TokenResponse) -> Token:
+    return response.token("access_token_jwt", durations=response.durations("expires_in"), times=("expires_in",))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["Peakly"]
@@ -61,18 +61,18 @@ class Peakly(PasswordGrant):
         own = str(origin_of(url)) if origins is None else origins
         super().__init__(token_url=url, username=username, password=credential, origins=own)
 
-    def _token(self, reply: Reply, refresh_token: str | None) -> Token:
-        durations = reply.durations("expires_in")
+    def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
+        durations = response.durations("expires_in")
         instants: list[float] = []
         issued, expires = (
-            expiry.http_date(reply.fields[field], field) if reply.has(field) else None
+            expiry.http_date(response.fields[field], field) if response.has(field) else None
             for field in (".issued", ".expires")
         )
         if expires is not None and issued is not None:  # both by the server's clock: safe whatever ours says
             durations.append(expiry.duration(expires - issued, ".expires"))
         elif expires is not None:
             instants.append(expires)
-        return reply.token(
+        return response.token(
             "access_token",
             durations=durations,
             instants=instants,

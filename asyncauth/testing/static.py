@@ -60,8 +60,8 @@ class _StaticManager(TokenManager):
     def __init__(self, provider: _StaticProvider) -> None:
         super().__init__(provider)
         now, wall = self._clock.monotonic(), self._clock.wall()
-        self._state.held = self._state.examine(
-            provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, draw=0.0
+        self._state.cached = self._state.cached_from(
+            provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, unit_random=0.0
         )
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:

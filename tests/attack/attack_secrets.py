@@ -23,7 +23,7 @@ from hostile import Answer
 from loopback import MOMENTS, Api, ClosingConnector, Moment
 
 from asyncauth import AuthError, BearerAuth, ManagerPool, Peakly
-from asyncauth._core.request_context import Attempt, set_attempt
+from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth.testing import FakeClock, FakeProvider, static_manager
 
 _RUN = 8
@@ -81,7 +81,7 @@ def _repeated(password: str, spell: Callable[[str], str]) -> None:
 
 def _error_of(provider: Peakly, answer: Answer) -> AuthError:
     def ask() -> AuthError:
-        set_attempt(Attempt(FakeClock()))
+        set_request_context(RequestContext(FakeClock()))
         try:
             driven(provider.fetch(Canned(answer), None))  # type: ignore[arg-type]
         except AuthError as error:

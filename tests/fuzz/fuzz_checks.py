@@ -36,7 +36,7 @@ from asyncauth import (
     expiry,
 )
 from asyncauth._core.cache import NOTHING, TokenState
-from asyncauth._core.request_context import Attempt, set_attempt
+from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth._http import challenge
 from asyncauth.providers.wire.lifetime_fields import UNITS, lifetime_of
 from asyncauth.stores import dumps, loads, remains, time_to_live
@@ -69,8 +69,8 @@ def usable(token: Token) -> None:
     assert repr(token).isprintable()
     assert len(repr(token)) < _LONGEST_REPR
     with contextlib.suppress(AuthError):  # spent on arrival
-        held = TokenState(RefreshPolicy()).examine(
-            token, before=NOTHING, sent_at=1000.0, now=1000.0, wall=NOW, draw=1.0
+        held = TokenState(RefreshPolicy()).cached_from(
+            token, before=NOTHING, sent_at=1000.0, now=1000.0, wall=NOW, unit_random=1.0
         )
         assert held.fresh_until <= held.usable_until
         assert not math.isnan(held.fresh_until)
@@ -197,7 +197,7 @@ def driven(work: Coroutine[Any, Any, _T]) -> _T:
 
 def _attempted(work: Coroutine[Any, Any, _T]) -> _T:
     """Drive one try, in a context of its own: the clock that it sets there is no other test's."""
-    set_attempt(Attempt(_Clock()))
+    set_request_context(RequestContext(_Clock()))
     return driven(work)
 
 
@@ -249,7 +249,7 @@ def jwt(text: str) -> None:
 
 def challenges(lines: list[str]) -> None:
     """Check that a 401 gets a plain yes or no, and its challenges can be shown."""
-    assert challenge.token_refused(lines) in (True, False)
+    assert challenge.blames_token(lines) in (True, False)
     for each in challenge.parse(lines):
         assert each.scheme.isascii()
         assert repr(each).isascii()

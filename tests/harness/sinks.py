@@ -20,7 +20,7 @@ import pytest
 from opentelemetry.sdk import trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from asyncauth._core.emitter import Report
+from asyncauth._core.emitter import Emitter
 from asyncauth.events import Event
 from harness.canary import WATCH, look
 from harness.crash_reports import family
@@ -159,15 +159,15 @@ def stdout(_: pytest.Config) -> Iterator[None]:
 @contextlib.contextmanager
 def event(_: pytest.Config) -> Iterator[None]:
     """See each event, whether anybody listens or not."""
-    tell = Report._tell
+    tell = Emitter._tell
 
     @functools.wraps(tell)
-    def told(self: Report, what: Event) -> None:
+    def told(self: Emitter, what: Event) -> None:
         look("event", repr(what))
         tell(self, what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Report, "_tell", told)
+        patch.setattr(Emitter, "_tell", told)
         yield
 
 

@@ -132,7 +132,9 @@ def test_no_secret_is_shown_when_the_token_endpoint_fails(
                 await fail(watch, manager.token)
                 await fail(watch, lambda: status_of(http, side.url()))
             watch.show(manager, manager.status(), manager.status().as_dict(), manager.origins, manager.identity)
-            watch.show(side.provider(), BearerAuth(manager), http, manager._state, manager._state.held, manager._flight)
+            watch.show(
+                side.provider(), BearerAuth(manager), http, manager._state, manager._state.cached, manager._flight
+            )
             watch.show(*asyncio.all_tasks())
 
     with serving(name, refresh_tokens=True) as side:

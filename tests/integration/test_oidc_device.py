@@ -73,7 +73,7 @@ async def test_it_is_polled_until_somebody_approves(oidc: oidc_kit.Oidc) -> None
 
     prompts: list[DevicePrompt] = []
     manager = device(oidc, prompts.append)
-    manager._common = attrs.evolve(manager._common, clock=Slow())
+    manager._runtime = attrs.evolve(manager._runtime, clock=Slow())
     assert (await manager.token()).value
     assert polls == 3
     assert manager.status().failures == 0

@@ -147,6 +147,6 @@ async def test_a_new_refresh_token_in_the_settings_is_used(oidc: oidc_kit.Oidc) 
     stored = Token("old", expires_at=0, refresh_token="unknown to the server")
     async with asyncio.timeout(10):
         manager = TokenManager(grant(oidc))
-        manager._state.held = type(manager._state.held)(stored)
+        manager._state.cached = type(manager._state.cached)(stored)
         token = await manager.token()
     assert token.refresh_token != stored.refresh_token

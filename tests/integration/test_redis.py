@@ -158,7 +158,7 @@ async def test_redis_own_clock_says_what_is_left(redis: RedisServer) -> None:
     manager = TokenManager(FakeProvider(), store=store)
     (key,) = redis.token_keys()
     with redis.client() as client:
-        client.rename(key, f"asyncauth:{manager._shared._key}")  # type: ignore[union-attr]
+        client.rename(key, f"asyncauth:{manager._store_client._key}")  # type: ignore[union-attr]
     token = await manager.token()
     assert token.value == "t"
     assert (token.expires_at or 0) - time.time() <= 31
@@ -212,7 +212,7 @@ async def test_an_entry_of_another_kind_is_trouble_not_a_crash(redis: RedisServe
     """A list under the key: the manager does without the store."""
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
     with redis.client() as client:
-        client.lpush(f"asyncauth:{manager._shared._key}", "x")  # type: ignore[union-attr]
+        client.lpush(f"asyncauth:{manager._store_client._key}", "x")  # type: ignore[union-attr]
     assert (await manager.token()).value == "token-1"
     assert manager.status().store == "load: ResponseError"
 

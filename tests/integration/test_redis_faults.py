@@ -145,7 +145,7 @@ async def test_hanging_while_somebody_waits_for_the_lock(redis: RedisServer) -> 
     """Who waits for the lock has 15 s, but notices within a few that Redis answers no more."""
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
     with redis.client() as client:
-        client.set(f"asyncauth:{manager._shared._key}:lock", b"somebody's", px=60_000)  # type: ignore[union-attr]
+        client.set(f"asyncauth:{manager._store_client._key}:lock", b"somebody's", px=60_000)  # type: ignore[union-attr]
     waiting = asyncio.ensure_future(manager.token())
     await asyncio.sleep(0.5)
     assert not waiting.done()

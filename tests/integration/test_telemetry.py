@@ -133,7 +133,7 @@ async def test_the_metrics_of_a_client(monitor: Monitor) -> None:
     assert monitor.metric("refresh.waiters", **peakly).sum == 2
     assert monitor.metric("token.wait.duration", **peakly).count == 2
     remaining = monitor.metric("token.remaining_lifetime", **peakly)
-    token = manager._state.held.token
+    token = manager._state.cached.token
     assert token.expires_at is not None
     assert remaining == pytest.approx(token.expires_at - time.time(), abs=5.0)
     assert monitor.units == {

@@ -84,9 +84,9 @@ def manager_on(base_url: str, clock: FakeClock, sandbox: Sandbox, **options: Any
 
 
 def next_try(manager: TokenManager) -> float:
-    setback = manager._state.setback
-    assert setback is not None
-    return setback.retry_at
+    failure = manager._state.failure
+    assert failure is not None
+    return failure.retry_at
 
 
 async def moved(

@@ -173,8 +173,8 @@ class Fleet:
         self.oracle.credit(process, len(PATHS))
         self.oracle.judge_all(process)
         process.refused_last = False
-        setback = process.manager._state.setback  # a refusal that came at this moment was seen by nobody, perhaps
-        seen = 0 if setback is None or setback.refusal is None else setback.refusal.times
+        failure = process.manager._state.failure  # a refusal that came at this moment was seen by nobody, perhaps
+        seen = 0 if failure is None or failure.rejected is None else failure.rejected.times
         process.refusals = min(process.refusals, seen)
         process.lost_at = self.world.clock.loop_time
         self.oracle.excuse()
@@ -291,7 +291,7 @@ class Fleet:
     def _abandon_sessions(self) -> None:
         """Forget the sessions of managers that died: nobody closes them."""
         for process in self.processes:
-            for entry in process.manager._connections.leave_all():
+            for entry in process.manager._sessions.leave_all():
                 if entry.session is not None and not entry.session.closed:
                     entry.session.connector._closed = True  # type: ignore[union-attr]
                     entry.session.detach()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncauth._http.challenge import Challenge, parse, token_refused
+from asyncauth._http.challenge import Challenge, blames_token, parse
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -67,7 +67,7 @@ def test_parse_never_raises(values: list[str]) -> None:
         assert challenge.scheme == challenge.scheme.lower()
         assert all(name == name.lower() for name in challenge.params)
         assert len(repr(challenge)) <= 130
-    assert token_refused(values) in (True, False)
+    assert blames_token(values) in (True, False)
 
 
 @given(st.lists(written(), max_size=5), st.data())
@@ -85,6 +85,6 @@ def test_generated_challenges_roundtrip(pairs: list[tuple[str, Challenge]], data
 def test_other_schemes_never_cost_a_token(pairs: list[tuple[str, Challenge]]) -> None:
     """A 401 whose challenges are all of other schemes is not explained by the token."""
     others = [line for line, challenge in pairs if challenge.scheme not in {"bearer", "dpop"}]
-    assert token_refused(others) is (not others)
-    assert token_refused([*others, "Bearer"]) is True
-    assert token_refused([*others, 'Bearer error="insufficient_scope"']) is False
+    assert blames_token(others) is (not others)
+    assert blames_token([*others, "Bearer"]) is True
+    assert blames_token([*others, 'Bearer error="insufficient_scope"']) is False

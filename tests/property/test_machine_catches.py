@@ -16,7 +16,7 @@ from world_kit import LoopTime, forget_the_dead
 from asyncauth._core.cache import NOTHING, TokenState
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
-from asyncauth._core.store_client import Hold, SharedStore
+from asyncauth._core.store_client import LockHandle, StoreClient
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
 
@@ -58,34 +58,34 @@ def _each_its_own_flight(patch: Patch) -> None:
 
 def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:
     """The others wait for ever."""
-    land = Flight._land
+    land = Flight._settle
 
     def first(flight: Flight[Any], **outcome: Any) -> None:
         del flight._waiters[1:]
         land(flight, **outcome)
 
-    patch.setattr(Flight, "_land", first)
+    patch.setattr(Flight, "_settle", first)
 
 
 def _invalidate_without_compare(patch: Patch) -> None:
     """A late refusal of an old token drops the new one."""
-    refuse = TokenState.refuse
+    refuse = TokenState.note_api_401
 
     def any_token(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
-        return refuse(state, state.held.token, repeat=repeat, now=now)
+        return refuse(state, state.cached.token, repeat=repeat, now=now)
 
-    patch.setattr(TokenState, "refuse", any_token)
+    patch.setattr(TokenState, "note_api_401", any_token)
 
 
 def _refused_token_stays(patch: Patch) -> None:
     """invalidate() counts, and changes nothing."""
 
     def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
-        if state.held.is_token(token):
-            state._own_troubles().rejections += 1
+        if state.cached.is_token(token):
+            state._own_failures().api_401s += 1
         return 0.0
 
-    patch.setattr(TokenState, "refuse", refuse)
+    patch.setattr(TokenState, "note_api_401", refuse)
 
 
 def _expiry_by_wall_clock(patch: Patch) -> None:
@@ -108,7 +108,7 @@ def _failure_drops_the_token(patch: Patch) -> None:
     fail = TokenState.fail
 
     def drop(state: TokenState, *arguments: Any, **times: Any) -> Any:
-        state.held = NOTHING
+        state.cached = NOTHING
         return fail(state, *arguments, **times)
 
     patch.setattr(TokenState, "fail", drop)
@@ -126,7 +126,7 @@ def _no_backoff(patch: Patch) -> None:
 
 def _wrong_password_is_tried_again(patch: Patch) -> None:
     """A refusal is remembered for a second."""
-    patch.setattr(RefreshPolicy, "rejection_hold", lambda *_: 1.0)
+    patch.setattr(RefreshPolicy, "credential_rejected_cooldown", lambda *_: 1.0)
 
 
 def _buffer_longer_than_the_lifetime(patch: Patch) -> None:
@@ -152,20 +152,20 @@ def _refresh_token_stays_in_the_store(patch: Patch) -> None:
     async def kept(*_: Any, **__: Any) -> AsyncIterator[None]:
         yield
 
-    patch.setattr(SharedStore, "lent", kept)
+    patch.setattr(StoreClient, "escrowed", kept)
 
 
 def _no_lock(patch: Patch) -> None:
     """Processes look in the store, and fetch without a lock."""
 
     @contextlib.asynccontextmanager
-    async def unlocked(*_: Any, **__: Any) -> AsyncIterator[Hold]:
+    async def unlocked(*_: Any, **__: Any) -> AsyncIterator[LockHandle]:
         async def nothing(*_: object) -> None:
             """Release nothing."""
 
-        yield Hold(None, nothing, nothing)
+        yield LockHandle(None, nothing, nothing)
 
-    patch.setattr(SharedStore, "locked", unlocked)
+    patch.setattr(StoreClient, "locked", unlocked)
 
 
 ALONE = [

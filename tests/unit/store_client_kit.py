@@ -13,9 +13,9 @@ import attrs
 from harness.canary import MARK
 
 from asyncauth import RefreshPolicy, Token, TokenManager
-from asyncauth._core.emitter import Report
+from asyncauth._core.emitter import Emitter
 from asyncauth._core.listeners import Listeners
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth.clock import Clock
 from asyncauth.stores import remains
 
@@ -141,7 +141,7 @@ class Rotating:
         refresh_token = None if previous is None else previous.refresh_token
         self.sent.append(refresh_token)
         fault = self.faults.pop(0) if self.faults else None
-        attempt = current_attempt()
+        attempt = current_request_context()
         attempt.spends_refresh_token = refresh_token is not None and self.primary
         attempt.unanswered = True
         if fault is None or fault[1]:
@@ -177,6 +177,6 @@ async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 
     return await task
 
 
-def silent(clock: Clock) -> Report:
+def silent(clock: Clock) -> Emitter:
     """Return a report to which nobody listens."""
-    return Report(provider="fake", account=None, tenant=None, clock=clock, listeners=Listeners())
+    return Emitter(provider="fake", account=None, tenant=None, clock=clock, listeners=Listeners())

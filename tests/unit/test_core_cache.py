@@ -15,24 +15,24 @@ from asyncauth import (
     Token,
     TokenEndpointUnavailable,
 )
-from asyncauth._core.cache import NOTHING, Held, TokenState
+from asyncauth._core.cache import NOTHING, CachedToken, TokenState
 
 POLICY = RefreshPolicy(jitter=0.0)
 
 
-def obtained(state: TokenState, value: str = "t", *, now: float = 0.0, lifetime: float | None = 100.0) -> Held:
+def obtained(state: TokenState, value: str = "t", *, now: float = 0.0, lifetime: float | None = 100.0) -> CachedToken:
     token = Token(value, issued_at=0, expires_at=lifetime, refresh_token="r")
-    held = state.examine(token, before=state.held, sent_at=now, now=now, wall=1e9 + now, draw=0.0)
-    state.hold(held, wall=1e9 + now)
+    held = state.cached_from(token, before=state.cached, sent_at=now, now=now, wall=1e9 + now, unit_random=0.0)
+    state.install(held, wall=1e9 + now)
     return held
 
 
 def test_nothing_is_due_before_there_is_a_token() -> None:
     """A new state may try, holds nothing off, and is empty."""
     state = TokenState(POLICY)
-    assert state.held is NOTHING
+    assert state.cached is NOTHING
     assert state.may_try(0.0)
-    assert state.held_off(0.0) is None
+    assert state.blocking_failure(0.0) is None
     assert state.status("p", now=0.0, refreshing=False, waiting=0).state == "empty"
 
 
@@ -41,7 +41,7 @@ def test_next_refresh_waits_for_windows_and_setback() -> None:
     state = TokenState(POLICY)
     obtained(state)
     assert state.due() == 80
-    state.fail(TokenEndpointUnavailable("busy", retry_after=300.0), now=80.0, deadline=110.0, draw=1.0)
+    state.fail(TokenEndpointUnavailable("busy", retry_after=300.0), now=80.0, deadline=110.0, unit_random=1.0)
     assert state.due() == 380
     assert not state.may_try(379.999)
     assert state.may_try(380.0)
@@ -50,20 +50,20 @@ def test_next_refresh_waits_for_windows_and_setback() -> None:
 def test_callers_meet_a_hold_and_not_a_backoff() -> None:
     """A failure that the flight waits out is not raised; one that it does not is, until it is over."""
     state = TokenState(POLICY)
-    state.fail(TokenEndpointUnavailable("down"), now=0.0, deadline=30.0, draw=1.0)
-    assert state.held_off(0.1) is None
-    state.fail(CredentialsRejected("no"), now=1.0, deadline=30.0, draw=1.0)
-    assert isinstance(state.held_off(60.999), CredentialsRejected)
-    assert state.held_off(61.0) is None
-    assert state._troubles.failures == 2
+    state.fail(TokenEndpointUnavailable("down"), now=0.0, deadline=30.0, unit_random=1.0)
+    assert state.blocking_failure(0.1) is None
+    state.fail(CredentialsRejected("no"), now=1.0, deadline=30.0, unit_random=1.0)
+    assert isinstance(state.blocking_failure(60.999), CredentialsRejected)
+    assert state.blocking_failure(61.0) is None
+    assert state._failures.failures == 2
 
 
 def test_success_forgets_failures() -> None:
     """After a success nothing is waited out."""
     state = TokenState(POLICY)
-    state.fail(AuthError("no"), now=0.0, deadline=30.0, draw=1.0)
+    state.fail(AuthError("no"), now=0.0, deadline=30.0, unit_random=1.0)
     obtained(state, now=1.0)
-    assert state.setback is None
+    assert state.failure is None
     assert state.status("p", now=1.0, refreshing=False, waiting=0).last_error is None
 
 
@@ -72,11 +72,11 @@ def test_lost_refresh_token_is_forgotten_only_with_its_token() -> None:
     state = TokenState(POLICY)
     before = obtained(state, "one")
     state.lose_refresh_token(before)
-    assert state.held.token.refresh_token is None
-    assert state.held.token.value == "one"
+    assert state.cached.token.refresh_token is None
+    assert state.cached.token.value == "one"
     obtained(state, "two")
     state.lose_refresh_token(before)
-    assert state.held.token.refresh_token == "r"
+    assert state.cached.token.refresh_token == "r"
 
 
 def test_look_at_a_refused_credential_is_noted() -> None:
@@ -85,10 +85,10 @@ def test_look_at_a_refused_credential_is_noted() -> None:
     assert state.ask(0.0) is None
     error = CredentialsRejected("no")
     error.may_change = True
-    state.fail(error, now=0.0, deadline=30.0, draw=1.0)
+    state.fail(error, now=0.0, deadline=30.0, unit_random=1.0)
     asked = state.ask(60.0)
     assert asked is not None
-    assert asked is state.setback
+    assert asked is state.failure
     assert [asked.may_ask(now) for now in (119.999, 120.0)] == [False, True]
 
 
@@ -98,21 +98,21 @@ def test_token_must_be_usable_when_it_arrives(now: float, *, fine: bool) -> None
     state = TokenState(POLICY)
     token = Token("t", issued_at=0, expires_at=100)
     if fine:
-        held = state.examine(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, draw=0.0)
+        held = state.cached_from(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, unit_random=0.0)
         assert held.usable_until == 90
     else:
         with pytest.raises(InvalidTokenResponse, match="spent on arrival"):
-            state.examine(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, draw=0.0)
-    assert state.held is NOTHING
+            state.cached_from(token, before=NOTHING, sent_at=0.0, now=now, wall=0.0, unit_random=0.0)
+    assert state.cached is NOTHING
 
 
 def test_nothing_stays_nothing() -> None:
     """What is shared by all managers before their first token can't be changed through one of them."""
     state = TokenState(POLICY)
     for _ in range(2):
-        assert state.refuse(Token(""), repeat=False, now=0.0) is None
+        assert state.note_api_401(Token(""), repeat=False, now=0.0) is None
         state.accept(Token(""), repeat=True)
-    assert (NOTHING.accepted, NOTHING.refused, NOTHING.last, NOTHING.hot_until) == (False, False, None, -math.inf)
+    assert (NOTHING.accepted, NOTHING.api_401, NOTHING.last, NOTHING.fast_until) == (False, False, None, -math.inf)
 
 
 def test_refusals_from_many_threads_drop_a_token_once() -> None:
@@ -124,7 +124,7 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
 
     def refuse() -> None:
         start.wait()
-        found.append(state.refuse(held.token, repeat=False, now=1.0))
+        found.append(state.note_api_401(held.token, repeat=False, now=1.0))
 
     threads = [threading.Thread(target=refuse) for _ in range(8)]
     for thread in threads:
@@ -132,4 +132,4 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found, key=str) == [0.0] + [None] * 7
-    assert state._troubles.rejections == 1
+    assert state._failures.api_401s == 1

@@ -11,7 +11,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
-from asyncauth._core.flight import Flight, FlightLost
+from asyncauth._core.flight import Flight, FlightOrphaned
 
 
 def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
@@ -32,12 +32,12 @@ async def test_outcome_is_there_for_who_comes_late() -> None:
     async def work() -> int:
         return 7
 
-    assert not flight.lost
+    assert not flight.orphaned
     flight.start(work)
     assert await flight.wait() == 7
     assert await flight.wait() == 7
     assert flight.done
-    assert flight.over
+    assert flight.finished
     await flight.end(0)
     assert await flight.wait() == 7
 
@@ -99,7 +99,7 @@ async def test_flight_whose_task_is_cancelled_is_lost() -> None:
     await asyncio.sleep(0)
     assert flight._task is not None
     flight._task.cancel()
-    with pytest.raises(FlightLost):
+    with pytest.raises(FlightOrphaned):
         await waiting
 
 
@@ -120,14 +120,14 @@ async def test_settle_waits_for_the_end_or_the_grace() -> None:
     """settle() returns when the flight has ended, or when the grace is over."""
     flight: Flight[int] = Flight()
     go, work = gated()
-    await flight.settle(60)
+    await flight.drain(60)
     flight.start(work)
-    await flight.settle(0)
+    await flight.drain(0)
     assert not flight.done
     asyncio.get_running_loop().call_soon(go.set)
-    await flight.settle(60)
+    await flight.drain(60)
     assert flight.done
-    await flight.settle(60)
+    await flight.drain(60)
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -188,7 +188,7 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
 def test_outcome_without_a_running_loop() -> None:
     """A task that is closed as garbage, after its loop, lands its flight all the same."""
     flight: Flight[int] = Flight()
-    flight._land(result=7)
+    flight._settle(result=7)
     assert flight.done
 
 
@@ -207,10 +207,10 @@ async def test_a_parent_process_flight_is_lost() -> None:
     flight: Flight[int] = Flight()
     go, work = gated()
     flight.start(work)
-    assert not flight.lost
+    assert not flight.orphaned
     flight._generation -= 1
-    assert flight.lost
-    assert flight.over
+    assert flight.orphaned
+    assert flight.finished
     go.set()
     await flight.wait()
 

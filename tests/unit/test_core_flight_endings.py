@@ -13,9 +13,9 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth._core.flight import Flight, FlightLost
-from asyncauth._core.limiter import Gate
-from asyncauth._core.sessions import Connections
+from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.limiter import RequestLimiter
+from asyncauth._core.sessions import Sessions
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -70,15 +70,15 @@ async def never() -> int:
 class Work:
     """Work whose deadline the test sets."""
 
-    resting = False
+    idle = False
 
     def __init__(self, due: float) -> None:
         self.due = due
         self.given_up = 0
 
-    def hurry(self) -> None: ...
+    def retry_now(self) -> None: ...
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         self.given_up += 1
 
 
@@ -108,8 +108,8 @@ async def test_a_flight_whose_start_is_interrupted_never_begins(when: str) -> No
     asyncio.get_running_loop().set_task_factory(interrupting(when))
     with pytest.raises(KeyboardInterrupt):
         flight.start(work)
-    assert flight.over
-    assert not flight.lost
+    assert flight.finished
+    assert not flight.orphaned
     for _ in range(5):
         await asyncio.sleep(0)
     assert begun == []
@@ -144,7 +144,7 @@ def test_an_interrupted_task_is_a_lost_flight(standing: asyncio.AbstractEventLoo
 
     async def wait() -> None:
         flight.start(work)
-        with pytest.raises(FlightLost):
+        with pytest.raises(FlightOrphaned):
             await flight.wait()
 
     waiting = standing.create_task(wait())
@@ -190,7 +190,7 @@ async def test_who_waits_for_work_that_does_not_end_is_released() -> None:
     flight.start(stubborn, seconds=0.05)
     with pytest.raises(TokenEndpointUnavailable, match="did not end by its deadline"):
         await asyncio.wait_for(flight.wait(), 5)
-    assert flight.over
+    assert flight.finished
     assert flight._task is not None
     assert not flight._task.done()
     await asyncio.wait((flight._task,))
@@ -268,7 +268,7 @@ async def test_a_task_that_ends_before_it_is_watched_is_lost() -> None:
     task = asyncio.create_task(asyncio.sleep(0))
     await task
     flight._ended(task)
-    with pytest.raises(FlightLost):
+    with pytest.raises(FlightOrphaned):
         await flight.wait()
 
 
@@ -296,7 +296,7 @@ async def test_a_waiter_elsewhere_needs_no_word(elsewhere: Thread) -> None:
     waiting = asyncio.ensure_future(flight.wait())
     await asyncio.sleep(0)
     flight._waiters.clear()
-    flight._land(result=7)
+    flight._settle(result=7)
     assert await asyncio.wait_for(waiting, 5) == 7
 
 
@@ -338,7 +338,7 @@ def test_what_was_entered_on_a_standing_loop_is_ended_when_that_runs_again(stand
         await manager.token()
 
     standing.run_until_complete(enter())
-    (entry,) = (manager._connections._entries or {}).values()
+    (entry,) = (manager._sessions._entries or {}).values()
     asyncio.run(manager.close())
     assert entry.session is not None
     assert not entry.session.closed
@@ -356,7 +356,7 @@ async def test_a_flight_of_a_closed_loop_is_told_nothing(standing: asyncio.Abstr
 
     await asyncio.to_thread(standing.run_until_complete, start())
     close_under_its_tasks(standing)
-    flight.abandon(FlightLost())
+    flight.abandon(FlightOrphaned())
     assert flight.done
 
 
@@ -365,7 +365,7 @@ async def test_a_parent_process_loop_is_told_nothing() -> None:
     flight = Flight[int]()
     flight.start(seven)
     flight._generation -= 1
-    flight.abandon(FlightLost())
+    flight.abandon(FlightOrphaned())
     flight._generation += 1
     assert flight._task is not None
     await flight._task
@@ -456,22 +456,22 @@ async def test_a_refresh_that_was_given_up_before_it_began_asks_nobody(monkeypat
     """Another thread abandons the flight between its first step and its work; the caller starts another."""
     provider, abandoned = FakeProvider(), list[Flight[Any]]()
     manager = TokenManager(provider)
-    report = TokenManager._report
+    report = TokenManager._emitter
 
     def meanwhile(manager: TokenManager) -> Any:
         flight = manager._flight
         if not abandoned and flight is not None:
             abandoned.append(flight)
-            flight._land(error=FlightLost())
+            flight._settle(error=FlightOrphaned())
         return report(manager)
 
-    monkeypatch.setattr(TokenManager, "_report", meanwhile)
+    monkeypatch.setattr(TokenManager, "_emitter", meanwhile)
     assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
     assert len(abandoned) == 1
     assert provider.calls == 1
 
 
-class Flickering(Connections):
+class Flickering(Sessions):
     """Connections whose entries another thread takes away after each look."""
 
     __slots__ = ("looks",)
@@ -499,10 +499,10 @@ async def test_what_another_thread_closes_between_two_looks_is_looked_at_once() 
 
 def test_turns_are_counted_while_a_loop_is_added() -> None:
     """status() in one thread, and the first request on a loop of another."""
-    gate, loops = Gate(1), [asyncio.new_event_loop() for _ in range(3)]
+    gate, loops = RequestLimiter(1), [asyncio.new_event_loop() for _ in range(3)]
 
     async def lane() -> None:
-        gate.lane()
+        gate.slots_here()
 
     for loop in loops:
         loop.run_until_complete(lane())

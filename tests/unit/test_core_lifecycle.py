@@ -16,7 +16,7 @@ from harness.loops import close_under_its_tasks
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import all_ended
-from asyncauth._core.sessions import Entry
+from asyncauth._core.sessions import LoopEntry
 from asyncauth.testing import FakeProvider
 
 Settled = Callable[[], Awaitable[None]]
@@ -206,10 +206,10 @@ async def test_what_a_closing_does_late_leaves_the_new_appointment(what: str) ->
     opened = either(what, FakeProvider())
     async with opened:
         await (await manager_of(opened)).token()
-        ticket = opened._ticket
+        ticket = opened._timer_handle
         assert ticket is not None
-        await opened._leave_here(Entry(asyncio.get_running_loop()))
-        assert opened._ticket is ticket
+        await opened._leave_here(LoopEntry(asyncio.get_running_loop()))
+        assert opened._timer_handle is ticket
 
 
 def test_a_closing_whose_loop_stands_still_holds_nobody_up(tidy: Tidy) -> None:
@@ -305,7 +305,7 @@ async def test_entering_a_pool_waits_for_a_closing_of_it(settled: Settled) -> No
     await settled()
     async with pool:
         assert closing.done()
-        assert pool._schedule is not None
+        assert pool._timer is not None
         assert (await manager.token()).value == "token-1"
     assert (await caller).value == "token-1"
 
@@ -357,8 +357,8 @@ async def test_who_was_inside_when_all_was_closed_closes_nothing_of_others(what:
         await ended(old)
         await old
         assert (await manager.token()).value == "token-1"
-        assert opened._connections.entered()
-    assert not opened._connections.entered()
+        assert opened._sessions.entered()
+    assert not opened._sessions.entered()
     with pytest.raises(ManagerClosed):
         await manager.token()
 
@@ -371,7 +371,7 @@ async def test_one_task_may_enter_again_what_it_has_closed(what: str) -> None:
         await opened.close()
         async with opened:
             assert (await (await manager_of(opened)).token()).value == "token-1"
-        assert not opened._connections.entered()
+        assert not opened._sessions.entered()
         assert opened._closed
     assert opened._closed
 
@@ -383,10 +383,10 @@ async def test_what_was_entered_by_tasks_that_have_ended_is_closed_by_whoever_le
     await manager.close()
     await asyncio.create_task(manager.__aenter__())
     await manager.__aexit__(None, None, None)
-    assert not manager._connections.entered()
+    assert not manager._sessions.entered()
     await asyncio.create_task(manager.__aenter__())
     await asyncio.create_task(manager.__aexit__(None, None, None))
-    assert not manager._connections.entered()
+    assert not manager._sessions.entered()
 
 
 @BOTH

@@ -358,7 +358,7 @@ async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
     chain, heard = TokenManager(provider, clock=clock), Heard()
     chain.add_listener(heard)
     for step in _steps(chain):
-        step._report().store_recovered()
+        step._emitter().store_recovered()
     await chain.close()
     assert len(heard.events) == 3
     assert len({each.account for each in heard.events}) == 3
@@ -370,12 +370,12 @@ async def test_a_listener_that_is_added_at_one_step_is_the_chains(clock: FakeClo
     last, _, first = _steps(TokenManager(provider, clock=clock))
     heard = Heard()
     first.add_listener(heard)
-    last._report().store_recovered()
+    last._emitter().store_recovered()
     await first._listeners.settle(0)
     await some_rounds()
     assert len(heard.events) == 1
     first.remove_listener(heard)
-    last._report().store_recovered()
+    last._emitter().store_recovered()
     await last.close()
     assert len(heard.events) == 1
 
@@ -391,11 +391,11 @@ async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> 
     pool.add_listener(heard)
     steps = [_steps(await pool.get(tenant)) for tenant in ("acme", "umbrella")]
     for step in (*steps[0], *steps[1]):
-        step._report().store_recovered()
+        step._emitter().store_recovered()
     await pool.close()
     assert [each.tenant for each in heard.events] == [*3 * ["acme"], *3 * ["umbrella"]]
-    assert len({step._shared._key for step in (*steps[0], *steps[1]) if step._shared is not None}) == 6
-    assert len({step._connections for step in (*steps[0], *steps[1])}) == 1
+    assert len({step._store_client._key for step in (*steps[0], *steps[1]) if step._store_client is not None}) == 6
+    assert len({step._sessions for step in (*steps[0], *steps[1])}) == 1
 
 
 def _steps(manager: TokenManager) -> list[TokenManager]:

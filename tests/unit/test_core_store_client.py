@@ -27,7 +27,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.store_client import SharedStore
+from asyncauth._core.store_client import StoreClient
 from asyncauth.clock import SystemClock
 from asyncauth.stores import FileStore, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -312,7 +312,7 @@ async def test_when_spent_any_usable_one_is_adopted(
     """Also one that is due for renewal: nobody waits for a token request when there is a token."""
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock)
-    key = process._shared._key  # type: ignore[union-attr]
+    key = process._store_client._key  # type: ignore[union-attr]
     issued_at = clock.wall() - age
     store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
     assert (await process.token()).value == ("theirs" if adopted else "token-1")
@@ -337,7 +337,7 @@ async def test_what_is_left_is_the_least(
 ) -> None:
     """Of what the entry's end says and of its lifetime: the writer's clock may be ahead, or behind."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = process._shared._key  # type: ignore[union-attr]
+    key = process._store_client._key  # type: ignore[union-attr]
     expires_at = clock.wall() + expires_in
     store.tokens[key] = Token("theirs", issued_at=expires_at - lifetime, expires_at=expires_at)
     assert (await process.token()).expires_at == clock.wall() + left
@@ -349,7 +349,7 @@ async def test_a_stored_value_that_cannot_travel_is_not_adopted(
 ) -> None:
     """Whoever can write to the store can't forge headers."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = process._shared._key  # type: ignore[union-attr]
+    key = process._store_client._key  # type: ignore[union-attr]
     store.tokens[key] = Token(value, issued_at=clock.wall(), expires_at=clock.wall() + 3600)
     assert (await process.token()).value == "token-1"
 
@@ -367,7 +367,7 @@ async def test_a_qa_token_never_reaches_production(clock: FakeClock) -> None:
         providers += [Peakly(username=username, base_url="https://proxy.example.com", **peakly)]
         providers += [PagoFacilLogin(username=username, environment=e, **peakly) for e in ("production", "development")]
         providers += [PagoFacilJWT.from_password(username=username, **peakly)]
-    keys = {SharedStore(store, each.identity or "", clock, 1.0, silent(clock))._key for each in providers}
+    keys = {StoreClient(store, each.identity or "", clock, 1.0, silent(clock))._key for each in providers}
     assert len(keys) == len(providers)
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
 
@@ -553,7 +553,7 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     store.faults["save"] = "raise"
     await during(clock, process.token())
     await clock.advance(3)
-    shared = process._shared
+    shared = process._store_client
     assert shared is not None
     assert shared.unsaved is not None
     wall = clock.wall()
@@ -612,7 +612,7 @@ async def test_a_save_in_the_background_does_not_stand_for_a_later_token(
     process = manager(rotating, store, clock)
     store.faults["save"] = "raise"
     older = await during(clock, process.token())
-    shared = process._shared
+    shared = process._store_client
     assert shared is not None
     later = Token("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9")
     shared.unsaved = (older.value, later)
@@ -638,7 +638,7 @@ async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
     await during(clock, process.refresh())
     store.save = real  # type: ignore[method-assign]
     store.tokens[key] = stale
-    await process._shared.stop_saving()  # type: ignore[union-attr]
+    await process._store_client.stop_saving()  # type: ignore[union-attr]
     rotating.lifetime = 3600.0
     await clock.advance(800)
     await process.token()
@@ -675,7 +675,7 @@ async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_ol
     process = manager(provider, store, clock)
     store.faults["save"] = "raise"
     token = await process.token()
-    store.tokens[process._shared._key] = Token(  # type: ignore[union-attr]
+    store.tokens[process._store_client._key] = Token(  # type: ignore[union-attr]
         "older", issued_at=clock.wall() - 60, expires_at=clock.wall() + 3540
     )
     store.faults.clear()
@@ -842,7 +842,7 @@ async def test_a_late_holder_does_not_overwrite_a_newer_token(clock: FakeClock, 
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
-    store.tokens[late._shared._key] = newer  # type: ignore[union-attr]
+    store.tokens[late._store_client._key] = newer  # type: ignore[union-attr]
     lease.lost = True
     await clock.advance(5)
     await waiting
@@ -857,7 +857,7 @@ async def test_a_late_holder_saves_what_is_the_latest(clock: FakeClock, store: C
     late = manager(provider, store, clock)
     if stored == "older":
         old = Token("old", issued_at=clock.wall() - 4000, expires_at=clock.wall() - 400)
-        store.tokens[late._shared._key] = old  # type: ignore[union-attr]
+        store.tokens[late._store_client._key] = old  # type: ignore[union-attr]
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     lease.lost = True
@@ -915,10 +915,10 @@ async def test_the_lock_is_given_back_whatever_happens(clock: FakeClock, store: 
 
 async def test_a_provider_that_waits_for_a_person_gives_the_lock_back(clock: FakeClock, store: CommandedStore) -> None:
     """The others must not wait for a person; what was obtained is saved all the same, if nobody was faster."""
-    from asyncauth._core.request_context import current_attempt
+    from asyncauth._core.request_context import current_request_context
 
     async def answer() -> Token:
-        release = current_attempt().release
+        release = current_request_context().release
         assert release is not None
         await release()
         assert not store.locked
@@ -941,8 +941,8 @@ async def test_a_chain_shares_each_of_its_tokens(clock: FakeClock) -> None:
     store = MemoryStore()
     chain = PagoFacilJWT.from_password(username="u", password="p")
     process = TokenManager(chain, store=store, clock=clock)
-    assert all(each._shared is not None for each in process._owned)
-    keys = {process._shared._key, *(each._shared._key for each in process._owned)}  # type: ignore[union-attr]
+    assert all(each._store_client is not None for each in process._owned)
+    keys = {process._store_client._key, *(each._store_client._key for each in process._owned)}  # type: ignore[union-attr]
     assert len(keys) == 1 + len(process._owned)
 
 
@@ -958,9 +958,9 @@ async def test_a_lock_had_in_the_moment_of_a_cancellation_is_given_back(clock: F
 
     for turns in range(25):
         store = OneLock()
-        shared = SharedStore(store, "identity", clock, 1.0, silent(clock))
+        shared = StoreClient(store, "identity", clock, 1.0, silent(clock))
 
-        async def refresh(shared: SharedStore = shared) -> None:
+        async def refresh(shared: StoreClient = shared) -> None:
             async with shared.locked(5.0):
                 await asyncio.sleep(0)
 

@@ -244,7 +244,7 @@ async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, stor
     await during(clock, process.token())
     await clock.advance(0.5)
     newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
-    store.tokens[process._shared._key] = newer  # type: ignore[union-attr]
+    store.tokens[process._store_client._key] = newer  # type: ignore[union-attr]
     store.faults.clear()
     await clock.advance(60)
     assert store.token == newer
@@ -274,7 +274,7 @@ async def test_a_token_of_wrong_types_is_trouble(
     process = manager(FakeProvider(clock=clock), store, clock)
     times: dict[str, Any] = {"issued_at": clock.wall(), "expires_at": clock.wall() + 3600}
     wrong = Token(**{"value": "stored", **times, field: value})
-    store.tokens[process._shared._key] = wrong  # type: ignore[union-attr]
+    store.tokens[process._store_client._key] = wrong  # type: ignore[union-attr]
     assert (await process.token()).value == "token-1"
     assert told in (process.status().store or "")
     await process.close()

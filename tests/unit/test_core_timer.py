@@ -7,13 +7,13 @@ import gc
 import weakref
 from collections.abc import Callable
 
-from asyncauth._core.timer import Appointment, Finder, Schedule
+from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth.testing import FakeClock
 
 
 class Client:
     def __init__(self, clock: FakeClock, then: Callable[[], None] = lambda: None) -> None:
-        self._ticket: Appointment | None = None
+        self._timer_handle: TimerHandle | None = None
         self._clock, self._then = clock, then
         self.kept: list[float] = []
 
@@ -31,10 +31,10 @@ def timers() -> int:
 
 async def test_appointments_are_kept_in_their_order(clock: FakeClock) -> None:
     """Each client is called once, at its time, whatever the order in which appointments were made."""
-    schedule = Schedule.here(clock)
+    timer = Timer.here(clock)
     clients = [Client(clock) for _ in range(3)]
     for client, due in zip(clients, (30.0, 10.0, 20.0), strict=True):
-        schedule.set(client, 1000 + due)
+        timer.set(client, 1000 + due)
     await clock.advance(100)
     assert [client.kept for client in clients] == [[30], [10], [20]]
     assert timers() == 0
@@ -42,9 +42,9 @@ async def test_appointments_are_kept_in_their_order(clock: FakeClock) -> None:
 
 async def test_new_appointment_replaces_the_last(clock: FakeClock) -> None:
     """A client has one appointment: sooner or later than the one before."""
-    schedule, client = Schedule.here(clock), Client(clock)
+    timer, client = Timer.here(clock), Client(clock)
     for due in (50.0, 20.0, 70.0):
-        schedule.set(client, 1000 + due)
+        timer.set(client, 1000 + due)
     assert timers() <= 3
     await clock.advance(100)
     assert client.kept == [70]
@@ -52,8 +52,8 @@ async def test_new_appointment_replaces_the_last(clock: FakeClock) -> None:
 
 async def test_due_already_is_kept_at_once(clock: FakeClock) -> None:
     """An appointment in the past is kept at the loop's next turn, not within the call."""
-    schedule, client = Schedule.here(clock), Client(clock)
-    schedule.set(client, 0)
+    timer, client = Timer.here(clock), Client(clock)
+    timer.set(client, 0)
     assert client.kept == []
     await clock.advance(0)
     assert client.kept == [0]
@@ -61,55 +61,55 @@ async def test_due_already_is_kept_at_once(clock: FakeClock) -> None:
 
 async def test_client_may_make_its_next_appointment_when_called(clock: FakeClock) -> None:
     """A periodic client is one task for as long as it goes on."""
-    schedule = Schedule.here(clock)
-    client = Client(clock, lambda: schedule.set(client, clock.monotonic() + 10))
-    schedule.set(client, 1010)
+    timer = Timer.here(clock)
+    client = Client(clock, lambda: timer.set(client, clock.monotonic() + 10))
+    timer.set(client, 1010)
     await clock.advance(35)
     assert client.kept == [10, 20, 30]
     assert timers() == 1
-    client._ticket = None
-    await schedule.sweep()
+    client._timer_handle = None
+    await timer.sweep()
     assert timers() == 0
 
 
 async def test_timer_never_sleeps_for_longer_than_a_minute(clock: FakeClock) -> None:
     """A loop's clock stands still during suspend: the timer looks at the real one each minute."""
-    schedule, client = Schedule.here(clock), Client(clock)
-    schedule.set(client, 1000 + 1e9)
+    timer, client = Timer.here(clock), Client(clock)
+    timer.set(client, 1000 + 1e9)
     await clock.advance(0)
     assert min(due for due, _, _ in clock._sleepers) == 1060
-    client._ticket = None
-    await schedule.sweep()
+    client._timer_handle = None
+    await timer.sweep()
 
 
 async def test_sweep_leaves_the_timer_to_others(clock: FakeClock) -> None:
     """The timer ends with the last appointment, not before."""
-    schedule = Schedule.here(clock)
+    timer = Timer.here(clock)
     one, other = Client(clock), Client(clock)
-    schedule.set(one, 1010)
-    schedule.set(other, 1020)
-    one._ticket = None
-    await schedule.sweep()
+    timer.set(one, 1010)
+    timer.set(other, 1020)
+    one._timer_handle = None
+    await timer.sweep()
     await clock.advance(100)
     assert (one.kept, other.kept) == ([], [20])
-    await schedule.sweep()
+    await timer.sweep()
 
 
 async def test_appointment_that_became_void_as_it_fell_due_is_not_kept(clock: FakeClock) -> None:
     """Another thread lets the client go between the look at the list and the call: nothing is called."""
-    schedule, client = Schedule.here(clock), Client(clock)
-    schedule.set(client, 1010)
-    (appointment,) = schedule._heap
-    client._ticket = None
-    schedule._keep(appointment)
+    timer, client = Timer.here(clock), Client(clock)
+    timer.set(client, 1010)
+    (handle,) = timer._heap
+    client._timer_handle = None
+    timer._keep(handle)
     assert client.kept == []
-    await schedule.sweep()
+    await timer.sweep()
 
 
 async def test_clients_are_held_weakly(clock: FakeClock) -> None:
     """A client that nobody else holds is gone, and its appointment void."""
-    schedule, client = Schedule.here(clock), Client(clock)
-    schedule.set(client, 1010)
+    timer, client = Timer.here(clock), Client(clock)
+    timer.set(client, 1010)
     del client
     gc.collect()
     await clock.advance(100)
@@ -119,20 +119,20 @@ async def test_clients_are_held_weakly(clock: FakeClock) -> None:
 async def test_each_clock_has_a_timer_of_its_own(clock: FakeClock) -> None:
     """Clients with different clocks don't disturb each other; one clock has one schedule a loop."""
     other = FakeClock()
-    assert Schedule.here(clock) is Schedule.here(clock)
-    assert Schedule.here(clock) is not Schedule.here(other)
-    assert Schedule.here(clock) is not await asyncio.to_thread(lambda: asyncio.run(_here(clock)))
+    assert Timer.here(clock) is Timer.here(clock)
+    assert Timer.here(clock) is not Timer.here(other)
+    assert Timer.here(clock) is not await asyncio.to_thread(lambda: asyncio.run(_here(clock)))
 
 
-async def _here(clock: FakeClock) -> Schedule:
-    return Schedule.here(clock)
+async def _here(clock: FakeClock) -> Timer:
+    return Timer.here(clock)
 
 
 async def test_void_appointments_do_not_pile_up(clock: FakeClock) -> None:
     """A client that makes its appointment anew a thousand times is listed a few times at most."""
-    schedule, client = Schedule.here(clock), Client(clock)
+    timer, client = Timer.here(clock), Client(clock)
     for _ in range(1_000):
-        schedule.set(client, 2_000)
-    assert len(schedule._heap) <= 128
+        timer.set(client, 2_000)
+    assert len(timer._heap) <= 128
     await clock.advance(1_000)
     assert client.kept == [1_000]

@@ -9,13 +9,13 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
-from asyncauth._core.user_code import auth_error
+from asyncauth._core.user_code import sanitize
 
 
 @pytest.mark.parametrize("error", [aiohttp.ClientError("x"), OSError("x"), TimeoutError("x"), ConnectionResetError()])
 def test_network_trouble_is_transient(error: Exception) -> None:
     """It is named by its class alone."""
-    found = auth_error(error, "the thing")
+    found = sanitize(error, "the thing")
     assert type(found) is TokenEndpointUnavailable
     assert str(found) == f"the thing failed ({type(error).__name__})"
 
@@ -23,21 +23,21 @@ def test_network_trouble_is_transient(error: Exception) -> None:
 def test_error_of_ours_stays_what_it_is() -> None:
     """An AuthError says itself what it is; its twin has no chain."""
     error = CredentialsRejected("no", status=401)
-    found = auth_error(error, "the thing")
+    found = sanitize(error, "the thing")
     assert found is not error
     assert (type(found), vars(found)) == (type(error), vars(error))
 
 
 def test_anything_else_is_a_fault_with_its_place() -> None:
     """Class and innermost place, not the text; no place where there is none."""
-    assert str(auth_error(KeyError(MARK), "the thing")) == "the thing raised KeyError"
+    assert str(sanitize(KeyError(MARK), "the thing")) == "the thing raised KeyError"
 
     def inner() -> None:
         raise KeyError(MARK)
 
     with pytest.raises(KeyError) as caught:
         inner()
-    found = auth_error(caught.value, "the thing")
+    found = sanitize(caught.value, "the thing")
     assert type(found) is AuthError
     assert "test_core_user_code.py:" in str(found)
     assert MARK not in str(found)
@@ -47,6 +47,6 @@ def test_the_place_is_whose_call_it_was() -> None:
     """Of what the standard library raises the innermost place outside of it is told: there is what to mend."""
     with pytest.raises(ValueError, match="line 1") as caught:
         json.loads(MARK)
-    found = str(auth_error(caught.value, "the thing"))
+    found = str(sanitize(caught.value, "the thing"))
     assert "test_core_user_code.py:" in found
     assert "json" not in found.replace("JSON", "")

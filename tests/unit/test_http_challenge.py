@@ -6,7 +6,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 
-from asyncauth._http.challenge import Challenge, parse, token_refused
+from asyncauth._http.challenge import Challenge, blames_token, parse
 
 
 def bearer(**params: str) -> Challenge:
@@ -204,7 +204,7 @@ def test_challenge_repr_is_short() -> None:
     assert len(repr(parse([line])[0])) <= 130
 
 
-# --- token_refused
+# --- blames_token
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_challenge_repr_is_short() -> None:
 )
 def test_a_401_is_explained_by_the_token(lines: list[str]) -> None:
     """A 401 is the token's fault unless the server says otherwise, and silence says nothing."""
-    assert token_refused(lines) is True
+    assert blames_token(lines) is True
 
 
 @pytest.mark.parametrize(
@@ -262,12 +262,12 @@ def test_a_401_is_explained_by_the_token(lines: list[str]) -> None:
 )
 def test_a_401_is_explained_by_something_else(lines: list[str]) -> None:
     """A 401 is not the token's fault if other schemes are asked for, or another token would do no better."""
-    assert token_refused(lines) is False
+    assert blames_token(lines) is False
 
 
 def test_token_refused_takes_any_iterable() -> None:
     """The header's lines may come from a generator, and are read once."""
-    assert token_refused(line for line in ("Basic realm=x",)) is False
+    assert blames_token(line for line in ("Basic realm=x",)) is False
 
 
 @pytest.mark.parametrize(("scheme", "names"), [(31, 79), (32, 80), (33, 81)])

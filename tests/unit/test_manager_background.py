@@ -15,7 +15,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth._core.timer import Schedule
+from asyncauth._core.timer import Timer
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
@@ -191,12 +191,12 @@ async def test_use_is_noted_on_the_machines_clock_too(monkeypatch: pytest.Monkey
     async with manager:
         await manager.token()
         token = await manager.token()
-        held = manager._state.held
-        assert held.hot_until == held.fresh_until
+        held = manager._state.cached
+        assert held.fast_until == held.fresh_until
         manager._on_time()
-        assert held.hot_until == -math.inf
+        assert held.fast_until == -math.inf
         assert await manager.token() is token
-        assert held.hot_until == held.fresh_until
+        assert held.fast_until == held.fresh_until
 
 
 async def test_use_on_the_fast_path_keeps_a_manager_fresh(
@@ -363,7 +363,7 @@ async def test_fault_in_one_renewal_does_not_end_the_timer(
         assert "LookupError" in caplog.text
         assert MARK not in caplog.text
         await clock.advance(0)
-    assert Schedule.here(clock)._heap == []
+    assert Timer.here(clock)._heap == []
 
 
 # --- 9: clocks

@@ -17,7 +17,7 @@ from store_client_kit import CommandedStore, Rotating, during, manager
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.listeners import Listeners
 from asyncauth._core.refresh import Refresh
-from asyncauth._core.sessions import Entry
+from asyncauth._core.sessions import LoopEntry
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -181,8 +181,8 @@ def test_a_loop_a_job_does_not_ask_once_a_job() -> None:
     provider = FakeProvider(lifetime=100)
     manager = TokenManager(provider, policy=RefreshPolicy(jitter=0.0))
     asyncio.run(manager.refresh())
-    held = manager._state.held
-    held.fresh_until = held.hot_until = 0.0  # stale
+    held = manager._state.cached
+    held.fresh_until = held.fast_until = 0.0  # stale
     provider.latency = 60.0
 
     async def job() -> str:
@@ -266,7 +266,7 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(monkeypatch: py
     manager.add_listener(listener)
     await manager.__aenter__()
     await manager.token()
-    (entry,) = (manager._connections._entries or {}).values()
+    (entry,) = (manager._sessions._entries or {}).values()
     assert entry.session is not None
     await entry.session.close()
     entry.session = Stuck()  # type: ignore[assignment]
@@ -285,11 +285,11 @@ def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:
     thread.start()
 
     async def main() -> None:
-        async def work(_: Entry) -> None:
+        async def work(_: LoopEntry) -> None:
             await asyncio.sleep(60)
 
         other.call_later(0.05, other.stop)
-        await asyncio.wait_for(Entry(other).run(work), 5)
+        await asyncio.wait_for(LoopEntry(other).run(work), 5)
 
     asyncio.run(main())
     thread.join()
@@ -309,7 +309,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
     async def rests() -> Refresh:
         while True:
             work = None if manager._flight is None else manager._flight.work
-            if isinstance(work, Refresh) and work.resting:
+            if isinstance(work, Refresh) and work.idle:
                 return work
             await asyncio.sleep(0)
 
@@ -319,7 +319,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
     loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
     loop.close()
     refresh._rest = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
-    refresh.hurry()
+    refresh.retry_now()
     assert asyncio.run(manager.refresh()).value
 
 

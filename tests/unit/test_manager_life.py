@@ -332,11 +332,11 @@ async def test_chains_managers_live_and_end_with_it(make: Make, provider: FakePr
     async with manager:
         async with manager:
             await manager.token()
-            assert upstream._connections.entered()
-        assert upstream._connections.entered()
+            assert upstream._sessions.entered()
+        assert upstream._sessions.entered()
         await manager.refresh()
         assert provider.calls == 1
-    assert not upstream._connections.entered()
+    assert not upstream._sessions.entered()
     with pytest.raises(ManagerClosed):
         await upstream.token()
     async with manager:
@@ -363,7 +363,7 @@ async def test_last_link_of_a_chain_is_renewed_only_on_demand(
     async with manager:
         await manager.token()
         assert manager._owned[0]._policy.idle_timeout == 0.0
-        assert manager._owned[0]._ticket is None
+        assert manager._owned[0]._timer_handle is None
 
 
 def test_pago_facils_chain_is_two_managers_deep() -> None:
@@ -483,7 +483,7 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     manager = make(Chain(FakeProvider(clock=clock), clock=clock))
     await manager.__aenter__()
     await manager.token()
-    entries = [entry for each in (manager, *manager._owned) for entry in (each._connections._entries or {}).values()]
+    entries = [entry for each in (manager, *manager._owned) for entry in (each._sessions._entries or {}).values()]
     sessions = [entry.session for entry in entries if entry.session is not None]
     assert len(sessions) == 2
     if way == "exit during a refresh":

@@ -14,7 +14,7 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
-from asyncauth._core.sessions import Connections
+from asyncauth._core.sessions import Sessions
 from asyncauth.testing import FakeClock, FakeProvider
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ def _quick_glances(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rests(manager: TokenManager) -> bool:
     work = None if manager._flight is None else manager._flight.work
-    return work is not None and work.resting
+    return work is not None and work.idle
 
 
 class LoopThread:
@@ -180,7 +180,7 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     assert manager.status().refreshing
-    sessions = [entry.session for entry in (manager._connections._entries or {}).values()]
+    sessions = [entry.session for entry in (manager._sessions._entries or {}).values()]
     close_under_its_tasks(loop)
     assert not manager.status().refreshing
     assert asyncio.run(manager.token()).value == "token-1"
@@ -197,7 +197,7 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
 
 def test_a_session_whose_loop_was_closed_under_it_is_let_go() -> None:
     """The garbage collector ends who holds it: nothing is closed then, which would wait for a loop that is gone."""
-    connections = Connections(None, 30.0)
+    connections = Sessions(None, 30.0)
     loop = asyncio.new_event_loop()
 
     async def use() -> None:
@@ -352,7 +352,7 @@ def test_refresh_by_hand_hurries_a_flight_on_another_loop(threads: Callable[[], 
     )
     waiting = one.start(manager.token())
     asyncio.run(
-        until(lambda: manager._flight is not None and manager._flight.work is not None and manager._flight.work.resting)
+        until(lambda: manager._flight is not None and manager._flight.work is not None and manager._flight.work.idle)
     )
     assert other.run(manager.refresh()).value == "token-1"
     assert waiting().value == "token-1"
@@ -413,9 +413,9 @@ def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callab
     one.run(enter(manager))
     other.run(enter(manager))
     one.run(leave(manager))
-    assert [list(each._connections._entries or ()) for each in owned] == [[other.loop]] * 2
+    assert [list(each._sessions._entries or ()) for each in owned] == [[other.loop]] * 2
     other.run(leave(manager))
-    assert not any(each._connections.entered() for each in owned)
+    assert not any(each._sessions.entered() for each in owned)
 
 
 def test_waiters_elsewhere_are_woken_when_the_flight_lands(
@@ -478,7 +478,7 @@ def test_close_does_not_wait_for_a_loop_that_stands_still(threads: Callable[[], 
     one.start(manager.token())
     assert door.reached.wait(5)
     one.stop()
-    entry = next(iter((manager._connections._entries or {}).values()))
+    entry = next(iter((manager._sessions._entries or {}).values()))
 
     async def close() -> None:
         async with asyncio.timeout(5):

@@ -43,7 +43,7 @@ def test_unknown_lifetime_has_no_windows() -> None:
 @pytest.mark.parametrize(("draw", "fresh"), [(0.0, 80.0), (0.5, 77.5), (1.0, 75.0)])
 def test_jitter_only_makes_it_earlier(draw: float, fresh: float) -> None:
     """Jitter brings a renewal forward by 5 % of the lifetime at most."""
-    assert POLICY.windows(100.0, draw=draw).fresh == pytest.approx(fresh)
+    assert POLICY.windows(100.0, unit_random=draw).fresh == pytest.approx(fresh)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_jitter_only_makes_it_earlier(draw: float, fresh: float) -> None:
 def test_slow_endpoint_is_asked_earlier_but_never_before_half(slowest: float, fresh: float) -> None:
     """Renewal starts so early that a refresh as slow as the slowest ends in time, at half the lifetime at the least."""
     assert POLICY.windows(100.0, slowest=slowest).fresh == pytest.approx(fresh)
-    assert POLICY.windows(100.0, slowest=slowest, draw=1.0).fresh >= 50.0
+    assert POLICY.windows(100.0, slowest=slowest, unit_random=1.0).fresh >= 50.0
 
 
 def test_margin_can_be_none_at_all() -> None:
@@ -77,13 +77,13 @@ def test_backoff_doubles_to_its_limit(failures: int, seconds: float) -> None:
 @pytest.mark.parametrize(("refusals", "seconds"), [(1, 60), (2, 120), (6, 1920), (7, 3600), (10_000, 3600)])
 def test_rejection_hold_doubles_to_an_hour(refusals: int, seconds: float) -> None:
     """A refused credential is held back for a minute, then two, up to an hour."""
-    assert POLICY.rejection_hold(refusals) == seconds
+    assert POLICY.credential_rejected_cooldown(refusals) == seconds
 
 
 @pytest.mark.parametrize(("refusals", "seconds"), [(1, 5), (2, 10), (4, 40), (5, 60), (10_000, 60)])
 def test_refusal_hold_doubles_to_a_minute(refusals: int, seconds: float) -> None:
     """The API's refusals are ignored for 5 s, then 10 s, up to a minute."""
-    assert POLICY.refusal_hold(refusals) == seconds
+    assert POLICY.api_401_cooldown(refusals) == seconds
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.timer import Schedule
+from asyncauth._core.timer import Timer
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -80,7 +80,7 @@ async def pools(clock: FakeClock) -> AsyncIterator[Callable[..., ManagerPool[Any
     yield make
     for pool in made:
         await pool.close()
-    assert Schedule.here(clock)._heap == []
+    assert Timer.here(clock)._heap == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -282,10 +282,10 @@ async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> No
         first = await held.token()
         await value_of(pool, "b")
         assert open_in(pool) == ["b"]
-        assert held._ticket is None
+        assert held._timer_handle is None
         assert await held.token() is first
         assert open_in(pool) == ["a"]
-        assert held._ticket is not None
+        assert held._timer_handle is not None
         await pool.get("b")
         assert await pool.get("a") is held
         await pool.get("b")
@@ -334,7 +334,7 @@ async def test_thousands_of_cold_tenants_in_a_small_pool(pools: Pools) -> None:
     values = await asyncio.gather(*(value_of(pool, n) for n in range(3_000)))
     assert values == [f"{n}-token-1" for n in range(3_000)]
     assert len(open_in(pool)) == 10
-    assert len(pool._held) <= 3_000
+    assert len(pool._referenced) <= 3_000
     assert not pool._busy
 
 
@@ -416,7 +416,7 @@ async def test_tenants_that_come_and_go_leave_no_appointments(pools: Pools, tena
     async with pools(tenants, max_size=10) as pool:
         for key in range(1_000):
             await value_of(pool, key)
-        assert len(Schedule.here(clock)._heap) <= 64
+        assert len(Timer.here(clock)._heap) <= 64
 
 
 async def test_entering_a_pools_manager_changes_nothing(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
@@ -598,7 +598,7 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     pool = pools(tenants)
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (pool._connections._entries or {}).values()
+    (entry,) = (pool._sessions._entries or {}).values()
     assert entry.session is not None
     ending = asyncio.create_task(pool.close() if way == "close" else pool.__aexit__(None, None, None))
     for _ in range(steps):
@@ -618,7 +618,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
     pool = ManagerPool(Tenants(None))
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (pool._connections._entries or {}).values()
+    (entry,) = (pool._sessions._entries or {}).values()
     assert entry.session is not None
     await entry.session.close()
     pools = [pool]
@@ -626,7 +626,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
     with pytest.warns(ResourceWarning, match="Unclosed <ManagerPool of 1>") as seen:
         _drop(pools)
     assert len([each for each in seen if "Manager" in str(each.message)]) == 1
-    await Schedule.here(TokenManager(FakeProvider())._clock).sweep()
+    await Timer.here(TokenManager(FakeProvider())._clock).sweep()
 
 
 # --- loops and threads
@@ -669,7 +669,7 @@ def test_renewals_go_on_where_the_pool_is_still_entered() -> None:
             await asyncio.to_thread(left.wait)
             await asyncio.sleep(0.05)
             (manager,) = pool._managers.values()
-            moved.append(manager._schedule is Schedule.here(pool._clock))
+            moved.append(manager._timer is Timer.here(pool._clock))
 
     async def here() -> None:
         async with pool:

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from asyncauth.providers.wire.decompress import unpacked
+from asyncauth.providers.wire.decompress import decompressed
 
 TEXT = b'{"access_token": "t"}'
 
@@ -36,13 +36,13 @@ def bare(body: bytes) -> bytes:
 )
 def test_what_is_packed_comes_out(coding: str | None, body: bytes) -> None:
     """Every coding that is asked for is read, deflate as some servers mean it too."""
-    assert unpacked(body, coding, 100) == TEXT
+    assert decompressed(body, coding, 100) == TEXT
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, gzip", None])
 def test_nothing_is_nothing(coding: str | None) -> None:
     """An answer without a body is whole, whatever its headers say."""
-    assert unpacked(b"", coding, 100) == b""
+    assert decompressed(b"", coding, 100) == b""
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_nothing_is_nothing(coding: str | None) -> None:
 )
 def test_what_cant_be_unpacked_is_nothing(coding: str, body: bytes) -> None:
     """Garbage, what was cut short, and what nobody asked for are not taken for an answer."""
-    assert unpacked(body, coding, 100) is None
+    assert decompressed(body, coding, 100) is None
 
 
 @pytest.mark.parametrize(("size", "got"), [(99, 99), (100, 100), (101, 101), (102, 101), (10_000_000, 101)])
 def test_no_more_is_unpacked_than_shows_that_it_is_too_much(size: int, got: int) -> None:
     """Beyond the limit one byte is unpacked, whatever is left."""
-    plain = unpacked(gzipped(bytes(size)), "gzip", 100)
+    plain = decompressed(gzipped(bytes(size)), "gzip", 100)
     assert plain is not None
     assert len(plain) == got

@@ -11,7 +11,7 @@ from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
 from asyncauth import CredentialsRejected, InvalidTokenResponse, PagoFacil, Peakly, Token, TokenEndpointUnavailable
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 ADDRESS = "https://api.peakly.co/token"
@@ -40,7 +40,7 @@ async def test_a_server_that_cant_answer_now(mocked_http: MockedHttp, status: in
     assert error.error_description == ("later" if b"later" in body else None)
     assert error.retry_after is None
     keeps_quiet(error, PASSWORD)
-    assert not current_attempt().unanswered
+    assert not current_request_context().unanswered
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -119,7 +119,7 @@ async def test_trouble_on_the_way(
     assert words in str(error)
     assert (error.provider, error.step, error.endpoint, error.status) == ("peakly", "token", ADDRESS, None)
     keeps_quiet(error, PASSWORD)
-    assert current_attempt().unanswered is unanswered
+    assert current_request_context().unanswered is unanswered
 
 
 # --- Answers that make no sense
@@ -282,14 +282,16 @@ async def test_what_the_attempt_learns(mocked_http: MockedHttp) -> None:
     """The server's clock, and that an answer came, are noted for whoever made the attempt."""
     mocked_http.answers(ADDRESS, body=GOOD, date=NOW + 50, headers={"Age": "10"})
     await fetch(peakly())
-    assert current_attempt().server_now == NOW + 60
-    assert not current_attempt().unanswered
-    assert current_attempt().sent_at == 1_000.0
+    assert current_request_context().server_now == NOW + 60
+    assert not current_request_context().unanswered
+    assert current_request_context().sent_at == 1_000.0
 
 
 async def test_a_provider_of_ones_own(mocked_http: MockedHttp) -> None:
     """The endpoint serves any system: the refusing statuses are its own, and 401 may mean something else."""
-    endpoint = Endpoint(provider="acme", step="session", url=URL("https://acme.example/s"), refusals=frozenset({418}))
+    endpoint = Endpoint(
+        provider="acme", step="session", url=URL("https://acme.example/s"), rejection_statuses=frozenset({418})
+    )
     mocked_http.answers("https://acme.example/s", {}, status=401)
     mocked_http.answers("https://acme.example/s", {}, status=418)
 

@@ -15,7 +15,7 @@ from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
 from asyncauth._text.redaction import Redactor
-from asyncauth.providers.wire.response import Reply, parse, server_message
+from asyncauth.providers.wire.response import TokenResponse, parse, server_message
 
 NOW = 1_700_000_000.0
 
@@ -25,8 +25,8 @@ def said(fields: Mapping[str, object], secrets: tuple[str, ...]) -> tuple[str | 
     return server_message(fields, Redactor(secrets))
 
 
-def reply(server_now: float | None = NOW, **fields: object) -> Reply:
-    return Reply({"access_token": "t", **fields}, sent_at=NOW, server_now=server_now)
+def reply(server_now: float | None = NOW, **fields: object) -> TokenResponse:
+    return TokenResponse({"access_token": "t", **fields}, sent_at=NOW, server_now=server_now)
 
 
 @pytest.mark.parametrize(

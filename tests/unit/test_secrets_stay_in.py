@@ -142,7 +142,7 @@ async def test_life_of_a_token_leaves_no_trace_in_the_log(
         manager.invalidate(await manager.token())
         manager.invalidate(await manager.token(), repeat=True)
         await clock.advance(89)
-        for thing in (manager, manager.current, manager.status(), manager._state, manager._state.held):
+        for thing in (manager, manager.current, manager.status(), manager._state, manager._state.cached):
             assert CANARY not in repr(thing)
     assert log.records
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth.errors import AuthError, CredentialsRejected
 from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.dpop import Prover
@@ -66,11 +66,11 @@ class ClientRequest:
     def note(self) -> None:
         """Remember the nonce that came with the answer, if one did."""
         if self.prover is not None:
-            self.prover.note(self.endpoint.url, current_attempt().dpop_nonce)
+            self.prover.note(self.endpoint.url, current_request_context().dpop_nonce)
 
-    def mended(self, refusal: CredentialsRejected) -> bool:
+    def should_retry(self, rejected: CredentialsRejected) -> bool:
         """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""
         self.note()
-        if self.prover is None or refusal.error != "use_dpop_nonce":
+        if self.prover is None or rejected.error != "use_dpop_nonce":
             return False
         return self._nonce != self.prover.nonce(self.endpoint.url)

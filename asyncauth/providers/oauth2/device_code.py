@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth import expiry
-from asyncauth._core.request_context import current_attempt
-from asyncauth._core.user_code import auth_error
+from asyncauth._core.request_context import current_request_context
+from asyncauth._core.user_code import sanitize
 from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.errors import ConfigurationError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from asyncauth.providers.wire.endpoint import Endpoint
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["DeviceCode", "DevicePrompt"]
@@ -156,12 +156,12 @@ class DeviceCode(OAuthProvider):
         )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        attempt = current_attempt()
+        context = current_request_context()
         started = await self._start(endpoint, http)
-        if attempt.release is not None:
-            await attempt.release()
+        if context.release is not None:
+            await context.release()
         await self._prompt(started.prompt)
-        clock, life = attempt.clock, started.prompt.expires_in
+        clock, life = context.clock, started.prompt.expires_in
         interval = max(_LEAST_INTERVAL, min(started.interval, life))
         ends_at = clock.monotonic() + life
         waiting = attrs.evolve(endpoint, waits=frozenset({"authorization_pending", "slow_down"}))
@@ -176,14 +176,14 @@ class DeviceCode(OAuthProvider):
             elif pending.error not in waiting.waits:
                 pending.credential = None  # a new code is no new answer: the manager's patience grows all the same
                 # No new secret is one either: a person who said no is not asked again for a callable's sake.
-                pending.may_change = pending.may_change and _client_refused(pending)
+                pending.may_change = pending.may_change and _client_rejected(pending)
                 raise pending
             elif pending.error == "slow_down":
                 interval += _INTERVAL
             if clock.monotonic() + interval >= ends_at:
                 if isinstance(pending, TokenEndpointUnavailable):
                     raise pending  # nobody can say whether somebody approved
-                raise endpoint.name(CredentialsRejected("nobody approved in time", error="expired_token"))
+                raise endpoint.annotate(CredentialsRejected("nobody approved in time", error="expired_token"))
 
     async def _start(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> _Started:
         """Ask for a device code (RFC 8628 §3.1)."""
@@ -197,7 +197,7 @@ class DeviceCode(OAuthProvider):
             if inspect.isawaitable(shown):
                 await shown
         except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
-            problem = auth_error(error, "the show callable")
+            problem = sanitize(error, "the show callable")
         else:
             return
         raise problem
@@ -207,28 +207,30 @@ class DeviceCode(OAuthProvider):
         return (("grant_type", _GRANT), ("device_code", device_code))
 
 
-def _client_refused(error: CredentialsRejected) -> bool:
+def _client_rejected(error: CredentialsRejected) -> bool:
     """Return whether it is the client's own credential that was refused, and not a person who did."""
     return error.error == "invalid_client" or (error.error is None and error.status == _UNAUTHORIZED)
 
 
-def _started(reply: Reply) -> _Started:
+def _started(response: TokenResponse) -> _Started:
     """Return what a device authorization's answer says (RFC 8628 §3.2)."""
-    complete = reply.fields.get("verification_uri_complete")
-    uri = "verification_uri" if reply.has("verification_uri") else "verification_url"  # Google's spelling
+    complete = response.fields.get("verification_uri_complete")
+    uri = "verification_uri" if response.has("verification_uri") else "verification_url"  # Google's spelling
     prompt = DevicePrompt(
-        user_code=_shown(reply, "user_code"),
-        verification_uri=_shown(reply, uri),
-        verification_uri_complete=_shown(reply, "verification_uri_complete") if isinstance(complete, str) else None,
-        expires_in=min(reply.durations("expires_in"), default=_EXPIRES_IN),
+        user_code=_shown(response, "user_code"),
+        verification_uri=_shown(response, uri),
+        verification_uri_complete=_shown(response, "verification_uri_complete") if isinstance(complete, str) else None,
+        expires_in=min(response.durations("expires_in"), default=_EXPIRES_IN),
     )
-    interval = expiry.duration(reply.fields["interval"], "interval") if reply.fields.get("interval") else _INTERVAL
-    return _Started(prompt, Credential(reply.text("device_code"), "device_code"), interval)
+    interval = (
+        expiry.duration(response.fields["interval"], "interval") if response.fields.get("interval") else _INTERVAL
+    )
+    return _Started(prompt, Credential(response.text("device_code"), "device_code"), interval)
 
 
-def _shown(reply: Reply, name: str) -> str:
+def _shown(response: TokenResponse, name: str) -> str:
     """Return a field that a person is going to see."""
-    value = reply.fields.get(name)
+    value = response.fields.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
         raise InvalidTokenResponse(f"the answer has no {name!r} that can be shown")
     return value

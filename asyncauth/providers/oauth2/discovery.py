@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
 
 __all__ = ["Issuer"]
 
@@ -66,7 +66,9 @@ class Issuer:
         message = "the issuer has no metadata: check issuer=, or give token_url= instead"
         problem = self._problem(message)
         for url in _well_known(self.url):
-            endpoint = Endpoint(provider=self._provider, step="discovery", url=url, method="GET", refusals=frozenset())
+            endpoint = Endpoint(
+                provider=self._provider, step="discovery", url=url, method="GET", rejection_statuses=frozenset()
+            )
             try:
                 return await endpoint.fetch(http, (), Request, self._checked)
             except InvalidTokenResponse as error:
@@ -76,11 +78,11 @@ class Issuer:
         problem.message = message
         raise problem
 
-    def _checked(self, reply: Reply) -> Mapping[str, Any]:
-        if reply.fields.get("issuer") != self.name:
+    def _checked(self, response: TokenResponse) -> Mapping[str, Any]:
+        if response.fields.get("issuer") != self.name:
             # Anybody could stand behind metadata of another name (RFC 8414 §3.3).
             raise InvalidTokenResponse("the metadata is another issuer's: compare the two to the last character")
-        return reply.fields
+        return response.fields
 
     def _problem(self, message: str) -> InvalidTokenResponse:
         return InvalidTokenResponse(message, provider=self._provider, step="discovery", endpoint=self.name)

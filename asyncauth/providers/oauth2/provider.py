@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth._http.origin import absolute_url
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["Fields", "OAuthProvider"]
@@ -102,16 +102,16 @@ class OAuthProvider(EndpointProvider):
         """Ask for a token: with the refresh token if there is one, else by the grant itself."""
         endpoint = await self._find(http)
         if previous is not None and previous.refresh_token is not None:
-            attempt = current_attempt()
-            attempt.spends_refresh_token = True
+            context = current_request_context()
+            context.spends_refresh_token = True
             try:
                 return await self._renew(endpoint, http, previous)
             except CredentialsRejected as error:
-                attempt.spends_refresh_token = False
+                context.spends_refresh_token = False
                 problem = error.again()
             if problem.error == "invalid_client":  # the grant would be refused as well
                 raise problem
-            attempt.refresh_token_refused = True
+            context.refresh_token_rejected = True
         return await self._grant(endpoint, http)
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
@@ -145,7 +145,7 @@ class OAuthProvider(EndpointProvider):
         http: aiohttp.ClientSession,
         credentials: tuple[Credential, ...],
         fields: Callable[..., Fields | AuthError],
-        read: Callable[[Reply], _T],
+        read: Callable[[TokenResponse], _T],
     ) -> _T:
         """Send a request that the client authenticates.
 
@@ -158,18 +158,18 @@ class OAuthProvider(EndpointProvider):
         """
         issuer = None if self._issuer is None else self._issuer.name
         request = ClientRequest(endpoint, self._client, self.prover, issuer, credentials, fields)
-        answer = await endpoint.fetch(http, request.credentials, request.build, read, request.mended)
+        answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
         request.note()
         return answer
 
-    def _read(self, reply: Reply, *, kept: Token | None = None) -> Token:
+    def _read(self, response: TokenResponse, *, kept: Token | None = None) -> Token:
         """Return the token that an answer holds (RFC 6749 §5.1).
 
         Args:
-            reply: The answer.
+            response: The answer.
             kept: The token whose refresh token the answer may replace.
         """
-        token = self._token(reply, reply.text("refresh_token") if reply.has("refresh_token") else None)
+        token = self._token(response, response.text("refresh_token") if response.has("refresh_token") else None)
         bound = token.token_type.lower() == "dpop"
         if bound and self.prover is None:
             raise InvalidTokenResponse("the token is bound to a key (token_type DPoP): give dpop=True or dpop_key=")
@@ -179,11 +179,11 @@ class OAuthProvider(EndpointProvider):
             return token
         return attrs.evolve(token, refresh_token=kept.refresh_token)
 
-    def _token(self, reply: Reply, refresh_token: str | None) -> Token:
+    def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         """Return the token with its lifetime, as this system's answers tell it."""
-        return reply.token(
+        return response.token(
             "access_token",
-            durations=reply.durations("expires_in"),
+            durations=response.durations("expires_in"),
             times=("expires_in",),
             refresh_token=refresh_token,
         )

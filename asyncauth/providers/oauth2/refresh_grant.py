@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from asyncauth.providers.wire.endpoint import Endpoint
-    from asyncauth.providers.wire.response import Reply
+    from asyncauth.providers.wire.response import TokenResponse
 
 __all__ = ["RefreshGrant"]
 
@@ -131,8 +131,8 @@ class RefreshGrant(OAuthProvider):
             sent[:] = [Token("", refresh_token=refresh_token)]
             return self._refresh_fields(refresh_token)
 
-        def read(reply: Reply) -> Token:
-            return _marked(self._read(reply, kept=sent[0]), sent[0])
+        def read(response: TokenResponse) -> Token:
+            return _marked(self._read(response, kept=sent[0]), sent[0])
 
         return await self._ask(endpoint, http, self._credentials[:1], fields, read)
 
@@ -142,7 +142,7 @@ class RefreshGrant(OAuthProvider):
 
     async def _differs(self, http: aiohttp.ClientSession, previous: Token) -> bool:
         """Return whether the given refresh token is neither the previous one's nor its ancestor."""
-        given, _, _ = await self._credentials[0].borrow(http)
+        given, _, _ = await self._credentials[0].resolve(http)
         return given != previous.refresh_token and _hash(given) != previous.extra.get(_ROTATED_FROM)
 
 

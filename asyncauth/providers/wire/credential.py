@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 import attrs
 
-from asyncauth._core.user_code import auth_error
+from asyncauth._core.user_code import sanitize
 from asyncauth.errors import AuthError, ConfigurationError
 from asyncauth.provider import Provider, TokenSource
 from asyncauth.token import Token, digest
@@ -16,7 +16,7 @@ from asyncauth.token import Token, digest
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Credential", "CredentialLike", "Lent", "borrow"]
+__all__ = ["Credential", "CredentialLike", "ResolvedCredentials", "resolve"]
 
 CredentialLike: TypeAlias = "str | Callable[[], str | Awaitable[str]] | TokenSource | Provider | Credential"
 
@@ -93,7 +93,7 @@ class Credential:
     def _of(self, value: CredentialLike) -> Credential:
         return Credential(value, self.name, bearer=self.bearer, multiline=self.multiline)
 
-    async def borrow(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
+    async def resolve(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
         """Return the value now, and where it came from if that was another manager.
 
         Raises:
@@ -125,7 +125,7 @@ class Credential:
             value = function()
             return await value if inspect.isawaitable(value) else value
         except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
-            problem = auth_error(error, f"the {self.name} callable")
+            problem = sanitize(error, f"the {self.name} callable")
         raise problem
 
     def _flaw(self, value: object) -> str | None:
@@ -163,7 +163,7 @@ async def _upstream(token: Awaitable[Token]) -> Token:
 
 
 @attrs.frozen(repr=False)
-class Lent:
+class ResolvedCredentials:
     """The values of a provider's credentials for one token request, and the managers they came from."""
 
     credentials: tuple[Credential, ...]
@@ -183,41 +183,41 @@ class Lent:
 
     @property
     def digest(self) -> str | None:
-        """A keyed digest of what no manager lent (each has a memory of its own); ``None`` = managers lent it all."""
+        """A keyed digest of what came from no manager (each remembers for itself); ``None``: all came from managers."""
         return None if self.sources and not self.own else digest("\0".join(self.own))
 
     def mark(self, mark_of: Callable[[str], str] | None) -> str | None:
         """Return what a shared store may know the same by; ``None``: there is no store, or managers lent it all."""
         return None if mark_of is None or self.digest is None else mark_of("\0".join(self.own))
 
-    async def renewed(self, http: aiohttp.ClientSession) -> Lent | None:
-        """Report a refusal to the managers that lent, and borrow again.
+    async def renewed(self, http: aiohttp.ClientSession) -> ResolvedCredentials | None:
+        """Report the rejection to the managers that values came from, and resolve again.
 
         Returns:
-            ``None`` if no manager lent anything, or none has anything else to lend.
+            ``None`` if no value came from a manager, or none of them has another value.
         """
         for source, token in self.sources:
             source.invalidate(token)
-        again = await borrow(self.credentials, http) if self.sources else self
+        again = await resolve(self.credentials, http) if self.sources else self
         return again if again.values != self.values else None
 
-    def refused_again(self) -> None:
-        """Report to the managers that what they lent in place of a refused token was refused as well."""
+    def rejected_again(self) -> None:
+        """Report to the managers that the token they gave in place of a rejected one was rejected as well."""
         for source, token in self.sources:
             source.invalidate(token, repeat=True)
 
     def accepted(self, *, repeat: bool) -> None:
-        """Report to the managers that what they lent was accepted."""
+        """Report to the managers that the tokens they gave were accepted."""
         for source, token in self.sources:
             source.accepted(token, repeat=repeat)
 
 
-async def borrow(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> Lent:
-    """Obtain every credential's value. Raises as `Credential.borrow` does."""
-    lent = [await credential.borrow(http) for credential in credentials]
-    return Lent(
+async def resolve(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
+    """Obtain every credential's value. Raises as `Credential.resolve` does."""
+    resolved = [await credential.resolve(http) for credential in credentials]
+    return ResolvedCredentials(
         credentials,
-        tuple(value for value, _, _ in lent),
-        tuple((source, token) for _, source, token in lent if source is not None and token is not None),
-        tuple(value for value, source, _ in lent if source is None),
+        tuple(value for value, _, _ in resolved),
+        tuple((source, token) for _, source, token in resolved if source is not None and token is not None),
+        tuple(value for value, source, _ in resolved if source is None),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["ACCEPTED", "unpacked"]
+__all__ = ["ACCEPTED", "decompressed"]
 
 ACCEPTED = "gzip, deflate"
 """What a token request's ``Accept-Encoding`` says."""
@@ -15,7 +15,7 @@ _BARE_DEFLATE = -zlib.MAX_WBITS
 """Without the header that RFC 1950 asks for: some servers leave it out."""
 
 
-def unpacked(body: bytes, coding: str | None, limit: int) -> bytes | None:
+def decompressed(body: bytes, coding: str | None, limit: int) -> bytes | None:
     """Return what a body holds: all of it, or more than ``limit`` bytes if it holds more.
 
     aiohttp would unpack as it reads, and before 3.13.3 without a limit: 400 kB made 270 MiB.

@@ -17,12 +17,12 @@ import attrs
 from yarl import URL
 
 from asyncauth import expiry
-from asyncauth._core.request_context import current_attempt
+from asyncauth._core.request_context import current_request_context
 from asyncauth._text.redaction import Redactor
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
-from asyncauth.providers.wire.credential import Credential, Lent, borrow
-from asyncauth.providers.wire.decompress import ACCEPTED, unpacked
-from asyncauth.providers.wire.response import Reply, cleaned, parse, server_message
+from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
+from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
+from asyncauth.providers.wire.response import TokenResponse, cleaned, parse, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType
@@ -101,16 +101,16 @@ class Endpoint:
         provider: The provider's name, for errors.
         step: The provider's own name of the request (``"createToken"``), for errors.
         url: Where it is.
-        refusals: The statuses that mean "this credential was refused".
+        rejection_statuses: The statuses that mean "this credential was rejected".
         method: The HTTP method.
-        waits: Error codes that refuse nothing yet (RFC 8628 §3.5). They are raised as refusals are, and no manager
-            that lent a credential is told.
+        waits: Error codes that reject nothing yet (RFC 8628 §3.5). They are raised as rejections are, and no manager
+            that a credential came from is told.
     """
 
     provider: str
     step: str
     url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # which might hold a key
-    refusals: frozenset[int] = frozenset({400, 401, 403})
+    rejection_statuses: frozenset[int] = frozenset({400, 401, 403})
     method: str = "POST"
     waits: frozenset[str] = frozenset()
 
@@ -119,8 +119,8 @@ class Endpoint:
         http: aiohttp.ClientSession,
         credentials: tuple[Credential, ...],
         build: Callable[..., Request | AuthError],
-        read: Callable[[Reply], _T],
-        mended: Callable[[CredentialsRejected], bool] | None = None,
+        read: Callable[[TokenResponse], _T],
+        should_retry: Callable[[CredentialsRejected], bool] | None = None,
     ) -> _T:
         """Ask for a token with these credentials.
 
@@ -130,8 +130,8 @@ class Endpoint:
             build: Makes the request from the credentials' values. An error is returned, not raised: its frame
                 holds the secrets.
             read: Makes the token from the answer; raises ``InvalidTokenResponse`` for a field it can't read.
-            mended: Asked after a refusal: whether the request may have been at fault for it, and ``build`` now makes
-                another; then it is tried at once, with the same credentials.
+            should_retry: Asked after a rejection: whether the request itself may have been at fault, and ``build`` now
+                makes another; then it is tried at once, with the same credentials.
 
         Raises:
             CredentialsRejected: A credential was refused, and so was its successor if it came from a manager.
@@ -139,28 +139,28 @@ class Endpoint:
             InvalidTokenResponse: The answer can't be used.
             AuthError: A credential could not be obtained.
         """
-        current_attempt().name = self.name
-        lent = await self._borrow(credentials, http)
-        reply = await self._ask(http, lent, build)
-        if isinstance(reply, CredentialsRejected) and mended is not None and mended(reply):
-            reply = await self._ask(http, lent, build)
+        current_request_context().annotate = self.annotate
+        resolved = await self._resolve(credentials, http)
+        response = await self._ask(http, resolved, build)
+        if isinstance(response, CredentialsRejected) and should_retry is not None and should_retry(response):
+            response = await self._ask(http, resolved, build)
         repeat = False
-        if isinstance(reply, CredentialsRejected):
-            if reply.error in self.waits:
-                raise reply
-            # The manager that lent it may not know yet that it was revoked: once more, with a new one.
-            renewed = await lent.renewed(http)
+        if isinstance(response, CredentialsRejected):
+            if response.error in self.waits:
+                raise response
+            # The manager it came from may not know yet that it was revoked: once more, with a new one.
+            renewed = await resolved.renewed(http)
             if renewed is None:
-                raise reply
-            repeat, lent = True, renewed
-            reply = await self._ask(http, lent, build)
-        if isinstance(reply, CredentialsRejected):
-            lent.refused_again()
-            raise reply
-        lent.accepted(repeat=repeat)
-        return self._read(read, reply)
+                raise response
+            repeat, resolved = True, renewed
+            response = await self._ask(http, resolved, build)
+        if isinstance(response, CredentialsRejected):
+            resolved.rejected_again()
+            raise response
+        resolved.accepted(repeat=repeat)
+        return self._read(read, response)
 
-    def name(self, error: AuthError, status: int | None = None) -> AuthError:
+    def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
         """Return the error with what it does not say yet of this endpoint."""
         error.provider = error.provider or self.provider
         error.step = error.step or self.step
@@ -168,68 +168,68 @@ class Endpoint:
         error.status = status if error.status is None else error.status
         return error
 
-    async def _borrow(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> Lent:
+    async def _resolve(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
         try:
-            lent = await borrow(credentials, http)
+            resolved = await resolve(credentials, http)
         except AuthError as error:
             problem = error.again()
         else:
-            known = self._known_rejection(lent)
+            known = self._known_rejection(resolved)
             if known is None:
-                return lent
+                return resolved
             raise known
-        raise problem if problem.upstream else self.name(problem)
+        raise problem if problem.upstream else self.annotate(problem)
 
-    def _known_rejection(self, lent: Lent) -> CredentialsRejected | None:
+    def _known_rejection(self, resolved: ResolvedCredentials) -> CredentialsRejected | None:
         """Return the rejection of credentials that must not be sent now, as this process or the store remembers it."""
-        attempt = current_attempt()
-        refusal, attempt.mark = attempt.refusal, None
-        if refusal is not None and refusal.credential is not None and refusal.credential == lent.digest:
-            known = refusal.again()
-        elif attempt.rejected is not None and attempt.rejected == lent.mark(attempt.mark_of):
-            known = CredentialsRejected(f"the server refused the {lent.names} that another process sent; check it")
-            known.credential, known.may_change = lent.digest, lent.may_change
-            attempt.mark = attempt.rejected
-            self.name(known)
+        context = current_request_context()
+        rejected, context.mark = context.credential_rejected, None
+        if rejected is not None and rejected.credential is not None and rejected.credential == resolved.digest:
+            known = rejected.again()
+        elif context.rejected is not None and context.rejected == resolved.mark(context.mark_of):
+            known = CredentialsRejected(f"the server refused the {resolved.names} that another process sent; check it")
+            known.credential, known.may_change = resolved.digest, resolved.may_change
+            context.mark = context.rejected
+            self.annotate(known)
         else:
             return None
         known.unsent = True
         return known
 
-    def _read(self, read: Callable[[Reply], _T], reply: Reply) -> _T:
+    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse) -> _T:
         try:
-            return read(reply)
+            return read(response)
         except InvalidTokenResponse as error:
             # It may quote a field, where a server may repeat what was sent.
-            problem = self.name(InvalidTokenResponse(cleaned(error.message, Redactor(reply.sent)) or ""))
-        current_attempt().unanswered = True
+            problem = self.annotate(InvalidTokenResponse(cleaned(error.message, Redactor(response.sent)) or ""))
+        current_request_context().unanswered = True
         raise problem
 
     async def _ask(
-        self, http: aiohttp.ClientSession, lent: Lent, build: Callable[..., Request | AuthError]
-    ) -> Reply | CredentialsRejected:
+        self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
+    ) -> TokenResponse | CredentialsRejected:
         """Send one request; return the answer, or the refusal. Other failures are raised."""
-        attempt = current_attempt()
-        request = build(*lent.values)
+        context = current_request_context()
+        request = build(*resolved.values)
         if isinstance(request, AuthError):
-            raise self.name(request)
-        sent_at, attempt.sent_at = attempt.clock.wall(), attempt.clock.monotonic()
-        attempt.unanswered = True
+            raise self.annotate(request)
+        sent_at, context.sent_at = context.clock.wall(), context.clock.monotonic()
+        context.unanswered = True
         answer = await self._send(http, request)
         if isinstance(answer, AuthError):
-            raise self.name(answer)
+            raise self.annotate(answer)
         fields = parse(answer.body)
         server_now = expiry.server_now(answer.headers.get("Date"), answer.headers.get("Age"))
-        attempt.server_now, attempt.dpop_nonce = server_now, answer.headers.get("DPoP-Nonce")
-        failure = self._failure(answer, fields, lent, request.secrets, server_now)
+        context.server_now, context.dpop_nonce = server_now, answer.headers.get("DPoP-Nonce")
+        failure = self._failure(answer, fields, resolved, request.secrets, server_now)
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
-        attempt.unanswered = failure is None and fields is None
+        context.unanswered = failure is None and fields is None
         if isinstance(failure, CredentialsRejected):
             return failure
         if failure is None and fields is not None:
-            return Reply(fields, sent_at, server_now, (*lent.values, *request.secrets))
+            return TokenResponse(fields, sent_at, server_now, (*resolved.values, *request.secrets))
         del fields  # a server may repeat what was sent: no frame that an error passes through shows it
-        raise failure or self.name(InvalidTokenResponse("the answer is no JSON object"), answer.status)
+        raise failure or self.annotate(InvalidTokenResponse("the answer is no JSON object"), answer.status)
 
     async def _send(self, http: aiohttp.ClientSession, request: Request) -> _Answer | AuthError:
         """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
@@ -246,10 +246,10 @@ class Endpoint:
             ) as response:
                 return await _received(response)
         except aiohttp.ClientConnectorCertificateError:
-            current_attempt().unanswered = False
+            current_request_context().unanswered = False
             return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
         except aiohttp.ClientConnectorError as error:
-            current_attempt().unanswered = False  # nothing was sent
+            current_request_context().unanswered = False  # nothing was sent
             number = error.os_error.errno
             why = os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
             return TokenEndpointUnavailable(f"no connection could be made ({why})")
@@ -263,7 +263,7 @@ class Endpoint:
         self,
         answer: _Answer,
         fields: Mapping[str, Any] | None,
-        lent: Lent,
+        resolved: ResolvedCredentials,
         made: tuple[str, ...],
         server_now: float | None,
     ) -> AuthError | None:
@@ -272,20 +272,20 @@ class Endpoint:
         success = 200 <= status < 300  # noqa: PLR2004
         if success and not fields.get("error"):
             return None
-        code, said = server_message(fields, Redactor((*lent.values, *made)))
+        code, said = server_message(fields, Redactor((*resolved.values, *made)))
         if status in _BUSY or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004
             wait = expiry.retry_after(answer.headers.get("Retry-After"), server_now)
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=wait)
-        elif success or status in self.refusals:
-            error = CredentialsRejected(f"the server refused the {lent.names}; check it")
-            error.credential, error.may_change = lent.digest, lent.may_change
-            current_attempt().mark = lent.mark(current_attempt().mark_of)
+        elif success or status in self.rejection_statuses:
+            error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
+            error.credential, error.may_change = resolved.digest, resolved.may_change
+            current_request_context().mark = resolved.mark(current_request_context().mark_of)
         elif 300 <= status < 400:  # noqa: PLR2004
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:
             error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
         error.error, error.error_description = code, said
-        return self.name(error, status)
+        return self.annotate(error, status)
 
 
 async def _received(response: aiohttp.ClientResponse) -> _Answer | AuthError:
@@ -296,7 +296,7 @@ async def _received(response: aiohttp.ClientResponse) -> _Answer | AuthError:
         if len(body) > LARGEST_ANSWER:
             response.close()
             break
-    plain = unpacked(bytes(body), response.headers.get("Content-Encoding"), LARGEST_ANSWER)
+    plain = decompressed(bytes(body), response.headers.get("Content-Encoding"), LARGEST_ANSWER)
     if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
         return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)

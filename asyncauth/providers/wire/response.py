@@ -14,7 +14,7 @@ from asyncauth._text.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token
 
-__all__ = ["Reply", "cleaned", "parse", "server_message"]
+__all__ = ["TokenResponse", "cleaned", "parse", "server_message"]
 
 _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
@@ -36,7 +36,7 @@ They stay whole: whatever the credential, such a word is the protocol's and no e
 
 
 @attrs.frozen(repr=False)
-class Reply:
+class TokenResponse:
     """A successful answer.
 
     Attributes:
@@ -55,7 +55,7 @@ class Reply:
         """Return whether the answer has a field, and not as ``null``."""
         return self.fields.get(name) is not None
 
-    def with_fields(self, fields: Mapping[str, Any], *, without: str) -> Reply:
+    def with_fields(self, fields: Mapping[str, Any], *, without: str) -> TokenResponse:
         """Return the answer with more fields, and without one.
 
         Args:
