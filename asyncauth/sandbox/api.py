@@ -12,7 +12,7 @@ from asyncauth.sandbox.faults import REDIRECTS, header_value
 from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
-    from asyncauth.sandbox.system import System
+    from asyncauth.sandbox.behaviour import Behaviour
 
 ECHOED_TEXT = 64 * 1024
 """Bytes up to which a body is echoed as text; of a longer one only the length is told."""
@@ -21,7 +21,7 @@ _LONGEST_NAP = 3600.0
 _NEVER_ECHOED = frozenset({"authorization", "proxy-authorization", "authentication", "cookie"})
 
 
-async def answer(system: System[Any], request: web.Request) -> web.StreamResponse:
+async def answer(system: Behaviour[Any], request: web.Request) -> web.StreamResponse:
     """Answer a request to the API: 401 without a living token, else what the resource does.
 
     ``/api/forbidden`` answers 401 always, ``/api/redirect?to=URL&status=307`` redirects,
@@ -82,11 +82,11 @@ def _nap(text: str) -> float | None:
     return nap if math.isfinite(nap) and 0 <= nap <= _LONGEST_NAP else None
 
 
-def _bad(system: System[Any], message: str) -> web.Response:
+def _bad(system: Behaviour[Any], message: str) -> web.Response:
     return json_answer({"message": message}, 400, content_type=system.json_type)
 
 
-def _redirect(system: System[Any], request: web.Request) -> web.Response:
+def _redirect(system: Behaviour[Any], request: web.Request) -> web.Response:
     target, status = request.query.get("to", ""), request.query.get("status", "307")
     try:
         header_value("to", target)
@@ -97,7 +97,7 @@ def _redirect(system: System[Any], request: web.Request) -> web.Response:
     return web.Response(status=int(status), headers={"Location": target})
 
 
-async def _websocket(system: System[Any], request: web.Request) -> web.StreamResponse:
+async def _websocket(system: Behaviour[Any], request: web.Request) -> web.StreamResponse:
     socket = web.WebSocketResponse()
     if not socket.can_prepare(request):
         return _bad(system, "this resource is a WebSocket")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from aiohttp import web
@@ -16,43 +16,25 @@ from asyncauth.sandbox.mishaps import body_of, fresh, perform, until_gone
 from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
+    from asyncauth.sandbox.behaviour import Behaviour, Call
     from asyncauth.sandbox.counts import RequestLog
-    from asyncauth.sandbox.system import System
-
-Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
-"""Answers a request below ``/_sandbox/``, given the base URL of the port it came to."""
 
 _PATH_SHOWN = 200
 _WRITTEN_HERE = frozenset({"date", "content-length", "connection"})
 
 
-@attrs.frozen
-class Call:
-    """One request to a token endpoint, read and not yet answered.
-
-    Attributes:
-        step: The step it asks for.
-        fields: The body's fields, none if there was no body that could be read.
-        bearer: The Bearer token of its ``Authorization`` header.
-    """
-
-    step: str
-    fields: dict[str, object] = attrs.field(factory=dict[str, object], repr=False)
-    bearer: str | None = attrs.field(default=None, repr=False)
-
-
 @attrs.define
 class Desk:
-    """What the requests of one system share: the log, the way to the controls, how many are under way."""
+    """What the requests of one system share: the log, what answers ``/_sandbox/…``, how many are under way."""
 
     log: RequestLog
-    control: Control
+    control: Callable[[web.Request], Awaitable[web.Response]]
     under_way: int = 0
 
 
 @attrs.frozen
 class _TokenScene:
-    system: System[Any]
+    system: Behaviour[Any]
     call: Call
 
     async def usual(self) -> web.StreamResponse:
@@ -72,7 +54,7 @@ class _TokenScene:
 
 @attrs.frozen
 class _ApiScene:
-    system: System[Any]
+    system: Behaviour[Any]
     request: web.Request
 
     async def usual(self) -> web.StreamResponse:
@@ -90,11 +72,11 @@ class _ApiScene:
         return self.system.moment().wall
 
 
-async def handle(system: System[Any], desk: Desk, request: web.Request) -> web.StreamResponse:
+async def handle(system: Behaviour[Any], desk: Desk, request: web.Request) -> web.StreamResponse:
     """Answer one request to a system."""
     path = request.path
     if path.startswith("/_sandbox/"):
-        return await desk.control(request, system.url)
+        return await desk.control(request)
     arrived, started = time.time(), time.monotonic()
     call, status = None, None
     try:
@@ -125,7 +107,7 @@ async def handle(system: System[Any], desk: Desk, request: web.Request) -> web.S
     return await _dated(system, request, response)
 
 
-async def _serve_token(system: System[Any], desk: Desk, request: web.Request, call: Call) -> web.StreamResponse:
+async def _serve_token(system: Behaviour[Any], desk: Desk, request: web.Request, call: Call) -> web.StreamResponse:
     desk.under_way += 1
     try:
         system.counts.token_request(call.step, desk.under_way)
@@ -138,7 +120,7 @@ async def _serve_token(system: System[Any], desk: Desk, request: web.Request, ca
         desk.under_way -= 1
 
 
-async def _serve_api(system: System[Any], request: web.Request) -> web.StreamResponse:
+async def _serve_api(system: Behaviour[Any], request: web.Request) -> web.StreamResponse:
     system.counts.api_requests += 1
     fault = system.api_faults.take(path=request.path)
     if system.settings.api_latency:
@@ -147,7 +129,7 @@ async def _serve_api(system: System[Any], request: web.Request) -> web.StreamRes
     return await (scene.usual() if fault is None else perform(fault, request, scene))
 
 
-async def _dated(system: System[Any], request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+async def _dated(system: Behaviour[Any], request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     if response.prepared:
         return response
     if system.settings.date_header:

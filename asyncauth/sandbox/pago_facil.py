@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from asyncauth.sandbox.api import expected
-from asyncauth.sandbox.exchange import Call
+from asyncauth.sandbox.behaviour import Call
 from asyncauth.sandbox.settings import PagoFacilSettings
 from asyncauth.sandbox.system import System
 from asyncauth.sandbox.wire import JSON_PLAIN, bearer, http_date, json_answer, number, same_text, signed_jwt

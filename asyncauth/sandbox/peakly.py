@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl
 
 from asyncauth.sandbox.api import expected
-from asyncauth.sandbox.exchange import Call
+from asyncauth.sandbox.behaviour import Call
 from asyncauth.sandbox.ledger import Use
 from asyncauth.sandbox.settings import PeaklySettings
 from asyncauth.sandbox.system import System

@@ -1,35 +1,31 @@
-"""One system on its own port: what Peakly and Pago Fácil have in common."""
+"""One system on its own port: what can be done to it from outside, whichever system it is."""
 
 from __future__ import annotations
 
-import abc
 import functools
 import time
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
+from aiohttp import web
 
 from asyncauth.sandbox import exchange, settings
+from asyncauth.sandbox.behaviour import Behaviour, S
 from asyncauth.sandbox.counts import Counts
-from asyncauth.sandbox.faults import KINDS, TOKEN_ONLY
-from asyncauth.sandbox.ledger import Ledger
 from asyncauth.sandbox.listener import Listener
-from asyncauth.sandbox.plan import FaultPlan
-from asyncauth.sandbox.settings import SystemSettings
-from asyncauth.sandbox.wire import Moment, bearer, http_date, json_answer
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp import web
-
     from asyncauth.sandbox.counts import RequestLog
     from asyncauth.sandbox.ledger import Living
 
-S = TypeVar("S", bound=SystemSettings)
+Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
+"""Answers a request below ``/_sandbox/``, given the base URL of the port it came to."""
 
 
-class System(abc.ABC, Generic[S]):
+class System(Behaviour[S]):
     """One system: a token endpoint or several, a protected API, and the controls of both.
 
     Attributes:
@@ -39,14 +35,6 @@ class System(abc.ABC, Generic[S]):
         counts: What was counted since the start or the last `reset_counts`.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    """Its name as people write it."""
-    steps: ClassVar[frozenset[str]]
-    """The names that `revoke` takes: what kinds of tokens there are."""
-    requests: ClassVar[tuple[str, ...]]
-    """What its token requests are called where a fault is for one of them alone."""
-
     def __init__(
         self,
         settings: S,
@@ -55,15 +43,11 @@ class System(abc.ABC, Generic[S]):
         port: int,
         backlog: int,
         log: RequestLog,
-        control: exchange.Control,
+        control: Control,
     ) -> None:
-        self.settings: S = settings
-        self.token_faults = FaultPlan()
-        self.api_faults = FaultPlan(kinds=KINDS - TOKEN_ONLY)
-        self.counts = Counts()
+        super().__init__(settings)
         self._initial = attrs.evolve(settings)
-        self._ledger = Ledger()
-        self._desk = exchange.Desk(log=log, control=control)
+        self._desk = exchange.Desk(log=log, control=lambda request: control(request, self.url))
         self._listener = Listener(
             functools.partial(exchange.handle, self, self._desk), host=host, port=port, backlog=backlog
         )
@@ -172,46 +156,3 @@ class System(abc.ABC, Generic[S]):
     async def stop(self) -> None:
         """End at once. The `Sandbox` does it."""
         await self._listener.stop()
-
-    def moment(self) -> Moment:
-        """Now, on both of the server's clocks."""
-        return Moment(wall=time.time() + self.settings.clock_skew, monotonic=time.monotonic())
-
-    def stamp(self, response: web.StreamResponse) -> None:
-        """Put the server's date on an answer that has none yet."""
-        if "Date" not in response.headers:
-            response.headers["Date"] = http_date(time.time() + self.settings.clock_skew)
-
-    def admits(self, request: web.Request) -> bool:
-        """Whether the request carries a token that the API accepts."""
-        return self._ledger.alive(bearer(request.headers.get("Authorization")), self.api_kinds(), time.monotonic())
-
-    def denial(self) -> web.Response:
-        """The API's 401, with the challenge and the size that are set."""
-        body: dict[str, object] = {"message": self.denied}
-        if self.settings.big_refusal:
-            body["padding"] = "x" * self.settings.big_refusal
-        challenge = self.settings.www_authenticate
-        headers = {} if challenge is None else {"WWW-Authenticate": challenge}
-        return json_answer(body, 401, content_type=self.json_type, headers=headers)
-
-    denied: ClassVar[str]
-    """The message of the API's 401."""
-    json_type: ClassVar[str]
-    """The ``Content-Type`` of its JSON."""
-
-    @abc.abstractmethod
-    def api_kinds(self) -> frozenset[str]:
-        """The kinds of tokens that the API accepts."""
-
-    @abc.abstractmethod
-    async def read_call(self, request: web.Request) -> exchange.Call | None:
-        """Read a request to a token endpoint; None if it is for the API."""
-
-    @abc.abstractmethod
-    def grant(self, call: exchange.Call, now: Moment) -> web.Response:
-        """Answer a token request as the system does: with a token, or with a refusal in its words."""
-
-    @abc.abstractmethod
-    def refusal(self, call: exchange.Call) -> web.Response:
-        """Refuse the credential of this token request in the endpoint's words."""

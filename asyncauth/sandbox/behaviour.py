@@ -1,0 +1,105 @@
+"""How one system answers: what Peakly and Pago Fácil have in common, apart from the port that they listen on."""
+
+from __future__ import annotations
+
+import abc
+import time
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import attrs
+
+from asyncauth.sandbox.counts import Counts
+from asyncauth.sandbox.faults import KINDS, TOKEN_ONLY
+from asyncauth.sandbox.ledger import Ledger
+from asyncauth.sandbox.plan import FaultPlan
+from asyncauth.sandbox.settings import SystemSettings
+from asyncauth.sandbox.wire import Moment, bearer, http_date, json_answer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+S = TypeVar("S", bound=SystemSettings)
+
+
+@attrs.frozen
+class Call:
+    """One request to a token endpoint, read and not yet answered.
+
+    Attributes:
+        step: The step it asks for.
+        fields: The body's fields, none if there was no body that could be read.
+        bearer: The Bearer token of its ``Authorization`` header.
+    """
+
+    step: str
+    fields: dict[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    bearer: str | None = attrs.field(default=None, repr=False)
+
+
+class Behaviour(abc.ABC, Generic[S]):
+    """A token endpoint or several, and a protected API.
+
+    Attributes:
+        settings: What can be set.
+        token_faults: Faults for requests to the token endpoints.
+        api_faults: Faults for requests to the protected API.
+        counts: What was counted.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """Its name as people write it."""
+    steps: ClassVar[frozenset[str]]
+    """The names that `revoke` takes: what kinds of tokens there are."""
+    requests: ClassVar[tuple[str, ...]]
+    """What its token requests are called where a fault is for one of them alone."""
+
+    def __init__(self, settings: S) -> None:
+        self.settings: S = settings
+        self.token_faults = FaultPlan()
+        self.api_faults = FaultPlan(kinds=KINDS - TOKEN_ONLY)
+        self.counts = Counts()
+        self._ledger = Ledger()
+
+    def moment(self) -> Moment:
+        """Now, on both of the server's clocks."""
+        return Moment(wall=time.time() + self.settings.clock_skew, monotonic=time.monotonic())
+
+    def stamp(self, response: web.StreamResponse) -> None:
+        """Put the server's date on an answer that has none yet."""
+        if "Date" not in response.headers:
+            response.headers["Date"] = http_date(time.time() + self.settings.clock_skew)
+
+    def admits(self, request: web.Request) -> bool:
+        """Whether the request carries a token that the API accepts."""
+        return self._ledger.alive(bearer(request.headers.get("Authorization")), self.api_kinds(), time.monotonic())
+
+    def denial(self) -> web.Response:
+        """The API's 401, with the challenge and the size that are set."""
+        body: dict[str, object] = {"message": self.denied}
+        if self.settings.big_refusal:
+            body["padding"] = "x" * self.settings.big_refusal
+        challenge = self.settings.www_authenticate
+        headers = {} if challenge is None else {"WWW-Authenticate": challenge}
+        return json_answer(body, 401, content_type=self.json_type, headers=headers)
+
+    denied: ClassVar[str]
+    """The message of the API's 401."""
+    json_type: ClassVar[str]
+    """The ``Content-Type`` of its JSON."""
+
+    @abc.abstractmethod
+    def api_kinds(self) -> frozenset[str]:
+        """The kinds of tokens that the API accepts."""
+
+    @abc.abstractmethod
+    async def read_call(self, request: web.Request) -> Call | None:
+        """Read a request to a token endpoint; None if it is for the API."""
+
+    @abc.abstractmethod
+    def grant(self, call: Call, now: Moment) -> web.Response:
+        """Answer a token request as the system does: with a token, or with a refusal in its words."""
+
+    @abc.abstractmethod
+    def refusal(self, call: Call) -> web.Response:
+        """Refuse the credential of this token request in the endpoint's words."""
