@@ -14,13 +14,13 @@ from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
     from asyncauth.sandbox.guard import Guard
-    from asyncauth.sandbox.server import Sandbox
+    from asyncauth.sandbox.orders import Ordered
 
 _READ = frozenset({"state", "log"})
 PREFIX = "/_sandbox/"
 
 
-async def control(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.Response:
+async def control(sandbox: Ordered, request: web.Request, guard: Guard) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
     ``GET state`` and ``GET log`` show everything but secrets. ``POST settings``, ``fault``, ``revoke``, ``abort``
@@ -43,7 +43,7 @@ async def control(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.R
         return json_answer({"error": "the body can't be unpacked"}, 400)
 
 
-async def _answer(sandbox: Sandbox, request: web.Request, guard: Guard) -> web.Response:
+async def _answer(sandbox: Ordered, request: web.Request, guard: Guard) -> web.Response:
     guard.admit(request)
     name = request.path.removeprefix(PREFIX)
     if name not in _READ | orders.NAMES:

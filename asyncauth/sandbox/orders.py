@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -13,10 +13,33 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-    from asyncauth.sandbox.server import Sandbox
+    from asyncauth.sandbox.counts import RequestLog
     from asyncauth.sandbox.system import System
 
 _PLANS = {"token_faults": KINDS, "api_faults": KINDS - TOKEN_ONLY}
+
+
+class Ordered(Protocol):
+    """What orders are given to: a `Sandbox`, which stands above this module."""
+
+    @property
+    def systems(self) -> Mapping[str, System[Any]]:
+        """All systems, by name."""
+        ...
+
+    log: RequestLog
+
+    def reset_counts(self) -> None:
+        """Start all counts from zero and empty the log."""
+        ...
+
+    def reset(self) -> None:
+        """Back to the start."""
+        ...
+
+    def state(self) -> dict[str, object]:
+        """Everything there is to know, as JSON and without secrets."""
+        ...
 
 
 def _only(order: dict[str, Any], *known: str) -> None:
@@ -71,7 +94,7 @@ class _Change:
             self.system.refuse_connections(seconds=seconds, spare=spare)
 
 
-def _settings(sandbox: Sandbox, order: dict[str, Any], spare: asyncio.BaseTransport | None) -> object:
+def _settings(sandbox: Ordered, order: dict[str, Any], spare: asyncio.BaseTransport | None) -> object:
     _only(order, *sandbox.systems)
     changes = [_Change.read(sandbox.systems[name], wish) for name, wish in order.items()]
     for change in changes:
@@ -79,18 +102,18 @@ def _settings(sandbox: Sandbox, order: dict[str, Any], spare: asyncio.BaseTransp
     return sandbox.state()
 
 
-def _one(sandbox: Sandbox, order: dict[str, Any]) -> System[Any]:
+def _one(sandbox: Ordered, order: dict[str, Any]) -> System[Any]:
     name = order.get("system")
     if not isinstance(name, str) or name not in sandbox.systems:
         raise ValueError(f"system must be one of: {', '.join(sandbox.systems)}")
     return sandbox.systems[name]
 
 
-def _chosen(sandbox: Sandbox, order: dict[str, Any]) -> list[System[Any]]:
+def _chosen(sandbox: Ordered, order: dict[str, Any]) -> list[System[Any]]:
     return list(sandbox.systems.values()) if order.get("system") is None else [_one(sandbox, order)]
 
 
-def _fault(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
+def _fault(sandbox: Ordered, order: dict[str, Any], _: object) -> object:
     _only(order, "system", "plan", "fault", "on")
     system, plan, on = _one(sandbox, order), order.get("plan"), order.get("on", True)
     if plan not in list(_PLANS):
@@ -102,7 +125,7 @@ def _fault(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
     return sandbox.state()
 
 
-def _revoke(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
+def _revoke(sandbox: Ordered, order: dict[str, Any], _: object) -> object:
     _only(order, "system", "step", "fingerprint")
     narrower = {name: order[name] for name in ("step", "fingerprint") if order.get(name) is not None}
     for name, value in narrower.items():
@@ -118,14 +141,14 @@ def _revoke(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
     return {"revoked": {system.name: system.revoke(narrower.get("step")) for system in _chosen(sandbox, order)}}
 
 
-def _abort(sandbox: Sandbox, order: dict[str, Any], spare: asyncio.BaseTransport | None) -> object:
+def _abort(sandbox: Ordered, order: dict[str, Any], spare: asyncio.BaseTransport | None) -> object:
     _only(order, "system")
     for system in _chosen(sandbox, order):
         system.abort_connections(spare=spare)
     return sandbox.state()
 
 
-def _reset(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
+def _reset(sandbox: Ordered, order: dict[str, Any], _: object) -> object:
     _only(order, "only")
     if order.get("only") not in (None, "counts"):
         raise ValueError('only must be "counts", or be left out to reset everything')
@@ -136,7 +159,7 @@ def _reset(sandbox: Sandbox, order: dict[str, Any], _: object) -> object:
     return sandbox.state()
 
 
-_ORDERS: Mapping[str, Callable[[Sandbox, dict[str, Any], asyncio.BaseTransport | None], object]] = {
+_ORDERS: Mapping[str, Callable[[Ordered, dict[str, Any], asyncio.BaseTransport | None], object]] = {
     "abort": _abort,
     "fault": _fault,
     "reset": _reset,
@@ -147,7 +170,7 @@ NAMES = frozenset(_ORDERS)
 """What can be ordered."""
 
 
-def obey(sandbox: Sandbox, name: str, order: dict[str, Any], *, spare: asyncio.BaseTransport | None) -> object:
+def obey(sandbox: Ordered, name: str, order: dict[str, Any], *, spare: asyncio.BaseTransport | None) -> object:
     """Carry out one of `NAMES`; ``spare`` is the connection it came on, which is still to be answered.
 
     Returns:

@@ -16,7 +16,7 @@ from asyncauth.sandbox.page.stream import Stream
 from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
-    from asyncauth.sandbox.server import Sandbox
+    from asyncauth.sandbox.orders import Ordered
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -69,7 +69,7 @@ class Page:
         remote: Whether other machines may connect.
     """
 
-    def __init__(self, sandbox: Sandbox, *, host: str, port: int, remote: bool) -> None:
+    def __init__(self, sandbox: Ordered, *, host: str, port: int, remote: bool) -> None:
         self._sandbox = sandbox
         self._guard = PageGuard(host, remote)
         self._files = _files()
