@@ -9,6 +9,7 @@
 #   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
+#   make measure  how large the package is, and how much of it a cold token() passes through
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
 #   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
@@ -26,7 +27,7 @@ PARALLEL ?= -n 3 --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-oldest test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation bench check format coverage clean
+.PHONY: help demo test test-uvloop test-oldest test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -121,6 +122,9 @@ pictures: $(VENV)/.ready
 mutation: $(VENV)/.ready
 	$(BIN)/python scripts/install_group.py mutation $(PIP_FLAGS)
 	$(BIN)/python scripts/mutation.py $(ARGS)
+
+measure: $(VENV)/.ready
+	$(BIN)/python scripts/measure.py
 
 $(BENCH)/.ready: pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
