@@ -65,7 +65,7 @@ intersphinx_mapping = {
     "attrs": ("https://www.attrs.org/en/stable", str(_INVENTORIES / "attrs.txt")),
 }
 nitpick_ignore_regex = [
-    ("py:class", r"yarl\..*|asyncauth\.pool\.Key|exchange\.Control"),  # of a library that we don't refer to; nobody's
+    ("py:class", r"yarl\..*|asyncauth\.pool\.Key"),  # of a library that we don't refer to; nobody's
 ]
 
 PUBLIC_MODULES = ("asyncauth", "asyncauth.events", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")
