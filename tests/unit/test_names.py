@@ -130,11 +130,12 @@ ROWS = (
     # what a program imports
     ("__init__",),
     # the sandbox: it imports nothing of the library
-    ("sandbox.__init__", "sandbox.__main__", "sandbox.api", "sandbox.control", "sandbox.counts", "sandbox.exchange",
-     "sandbox.faults", "sandbox.guard", "sandbox.ledger", "sandbox.listener", "sandbox.mishaps", "sandbox.orders",
-     "sandbox.page.__init__", "sandbox.page.description", "sandbox.page.guard", "sandbox.page.server",
-     "sandbox.page.stream", "sandbox.pago_facil", "sandbox.peakly", "sandbox.plan", "sandbox.server",
-     "sandbox.serving", "sandbox.settings", "sandbox.system", "sandbox.threaded", "sandbox.wire"),
+    ("sandbox.counts", "sandbox.ledger", "sandbox.settings", "sandbox.wire", "sandbox.faults", "sandbox.mishaps",
+     "sandbox.plan", "sandbox.behaviour", "sandbox.listener", "sandbox.api", "sandbox.guard", "sandbox.exchange",
+     "sandbox.system", "sandbox.orders", "sandbox.pago_facil", "sandbox.peakly", "sandbox.control",
+     "sandbox.page.description", "sandbox.page.guard", "sandbox.page.stream", "sandbox.page.server",
+     "sandbox.page.__init__", "sandbox.server", "sandbox.serving", "sandbox.threaded", "sandbox.__init__",
+     "sandbox.__main__"),
     # kits for tests
     ("testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider", "testing.static",
      "testing.__init__"),
