@@ -21,7 +21,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Challenge", "blames_token", "parse"]
+__all__ = ["Challenge", "blames_token", "parse", "wants_dpop_nonce"]
 
 _MAX_TEXT: Final = 65_536  # characters over all header lines; aiohttp takes 8 KiB a line
 _MAX_CHALLENGES: Final = 64
@@ -138,6 +138,15 @@ def blames_token(values: Iterable[str]) -> bool:
         "claims" in challenge.params or challenge.params.get("error", "").lower() in _NOT_THE_TOKEN
         for challenge in ours
     )
+
+
+def wants_dpop_nonce(values: Iterable[str]) -> bool:
+    """Return whether a 401 asks for a proof with the server's nonce (RFC 9449 §9).
+
+    Args:
+        values: The 401's ``WWW-Authenticate`` header lines.
+    """
+    return any(each.scheme == "dpop" and each.params.get("error") == "use_dpop_nonce" for each in parse(values))
 
 
 class _Part(NamedTuple):

@@ -124,7 +124,7 @@ ROWS = (
     # the manager
     ("manager",),
     # how requests get their token
-    ("middleware", "pool"),
+    ("auth_flow", "middleware", "pool"),
     # around it
     ("session", "telemetry.health", "telemetry.otel"),
     # what a program imports

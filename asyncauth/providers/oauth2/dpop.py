@@ -8,21 +8,17 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from asyncauth._http import challenge
-from asyncauth._http.aiohttp_compat import is_whole
 from asyncauth._http.origin import origin_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.oauth2 import jose
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
     from yarl import URL
 
 __all__ = ["Prover"]
 
 _LONGEST_NONCE = 1024
 _MOST_NONCES = 64
-_UNAUTHORIZED = 401
 
 
 class Prover:
@@ -83,42 +79,5 @@ class Prover:
             self._nonces.clear()
         self._nonces[str(origin_of(url))] = nonce
 
-    async def send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Send an API request with a proof for the token in its ``Authorization``.
-
-        A server that asks for a nonce (RFC 9449 §9) gets the request once more, with it, if the body is whole still.
-
-        Args:
-            request: The request.
-            handler: What sends it.
-        """
-        before = self.nonce(request.url)
-        response = await self._send(request, handler)
-        # Compared with what this request had: another one may have brought the news already.
-        news = self.nonce(request.url) != before
-        if not (news and _wants_nonce(response) and is_whole(request)):
-            return response
-        response.release()  # the next one may need its connection
-        return await self._send(request, handler)
-
-    async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Send it once. The proof is taken off again, as the token is: ``response.request_info`` would show it."""
-        headers = request.headers
-        # The token is read where it stands: in no frame of its own, for a traceback that shows locals.
-        headers["DPoP"] = self.proof(request.method, request.url, headers.get("Authorization", "").partition(" ")[2])
-        try:
-            response = await handler(request)
-        finally:
-            headers.popall("DPoP", None)
-        self.note(request.url, response.headers.get("DPoP-Nonce"))
-        return response
-
     def __repr__(self) -> str:
         return f"<Prover {self.thumbprint}>"
-
-
-def _wants_nonce(response: ClientResponse) -> bool:
-    return response.status == _UNAUTHORIZED and any(
-        each.scheme == "dpop" and each.params.get("error") == "use_dpop_nonce"
-        for each in challenge.parse(response.headers.getall("WWW-Authenticate", ()))
-    )

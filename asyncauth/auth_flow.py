@@ -1,0 +1,259 @@
+"""How requests are authorized, without I/O: whose token a URL gets, what to send, and whether to send it again.
+
+The adapter of an HTTP client carries out what is decided here; `BearerAuth` is aiohttp's. It finds the manager in
+`ServedOrigins`, and then drives one `AuthFlow` per request and per hop of a redirect::
+
+    manager = served.manager_for(url)
+    flow = AuthFlow(manager, token, method="GET", url=url, is_repeatable=lambda: True)
+    while True:
+        flow.authorize(headers)
+        try:
+            response = await send(url, headers)
+        finally:
+            flow.strip(headers)
+        step = flow.answered(response.status, challenges=…, dpop_nonce=…)
+        if step is Step.RENEW:
+            step = flow.renewed(await a_usable_token())  # Step.RETURN where none can be had
+        if step is Step.RETURN:
+            return response
+        await response.release()
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiohttp.hdrs import AUTHORIZATION
+from yarl import URL
+
+from asyncauth._http import challenge
+from asyncauth._http.origin import is_loopback, origins_of
+from asyncauth.errors import ConfigurationError, InsecureTransport
+from asyncauth.manager import TokenManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
+
+    from asyncauth._core.cache import CachedToken
+
+__all__ = ["DPOP_NONCE", "UNAUTHORIZED", "AuthFlow", "Place", "ServedOrigins", "Step", "check_proxy"]
+
+DPOP_NONCE = "DPoP-Nonce"
+"""The header in which a server gives the nonce for the next proof (RFC 9449 §8.2)."""
+UNAUTHORIZED = 401
+
+_DPOP = "DPoP"
+_MOST_REPEATS = 2
+"""One; and one more if the first one's token had been asked for before the 401, as its predecessor was."""
+
+Place: TypeAlias = tuple[str, str | None]
+"""An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
+
+Without a user's name, a default port or the dot at a name's end, however the request's URL writes them.
+"""
+
+
+class ServedOrigins:
+    """The origins that managers' tokens may go to. Immutable; any thread.
+
+    Args:
+        managers: At least one, each for origins of its own.
+
+    Raises:
+        ConfigurationError: Two managers serve one origin; one has no origins; or one is not a `TokenManager`.
+        InsecureTransport: A manager's origin is plain http to another machine.
+    """
+
+    __slots__ = ("_in_the_clear", "_managers")
+
+    def __init__(self, managers: Iterable[TokenManager]) -> None:
+        self._managers: dict[Place, TokenManager] = {}
+        self._in_the_clear: set[Place] = set()
+        for manager in managers:
+            if not isinstance(manager, TokenManager):
+                kind = type(manager).__name__
+                what = (
+                    "pass each by itself" if isinstance(manager, (list, tuple)) else "write TokenManager(…) around it"
+                )
+                raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
+            self._add(manager)
+
+    def _add(self, manager: TokenManager) -> None:
+        served, in_the_clear = _places(manager.origins)
+        if not served:
+            raise ConfigurationError(
+                f"{manager!r} has no origins, so its token can go nowhere:"
+                " give its provider origins=('https://api.example.com',)"
+            )
+        for place in served:
+            if place in self._managers:
+                origin = "{}://{}".format(*place)
+                raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
+        self._managers.update(dict.fromkeys(served, manager))
+        self._in_the_clear |= in_the_clear
+
+    @property
+    def first(self) -> tuple[Place, TokenManager]:
+        """The first origin and its manager."""
+        return next(iter(self._managers.items()))
+
+    def manager_for(self, url: URL) -> TokenManager | None:
+        """Return the manager whose token goes to a URL; ``None``: no manager's does.
+
+        Raises:
+            InsecureTransport: The URL is plain http to a host that is served by https.
+        """
+        place = _place(url)
+        manager = self._managers.get(place)
+        if manager is None and place in self._in_the_clear:
+            raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+        return manager
+
+
+def check_proxy(url: URL, proxy: URL) -> None:
+    """Refuse to send a token by plain http to a proxy on another machine, even if the token is meant for this one.
+
+    Args:
+        url: The request's.
+        proxy: The proxy's.
+
+    Raises:
+        InsecureTransport: The proxy could read the token.
+    """
+    if url.scheme in {"http", "ws"} and not is_loopback(proxy.host):
+        raise InsecureTransport(
+            f"plain http by way of the proxy {proxy.host}, which can read what you send: write https, or keep"
+            f" {url.host} from the proxy (no_proxy)"
+        )
+
+
+class Step(enum.Enum):
+    """What an adapter does with an answer."""
+
+    RETURN = "return"
+    """Give it to the caller."""
+    SEND = "send"
+    """Release it, and send the request again, authorized anew."""
+    RENEW = "renew"
+    """Obtain a usable token, and do what `AuthFlow.renewed` says."""
+
+
+class AuthFlow:
+    """The decisions about one request. Belongs to one task; its repr shows no secret.
+
+    Args:
+        manager: Whose token the request carries. It is told which tokens the API accepts, and which get a 401.
+        token: The token to send first.
+        method: The request's.
+        url: The request's.
+        is_repeatable: Asked when the request is to be sent again: whether its body is known to be whole still.
+    """
+
+    __slots__ = ("_is_repeatable", "_manager", "_method", "_nonce_sent", "_nonce_used", "_prover", "_repeats",
+                 "_token", "_url")  # fmt: skip
+
+    def __init__(
+        self,
+        manager: TokenManager,
+        token: CachedToken,
+        *,
+        method: str,
+        url: URL,
+        is_repeatable: Callable[[], bool],
+    ) -> None:
+        self._manager = manager
+        self._prover = manager._prover
+        self._token = token
+        self._method = method
+        self._url = url
+        self._is_repeatable = is_repeatable
+        self._repeats = 0
+        self._nonce_sent: str | None = None
+        self._nonce_used = False  # whether this token was sent again for the sake of a nonce
+
+    def authorize(self, headers: MutableMapping[str, str]) -> None:
+        """Put the token on a request, and a proof if the token is bound to a key (RFC 9449 §7).
+
+        Args:
+            headers: The request's. They are changed in place, so that no frame holds the token by itself: a crash
+                reporter would record it.
+        """
+        headers[AUTHORIZATION] = self._token.authorization
+        if self._prover is not None:
+            self._nonce_sent = self._prover.nonce(self._url)
+            headers[_DPOP] = self._prover.proof(self._method, self._url, self._token.token.value)
+
+    def strip(self, headers: MutableMapping[str, str]) -> None:
+        """Take off what `authorize` put on, when there is an answer, or none.
+
+        A response's ``request_info`` would show it, and with it the repr of an error that is made of one.
+        """
+        for name in (AUTHORIZATION, _DPOP):
+            if name in headers:  # the caller's middlewares may have taken it off
+                del headers[name]
+
+    def answered(self, status: int, *, challenges: Sequence[str] = (), dpop_nonce: str | None = None) -> Step:
+        """Decide what an answer means.
+
+        Args:
+            status: The answer's status.
+            challenges: The lines of its ``WWW-Authenticate`` header.
+            dpop_nonce: Its ``DPoP-Nonce`` header.
+        """
+        if self._prover is not None:
+            self._prover.note(self._url, dpop_nonce)
+        if status == UNAUTHORIZED:
+            if self._wants_another_proof(challenges):
+                self._nonce_used = True
+                return Step.SEND
+            if challenge.blames_token(challenges):
+                self._manager.invalidate(self._token.token, repeat=self._repeats > 0)
+                may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
+                return Step.RENEW if may_repeat else Step.RETURN
+        self._manager.accepted(self._token.token, repeat=self._repeats > 0)
+        return Step.RETURN
+
+    def renewed(self, token: CachedToken) -> Step:
+        """Decide whether to send the request again with the token that is usable now."""
+        if token.token.value == self._token.token.value:
+            return Step.RETURN
+        self._token = token
+        self._repeats += 1
+        self._nonce_used = False
+        return Step.SEND
+
+    def _wants_another_proof(self, challenges: Sequence[str]) -> bool:
+        """Return whether the server asks for a nonce that the request did not carry (RFC 9449 §9)."""
+        prover = self._prover
+        return (
+            prover is not None
+            and not self._nonce_used
+            # Compared with what this request carried: another one may have brought the new nonce already.
+            and prover.nonce(self._url) != self._nonce_sent
+            and challenge.wants_dpop_nonce(challenges)
+            and self._is_repeatable()
+        )
+
+    def __repr__(self) -> str:
+        return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._manager!r}>"
+
+
+def _place(url: URL) -> Place:
+    host = url.host_port_subcomponent
+    return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
+
+
+@functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins
+def _places(origins: tuple[str, ...]) -> tuple[tuple[Place, ...], frozenset[Place]]:
+    """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket."""
+    served: dict[Place, None] = {}
+    in_the_clear: set[Place] = set()
+    for origin in map(URL, origins_of(origins)):
+        socket = "wss" if origin.scheme == "https" else "ws"  # a WebSocket's URL keeps its scheme
+        served.update(dict.fromkeys((_place(origin), _place(origin.with_scheme(socket)))))
+        if origin.is_default_port() and not is_loopback(origin.host):
+            _, host = _place(origin)
+            in_the_clear.update((("http", host), ("ws", host)))
+    return tuple(served), frozenset(in_the_clear)

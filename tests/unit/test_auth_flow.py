@@ -1,0 +1,146 @@
+"""What `AuthFlow` decides, with no HTTP client at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from yarl import URL
+
+from asyncauth import TokenManager
+from asyncauth._core.cache import CachedToken
+from asyncauth.auth_flow import AuthFlow, ServedOrigins, Step
+from asyncauth.providers.oauth2.dpop import Prover
+from asyncauth.testing import FakeProvider
+
+Make = Callable[..., TokenManager]
+
+API = URL("https://api.example.com/things?key=value")
+
+
+class Bound(FakeProvider):
+    """Its tokens are bound to a key."""
+
+    prover = Prover.of(None)
+
+
+class Request:
+    """A request on its way through a flow, and whether it can be repeated."""
+
+    def __init__(self, manager: TokenManager) -> None:
+        self.manager = manager
+        self.headers = {"Accept": "*/*"}
+        self.repeatable = True
+        self.flow: AuthFlow
+
+    async def begin(self) -> Request:
+        self.flow = AuthFlow(
+            self.manager, await self.token(), method="GET", url=API, is_repeatable=lambda: self.repeatable
+        )
+        self.flow.authorize(self.headers)
+        return self
+
+    async def token(self) -> CachedToken:
+        await self.manager.token()
+        return self.manager._state.cached
+
+    async def renew(self) -> Step:
+        self.flow.strip(self.headers)
+        step = self.flow.renewed(await self.token())
+        self.flow.authorize(self.headers)
+        return step
+
+
+@pytest.fixture
+async def request_(make: Make, provider: FakeProvider) -> Request:
+    return await Request(make(provider)).begin()
+
+
+async def test_the_token_is_put_on_and_taken_off(request_: Request) -> None:
+    """The other headers stay; taking off what somebody took off already changes nothing."""
+    token = await request_.manager.token()
+    assert request_.headers == {"Accept": "*/*", "Authorization": f"Bearer {token.value}"}
+    request_.flow.strip(request_.headers)
+    request_.flow.strip(request_.headers)
+    assert request_.headers == {"Accept": "*/*"}
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 500, 503])
+async def test_any_other_answer_is_the_callers(request_: Request, provider: FakeProvider, status: int) -> None:
+    """It also proves that the API knows the token."""
+    assert request_.flow.answered(status, challenges=['Bearer error="invalid_token"']) is Step.RETURN
+    assert request_.manager._state.cached.accepted
+
+
+async def test_a_401_renews_the_token(request_: Request) -> None:
+    """The token is dropped, and the request sent again with the next one; its success is the repeat's."""
+    first = await request_.manager.token()
+    assert request_.flow.answered(401) is Step.RENEW
+    assert request_.manager.current is None
+    assert await request_.renew() is Step.SEND
+    assert first.value not in request_.headers["Authorization"]
+    assert request_.flow.answered(200) is Step.RETURN
+    assert request_.manager._state.cached.accepted
+
+
+async def test_a_401_that_another_token_would_get_too(request_: Request) -> None:
+    """The token stays, and the caller gets the 401."""
+    token = await request_.manager.token()
+    assert request_.flow.answered(401, challenges=['Bearer error="insufficient_scope"']) is Step.RETURN
+    assert request_.manager.current == token
+
+
+async def test_a_body_that_is_gone(request_: Request) -> None:
+    """The request is not sent again; the token is dropped all the same, for the next request's sake."""
+    request_.repeatable = False
+    assert request_.flow.answered(401) is Step.RETURN
+    assert request_.manager.current is None
+
+
+async def test_the_same_token_again(request_: Request) -> None:
+    """It would get the same 401."""
+    assert request_.flow.renewed(await request_.token()) is Step.RETURN
+
+
+async def test_an_api_that_always_says_401(request_: Request, provider: FakeProvider) -> None:
+    """A request is sent three times at most, and then the caller gets the 401."""
+    steps = [request_.flow.answered(401)]
+    while steps[-1] is Step.RENEW:
+        provider.answers.clear()
+        await request_.manager.refresh()
+        steps.append(await request_.renew())
+        steps.append(request_.flow.answered(401))
+    assert steps == [Step.RENEW, Step.SEND, Step.RENEW, Step.SEND, Step.RETURN]
+
+
+async def test_a_nonce_for_the_proof(make: Make) -> None:
+    """A server that asks for its nonce gets the request once more with the same token and another proof."""
+    request = await Request(make(Bound())).begin()
+    proof = request.headers["DPoP"]
+    wants = ['DPoP error="use_dpop_nonce"']
+    assert request.flow.answered(401, challenges=wants, dpop_nonce="n-1") is Step.SEND
+    request.flow.strip(request.headers)
+    assert "DPoP" not in request.headers
+    request.flow.authorize(request.headers)
+    assert request.headers["DPoP"] != proof
+    # Not for ever, whatever nonces it gives; and its wish for a nonce says nothing against the token.
+    assert request.flow.answered(401, challenges=wants, dpop_nonce="n-2") is Step.RETURN
+    assert request.manager.current is not None
+
+
+async def test_its_repr(request_: Request) -> None:
+    """It shows where the request goes, and neither the token nor the query, which may hold a key."""
+    shown = repr(request_.flow)
+    assert "GET https://api.example.com/things " in shown
+    assert "value" not in shown
+
+
+def test_whose_token_goes_where(make: Make) -> None:
+    """Each origin has its manager, whatever the path; any other URL has none."""
+    one = make(FakeProvider(origins=("https://one.example",)))
+    two = make(FakeProvider(origins=("https://two.example",)))
+    served = ServedOrigins((one, two))
+    assert served.first == (("https", "one.example"), one)
+    assert served.manager_for(URL("https://two.example/things")) is two
+    assert served.manager_for(URL("wss://one.example:443")) is one
+    assert served.manager_for(URL("https://one.example:8443")) is None
