@@ -13,6 +13,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.identity import hashed
 from asyncauth.providers.oauth2.options import is_json
+from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 from asyncauth.providers.wire.lifetime_fields import UNITS, Path, Unit, lifetime_of
@@ -113,10 +114,7 @@ class DeclaredProvider(EndpointProvider):
         if statuses is None or not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
             raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
         where = absolute_url(url, "url", query=True)
-        rejected = frozenset(statuses)
-        endpoint = Endpoint(
-            provider=self.name, step="token", url=where, rejection_statuses=rejected, method=method.upper()
-        )
+        endpoint = Endpoint(provider=self.name, step="token", url=where, hook=rejects(*statuses), method=method.upper())
         self._configure(endpoint, (secret,), origins=origins)
         request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
         self._identify({"account": account, "username": username or None}, (secret,), request=hashed(request))

@@ -16,6 +16,7 @@ from asyncauth import expiry
 from asyncauth._core.request_context import current_request_context
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider, base_address, checked_text
+from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
@@ -46,6 +47,10 @@ class _PagoFacilProvider(EndpointProvider):
 def _bearer(token: str) -> Request:
     # The documents' table says "Authentication"; all their examples send "Authorization".
     return Request(headers={"Authorization": f"Bearer {token}"})
+
+
+_REJECTS = rejects(400, 401, 403)
+"""On each of these endpoints all three mean "this credential was rejected"."""
 
 
 class PagoFacil(_PagoFacilProvider):
@@ -79,7 +84,7 @@ class PagoFacil(_PagoFacilProvider):
         credential = Credential(jwt, "jwt", bearer=True)
         del jwt  # a traceback through here that shows locals must not show it
         url = base_address(environment, base_url, _HOSTS) / "tokens" / "createToken"
-        endpoint = Endpoint(provider=self.name, step="createToken", url=url)
+        endpoint = Endpoint(provider=self.name, step="createToken", url=url, hook=_REJECTS)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"account": account}, (credential,))
 
@@ -129,7 +134,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         self._newer = generation == 2  # noqa: PLR2004
         base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS)
         url = base / "users" / "login" if self._newer else base / "login"
-        endpoint = Endpoint(provider=self.name, step="login", url=url)
+        endpoint = Endpoint(provider=self.name, step="login", url=url, hook=_REJECTS)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"username": self._username}, (credential,))
 
@@ -183,7 +188,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         self._lifetime = lifetime
         self._server_ahead: float | None = None
         url = base_address(environment, base_url, _HOSTS) / "loginToken"
-        endpoint = Endpoint(provider=self.name, step="loginToken", url=url)
+        endpoint = Endpoint(provider=self.name, step="loginToken", url=url, hook=_REJECTS)
         self._configure(endpoint, (credential,), origins=origins)
         shall_live = None if lifetime is None else float(lifetime)
         self._identify({"account": account}, (credential,), lifetime=shall_live)

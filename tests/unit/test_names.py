@@ -114,7 +114,7 @@ ROWS = (
      "_core.user_code", "_core.cache", "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle",
      "_core.runtime", "_core.store_client", "_core.refresh"),
     # one module per kind of token endpoint
-    ("providers.identity", "providers.wire.credential", "providers.wire.decompress",
+    ("providers.identity", "providers.wire.classify", "providers.wire.credential", "providers.wire.decompress",
      "providers.wire.lifetime_fields", "providers.wire.response", "providers.wire.endpoint", "providers.base",
      "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.options",
      "providers.oauth2.client_auth", "providers.oauth2.dpop", "providers.oauth2.client_request",

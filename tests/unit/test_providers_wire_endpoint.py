@@ -12,6 +12,7 @@ from yarl import URL
 
 from asyncauth import CredentialsRejected, InvalidTokenResponse, PagoFacil, Peakly, Token, TokenEndpointUnavailable
 from asyncauth._core.request_context import current_request_context
+from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 ADDRESS = "https://api.peakly.co/token"
@@ -289,9 +290,7 @@ async def test_what_the_attempt_learns(mocked_http: MockedHttp) -> None:
 
 async def test_a_provider_of_ones_own(mocked_http: MockedHttp) -> None:
     """The endpoint serves any system: the refusing statuses are its own, and 401 may mean something else."""
-    endpoint = Endpoint(
-        provider="acme", step="session", url=URL("https://acme.example/s"), rejection_statuses=frozenset({418})
-    )
+    endpoint = Endpoint(provider="acme", step="session", url=URL("https://acme.example/s"), hook=rejects(418))
     mocked_http.answers("https://acme.example/s", {}, status=401)
     mocked_http.answers("https://acme.example/s", {}, status=418)
 

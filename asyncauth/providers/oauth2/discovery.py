@@ -8,6 +8,7 @@ from yarl import URL
 
 from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.errors import InvalidTokenResponse
+from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
@@ -66,9 +67,7 @@ class Issuer:
         message = "the issuer has no metadata: check issuer=, or give token_url= instead"
         problem = self._problem(message)
         for url in _well_known(self.url):
-            endpoint = Endpoint(
-                provider=self._provider, step="discovery", url=url, method="GET", rejection_statuses=frozenset()
-            )
+            endpoint = Endpoint(provider=self._provider, step="discovery", url=url, method="GET", hook=rejects())
             try:
                 return await endpoint.fetch(http, (), Request, self._checked)
             except InvalidTokenResponse as error:

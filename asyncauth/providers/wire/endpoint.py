@@ -20,6 +20,7 @@ from asyncauth import expiry
 from asyncauth._core.request_context import current_request_context
 from asyncauth._text.redaction import Redactor
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.response import TokenResponse, cleaned, parse, server_message
@@ -33,9 +34,6 @@ _T = TypeVar("_T")
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of a token answer that are read at most, packed or not."""
-
-_BUSY = frozenset({408, 425, 429})
-_BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
 
 
 @attrs.frozen(repr=False)
@@ -84,15 +82,6 @@ class Request:
                 request.headers.popall(name, None)  # `request_info` would show them
 
 
-@attrs.frozen(repr=False)
-class _Answer:
-    """Status, headers and body as they came."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """One token endpoint.
@@ -101,7 +90,7 @@ class Endpoint:
         provider: The provider's name, for errors.
         step: The provider's own name of the request (``"createToken"``), for errors.
         url: Where it is.
-        rejection_statuses: The statuses that mean "this credential was rejected".
+        hook: The provider's own say in what an answer means; ``None``: the common rules hold.
         method: The HTTP method.
         waits: Error codes that reject nothing yet (RFC 8628 §3.5). They are raised as rejections are, and no manager
             that a credential came from is told.
@@ -110,7 +99,7 @@ class Endpoint:
     provider: str
     step: str
     url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # which might hold a key
-    rejection_statuses: frozenset[int] = frozenset({400, 401, 403})
+    hook: Hook | None = None
     method: str = "POST"
     waits: frozenset[str] = frozenset()
 
@@ -218,20 +207,18 @@ class Endpoint:
         answer = await self._send(http, request)
         if isinstance(answer, AuthError):
             raise self.annotate(answer)
-        fields = parse(answer.body)
-        server_now = expiry.server_now(answer.headers.get("Date"), answer.headers.get("Age"))
-        context.server_now, context.dpop_nonce = server_now, answer.headers.get("DPoP-Nonce")
-        failure = self._failure(answer, fields, resolved, request.secrets, server_now)
+        context.server_now, context.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
+        verdict = classify(answer, self.hook)
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
-        context.unanswered = failure is None and fields is None
-        if isinstance(failure, CredentialsRejected):
-            return failure
-        if failure is None and fields is not None:
-            return TokenResponse(fields, sent_at, server_now, (*resolved.values, *request.secrets))
-        del fields  # a server may repeat what was sent: no frame that an error passes through shows it
-        raise failure or self.annotate(InvalidTokenResponse("the answer is no JSON object"), answer.status)
+        context.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
+        error = self._error(verdict, answer, resolved, request.secrets)
+        if isinstance(error, CredentialsRejected):
+            return error
+        if error is not None:
+            raise error
+        return TokenResponse(answer.fields or {}, sent_at, answer.server_now, (*resolved.values, *request.secrets))
 
-    async def _send(self, http: aiohttp.ClientSession, request: Request) -> _Answer | AuthError:
+    async def _send(self, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
         """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
         try:
             async with http.request(
@@ -259,36 +246,30 @@ class Endpoint:
             # The class and nothing else: aiohttp's texts and reprs can hold headers and queries.
             return TokenEndpointUnavailable(f"no answer could be had ({type(error).__name__})")
 
-    def _failure(
-        self,
-        answer: _Answer,
-        fields: Mapping[str, Any] | None,
-        resolved: ResolvedCredentials,
-        made: tuple[str, ...],
-        server_now: float | None,
+    def _error(
+        self, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
     ) -> AuthError | None:
-        """Return the error that an answer means, or ``None`` if it means success."""
-        status, fields = answer.status, fields or {}
-        success = 200 <= status < 300  # noqa: PLR2004
-        if success and not fields.get("error"):
+        """Return the error that a verdict means; ``None``: it means success."""
+        if verdict.kind is Kind.SUCCESS:
             return None
-        code, said = server_message(fields, Redactor((*resolved.values, *made)))
-        if status in _BUSY or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004
-            wait = expiry.retry_after(answer.headers.get("Retry-After"), server_now)
-            error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=wait)
-        elif success or status in self.rejection_statuses:
+        if verdict.kind is Kind.BUSY:
+            error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=verdict.retry_after)
+        elif verdict.kind is Kind.REJECTED:
             error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
             error.credential, error.may_change = resolved.digest, resolved.may_change
             current_request_context().mark = resolved.mark(current_request_context().mark_of)
-        elif 300 <= status < 400:  # noqa: PLR2004
+        elif answer.is_success:
+            error = InvalidTokenResponse("the answer is no JSON object")
+        elif answer.is_redirect:
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:
             error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
-        error.error, error.error_description = code, said
-        return self.annotate(error, status)
+        if answer.fields is not None:
+            error.error, error.error_description = server_message(answer.fields, Redactor((*resolved.values, *made)))
+        return self.annotate(error, answer.status)
 
 
-async def _received(response: aiohttp.ClientResponse) -> _Answer | AuthError:
+async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     """Read an answer, but no more of it than any token takes."""
     status, body = response.status, bytearray()
     async for chunk in response.content.iter_any():
@@ -301,4 +282,5 @@ async def _received(response: aiohttp.ClientResponse) -> _Answer | AuthError:
         return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)
         return TokenEndpointUnavailable("the answer was damaged on its way: it can't be unpacked", status=status)
-    return _Answer(status, response.headers, plain or b"")
+    now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
+    return Answer(status=status, headers=response.headers, fields=parse(plain or b""), server_now=now)

@@ -1,0 +1,113 @@
+"""What a token endpoint's answer means, by the common rules and by a provider's own say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncauth.providers.wire.classify import Answer, Kind, Verdict, classify, rejects
+
+
+def answer(
+    status: int, fields: Mapping[str, Any] | None = None, *, date: float | None = None, **headers: str
+) -> Answer:
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Answer(status=status, headers=named, fields=fields, server_now=date)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "kind"),
+    [
+        (200, {"access_token": "at-1"}, Kind.SUCCESS),
+        (201, {}, Kind.SUCCESS),
+        (200, {"error": ""}, Kind.SUCCESS),
+        (200, {"error": None}, Kind.SUCCESS),
+        (200, None, Kind.UNREADABLE),
+        (199, {}, Kind.UNREADABLE),
+        (200, {"error": "invalid_grant"}, Kind.REJECTED),
+        (200, {"error": {"odd": True}}, Kind.REJECTED),
+        (200, {"error": "temporarily_unavailable"}, Kind.BUSY),
+        (299, {"error": "server_error"}, Kind.BUSY),
+        (300, {}, Kind.UNREADABLE),
+        (302, None, Kind.UNREADABLE),
+        (399, {}, Kind.UNREADABLE),
+        (400, {"error": "invalid_request"}, Kind.REJECTED),
+        (400, None, Kind.REJECTED),
+        (401, {}, Kind.REJECTED),
+        (403, {}, Kind.REJECTED),
+        (404, {"error": "invalid_client"}, Kind.UNREADABLE),
+        (404, {"error": "server_error"}, Kind.BUSY),
+        (408, None, Kind.BUSY),
+        (422, {}, Kind.UNREADABLE),
+        (425, None, Kind.BUSY),
+        (429, {}, Kind.BUSY),
+        (499, {}, Kind.UNREADABLE),
+        (500, None, Kind.BUSY),
+        (599, {"error": "invalid_grant"}, Kind.BUSY),
+    ],
+)
+def test_the_common_rules(status: int, fields: dict[str, Any] | None, kind: Kind) -> None:
+    """Status, and the error code where it says more (RFC 6749 §5.2)."""
+    assert classify(answer(status, fields)).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "Thu, 01 Jan 1970 00:01:40 GMT", "date": 40.0}, 60.0),
+        ({"retry_after": "soon"}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_when_a_busy_server_wants_to_be_asked_again(status: int, headers: Any, seconds: float | None) -> None:
+    """``Retry-After``, in seconds or as a date by the server's own clock (RFC 9110 §10.2.3)."""
+    assert classify(answer(status, None, **headers)) == Verdict(Kind.BUSY, retry_after=seconds)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, Kind.SUCCESS), (401, Kind.UNREADABLE), (418, Kind.REJECTED), (429, Kind.BUSY), (500, Kind.BUSY)],
+)
+def test_a_server_with_statuses_of_its_own(status: int, kind: Kind) -> None:
+    """Those that a provider names mean a rejection, and no others do; a busy server is busy all the same."""
+    assert classify(answer(status, {}), rejects(418, 429)).kind is kind
+
+
+def test_a_provider_has_the_last_word() -> None:
+    """Its hook sees the answer, and what it means by the common rules."""
+    seen: list[tuple[Answer, Verdict]] = []
+
+    def hook(given: Answer, verdict: Verdict) -> Verdict:
+        seen.append((given, verdict))
+        return Verdict(Kind.BUSY, retry_after=5.0)
+
+    given = answer(400, {"error": "invalid_grant"})
+    assert classify(given, hook) == Verdict(Kind.BUSY, retry_after=5.0)
+    assert seen == [(given, Verdict(Kind.REJECTED))]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+FIELDS = st.none() | st.dictionaries(st.sampled_from(["error", "error_description", "access_token"]) | st.text(), JSON)
+
+
+@given(st.integers(100, 999), FIELDS, st.none() | st.text())
+def test_no_answer_is_too_odd(status: int, fields: dict[str, Any] | None, retry_after: str | None) -> None:
+    """Every answer has one meaning, and only a busy one names a time."""
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    verdict = classify(Answer(status=status, headers=headers, fields=fields))
+    assert verdict.retry_after is None or verdict.kind is Kind.BUSY
+
+
+def test_an_answers_repr_shows_nothing_of_it() -> None:
+    """A server may repeat what was sent."""
+    assert "at-1" not in repr(answer(200, {"access_token": "at-1"}))
