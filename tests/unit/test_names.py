@@ -153,7 +153,10 @@ BESIDE = ("testing", "sandbox", "cli", "__main__")
 MOST_IN_THE_ROOT = 14
 
 # What tests/unit tests besides modules.
-OTHER_SUBJECTS = {"documents", "errors_page", "harness", "names", "public_objects", "secrets_stay_in", "typing_covers"}
+OTHER_SUBJECTS = {
+    "design_pages", "documents", "errors_page", "harness", "names", "public_objects", "secrets_stay_in",
+    "typing_covers",
+}  # fmt: skip
 
 # What is imported of other people's code, and where: in this file or folder alone; "" = anywhere.
 THIRD_PARTY = {
