@@ -17,6 +17,7 @@ DECISIONS = sorted((DESIGN / "adr").glob("0*.md"))
 
 LONGEST_DECISION = 60
 """Lines."""
+CONTRIBUTORS_PAGES = {"mutation", "known-bugs", "project/contributing", "project/measured"}
 
 _REFERENCE = re.compile(r"`([\w.]+)`(?:\s+\(| \| )`([\w/]+\.py)`")
 _MEMBER = re.compile(r"`(?:\w+\.)?([A-Z][a-z]\w+\.\w+)(?:\(\))?`")
@@ -137,3 +138,12 @@ def test_the_index_lists_every_decision() -> None:
     titles = {page.name: page.read_text(encoding="utf-8").partition("\n")[0] for page in DECISIONS}
     assert [(name, f"# {number}: {title}") for number, name, title in rows] == list(titles.items())
     assert [int(name[:4]) for name in titles] == list(range(1, len(titles) + 1))
+
+
+def test_users_meet_no_page_for_contributors() -> None:
+    """Of the navigation only the last part leads to pages that concern contributors alone."""
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    *users, last = re.findall(r"```\{toctree\}\n(.*?)```", page, flags=re.DOTALL)
+    entries = {line.rstrip(">").rpartition("<")[2] for part in users for line in part.splitlines()}
+    assert not {entry for entry in entries if entry in CONTRIBUTORS_PAGES or entry.startswith(("design/", "*"))}
+    assert "project/contributing" in last
