@@ -24,7 +24,7 @@ from typing import ClassVar, Self
 
 import aiohttp
 
-from asyncauth._text.printable import name_of, printable
+from asyncauth._base.printable import name_of, printable
 
 __all__ = [
     "AuthError",

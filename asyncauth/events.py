@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from asyncauth._text.printable import name_of
+from asyncauth._base.printable import name_of
 from asyncauth.status import State
 
 __all__ = [

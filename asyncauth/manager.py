@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import attrs
 
+from asyncauth._base.printable import name_of
 from asyncauth._core.cache import CachedToken, TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
@@ -26,7 +27,6 @@ from asyncauth._core.sessions import LoopEntry, Sessions, run_each
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth._core.user_code import sanitize
-from asyncauth._text.printable import name_of
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.policy import RefreshPolicy

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from asyncauth._text.printable import name_of, printable
+from asyncauth._base.printable import name_of, printable
 
 __all__ = ["PoolStatus", "State", "Status"]
 

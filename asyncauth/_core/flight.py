@@ -16,8 +16,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from asyncauth._base.loops import generation, run_on
 from asyncauth._core.frames import bare
-from asyncauth._loops import generation, run_on
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ManagerClosed, TokenEndpointUnavailable
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth._loops import generation
+from asyncauth._base.loops import generation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from asyncauth._base.loops import generation
+from asyncauth._base.printable import name_of
 from asyncauth._core.user_code import place_of
-from asyncauth._loops import generation
-from asyncauth._text.printable import name_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import Clock, within
+from asyncauth.entry import Rejection
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -26,7 +27,6 @@ from asyncauth.errors import (
     TokenEndpointUnavailable,
 )
 from asyncauth.policy import LONGEST_HOLD
-from asyncauth.stores.entry import Rejection
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
     from asyncauth._core.sessions import Sessions
+    from asyncauth.entry import Entry
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
-    from asyncauth.stores.entry import Entry
 
 __all__ = ["Refresh", "deadline_of"]
 

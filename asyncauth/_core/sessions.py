@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import aiohttp
 import attrs
 
+from asyncauth._base.loops import generation, run_on
 from asyncauth._http.aiohttp_compat import loop_of
-from asyncauth._loops import generation, run_on
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import attrs
 
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
+from asyncauth.entry import Entry, Rejection
 from asyncauth.expiry import left_of
 from asyncauth.provider import key_of
-from asyncauth.stores.entry import Entry, Rejection
 from asyncauth.token import SEALED, Token, type_flaw
 
 if TYPE_CHECKING:

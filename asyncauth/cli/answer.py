@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from asyncauth._text.printable import printable
-from asyncauth._text.redaction import Redactor
+from asyncauth._base.printable import printable
+from asyncauth._base.redaction import Redactor
 from asyncauth.cli import shown
 
 if TYPE_CHECKING:

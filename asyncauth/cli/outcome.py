@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import typer
 
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
 from asyncauth.errors import AuthError, ConfigurationError
 
 if TYPE_CHECKING:

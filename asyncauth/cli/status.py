@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
 from asyncauth.cli import shown
 from asyncauth.cli.credentials import Credentials
 from asyncauth.cli.entries import entries_of

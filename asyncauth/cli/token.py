@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asyncauth._text.printable import printable
-from asyncauth._text.redaction import Redactor
+from asyncauth._base.printable import printable
+from asyncauth._base.redaction import Redactor
 from asyncauth.cli.credentials import Given, provider_of
 from asyncauth.cli.options import CREDENTIALS_HELP, AsJson, BaseUrl, Environment, KeyringService, Timeout, Verbose
 from asyncauth.cli.outcome import ExitCode, conclude

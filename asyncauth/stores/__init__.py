@@ -1,9 +1,9 @@
 """Stores: where several processes share a token, or one process finds it again."""
 
+from asyncauth.entry import Entry, Rejection, remains, time_to_live
 from asyncauth.stores.base import Lease, TokenStore
 from asyncauth.stores.codec import dumps, loads
 from asyncauth.stores.encrypted import EncryptedStore
-from asyncauth.stores.entry import Entry, Rejection, remains, time_to_live
 from asyncauth.stores.file import FileStore
 from asyncauth.stores.memory import MemoryStore
 from asyncauth.stores.redis import RedisStore

@@ -11,8 +11,8 @@ from typing import Any, cast
 import attrs
 from cattrs.preconf.json import make_converter
 
-from asyncauth._text.printable import printable
-from asyncauth.stores.entry import Entry, Rejection
+from asyncauth._base.printable import printable
+from asyncauth.entry import Entry, Rejection
 from asyncauth.token import Token
 
 __all__ = ["LARGEST_ENTRY", "Reader", "dumps", "loads"]

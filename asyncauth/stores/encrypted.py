@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import attrs
 
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
+from asyncauth.entry import UNKNOWN_LIFETIME, Entry
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import TokenStore
 from asyncauth.stores.codec import Reader, dumps, loads
-from asyncauth.stores.entry import UNKNOWN_LIFETIME, Entry
 from asyncauth.token import SEALED, Token
 
 if TYPE_CHECKING:

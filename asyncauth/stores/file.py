@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
+from asyncauth.entry import remains
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import is_key
 from asyncauth.stores.codec import LARGEST_ENTRY, Reader, dumps
-from asyncauth.stores.entry import remains
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine

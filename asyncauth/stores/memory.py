@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from asyncauth.stores.entry import remains, time_to_live
+from asyncauth.entry import remains, time_to_live
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

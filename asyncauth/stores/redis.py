@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import attrs
 
 from asyncauth.clock import boottime
+from asyncauth.entry import LONGEST, remains, time_to_live
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import is_key
 from asyncauth.stores.codec import Reader, dumps
-from asyncauth.stores.entry import LONGEST, remains, time_to_live
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable

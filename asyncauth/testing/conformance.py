@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth.stores.entry import Entry, Rejection
+from asyncauth.entry import Entry, Rejection
 from asyncauth.token import Token
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import AuthError, Peakly, expiry
+from asyncauth._base.redaction import Redactor
 from asyncauth._http import challenge
-from asyncauth._text.redaction import Redactor
 from asyncauth.providers.wire.lifetime_fields import iso_date
 from asyncauth.providers.wire.response import parse, server_message
 from asyncauth.stores import loads

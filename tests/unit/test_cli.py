@@ -12,7 +12,7 @@ import typer
 from harness.canary import MARK, secret
 
 from asyncauth import Peakly, Token, TokenEndpointUnavailable
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
 from asyncauth.cli import app, outcome
 from asyncauth.cli.__main__ import main
 from asyncauth.cli.credentials import Given

@@ -24,7 +24,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
     monkeypatch.setattr("asyncauth._core.flight._GLANCE", 0.01)
     monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
-    monkeypatch.setattr("asyncauth._loops._GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._base.loops._GLANCE", 0.01)
 
 
 @pytest.fixture

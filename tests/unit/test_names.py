@@ -104,10 +104,10 @@ PUBLIC = {
 # ours: so there are no circles.
 ROWS = (
     # the vocabulary: types and arithmetic that everything else uses
-    ("_loops", "_text.printable", "_text.redaction", "clock", "token", "errors", "provider", "status", "events",
-     "expiry", "policy"),
+    ("_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors", "provider", "status", "events",
+     "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
-    ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.entry", "stores.codec",
+    ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.request_context", "_core.sessions", "_core.timer",

@@ -14,7 +14,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
-from asyncauth._text.redaction import Redactor
+from asyncauth._base.redaction import Redactor
 from asyncauth.providers.wire.response import TokenResponse, parse, server_message
 
 NOW = 1_700_000_000.0

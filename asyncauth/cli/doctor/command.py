@@ -13,7 +13,7 @@ import attrs
 import typer
 from yarl import URL
 
-from asyncauth._text.printable import printable
+from asyncauth._base.printable import printable
 from asyncauth.cli import shown
 from asyncauth.cli.credentials import Credentials
 from asyncauth.cli.doctor.finding import Finding, Mark, skip

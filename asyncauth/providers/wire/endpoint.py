@@ -17,8 +17,8 @@ import attrs
 from yarl import URL
 
 from asyncauth import expiry
+from asyncauth._base.redaction import Redactor
 from asyncauth._core.request_context import current_request_context
-from asyncauth._text.redaction import Redactor
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve

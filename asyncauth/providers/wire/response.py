@@ -9,8 +9,8 @@ from typing import Any, cast
 import attrs
 
 from asyncauth import expiry
-from asyncauth._text.printable import printable
-from asyncauth._text.redaction import Redactor
+from asyncauth._base.printable import printable
+from asyncauth._base.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token
 

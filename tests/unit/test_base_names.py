@@ -28,7 +28,7 @@ from asyncauth import (
     TokenManager,
     events,
 )
-from asyncauth._text.printable import name_of, printable
+from asyncauth._base.printable import name_of, printable
 from asyncauth.cli import outcome
 from asyncauth.stores import EncryptedStore, FileStore, MemoryStore, RedisStore
 from asyncauth.telemetry.otel import OpenTelemetry

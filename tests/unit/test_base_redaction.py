@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asyncauth._text.redaction import Redactor
+from asyncauth._base.redaction import Redactor
 
 SECRET = "hunter2abcDEF/ghi_jkl%mno&pqr's🦊"
 SIZE = 1 << 16

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of tokens: event loops, and text from elsewhere."""

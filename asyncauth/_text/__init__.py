@@ -1,1 +1,0 @@
-"""Text that somebody else wrote: shown without control characters, and without secrets."""
