@@ -326,7 +326,7 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
 
     http = client_session(FakeProvider(origins=(api.url,), answers=[never]))
     manager = http._asyncauth_managers[0]  # type: ignore[attr-defined]
-    manager._common = attrs.evolve(manager._common, policy=RefreshPolicy(close_grace=0.0))
+    manager._runtime = attrs.evolve(manager._runtime, policy=RefreshPolicy(close_grace=0.0))
     call = asyncio.ensure_future(http.get(api.url))
     await asyncio.sleep(0.01)
     await http.close()

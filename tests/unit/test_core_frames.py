@@ -143,7 +143,7 @@ async def test_what_passes_the_middleware_has_no_frame_with_the_token(
                 await http.get(URL)
     assert caught.value is raising
     assert not shows(raising)
-    assert [place for place in places(raising) if place == "test_frames.answer"]
+    assert [place for place in places(raising) if place == f"{__name__}.answer"]
 
 
 @pytest.mark.leaves_tasks(reason="the loop is interrupted")
