@@ -14,6 +14,7 @@ from pathlib import Path
 import attack_answers  # noqa: F401
 import attack_lives  # noqa: F401
 import attack_places  # noqa: F401
+import attack_processes  # noqa: F401
 import attack_secrets  # noqa: F401
 import attack_stores  # noqa: F401
 import attack_tools  # noqa: F401
