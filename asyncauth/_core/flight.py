@@ -125,7 +125,7 @@ class Flight(Generic[_T]):
         """Start the work on the running loop, which does not begin before this has returned.
 
         Call it under the lock under which others find the flight: nobody then meets one that was not started, but
-        for those whose start was interrupted, which are `over`.
+        for those whose start was interrupted, which are `finished`.
 
         Args:
             work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
