@@ -12,7 +12,7 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -561,6 +561,11 @@ def _name_of(key: Hashable) -> str:
     Raises:
         ConfigurationError: Nothing does: the key's ``repr`` is that of any object.
     """
+    # A set's own repr has another order in each process.
+    if isinstance(key, frozenset):
+        return f"frozenset({sorted(map(_name_of, cast('frozenset[Hashable]', key)))})"
+    if type(key) is tuple:
+        return f"({', '.join(map(_name_of, cast('tuple[Hashable, ...]', key)))},)"
     if type(key).__repr__ is object.__repr__:
         raise ConfigurationError(
             f"a store needs keys with a repr that tells them apart, and {type(key).__name__} has none"

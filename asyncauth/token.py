@@ -45,10 +45,6 @@ _LONGEST_SHOWN = 100
 """Characters of a server's own words that a repr shows."""
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…")
-
-
 def _moment(epoch: float | None) -> str:
     """Return an instant as people read it."""
     if epoch is None:
@@ -106,13 +102,20 @@ class Token:
             f"fingerprint={self.fingerprint}",
             f"issued_at={_moment(self.issued_at)}",
             f"expires_at={_moment(self.expires_at)}",
-            f"token_type={_shown(self.token_type)}",
+            f"token_type={self._shown(self.token_type)}",
         ]
         if self.scope is not None:
-            parts.append(f"scope={_shown(self.scope)}")
+            parts.append(f"scope={self._shown(self.scope)}")
         if self.refresh_token is not None:
             parts.append("refresh_token=…")
         return f"<Token {' '.join(parts)}>"
+
+    def _shown(self, text: str) -> str:
+        """Return what the server said of the token, short, and without the token if the server repeats it there."""
+        from asyncauth._base.redaction import Redactor  # noqa: PLC0415 (most processes never show a token)
+
+        text = Redactor((self.value, self.refresh_token or "")).text(text[: 4 * _LONGEST_SHOWN])
+        return repr(text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…")
 
     def __copy__(self) -> Token:
         return self

@@ -217,9 +217,15 @@ async def _send(order: _Order, manager: TokenManager, timeout: float) -> Answer:
     """
     # First, so that the timeout is the request's own.
     secrets = {(await manager.token()).value}
+
+    async def note_token(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        # Whatever was sent, also in between: an API may repeat all that it has seen.
+        secrets.add(request.headers.get("Authorization", "").partition(" ")[2])
+        return await handler(request)
+
     started = time.monotonic()
     async with aiohttp.ClientSession(
-        middlewares=(BearerAuth(manager),), timeout=aiohttp.ClientTimeout(total=timeout)
+        middlewares=(BearerAuth(manager), note_token), timeout=aiohttp.ClientTimeout(total=timeout)
     ) as http:
         try:
             async with http.request(
@@ -238,8 +244,6 @@ async def _send(order: _Order, manager: TokenManager, timeout: float) -> Answer:
             # The class alone: these texts can hold headers and queries.
             message = f"no answer from {order.url.origin()}: {type(error).__name__}"
         else:
-            current = manager.current
-            secrets |= set() if current is None else {current.value}
             return Answer.of(response, body, seconds=time.monotonic() - started, secrets=secrets)
     raise Problem(message, ExitCode.FAILED)
 

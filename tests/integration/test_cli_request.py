@@ -132,6 +132,21 @@ def test_the_token_is_withheld_wherever_it_comes_back(
     assert base64.b64encode(token[1:13].encode()).decode().lower() not in shown
 
 
+def test_tokens_that_were_refused_on_the_way_are_withheld(shell: Shell, sandbox: Sandbox) -> None:
+    """An API that answers each token with 401, and repeats all that it has seen, shows none of them."""
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Authorization"].removeprefix("Bearer "))
+        return web.json_response({"seen": seen}, status=401)
+
+    sandbox.peakly.api_faults.answer(answer)
+    ended = shell.run(*at(sandbox))
+    assert len(seen) > 1
+    assert ended.has_none_of(*seen)
+    assert ended.out.count("[withheld]") == len(seen)
+
+
 def test_a_body_that_is_no_text(shell: Shell, sandbox: Sandbox) -> None:
     """--json shows a binary body in base64."""
 

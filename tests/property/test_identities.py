@@ -25,6 +25,7 @@ from asyncauth import (
     RefreshGrant,
     TokenExchange,
 )
+from asyncauth.pool import _name_of
 from asyncauth.provider import key_of
 from asyncauth.testing import FakeProvider
 
@@ -204,3 +205,17 @@ def test_a_user_called_as_an_identity_reads_gets_no_other_users_token() -> None:
     """Whoever may choose a name can't choose whose token they are handed."""
     grant: Callable[..., PasswordGrant] = lambda **more: PasswordGrant(token_url=URL, password="p", **more)  # noqa: E731
     assert grant(username='bob {"scope": ["admin"]}').identity != grant(username="bob", scope="admin").identity
+
+
+def test_a_set_of_names_is_the_same_in_every_process() -> None:
+    """Its order is not: with each process an identity of its own, each would log in by itself."""
+    names = {f"name-{number}" for number in range(20)}
+    made = ClientCredentials(token_url=URL, client_id="c", client_secret="s", audience=names).identity
+    assert made == ClientCredentials(token_url=URL, client_id="c", client_secret="s", audience=sorted(names)).identity
+    assert _name_of((1, frozenset(names))) == f"(1, frozenset({[repr(each) for each in sorted(names)]}),)"
+
+
+def test_an_issuer_is_not_a_token_endpoint() -> None:
+    """The endpoint that discovery finds may be another than the one at the issuer's own address."""
+    located = ClientCredentials(token_url=URL, client_id="c", client_secret="s").identity
+    assert located != ClientCredentials(issuer=URL, client_id="c", client_secret="s").identity

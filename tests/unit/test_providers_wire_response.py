@@ -15,7 +15,7 @@ from harness.canary import MARK
 
 from asyncauth import InvalidTokenResponse
 from asyncauth._base.redaction import Redactor
-from asyncauth.providers.wire.response import TokenResponse, parse, server_message
+from asyncauth.providers.wire.response import TokenResponse, parse, secrets_of, server_message
 
 NOW = 1_700_000_000.0
 
@@ -228,3 +228,24 @@ def test_a_message_that_nearly_repeats_a_long_secret_costs_little(length: int) -
     started = time.process_time()
     said({"message": "x" * 1_000_000}, ("x" * length + "y",))
     assert time.process_time() - started < 0.1
+
+
+def test_a_scope_that_repeats_what_was_sent_is_none() -> None:
+    """It would show in the token's repr."""
+    answer = TokenResponse({"access_token": "at-1", "scope": "read my-password"}, NOW, NOW, ("my-password",))
+    assert answer.token("access_token").scope is None
+
+
+def test_the_secrets_of_an_answer_are_known_by_their_names() -> None:
+    """At any depth; what else an answer says can be quoted by an error."""
+    fields = {
+        "access_token": "at-12345",
+        "data": {"session": [{"value": "se-12345"}]},
+        "refresh_token_expires_in": "never ends",
+        "token_type": "BearerToken",
+        "id_token": "short",
+        "scope": "all-of-it",
+        "message": "what happened",
+        "expires": 3600,
+    }
+    assert sorted(secrets_of(fields)) == ["at-12345", "se-12345"]

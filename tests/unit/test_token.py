@@ -83,3 +83,10 @@ def test_the_repr_is_short_whatever_a_server_grants() -> None:
     shown = repr(Token("secret", token_type="x" * 10_000, scope="read " * 100_000))
     assert len(shown) < 500
     assert "scope='read read" in shown
+
+
+def test_the_repr_hides_a_token_that_the_server_repeats() -> None:
+    """The access token and the refresh token are in no part of it, whatever the server says of them."""
+    for secret in ("access-token-1234", "refresh-token-1234"):
+        token = Token("access-token-1234", refresh_token="refresh-token-1234", scope=secret, token_type=secret)
+        assert "-1234" not in repr(token)

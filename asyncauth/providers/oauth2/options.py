@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
@@ -94,7 +95,7 @@ def _several(value: Several | None, name: str) -> tuple[str, ...]:
     """Return an argument that takes a string or several."""
     values: tuple[str, ...] | None = () if value is None else (value,) if isinstance(value, str) else None
     if values is None and isinstance(value, Iterable):
-        values = tuple(value)
+        values = tuple(sorted(value, key=str) if isinstance(value, AbstractSet) else value)  # in every process
     if values is None or not all(isinstance(each, str) and each.strip() for each in values):
         raise ConfigurationError(f"{name} takes a str that is not empty, or several")
     return values

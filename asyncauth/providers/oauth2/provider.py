@@ -94,7 +94,9 @@ class OAuthProvider(EndpointProvider):
         if dpop or given.dpop_key is not None:
             self.prover = _prover(given.dpop_key)
         thumbprint = None if self.prover is None else self.prover.thumbprint
-        self._identify(whose, credentials, client_id=client.id, dpop=thumbprint, **parameters.parts, **parts)
+        found_by = issuer if token_url is None else None  # else the URL in the identity is the token endpoint's own
+        parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
+        self._identify(whose, credentials, **parts)
         if given.dpop_key is None and self.prover is not None:
             self.identity = None  # a token that no other process has the key of
 

@@ -23,7 +23,7 @@ from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenRespons
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
-from asyncauth.providers.wire.response import TokenResponse, cleaned, parse, server_message
+from asyncauth.providers.wire.response import TokenResponse, cleaned, parse, secrets_of, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType
@@ -189,8 +189,9 @@ class Endpoint:
         try:
             return read(response)
         except InvalidTokenResponse as error:
-            # It may quote a field, where a server may repeat what was sent.
-            problem = self.annotate(InvalidTokenResponse(cleaned(error.message, Redactor(response.sent)) or ""))
+            # It may quote a field, where a server may repeat what was sent, or what it hands out in another field.
+            redactor = Redactor((*response.sent, *secrets_of(response.fields)))  # in no variable: frames are shown
+            problem = self.annotate(InvalidTokenResponse(cleaned(error.message, redactor) or ""))
         current_request_context().unanswered = True
         raise problem
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import attrs
@@ -14,7 +15,7 @@ from asyncauth._base.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token
 
-__all__ = ["TokenResponse", "cleaned", "parse", "server_message"]
+__all__ = ["TokenResponse", "cleaned", "parse", "secrets_of", "server_message"]
 
 _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
@@ -33,6 +34,13 @@ _CODES = frozenset(
 They stay whole: whatever the credential, such a word is the protocol's and no echo, and ``auth`` taken out of
 ``authorization_pending`` would make a refusal of it.
 """
+
+_SECRET_NAME = re.compile(
+    r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
+    re.IGNORECASE,
+)
+"""What the names of an answer's fields look like that hold a secret."""
+_SHORTEST_SECRET = 8
 
 
 @attrs.frozen(repr=False)
@@ -121,13 +129,15 @@ class TokenResponse:
         if lifetime is None and unread is not None:
             raise InvalidTokenResponse(f"{unread!r} is null, and nothing else says how long the token lives")
         scope = self.fields.get("scope")
+        if not isinstance(scope, str) or any(secret and secret in scope for secret in self.sent):
+            scope = None  # a server that repeats what was sent must not put it into the token's repr
         return Token(
             value,
             issued_at=self.sent_at,
             expires_at=expires_at,
             token_type=_token_type(self.fields.get("token_type")),
             refresh_token=refresh_token,
-            scope=scope if isinstance(scope, str) else None,
+            scope=scope,
             extra={key: held for key, held in self.fields.items() if key not in {name, "refresh_token"}},
         )
 
@@ -146,6 +156,25 @@ def parse(body: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):  # not UTF-8, not JSON, absurd numbers, nested too deeply
         return None
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
+
+
+def secrets_of(fields: object) -> Iterator[str]:
+    """Yield the texts of an answer whose names say that they are secret, at any depth.
+
+    Args:
+        fields: The answer's JSON.
+    """
+    unseen = [("", fields)]
+    while unseen:
+        name, value = unseen.pop()
+        if isinstance(value, str):
+            if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.match(name):
+                yield value
+        elif isinstance(value, Mapping):
+            named = cast("Mapping[str, object]", value)
+            unseen += [(f"{name}.{inner}", each) for inner, each in named.items()]
+        elif isinstance(value, list):
+            unseen += [(name, each) for each in cast("list[object]", value)]
 
 
 def server_message(fields: Mapping[str, Any], redactor: Redactor) -> tuple[str | None, str | None]:
