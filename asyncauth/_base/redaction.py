@@ -28,12 +28,17 @@ _BREAKS = bytes(range(0x21)) + b"\x7f+-"
 """Characters that hide no secret in which they stand. A form has ``+`` for a space, and base64url ``-`` for ``+``."""
 
 _WIDE_BREAKS = {
-    2: re.compile(rb"\xc2[\x80-\xa0\xad]|\xcd\x8f"),
+    2: re.compile(rb"\xc2[\x80-\xa0\xad]|\xcd\x8f|\xd8\x9c"),
     3: re.compile(
-        rb"\xe1\xa0\x8e|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf"
+        rb"""\xe1(?: \x85[\x9f\xa0] | \x9a\x80 | \x9e[\xb4\xb5] | \xa0[\x8b-\x8f] )
+        | \xe2(?: \x80[\x80-\x8f\xa8-\xaf] | \x81[\x9f-\xaf] | \xa0\x80 )
+        | \xe3(?: \x80\x80 | \x85\xa4 )
+        | \xef(?: \xb8[\x80-\x8f] | \xbb\xbf | \xbe\xa0 | \xbf[\xb0-\xbb] )""",
+        re.VERBOSE,
     ),
+    4: re.compile(rb"\xf0(?:\x9b\xb2[\xa0-\xa3]|\x9d\x85[\xb3-\xba])|\xf3\xa0[\x80-\x87][\x80-\xbf]"),
 }
-"""The same of two and of three bytes in UTF-8: wide spaces, soft hyphens, zero-width and direction marks."""
+"""The same of two to four bytes in UTF-8: what Unicode calls spaces, fillers, format controls, variation selectors."""
 
 _SPELLED = re.compile(
     rb"""(

@@ -11,14 +11,15 @@ __all__ = ["bare", "forget_frames"]
 
 _E = TypeVar("_E", bound=BaseException)
 
-_HOLD_WHAT_IS_SENT = frozenset({"aiohttp", "asyncio"})
+_HOLD_WHAT_IS_SENT = frozenset({"aiohttp", "asyncio", "ssl"})
 """Packages whose functions hold a request's serialised headers in local variables."""
 
 
 def forget_frames(error: BaseException) -> None:
-    """Remove aiohttp's and asyncio's frames from the tracebacks of an exception, its causes and its contexts.
+    """Remove the frames that hold what was sent from the tracebacks of an exception, its causes and its contexts.
 
-    Class, message, fields, cause and context stay as they are. All other frames stay too, so that a bug in a user's
+    Class, message, fields, cause and context stay as they are, but for a `UnicodeEncodeError`: what it could not encode
+    may be all of a request's headers, and is taken out. All other frames stay too, so that a bug in a user's
     middleware or request body can still be located.
 
     Args:
@@ -32,6 +33,9 @@ def forget_frames(error: BaseException) -> None:
             continue
         seen.add(id(each))
         _prune(each)
+        if isinstance(each, UnicodeEncodeError):
+            each.object, each.start, each.end = "", 0, 0
+            each.args = (each.encoding, "", 0, 0, each.reason)
         unseen += each.__cause__, each.__context__
         if isinstance(each, BaseExceptionGroup):
             unseen += cast("BaseExceptionGroup[BaseException]", each).exceptions

@@ -108,10 +108,11 @@ class Credentials:
 
 @attrs.frozen
 class Given:
-    """A provider, and in words what it proves itself with."""
+    """A provider, in words what it proves itself with, and that itself, so that no output shows it."""
 
     provider: Provider
     credential: str
+    secret: str = attrs.field(repr=False)
 
 
 def provider_of(system: System, *, keyring: str | None = None, **place: Any) -> Given:
@@ -130,7 +131,7 @@ def provider_of(system: System, *, keyring: str | None = None, **place: Any) -> 
     credentials = Credentials.found(system, keyring)
     if system is System.PEAKLY:
         username, password, source = _login(credentials)
-        return Given(Peakly(username=username, password=password, **place), source)
+        return Given(Peakly(username=username, password=password, **place), source, password)
     return _pago_facil(credentials, place)
 
 
@@ -139,13 +140,13 @@ def _pago_facil(credentials: Credentials, place: dict[str, Any]) -> Given:
     values, used = credentials.values, credentials.used
     if used == (access_token,):
         provider = PagoFacilJWT(access_token=values[access_token], **place)
-        return Given(provider, f"the access token in {credentials.where(access_token)}")
+        return Given(provider, f"the access token in {credentials.where(access_token)}", values[access_token])
     if used == (jwt,):
         upstream = {name: value for name, value in place.items() if name != "origins"}
         provider = PagoFacilJWT(access_token=PagoFacil(jwt=values[jwt], **upstream), **place)
-        return Given(provider, f"the JWT in {credentials.where(jwt)}")
+        return Given(provider, f"the JWT in {credentials.where(jwt)}", values[jwt])
     name, secret, source = _login(credentials)
-    return Given(PagoFacilJWT.from_password(username=name, password=secret, **place), source)
+    return Given(PagoFacilJWT.from_password(username=name, password=secret, **place), source, secret)
 
 
 def _login(credentials: Credentials) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from asyncauth._base.redaction import Redactor
 from asyncauth.cli.times import moment
 from asyncauth.expiry import finite, left_of
 from asyncauth.stores import time_to_live
@@ -85,10 +86,16 @@ class Entry:
             "seconds_left": None if self.left is None else round(max(0.0, self.left), 3),
             "seconds_kept": None if self.kept is None else round(self.kept, 3),
             "refresh_token": None if token is None else token.refresh_token is not None,
-            "scope": None if token is None else token.scope,
+            "scope": None if token is None else _scope(token),
             "sealed": None if token is None else token.token_type == _SEALED,
         }
         return facts | ({} if self.mode is None else {"mode": f"{self.mode:04o}"})
+
+
+def _scope(token: Token) -> str | None:
+    """Return what the server granted, without the token if the server repeats it there."""
+    secrets = (token.value, token.refresh_token or "")
+    return None if token.scope is None else Redactor(secrets).text(token.scope)
 
 
 async def entries_of(chosen: Chosen, names: Mapping[str, str], timeout: float) -> list[Entry]:  # noqa: ASYNC109

@@ -76,9 +76,9 @@ def request(
     def work() -> int:
         order = _order(url, method, data, header or [], location=location)
         whose, place = _whose(order.url, system, environment, base_url)
-        provider = provider_of(whose, keyring=keyring, **place).provider
-        manager = TokenManager(provider, policy=RefreshPolicy(deadline=timeout))
-        answer = asyncio.run(_send(order, manager, timeout))
+        given = provider_of(whose, keyring=keyring, **place)
+        manager = TokenManager(given.provider, policy=RefreshPolicy(deadline=timeout))
+        answer = asyncio.run(_send(order, manager, given.secret, timeout))
         answer.write(as_json=as_json)
         return ExitCode.OK if answer.succeeded else ExitCode.FAILED
 
@@ -208,19 +208,33 @@ def _whose(
     return system, place
 
 
-async def _send(order: _Order, manager: TokenManager, timeout: float) -> Answer:  # noqa: ASYNC109 (aiohttp keeps it)
+async def _send(
+    order: _Order,
+    manager: TokenManager,
+    secret: str,
+    timeout: float,  # noqa: ASYNC109 (aiohttp keeps it)
+) -> Answer:
     """Send the request.
+
+    Args:
+        order: What to send.
+        manager: Whose token goes with it.
+        secret: What the token is obtained with: the API may be at the token endpoint, and repeat it.
+        timeout: Seconds for the request.
 
     Raises:
         AuthError: No token could be had.
         Problem: No answer came.
     """
     # First, so that the timeout is the request's own.
-    secrets = {(await manager.token()).value}
+    token = await manager.token()
+    secrets = {secret, token.value, token.refresh_token or ""}
 
     async def note_token(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         # Whatever was sent, also in between: an API may repeat all that it has seen.
-        secrets.add(request.headers.get("Authorization", "").partition(" ")[2])
+        current = manager.current
+        refresh_token = None if current is None else current.refresh_token
+        secrets.update((request.headers.get("Authorization", "").partition(" ")[2], refresh_token or ""))
         return await handler(request)
 
     started = time.monotonic()

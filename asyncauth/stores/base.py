@@ -54,7 +54,7 @@ class TokenStore(Protocol):
             def lock(self, key):
                 return self.locks[key]
 
-    What is saved is an `LoopEntry`, which holds more than the token, or a plain token. A store keeps all of it without
+    What is saved is an `Entry`, which holds more than the token, or a plain token. A store keeps all of it without
     knowing what it is: as the object itself, or as what `dumps` writes and `loads` gives back.
 
     A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's

@@ -112,6 +112,28 @@ def test_bytes_that_are_no_text(data: bytes, secrets: list[str]) -> None:
     Redactor(secrets).data(data, b"-")
 
 
+INVISIBLE = (
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x1680, 0x17B4, 0x17B5, 0x2800, 0x3000, 0x3164, 0xFEFF, 0xFFA0),
+    *range(0x180B, 0x1810),
+    *range(0x2000, 0x2010),
+    *range(0x2028, 0x2030),
+    *range(0x205F, 0x2070),
+    *range(0xFE00, 0xFE10),
+    *range(0xFFF0, 0xFFFC),
+    *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B),
+    *range(0xE0000, 0xE01F0),
+)
+
+
+def test_characters_that_show_nothing_hide_no_secret() -> None:
+    """Spaces, fillers, format controls and variation selectors of Unicode, also as HTML writes them."""
+    redactor = Redactor((SECRET,))
+    for code in INVISIBLE:
+        for gap in (chr(code), f"&#x{code:x};"):
+            assert SECRET[4:9] not in redactor.text(SECRET[:4] + gap + SECRET[4:9] + gap + SECRET[9:]), hex(code)
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [

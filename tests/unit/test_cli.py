@@ -148,6 +148,6 @@ def test_what_the_server_says_of_a_token_does_not_show_it() -> None:
     """A scope or token type in which the server repeats the token is shown without it."""
     value = secret("token")
     obtained = Token(value, issued_at=0.0, expires_at=None, token_type=MARK, scope=f"read {value}")
-    given = Given(Peakly(username="ana", password="x"), "password")
+    given = Given(Peakly(username="ana", password="x"), "password", "x")
     facts = _facts(System.PEAKLY, given, obtained)
     assert (facts["token_type"], facts["scope"]) == ("…", "read …")

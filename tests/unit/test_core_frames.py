@@ -177,3 +177,12 @@ def test_an_interruption_keeps_nothing_of_what_it_interrupted() -> None:
     assert (type(error), error.args) == (SystemExit, (3,))
     assert error.__context__ is None
     assert places(error) == []
+
+
+def test_what_could_not_be_encoded_goes_too() -> None:
+    """Without its extensions in C, aiohttp encodes all headers at once, and the error holds them."""
+    error = raised(f"Authorization: Bearer {secret()} \ud800".encode)
+    forget_frames(error)
+    assert isinstance(error, UnicodeEncodeError)
+    assert not shows(error)
+    assert str(error) == "'utf-8' codec can't encode characters in position 0--1: surrogates not allowed"
