@@ -1,4 +1,4 @@
-"""When to renew, how long to hold back: the refresh contract's numbers as plain functions of their arguments."""
+"""The settings of a manager's refreshes, and when a token of a given lifetime is to be renewed."""
 
 from __future__ import annotations
 
@@ -111,22 +111,3 @@ class RefreshPolicy:
         usable = lifetime - min(self.expiry_margin, MARGIN_SHARE * lifetime)
         due = min(self.renew_at * lifetime, usable, usable - HEADROOM * slowest) - self.jitter * unit_random * lifetime
         return Windows(max(due, EARLIEST_SHARE * lifetime), usable)
-
-    def backoff_after(self, failures: int, unit_random: float) -> float:
-        """Return the seconds to wait after so many transient failures in a row (1 = the first).
-
-        Args:
-            failures: How many there have been, from 1.
-            unit_random: A random number from 0 to 1.
-        """
-        most = min(self.backoff_limit, self.backoff * 2.0 ** min(failures - 1, 60))
-        # A tenth at least: an answer in no time must not make a loop that never rests.
-        return most * max(unit_random, 0.1)
-
-    def credential_rejected_cooldown(self, times: int) -> float:
-        """Return the seconds for which a credential rejected so many times in a row (from 1) is not tried."""
-        return min(LONGEST_HOLD, self.rejection_cooldown * 2.0 ** min(times - 1, 60))
-
-    def api_401_cooldown(self, times: int) -> float:
-        """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1)."""
-        return min(self.refusal_cooldown_limit, self.refusal_cooldown * 2.0 ** min(times - 1, 60))

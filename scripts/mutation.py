@@ -62,6 +62,19 @@ TESTS = {
         f"{UNIT}/test_events.py",
     ],
     "_core/lifecycle": [f"{UNIT}/test_core_lifecycle.py", f"{UNIT}/test_manager_endings.py", "tests/scenarios"],
+    "_core/failures": [
+        f"{UNIT}/test_core_failures.py",
+        "tests/property/test_failure_waits.py",
+        f"{UNIT}/test_manager_credential_rejected.py",
+        f"{UNIT}/test_manager_failures.py",
+        f"{UNIT}/test_manager_api_401.py",
+    ],
+    "auth_flow": [
+        f"{UNIT}/test_auth_flow.py",
+        f"{UNIT}/test_middleware_origins.py",
+        f"{UNIT}/test_middleware_repeats.py",
+        "tests/integration/test_dpop_requests.py",
+    ],
     "middleware": [
         f"{UNIT}/test_middleware_repeats.py",
         "tests/integration/test_middleware.py",
@@ -69,8 +82,13 @@ TESTS = {
         "tests/integration/test_contract_replay.py",
         "tests/integration/test_dpop_requests.py",
     ],
+    "providers/wire/classify": [
+        f"{UNIT}/test_providers_wire_classify.py",
+        f"{UNIT}/test_providers_wire_endpoint.py",
+        f"{UNIT}/test_providers_declared.py",
+    ],
     "expiry": [f"{UNIT}/test_expiry.py", "tests/property/test_expiry_properties.py"],
-    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_core_failures.py"],
+    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py"],
     "_http/challenge": [f"{UNIT}/test_http_challenge.py", "tests/property/test_challenge_properties.py"],
 }
 """What must notice a change of a module, the likeliest first."""

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth import expiry
-from asyncauth._core.failures import FailureMemory, WhileBlocked, remember_failure
+from asyncauth._core.failures import (
+    NO_API_401,
+    Api401Memory,
+    FailureMemory,
+    SharedHold,
+    remember_api_401,
+    remember_failure,
+)
 from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.token import Token, type_flaw
 
@@ -22,10 +29,6 @@ if TYPE_CHECKING:
     from asyncauth.status import State, Status
 
 __all__ = ["NOTHING", "CachedToken", "TokenState"]
-
-
-PROVEN_AFTER = 5.0
-"""Seconds after which a token that nobody complained about counts as accepted by the API."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -67,10 +70,6 @@ class CachedToken:
         """The last token that was obtained, usable or not; ``None`` = there has been none."""
         return self.token if self.token.value else None
 
-    def was_accepted(self, now: float) -> bool:
-        """Return whether the API is known, or may be taken, to accept it."""
-        return self.accepted or now - self.since >= PROVEN_AFTER
-
     def after_api_401(self, now: float) -> CachedToken:
         """Return it as spent. What else came with it, such as a refresh token, still counts."""
         return CachedToken(token=self.token, since=now, api_401=True)
@@ -84,23 +83,15 @@ _REMEMBERED_DURATIONS = 8
 
 _DURATION = struct.Struct("f")
 
-_LONG_AGO = -math.inf
-
 
 @attrs.define(eq=False)
 class _Failures:
-    """What a manager that meets no trouble never has: of 100,000, most have none.
-
-    ``last_api_401`` is the last token that got a 401: it may still be in a store, long after it was replaced here.
-    """
+    """What a manager that meets no trouble never has: of 100,000, most have none."""
 
     failure: FailureMemory | None = None
     adoptions: int = 0
     failures: int = 0
-    api_401s: int = 0
-    damped: int = 0
-    damped_until: float = _LONG_AGO
-    last_api_401: str = attrs.field(default="", repr=False)
+    api_401s: Api401Memory = NO_API_401
 
 
 _NONE = _Failures()
@@ -163,12 +154,12 @@ class TokenState:
     def may_try(self, now: float) -> bool:
         """Return whether nothing is being waited out, or a refused credential may have changed meanwhile."""
         failure = self.failure
-        return failure is None or now >= failure.retry_at or failure.may_ask(now)
+        return failure is None or failure.may_try(now)
 
     def blocking_failure(self, now: float) -> AuthError | None:
         """Return the last failure for a caller who needs a token, if nothing is to be tried for now."""
         failure = self.failure
-        if failure is None or failure.while_blocked is not WhileBlocked.FAIL or self.may_try(now):
+        if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)
 
@@ -233,7 +224,7 @@ class TokenState:
             wall: The same moment by the wall clock, in Unix epoch seconds.
             unit_random: A random number from 0 to 1, for the jitter.
         """
-        if token.value in (before.token.value, self._failures.last_api_401):
+        if token.value in (before.token.value, self._failures.api_401s.last_dropped):
             return None
         try:
             lifetime = _checked_lifetime(token)
@@ -296,18 +287,12 @@ class TokenState:
         now: float,
         deadline: float,
         unit_random: float,
-        rejected: tuple[int, float] | None = None,
+        shared: SharedHold | None = None,
     ) -> FailureMemory:
         """Remember a failed try; see `remember_failure` for the arguments."""
         with self._guard:
             failure = remember_failure(
-                error,
-                self.failure,
-                self._policy,
-                now=now,
-                deadline=deadline,
-                unit_random=unit_random,
-                rejected=rejected,
+                error, self.failure, self._policy, now=now, deadline=deadline, unit_random=unit_random, shared=shared
             )
             failures = self._own_failures()
             failures.failure = failure
@@ -316,8 +301,8 @@ class TokenState:
 
     def times_rejected(self, credential: str) -> int:
         """Return how often in a row this credential was rejected, by its digest."""
-        refusal = None if self.failure is None else self.failure.rejected
-        return refusal.times if refusal is not None and refusal.credential == credential else 0
+        failure = self.failure
+        return 0 if failure is None else failure.times_rejected(credential)
 
     def clear_backoff(self, now: float) -> None:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
@@ -330,7 +315,7 @@ class TokenState:
         with self._guard:
             failure = self.failure
             if failure is not None:
-                failure = self._own_failures().failure = failure.asked(now + self._policy.rejection_cooldown)
+                failure = self._own_failures().failure = failure.asked(self._policy, now)
             return failure
 
     def lose_refresh_token(self, before: CachedToken, *, successor: str | None = None) -> None:
@@ -345,25 +330,31 @@ class TokenState:
     def note_api_401(self, token: Token, *, repeat: bool, now: float) -> float | None:
         """Take note that the API answered a token with 401.
 
-        It is dropped if it is the current one. But a replacement that gets a 401 as well, before it was accepted or in
-        the repeat of a request that got one, stays, and a cool-down begins in which a 401 changes nothing.
+        It is dropped if it is the current one, unless a cool-down begins or has begun: see `remember_api_401`.
 
         Returns:
             Seconds of the cool-down that begins; 0.0 = the token was dropped; ``None`` = nothing changed.
         """
         with self._guard:
-            cached = self.cached
-            if not cached.is_token(token) or now < self._failures.damped_until:
+            cached, before = self.cached, self._failures.api_401s
+            if not cached.is_token(token):
                 return None
-            failures = self._own_failures()
-            if cached.replacement and (repeat or not cached.was_accepted(now)):
-                failures.damped += 1
-                cooldown = self._policy.api_401_cooldown(failures.damped)
-                failures.damped_until = now + cooldown
-                return cooldown
+            memory = remember_api_401(
+                before,
+                self._policy,
+                token=token.value,
+                since=cached.since,
+                replacement=cached.replacement,
+                accepted=cached.accepted,
+                repeat=repeat,
+                now=now,
+            )
+            if memory is before:
+                return None
+            self._own_failures().api_401s = memory
+            if memory.cooling_down(now):
+                return memory.cooldown
             self.cached = cached.after_api_401(now)
-            failures.api_401s += 1
-            failures.last_api_401 = token.value
             return 0.0
 
     def accept(self, token: Token, *, repeat: bool) -> None:
@@ -372,7 +363,7 @@ class TokenState:
             if self.cached.is_token(token):
                 self.cached.accepted = True
                 if repeat and self._failures is not _NONE:
-                    self._failures.damped = 0
+                    self._failures.api_401s = self._failures.api_401s.after_repeat()
 
     # What people see
 
@@ -391,12 +382,12 @@ class TokenState:
             cached, failures = self.cached, self._failures
             failure = failures.failure
             usable = now < cached.usable_until
-            blocked = failure is not None and failure.while_blocked is WhileBlocked.FAIL and now < failure.retry_at
+            blocked = failure is not None and failure.fails_callers(now)
             return Status(
                 provider=provider,
                 state=self.phase(now),
                 refreshing=refreshing,
-                cooling_down=blocked or now < failures.damped_until,
+                cooling_down=blocked or failures.api_401s.cooling_down(now),
                 seconds_left=expiry.finite(cached.usable_until - now) if usable else None,
                 next_refresh_in=None if cached.last is None else expiry.finite(max(0.0, self.due() - now)),
                 last_success_at=self._last_success,
@@ -405,7 +396,7 @@ class TokenState:
                 adoptions=failures.adoptions,
                 store=store,
                 failures=failures.failures,
-                rejections=failures.api_401s,
+                rejections=failures.api_401s.drops,
                 waits=self.waits,
                 waiting=waiting,
                 fingerprint=cached.token.fingerprint if usable else None,

@@ -1,24 +1,80 @@
-"""What a failed refresh asks of the next one: when it may be tried, and what callers get until then.
+"""How a failure, a rejected credential or an API's 401 becomes a wait or a cool-down, and what callers get until then.
 
-Pure: plain functions of their arguments, no clock and no state.
+Pure: told the time and a random number, without clock, lock or I/O. `TokenState` keeps what is remembered.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from asyncauth.entry import Rejection
 from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
 
-__all__ = ["FailureMemory", "RejectedCredential", "WhileBlocked", "remember_failure"]
+__all__ = [
+    "NO_API_401",
+    "Api401Memory",
+    "FailedTry",
+    "FailureMemory",
+    "RejectedCredential",
+    "SharedHold",
+    "WhileBlocked",
+    "api_401_cooldown",
+    "backoff_after",
+    "credential_rejected_cooldown",
+    "kind_of_failed_try",
+    "rejection_in_force",
+    "remember_api_401",
+    "remember_failure",
+    "remember_rejection",
+]
 
-_LONGEST_RETRY_AFTER = 3600.0
-"""Seconds: a server that asks for more is asked again after this long."""
+ACCEPTED_AFTER = 5.0
+"""Seconds after which a token that got no 401 counts as accepted by the API."""
+
+_MOST_DOUBLINGS = 60
+"""Of a wait: its limit is reached long before, and a larger power would not fit a float."""
+
+
+# How long
+
+
+def backoff_after(policy: RefreshPolicy, failures: int, unit_random: float) -> float:
+    """Return the seconds to wait after so many transient failures in a row.
+
+    Args:
+        policy: The manager's.
+        failures: How many there have been, from 1.
+        unit_random: A random number from 0 to 1.
+    """
+    most = _doubled(policy.backoff, failures, policy.backoff_limit)
+    # A tenth at least: an answer in no time must not make a loop that never rests.
+    return most * max(unit_random, 0.1)
+
+
+def credential_rejected_cooldown(policy: RefreshPolicy, times: int) -> float:
+    """Return the seconds for which a credential is not sent that was rejected so many times in a row (from 1)."""
+    return _doubled(policy.rejection_cooldown, times, LONGEST_HOLD)
+
+
+def api_401_cooldown(policy: RefreshPolicy, times: int) -> float:
+    """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1)."""
+    return _doubled(policy.refusal_cooldown, times, policy.refusal_cooldown_limit)
+
+
+def _doubled(seconds: float, times: int, limit: float) -> float:
+    """Return the nth of waits (from 1) of which each is twice as long as the one before, up to a limit."""
+    return min(limit, seconds * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
+
+
+# A failed refresh
 
 
 class WhileBlocked(enum.Enum):
@@ -69,6 +125,18 @@ class FailureMemory:
     failures: int
     rejected: RejectedCredential | None = None
 
+    def may_try(self, now: float) -> bool:
+        """Return whether another try may be made, or a rejected credential may be looked at again."""
+        return now >= self.retry_at or self.may_ask(now)
+
+    def fails_callers(self, now: float) -> bool:
+        """Return whether callers without a usable token get the error, for as long as nothing may be tried."""
+        return self.while_blocked is WhileBlocked.FAIL and now < self.retry_at
+
+    def goes_on(self, deadline: float) -> bool:
+        """Return whether the refresh that failed waits for the next try, and makes it before its deadline."""
+        return self.while_blocked is WhileBlocked.WAIT and self.retry_at < deadline
+
     @property
     def blocking_rejection(self) -> RejectedCredential | None:
         """The rejected credential, if that is what is being waited out."""
@@ -83,11 +151,16 @@ class FailureMemory:
         """Return the rejection of the credential that must not be sent now; ``None``: any may be."""
         return self.rejected.error if self.rejected is not None and now < self.rejected.until else None
 
-    def asked(self, ask_at: float) -> FailureMemory:
-        """Return it as the rejection that is waited out, with the time of the next look at the credential."""
+    def times_rejected(self, credential: str) -> int:
+        """Return how often in a row this credential was rejected, by its digest."""
+        rejected = self.rejected
+        return rejected.times if rejected is not None and rejected.credential == credential else 0
+
+    def asked(self, policy: RefreshPolicy, now: float) -> FailureMemory:
+        """Return it as the rejection that is waited out: the credential was looked at, and may be again later."""
         if self.rejected is None:
             return self
-        rejected = attrs.evolve(self.rejected, ask_at=ask_at)
+        rejected = attrs.evolve(self.rejected, ask_at=now + policy.rejection_cooldown)
         return FailureMemory(rejected.error, rejected.until, WhileBlocked.FAIL, self.failures, rejected)
 
     def without_backoff(self, now: float) -> FailureMemory:
@@ -113,7 +186,7 @@ def remember_failure(
     now: float,
     deadline: float,
     unit_random: float,
-    rejected: tuple[int, float] | None = None,
+    shared: SharedHold | None = None,
 ) -> FailureMemory:
     """Return what is remembered of a failure.
 
@@ -124,8 +197,7 @@ def remember_failure(
         now: Seconds on the manager's monotonic clock.
         deadline: When the refresh that failed must end, on the same clock.
         unit_random: A random number from 0 to 1, for the backoff.
-        rejected: Of a rejected credential that other processes know as well: how often it was rejected in a row, and
-            for how many seconds none of them sends it. ``None``: as this one counts.
+        shared: Of a rejected credential, what all processes agree on. ``None``: as this process counts.
     """
     failures, credential_rejected = (1, None) if before is None else (before.failures + 1, before.rejected)
     if isinstance(error, CredentialsRejected) and not error.upstream:
@@ -134,18 +206,174 @@ def remember_failure(
         )
         credential = known if error.credential is None else error.credential
         times = times + 1 if credential == known else 1
-        hold = policy.credential_rejected_cooldown(times)
-        if rejected is not None:
-            times, hold = rejected
+        hold = credential_rejected_cooldown(policy, times)
+        if shared is not None:
+            times, hold = shared.times, shared.seconds
         until = now + hold
         credential_rejected = RejectedCredential(error, credential, times, until, now + policy.rejection_cooldown)
         return FailureMemory(error, until, WhileBlocked.FAIL, failures, credential_rejected)
-    retry_at, while_blocked = now + policy.backoff_after(failures, unit_random), WhileBlocked.WAIT
+    retry_at, while_blocked = now + backoff_after(policy, failures, unit_random), WhileBlocked.WAIT
     if error.upstream:
         while_blocked = WhileBlocked.ASK
     elif not error.transient:
         while_blocked = WhileBlocked.FAIL
     elif error.retry_after is not None:
-        retry_at = max(retry_at, now + min(error.retry_after, _LONGEST_RETRY_AFTER))
+        retry_at = max(retry_at, now + min(error.retry_after, LONGEST_HOLD))
         while_blocked = WhileBlocked.WAIT if retry_at <= deadline else WhileBlocked.FAIL
     return FailureMemory(error, retry_at, while_blocked, failures, credential_rejected)
+
+
+class FailedTry(enum.Enum):
+    """What a failed try means for the next one."""
+
+    NEW = "new"
+    """A failure to be remembered: `remember_failure`."""
+    AGAIN = "again"
+    """Nothing: another try is made at once, because somebody has asked for one meanwhile."""
+    UNCHANGED = "unchanged"
+    """The credential is still the rejected one, and was not sent. The rejection is waited out as before."""
+    UNSEEN = "unseen"
+    """The credential could not be obtained, so it may still be the rejected one. If a rejection is remembered, it is
+    waited out as before; else this is a failure to be remembered."""
+
+
+def kind_of_failed_try(error: AuthError, *, rejection: Rejection | None, sent: bool, at_once: bool) -> FailedTry:
+    """Return what a failed try means.
+
+    Args:
+        error: How it failed.
+        rejection: What all processes know of the credential that was, or would have been, sent; ``None``: nothing.
+        sent: Whether a request was sent, or any credential might have been.
+        at_once: Whether somebody has asked for a try at once.
+    """
+    if isinstance(error, CredentialsRejected) and not error.upstream:
+        if not error.unsent:
+            return FailedTry.NEW
+        if rejection is None:
+            return FailedTry.UNCHANGED
+        return FailedTry.AGAIN if at_once else FailedTry.NEW
+    return FailedTry.NEW if sent or error.upstream else FailedTry.UNSEEN
+
+
+# A rejected credential, for all processes with one store
+
+
+@attrs.frozen
+class SharedHold:
+    """What all processes with one store agree on of a rejected credential.
+
+    Attributes:
+        times: How often it was rejected in a row.
+        seconds: For how long from now none of them sends it.
+    """
+
+    times: int
+    seconds: float
+
+    @classmethod
+    def of(cls, rejection: Rejection | None, wall: float) -> Self | None:
+        """Return what a stored rejection says; ``None``: there is none.
+
+        Args:
+            rejection: The rejection.
+            wall: The wall clock, in Unix epoch seconds.
+        """
+        return None if rejection is None else cls(rejection.times, min(rejection.until - wall, LONGEST_HOLD))
+
+
+def rejection_in_force(known: Rejection | None, *, wall: float, at_once: bool) -> Rejection | None:
+    """Return the stored rejection whose credential must not be sent now; ``None``: any may be.
+
+    Args:
+        known: The rejection in the store.
+        wall: The wall clock, in Unix epoch seconds.
+        at_once: Whether somebody has asked for a try at once, whatever was rejected.
+    """
+    return known if known is not None and known.until > wall and not at_once else None
+
+
+def remember_rejection(
+    known: Rejection | None, policy: RefreshPolicy, *, mark: str, times_here: int, wall: float
+) -> Rejection:
+    """Return what all processes are to know of a credential that was just rejected.
+
+    Args:
+        known: The rejection in the store.
+        policy: The manager's.
+        mark: What the credential is known by in the store.
+        times_here: How often in a row this process knew it to be rejected, before this time.
+        wall: The wall clock, in Unix epoch seconds.
+    """
+    theirs = known.times if known is not None and known.digest == mark else 0
+    times = max(theirs, times_here) + 1
+    return Rejection(digest=mark, until=wall + credential_rejected_cooldown(policy, times), times=times)
+
+
+# An API's 401
+
+
+@attrs.frozen
+class Api401Memory:
+    """The memory of the API's 401s. Instants are seconds of the manager's monotonic clock.
+
+    Attributes:
+        drops: How many tokens were dropped because of one.
+        last_dropped: The value of the last of these tokens. A store may hold it long after it was replaced here.
+        cooldowns: How many cool-downs have begun since a repeat last succeeded.
+        cooldown: Seconds that the last cool-down takes.
+        until: When the last cool-down ends.
+    """
+
+    drops: int = 0
+    last_dropped: str = attrs.field(default="", repr=False)
+    cooldowns: int = 0
+    cooldown: float = 0.0
+    until: float = -math.inf
+
+    def cooling_down(self, now: float) -> bool:
+        """Return whether 401s change nothing now."""
+        return now < self.until
+
+    def after_repeat(self) -> Api401Memory:
+        """Return it after a repeat that succeeded: the next cool-down is as short as the first one."""
+        return attrs.evolve(self, cooldowns=0)
+
+
+NO_API_401 = Api401Memory()
+"""There has been none."""
+
+
+def remember_api_401(
+    before: Api401Memory,
+    policy: RefreshPolicy,
+    *,
+    token: str,
+    since: float,
+    replacement: bool,
+    accepted: bool,
+    repeat: bool,
+    now: float,
+) -> Api401Memory:
+    """Return what is remembered of a 401 to the current token.
+
+    During a cool-down that is ``before`` itself: nothing changes. Otherwise the token is to be dropped, unless a
+    cool-down begins now. It does if the token replaced one that got a 401, and gets one itself in the repeat of a
+    request, or before the API has accepted it: a third token would hardly fare better.
+
+    Args:
+        before: What was remembered before it.
+        policy: The manager's.
+        token: The token's value.
+        since: When it became the current one.
+        replacement: Whether it was requested after its predecessor got a 401.
+        accepted: Whether the API has answered it with anything but a 401.
+        repeat: Whether it was sent in the repeat of a request that got a 401.
+        now: Seconds on the manager's monotonic clock.
+    """
+    if before.cooling_down(now):
+        return before
+    if replacement and (repeat or not (accepted or now - since >= ACCEPTED_AFTER)):
+        cooldowns = before.cooldowns + 1
+        cooldown = api_401_cooldown(policy, cooldowns)
+        return attrs.evolve(before, cooldowns=cooldowns, cooldown=cooldown, until=now + cooldown)
+    return attrs.evolve(before, drops=before.drops + 1, last_dropped=token)

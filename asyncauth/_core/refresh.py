@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth._core.failures import WhileBlocked
+from asyncauth._core.failures import (
+    FailedTry,
+    SharedHold,
+    WhileBlocked,
+    kind_of_failed_try,
+    rejection_in_force,
+    remember_rejection,
+)
 from asyncauth._core.frames import bare
 from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import Clock, within
-from asyncauth.entry import Rejection
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -26,7 +32,6 @@ from asyncauth.errors import (
     StoreError,
     TokenEndpointUnavailable,
 )
-from asyncauth.policy import LONGEST_HOLD
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
     from asyncauth._core.sessions import Sessions
-    from asyncauth.entry import Entry
+    from asyncauth.entry import Entry, Rejection
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
 
@@ -318,7 +323,7 @@ class Refresh:
         """Ask the provider under the store's lock, with the refresh token that is in the store."""
         wall = self._clock.wall()
         known = None if stored is None else stored.known_rejection(wall)
-        waited_out = known if known is not None and known.until > wall and not self._at_once else None
+        waited_out = rejection_in_force(known, wall=wall, at_once=self._at_once)
         rejected = None if waited_out is None else waited_out.digest
         context = RequestContext(
             self._clock, release=lock_handle.release, mark_of=store_client.mark_of, rejected=rejected
@@ -338,23 +343,15 @@ class Refresh:
                 if error.unsent:
                     self._rejection = waited_out
                 else:
-                    self._rejection = self._rejected_again(known, context.mark, error.credential)
+                    self._rejection = remember_rejection(
+                        known,
+                        self._policy,
+                        mark=context.mark,
+                        times_here=self._state.times_rejected(error.credential),
+                        wall=self._clock.wall(),
+                    )
                     await store_client.reject(self._rejection, lock_handle=lock_handle)
             raise
-
-    def _rejected_again(self, known: Rejection | None, mark: str, credential: str) -> Rejection:
-        """Return what all processes are to know of a credential that was just rejected.
-
-        Args:
-            known: What they know already.
-            mark: The credential's mark in the store.
-            credential: Its digest in this process.
-        """
-        theirs = known.times if known is not None and known.digest == mark else 0
-        times = max(theirs, self._state.times_rejected(credential)) + 1
-        return Rejection(
-            digest=mark, until=self._clock.wall() + self._policy.credential_rejected_cooldown(times), times=times
-        )
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
@@ -506,23 +503,23 @@ class Refresh:
         """Remember a failed try; return whether another is to be made."""
         now = self._clock.monotonic()
         rejection, self._rejection = self._rejection, None
-        credential_rejected = error if isinstance(error, CredentialsRejected) and not error.upstream else None
-        unsent = credential_rejected is not None and credential_rejected.unsent
-        if unsent and rejection is not None and self._at_once:
-            return True  # another process had it rejected, but somebody wants it sent by this one, since a moment ago
-        if unsent and rejection is None:
-            self._state.ask(now)  # the credential is still the refused one
+        kind = kind_of_failed_try(error, rejection=rejection, sent=self._sent, at_once=self._at_once)
+        if kind is FailedTry.AGAIN:
+            return True
+        if kind is FailedTry.UNCHANGED:
+            self._state.ask(now)
             return not self._sent and self._withheld() is None  # but somebody wants it sent, since a moment ago
-        # What could not be looked at may still be the refused one.
-        unknown = not (self._sent or error.upstream or credential_rejected is not None)
-        failure = self._state.ask(now) if unknown else None
+        failure = self._state.ask(now) if kind is FailedTry.UNSEEN else None
         if failure is None:
-            draw = random.random()  # noqa: S311 (jitter, no secret)
-            left = 0.0 if rejection is None else min(rejection.until - self._clock.wall(), LONGEST_HOLD)
-            rejected = None if rejection is None else (rejection.times, left)
-            failure = self._state.fail(error, now=now, deadline=self._deadline, unit_random=draw, rejected=rejected)
+            failure = self._state.fail(
+                error,
+                now=now,
+                deadline=self._deadline,
+                unit_random=random.random(),  # noqa: S311 (jitter, no secret)
+                shared=SharedHold.of(rejection, self._clock.wall()),
+            )
         self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)
-        return failure.while_blocked is WhileBlocked.WAIT and failure.retry_at < self._deadline
+        return failure.goes_on(self._deadline)
 
 
 @attrs.define(eq=False)

@@ -7,12 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
+from asyncauth._core import failures
 from asyncauth._core.cache import NOTHING, TokenState
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
@@ -82,7 +84,8 @@ def _refused_token_stays(patch: Patch) -> None:
 
     def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
         if state.cached.is_token(token):
-            state._own_failures().api_401s += 1
+            own = state._own_failures()
+            own.api_401s = attrs.evolve(own.api_401s, drops=own.api_401s.drops + 1)
         return 0.0
 
     patch.setattr(TokenState, "note_api_401", refuse)
@@ -121,12 +124,12 @@ def _entering_waits_for_no_closing(patch: Patch) -> None:
 
 def _no_backoff(patch: Patch) -> None:
     """A server that is down is asked without a rest."""
-    patch.setattr(RefreshPolicy, "backoff_after", lambda *_: 1e-9)
+    patch.setattr(failures, "backoff_after", lambda *_: 1e-9)
 
 
 def _wrong_password_is_tried_again(patch: Patch) -> None:
     """A refusal is remembered for a second."""
-    patch.setattr(RefreshPolicy, "credential_rejected_cooldown", lambda *_: 1.0)
+    patch.setattr(failures, "credential_rejected_cooldown", lambda *_: 1.0)
 
 
 def _buffer_longer_than_the_lifetime(patch: Patch) -> None:

@@ -132,4 +132,4 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found, key=str) == [0.0] + [None] * 7
-    assert state._failures.api_401s == 1
+    assert state._failures.api_401s.drops == 1

@@ -1,7 +1,10 @@
-"""What a failed refresh asks of the next one."""
+"""What follows a failed refresh, a rejected credential, and an API's 401."""
 
 from __future__ import annotations
 
+import math
+
+import attrs
 import pytest
 
 from asyncauth import (
@@ -12,7 +15,23 @@ from asyncauth import (
     RefreshPolicy,
     TokenEndpointUnavailable,
 )
-from asyncauth._core.failures import FailureMemory, WhileBlocked, remember_failure
+from asyncauth._core.failures import (
+    NO_API_401,
+    Api401Memory,
+    FailedTry,
+    FailureMemory,
+    SharedHold,
+    WhileBlocked,
+    api_401_cooldown,
+    backoff_after,
+    credential_rejected_cooldown,
+    kind_of_failed_try,
+    rejection_in_force,
+    remember_api_401,
+    remember_failure,
+    remember_rejection,
+)
+from asyncauth.stores import Rejection
 
 POLICY = RefreshPolicy()
 
@@ -32,6 +51,32 @@ def refused(credential: str | None, *, may_change: bool = False, upstream: bool 
 def times(failure: FailureMemory) -> int:
     assert failure.rejected is not None
     return failure.rejected.times
+
+
+# How long
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.25), (2, 0.5), (6, 8.0), (7, 15.0), (8, 15.0), (10_000, 15.0)])
+def test_backoff_doubles_to_its_limit(failures: int, seconds: float) -> None:
+    """The longest wait doubles with each failure, up to 15 s; the random number takes a part of it, never nothing."""
+    assert backoff_after(POLICY, failures, 1.0) == seconds
+    assert backoff_after(POLICY, failures, 0.5) == seconds / 2
+    assert backoff_after(POLICY, failures, 0.0) == pytest.approx(seconds / 10)
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(1, 60), (2, 120), (6, 1920), (7, 3600), (10_000, 3600)])
+def test_cooldown_of_a_rejected_credential_doubles_to_an_hour(times: int, seconds: float) -> None:
+    """A rejected credential is held back for a minute, then two, up to an hour."""
+    assert credential_rejected_cooldown(POLICY, times) == seconds
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(1, 5), (2, 10), (4, 40), (5, 60), (10_000, 60)])
+def test_cooldown_of_api_401s_doubles_to_a_minute(times: int, seconds: float) -> None:
+    """The API's 401s change nothing for 5 s, then 10 s, up to a minute."""
+    assert api_401_cooldown(POLICY, times) == seconds
+
+
+# A failed refresh
 
 
 def test_transient_failure_is_waited_out() -> None:
@@ -131,12 +176,13 @@ def test_a_refused_credential_is_withheld_until_its_hold_is_over(now: float, *, 
 
 def test_a_look_at_the_credential_that_brings_nothing_is_the_refusal_again() -> None:
     """What failed meanwhile is forgotten: callers get the refusal until its hold is over, or the next look."""
-    failure = after(TokenEndpointUnavailable("down"), after(refused("a", may_change=True)), now=120.0).asked(180.0)
+    failure = after(TokenEndpointUnavailable("down"), after(refused("a", may_change=True)), now=120.0)
+    failure = failure.asked(POLICY, 120.0)
     assert (failure.retry_at, failure.while_blocked, failure.failures) == (160, WhileBlocked.FAIL, 2)
     assert isinstance(failure.error, CredentialsRejected)
     assert [failure.may_ask(now) for now in (179.999, 180.0)] == [False, True]
     nothing = after(TokenEndpointUnavailable("down"))
-    assert nothing.asked(180.0) is nothing
+    assert nothing.asked(POLICY, 120.0) is nothing
 
 
 def test_hastening_brings_nothing_forward_that_is_due_already() -> None:
@@ -146,3 +192,206 @@ def test_hastening_brings_nothing_forward_that_is_due_already() -> None:
     hastened = one.without_backoff(130.0)
     assert hastened.retry_at == 130
     assert after(refused("a"), hastened, now=130.0).retry_at == 250
+
+
+@pytest.mark.parametrize(
+    ("error", "meets"),
+    [
+        (TokenEndpointUnavailable("down"), (False, False)),
+        (InvalidTokenResponse("no"), (True, False)),
+        (TokenEndpointUnavailable("busy", retry_after=300.0), (True, False)),
+    ],
+)
+def test_callers_get_the_error_where_it_is_not_waited_out(error: AuthError, meets: tuple[bool, bool]) -> None:
+    """Until the next try is due, and not from that instant on."""
+    failure = after(error)
+    edges = [math.nextafter(failure.retry_at, 0.0), failure.retry_at]
+    assert tuple(map(failure.fails_callers, edges)) == meets
+    assert [failure.may_try(now) for now in edges] == [False, True]
+
+
+def test_rejected_credential_that_may_change_may_be_tried_before_its_time() -> None:
+    """Callers get the error until the cool-down is over; a look at the credential may come sooner."""
+    failure = after(refused("a", may_change=True), after(refused("a")))
+    assert [failure.may_try(now) for now in (159.999, 160.0)] == [False, True]
+    assert [failure.fails_callers(now) for now in (160.0, 219.999, 220.0)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("deadline", "goes_on"), [(100.249, False), (100.25, False), (100.251, True)])
+def test_refresh_goes_on_if_the_next_try_is_due_before_its_deadline(deadline: float, *, goes_on: bool) -> None:
+    """What cannot be tried in time, and what no wait mends, ends the refresh."""
+    assert after(TokenEndpointUnavailable("down")).goes_on(deadline) == goes_on
+    assert not after(InvalidTokenResponse("no")).goes_on(deadline)
+
+
+def test_rejections_are_counted_by_credential() -> None:
+    """Only of the credential that was rejected last."""
+    failure = after(refused("a"), after(refused("a")))
+    assert [failure.times_rejected(each) for each in ("a", "b")] == [2, 0]
+    assert after(TokenEndpointUnavailable("down")).times_rejected("a") == 0
+
+
+# What a failed try means
+
+
+STORED = Rejection(digest="mark", until=1_000.0, times=3)
+
+
+def unsent(*, upstream: bool = False) -> CredentialsRejected:
+    error = refused("a", upstream=upstream)
+    error.unsent = True
+    return error
+
+
+@pytest.mark.parametrize("rejection", [None, STORED])
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("error", [refused("a"), refused("a", upstream=True), unsent(upstream=True)])
+def test_a_rejection_is_a_failure_to_be_remembered(
+    error: CredentialsRejected, rejection: Rejection | None, *, sent: bool, at_once: bool
+) -> None:
+    """A credential that was sent and rejected, and whatever an upstream manager says of its own."""
+    assert kind_of_failed_try(error, rejection=rejection, sent=sent, at_once=at_once) is FailedTry.NEW
+
+
+@pytest.mark.parametrize(
+    ("rejection", "at_once", "kind"),
+    [
+        (None, False, FailedTry.UNCHANGED),
+        (None, True, FailedTry.UNCHANGED),
+        (STORED, False, FailedTry.NEW),
+        (STORED, True, FailedTry.AGAIN),
+    ],
+)
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_credential_that_was_not_sent_is_the_one_that_was_rejected(
+    rejection: Rejection | None, kind: FailedTry, *, sent: bool, at_once: bool
+) -> None:
+    """This process knew it, or learns of it from another one, unless somebody wants it sent all the same."""
+    assert kind_of_failed_try(unsent(), rejection=rejection, sent=sent, at_once=at_once) is kind
+
+
+@pytest.mark.parametrize(
+    ("sent", "upstream", "kind"),
+    [(False, False, FailedTry.UNSEEN), (True, False, FailedTry.NEW), (False, True, FailedTry.NEW)],
+)
+def test_a_credential_that_could_not_be_obtained_may_be_the_rejected_one(
+    kind: FailedTry, *, sent: bool, upstream: bool
+) -> None:
+    """Where nothing was sent, the failure says nothing of the server."""
+    error = TokenEndpointUnavailable("down")
+    error.upstream = upstream
+    assert kind_of_failed_try(error, rejection=None, sent=sent, at_once=False) is kind
+
+
+# A rejected credential, for all processes with one store
+
+
+@pytest.mark.parametrize(
+    ("known", "times_here", "times"),
+    [
+        (None, 0, 1),
+        (None, 2, 3),
+        (STORED, 0, 4),
+        (STORED, 5, 6),
+        (attrs.evolve(STORED, digest="other"), 0, 1),
+    ],
+)
+def test_rejections_count_on_from_whoever_counted_furthest(
+    known: Rejection | None, times_here: int, times: int
+) -> None:
+    """This process or another one, of the same credential."""
+    after = remember_rejection(known, POLICY, mark="mark", times_here=times_here, wall=500.0)
+    assert after == Rejection(digest="mark", times=times, until=500.0 + 60 * 2 ** (times - 1))
+
+
+@pytest.mark.parametrize(
+    ("wall", "at_once", "holds"), [(999.9, False, True), (1_000.0, False, False), (0.0, True, False)]
+)
+def test_a_stored_rejection_holds_until_it_ends(wall: float, *, at_once: bool, holds: bool) -> None:
+    """Or until somebody asks for a try at once."""
+    assert (rejection_in_force(STORED, wall=wall, at_once=at_once) is STORED) == holds
+    assert rejection_in_force(None, wall=wall, at_once=at_once) is None
+
+
+@pytest.mark.parametrize(("wall", "seconds"), [(900.0, 100.0), (1_100.0, -100.0), (-9_000.0, 3_600.0)])
+def test_what_is_stored_of_a_rejection_counts_here(wall: float, seconds: float) -> None:
+    """In this process' seconds, from now on, and never for more than an hour."""
+    assert SharedHold.of(STORED, wall) == SharedHold(3, seconds)
+    assert SharedHold.of(None, wall) is None
+    failure = remember_failure(
+        refused("a"), None, POLICY, now=100.0, deadline=130.0, unit_random=1.0, shared=SharedHold(3, seconds)
+    )
+    assert (failure.retry_at, times(failure)) == (100.0 + seconds, 3)
+
+
+# An API's 401
+
+
+def after_401(
+    before: Api401Memory = NO_API_401,
+    *,
+    now: float = 100.0,
+    since: float = 100.0,
+    replacement: bool = True,
+    accepted: bool = False,
+    repeat: bool = False,
+) -> Api401Memory:
+    return remember_api_401(
+        before,
+        POLICY,
+        token="t",
+        since=since,
+        replacement=replacement,
+        accepted=accepted,
+        repeat=repeat,
+        now=now,
+    )
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_token_that_replaced_none_is_dropped(*, accepted: bool, repeat: bool) -> None:
+    """Whatever it was before: it may have been revoked."""
+    memory = after_401(replacement=False, accepted=accepted, repeat=repeat)
+    assert memory == Api401Memory(drops=1, last_dropped="t")
+    assert not memory.cooling_down(100.0)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "since", "repeat", "stays"),
+    [
+        (False, 100.0, False, True),
+        (False, 95.001, False, True),
+        (False, 95.0, False, False),
+        (True, 100.0, False, False),
+        (True, 0.0, True, True),
+    ],
+)
+def test_a_replacement_stays_if_it_was_never_accepted_or_fails_in_the_repeat(
+    since: float, *, accepted: bool, repeat: bool, stays: bool
+) -> None:
+    """It counts as accepted after 5 s."""
+    memory = after_401(since=since, accepted=accepted, repeat=repeat)
+    assert memory.cooling_down(100.0) == stays
+    assert (memory.drops == 0) == stays
+
+
+def test_401s_change_nothing_during_a_cool_down() -> None:
+    """Which ends to the instant, and is longer the next time until a repeat succeeds."""
+    first = after_401()
+    assert (first.cooldown, first.until) == (5, 105)
+    assert after_401(first, now=104.999) is first
+    second = after_401(first, now=105.0, since=105.0)
+    assert (second.cooldown, second.until) == (10, 115)
+    assert after_401(second.after_repeat(), now=115.0, since=115.0).cooldown == 5
+
+
+def test_a_drop_ends_no_row_of_cool_downs() -> None:
+    """Only a repeat that succeeds does."""
+    assert after_401(after_401(after_401(), now=105.0, replacement=False), now=106.0, since=106.0).cooldown == 10
+
+
+def test_the_token_that_was_dropped_is_not_shown() -> None:
+    """The memory keeps its value, to know it again in a store."""
+    assert "last_dropped" not in repr(after_401(replacement=False))

@@ -66,26 +66,6 @@ def test_renewal_is_never_due_after_the_end() -> None:
     assert windows.fresh == windows.usable == 90.0
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.25), (2, 0.5), (6, 8.0), (7, 15.0), (8, 15.0), (10_000, 15.0)])
-def test_backoff_doubles_to_its_limit(failures: int, seconds: float) -> None:
-    """The longest wait doubles with each failure, up to 15 s; the draw takes a part of it, never nothing."""
-    assert POLICY.backoff_after(failures, 1.0) == seconds
-    assert POLICY.backoff_after(failures, 0.5) == seconds / 2
-    assert POLICY.backoff_after(failures, 0.0) == pytest.approx(seconds / 10)
-
-
-@pytest.mark.parametrize(("refusals", "seconds"), [(1, 60), (2, 120), (6, 1920), (7, 3600), (10_000, 3600)])
-def test_rejection_hold_doubles_to_an_hour(refusals: int, seconds: float) -> None:
-    """A refused credential is held back for a minute, then two, up to an hour."""
-    assert POLICY.credential_rejected_cooldown(refusals) == seconds
-
-
-@pytest.mark.parametrize(("refusals", "seconds"), [(1, 5), (2, 10), (4, 40), (5, 60), (10_000, 60)])
-def test_refusal_hold_doubles_to_a_minute(refusals: int, seconds: float) -> None:
-    """The API's refusals are ignored for 5 s, then 10 s, up to a minute."""
-    assert POLICY.api_401_cooldown(refusals) == seconds
-
-
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
