@@ -9,8 +9,9 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
+from random import random as machine_random
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -84,6 +85,8 @@ class TokenManager:
             the caller's to close.
         policy: When to renew, to give up, to try again.
         clock: ``None`` (default) = the machine's.
+        random: Where the random numbers for jitter and backoff come from: a function that returns numbers from 0 to 1,
+            called from any thread. For tests. ``None`` (default): the machine's, `random.random`.
 
     Raises:
         ConfigurationError: An argument can't work.
@@ -114,10 +117,12 @@ class TokenManager:
         store: TokenStore | None = None,
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
     ) -> None:
-        check(policy, http, clock, store)
+        check(policy, http, clock, random, store)
         clock = SYSTEM_CLOCK if clock is None else clock
-        runtime = Runtime(policy, clock, Sessions(http, policy.deadline / 2), Listeners())
+        random = machine_random if random is None else random
+        runtime = Runtime(policy, clock, random, Sessions(http, policy.deadline / 2), Listeners())
         self._set_up(provider, runtime, None, http=http, store=store)
 
     def _set_up(
@@ -175,7 +180,9 @@ class TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
-        manager = TokenManager(upstream, http=http, store=store, policy=policy, clock=self._clock)
+        manager = TokenManager(
+            upstream, http=http, store=store, policy=policy, clock=self._clock, random=self._runtime.random
+        )
         manager._work_with(self._tenant, listeners=SharedListeners(self._listeners))
         self._owned = (*self._owned, manager)
         return manager
@@ -617,9 +624,7 @@ class TokenManager:
             refresh = Refresh(
                 self._provider,
                 self._state,
-                self._sessions,
-                self._policy,
-                self._clock,
+                self._runtime,
                 store_client=self._store_client,
                 limiter=self._limiter,
                 emitter=self._emitter(),

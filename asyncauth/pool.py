@@ -12,6 +12,7 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
+from random import random as machine_random
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import aiohttp
@@ -116,6 +117,8 @@ class ManagerPool(Generic[Key]):
             none. The tenant's key is part of the store's, as its ``repr``: take strings, numbers, tuples of them.
         policy: The managers'.
         clock: ``None`` (default) = the machine's.
+        random: Where the random numbers for jitter and backoff come from: a function that returns numbers from 0 to 1,
+            called from any thread. For tests. ``None`` (default): the machine's, `random.random`.
 
     Raises:
         ConfigurationError: An argument can't work.
@@ -132,10 +135,11 @@ class ManagerPool(Generic[Key]):
         store: TokenStore | None = None,
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
     ) -> None:
         if not callable(factory):
             raise ConfigurationError(f"factory takes a function from key to provider, not {type(factory).__name__}")
-        check(policy, http, clock, store)
+        check(policy, http, clock, random, store)
         if max_size is not None:
             _check_count("max_size", max_size, "a whole number from 1, or None for any number")
         _check_count("limit", limit, "a whole number from 1")
@@ -158,7 +162,13 @@ class ManagerPool(Generic[Key]):
         self._limiter = RequestLimiter(limit)
         self._listeners = Listeners()
         self._sessions = Sessions(http, policy.deadline / 2)
-        self._runtime = Runtime(policy, self._clock, SharedSessions(self._sessions), SharedListeners(self._listeners))
+        self._runtime = Runtime(
+            policy,
+            self._clock,
+            machine_random if random is None else random,
+            SharedSessions(self._sessions),
+            SharedListeners(self._listeners),
+        )
         self._guard = self._runtime.guard  # one lock for the pool and all its managers: what it guards takes no time
         self._making: dict[Key, Flight[_TenantManager]] = {}
         self._managers: OrderedDict[Key, _TenantManager] = OrderedDict()  # least recently used first

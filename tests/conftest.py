@@ -1,10 +1,9 @@
-"""What the tests share: the harness around each of them, time that they move, and luck that they choose."""
+"""What the tests share: the harness around each of them, time that they move, and random numbers that they choose."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, settings
 from provider_kit import MockedHttp
+from random_kit import largest
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
@@ -48,18 +48,12 @@ def provider(clock: FakeClock) -> FakeProvider:
 
 @pytest.fixture
 def make(clock: FakeClock) -> Callable[..., TokenManager]:
-    """Return a maker of managers on the fake clock, with exact windows; keywords change the policy."""
+    """Return a maker of managers on the fake clock, with exact windows and backoffs; keywords change the policy."""
 
     def make(provider: Any, **settings: Any) -> TokenManager:
-        return TokenManager(provider, policy=attrs.evolve(EXACT, **settings), clock=clock)
+        return TokenManager(provider, policy=attrs.evolve(EXACT, **settings), clock=clock, random=largest)
 
     return make
-
-
-@pytest.fixture
-def most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the largest number each time: backoffs of 0.25 s, 0.5 s, 1 s and so on."""
-    monkeypatch.setattr("asyncauth._core.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
 
 
 class Gate:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import math
-import random
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,7 +22,7 @@ from asyncauth._core.frames import bare
 from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.user_code import call_user, sanitize
-from asyncauth.clock import Clock, within
+from asyncauth.clock import within
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from asyncauth._core.cache import CachedToken, TokenState
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
-    from asyncauth._core.sessions import Sessions
+    from asyncauth._core.runtime import Runtime
     from asyncauth.entry import Entry, Rejection
     from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
@@ -79,9 +78,7 @@ class Refresh:
     Args:
         provider: Whom it asks.
         state: The manager's.
-        sessions: Where it gets its session.
-        policy: The manager's.
-        clock: The manager's.
+        runtime: The manager's.
         store_client: The manager's entry in a store shared with other processes; ``None`` = there is no store.
         limiter: Where it waits for a slot to ask the provider; ``None`` = it need not.
         emitter: Where it tells of what happens.
@@ -103,6 +100,7 @@ class Refresh:
         "_policy",
         "_provider",
         "_queued_at",
+        "_random",
         "_rejection",
         "_rest",
         "_sent",
@@ -119,9 +117,7 @@ class Refresh:
         self,
         provider: Provider,
         state: TokenState,
-        sessions: Sessions,
-        policy: RefreshPolicy,
-        clock: Clock,
+        runtime: Runtime,
         *,
         store_client: StoreClient | None,
         limiter: RequestLimiter | None,
@@ -131,10 +127,11 @@ class Refresh:
         self.emitter = emitter
         self._provider = provider
         self._state = state
-        self._sessions = sessions
-        self._clock = clock
+        self._sessions = runtime.sessions
+        self._clock = clock = runtime.clock
+        self._random = runtime.random
         self._store_client = store_client
-        self._policy = policy
+        self._policy = policy = runtime.policy
         self._rejection: Rejection | None = None
         self._limiter = limiter
         self._slots: LoopSlots | None = None
@@ -365,7 +362,7 @@ class Refresh:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
         before = self._state.cached  # by now: it may have been refused while the store was asked
-        cached = self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=random.random())  # noqa: S311
+        cached = self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=self._random())
         if cached is not None:
             self._state.install(cached, wall=wall, adopted=True)
             self.adopted = True
@@ -452,7 +449,7 @@ class Refresh:
             sent_at=started if context.sent_at is None else context.sent_at,
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
-            unit_random=random.random(),  # noqa: S311 (jitter, no secret)
+            unit_random=self._random(),
         )
 
     def _cut_short(self, asking: _Asking) -> None:
@@ -473,7 +470,7 @@ class Refresh:
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
         error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
         error.upstream = True  # it holds nobody off who needs a token now
-        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, unit_random=random.random())  # noqa: S311
+        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, unit_random=self._random())
 
     async def _keep_refresh_token(
         self,
@@ -515,7 +512,7 @@ class Refresh:
                 error,
                 now=now,
                 deadline=self._deadline,
-                unit_random=random.random(),  # noqa: S311 (jitter, no secret)
+                unit_random=self._random(),
                 shared=SharedHold.of(rejection, self._clock.wall()),
             )
         self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)

@@ -12,6 +12,8 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncauth._core.listeners import Listeners
     from asyncauth._core.sessions import Sessions
     from asyncauth.clock import Clock
@@ -26,6 +28,7 @@ class Runtime:
     Attributes:
         policy: When to renew, to give up, to try again.
         clock: What all moments are read from.
+        random: Where the random numbers for jitter and backoff come from.
         sessions: Where HTTP sessions come from.
         listeners: Who is told of events.
         guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
@@ -34,12 +37,13 @@ class Runtime:
 
     policy: RefreshPolicy
     clock: Clock
+    random: Callable[[], float]
     sessions: Sessions
     listeners: Listeners
     guard: threading.RLock = attrs.field(factory=threading.RLock)
 
 
-def check(policy: object, http: object, clock: object, store: object) -> None:
+def check(policy: object, http: object, clock: object, random: object, store: object) -> None:
     """Refuse what neither a manager nor a pool can work with.
 
     Raises:
@@ -51,6 +55,10 @@ def check(policy: object, http: object, clock: object, store: object) -> None:
         raise ConfigurationError(f"http= takes an aiohttp.ClientSession, not {_kind(http)}")
     if clock is not None and not _has(clock, "wall", "monotonic", "sleep"):
         raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {_kind(clock)}")
+    if random is not None and (isinstance(random, type) or not callable(random)):
+        raise ConfigurationError(
+            f"random= takes a function that returns numbers from 0 to 1, such as random.random, not {_kind(random)}"
+        )
     if store is not None and not _has(store, "load", "save", "delete", "lock"):
         raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {_kind(store)}")
 

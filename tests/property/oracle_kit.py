@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -112,11 +113,18 @@ class Fleet:
         self.asking: list[Asking] = []
         self.oracle = Oracle(self)
         self._provider = provider
+        self._random = random.Random(0).random  # noqa: S311 (jitter and backoffs: the same each time)
 
     def process(self) -> Process:
         """Start a process."""
         name = f"process-{len(self.processes)}"
-        manager = TokenManager(self._provider(self.authority), store=self.shelf, policy=POLICY, clock=self.world.clock)
+        manager = TokenManager(
+            self._provider(self.authority),
+            store=self.shelf,
+            policy=POLICY,
+            clock=self.world.clock,
+            random=self._random,
+        )
         self.processes.append(Process(name, manager, [self.world.loop(name)]))
         return self.processes[-1]
 

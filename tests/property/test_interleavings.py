@@ -52,7 +52,6 @@ class Scenario:
 
     def begin(self, order: Order = as_asyncio) -> Fleet:
         """Return a fleet in which the callers have just begun to wait."""
-        random.seed(0)  # the jitter, and the backoffs
         fleet = Fleet(self._provider, shared=self._shared, order=order)
         for _ in range(self._processes):
             process = fleet.process()

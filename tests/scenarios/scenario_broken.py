@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -40,7 +40,13 @@ class Naive:
     """A lock, a token, and a look at the wall clock: fetches when somebody asks, drops the token at every 401."""
 
     def __init__(
-        self, provider: Provider, *, store: TokenStore | None, policy: Mapping[str, Any], clock: Clock
+        self,
+        provider: Provider,
+        *,
+        store: TokenStore | None,
+        policy: Mapping[str, Any],
+        clock: Clock,
+        random: Callable[[], float],
     ) -> None:
         self._provider, self._clock = provider, clock
         self._lock: contextlib.AbstractAsyncContextManager[object] = asyncio.Lock()

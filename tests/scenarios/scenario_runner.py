@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import types
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 import attrs
 from scenario_endpoint import InMemory, InMemoryProvider, ScriptedEndpoint
@@ -24,8 +22,11 @@ __all__ = ["run"]
 
 _ADDRESSES = {"production": "https://api.example.com", "qa": "https://qa.example.com"}
 _MAIN = "main"
-_LARGEST = types.SimpleNamespace(random=lambda: 1.0)
-"""What asyncauth draws from: each time the largest number, as the scenarios suppose."""
+
+
+def _largest() -> float:
+    """Return a manager's random number: the largest each time, as the scenarios suppose."""
+    return 1.0
 
 
 def run(scenario: Mapping[str, Any], make: Maker) -> None:
@@ -36,7 +37,7 @@ def run(scenario: Mapping[str, Any], make: Maker) -> None:
         Crash: Something raised that nobody expects to; its cause says what.
     """
     name = scenario["name"]
-    with mock.patch("asyncauth._core.refresh.random", _LARGEST), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         with _located(f"{name}, before the first step"):
             world = _World(scenario["given"], make)
             stack.callback(world.stop)
@@ -90,7 +91,9 @@ class _World:
         if self._wire is not None:
             self._loop().run(self._wire.start())
         self._managers = {
-            name: make(self._provider(settings), store=self._store, policy=self._policy, clock=self.clock)
+            name: make(
+                self._provider(settings), store=self._store, policy=self._policy, clock=self.clock, random=_largest
+            )
             for name, settings in given.get("managers", {_MAIN: {}}).items()
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import ClientMiddlewareType
@@ -77,9 +77,15 @@ class Maker(Protocol):
     """Makes a manager under test."""
 
     def __call__(
-        self, provider: Provider, *, store: TokenStore | None, policy: Mapping[str, Any], clock: Clock
+        self,
+        provider: Provider,
+        *,
+        store: TokenStore | None,
+        policy: Mapping[str, Any],
+        clock: Clock,
+        random: Callable[[], float],
     ) -> Subject:
-        """Return one for this provider, on this clock."""
+        """Return one for this provider, on this clock, that takes its random numbers from there."""
         ...
 
 
@@ -87,10 +93,20 @@ class Managed:
     """asyncauth's own manager, as a `Subject`."""
 
     def __init__(
-        self, provider: Provider, *, store: TokenStore | None, policy: Mapping[str, Any], clock: Clock
+        self,
+        provider: Provider,
+        *,
+        store: TokenStore | None,
+        policy: Mapping[str, Any],
+        clock: Clock,
+        random: Callable[[], float],
     ) -> None:
         self._manager = TokenManager(
-            provider, store=store, policy=RefreshPolicy(**{"jitter": 0.0, **policy}), clock=clock
+            provider,
+            store=store,
+            policy=RefreshPolicy(**{"jitter": 0.0, **policy}),
+            clock=clock,
+            random=random,
         )
         self._known: dict[str, Token] = {}
 

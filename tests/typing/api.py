@@ -53,7 +53,9 @@ async def uses() -> None:
     provider: Provider = Acme()
     fake: Provider = FakeProvider(lifetime=60)
     own: Provider = Peakly(username="u", password=secret, environment="qa")
-    async with TokenManager(provider, policy=RefreshPolicy(renew_at=0.7), clock=FakeClock()) as manager:
+    async with TokenManager(
+        provider, policy=RefreshPolicy(renew_at=0.7), clock=FakeClock(), random=lambda: 0.5
+    ) as manager:
         token: Token = await manager.token()
         value: str = token.value
         expires_at: float | None = token.expires_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 from collections.abc import AsyncGenerator
 
@@ -113,7 +114,7 @@ async def pools(tenants: list[str]) -> None:
     async def provider_of(tenant: str) -> Peakly:
         return Peakly(username=tenant, password="p")
 
-    async with ManagerPool(provider_of, max_size=5, limit=2, store=MemoryStore()) as pool:
+    async with ManagerPool(provider_of, max_size=5, limit=2, store=MemoryStore(), random=random.random) as pool:
         for tenant in tenants:
             manager: TokenManager = await pool.get(tenant)
             async with aiohttp.ClientSession(middlewares=(pool.auth(tenant),)) as http:

@@ -58,6 +58,7 @@ async def wrong(http: aiohttp.ClientSession) -> None:
     TokenManager(PEAKLY, store=NoStore())  # type: ignore[arg-type]
     TokenManager(PEAKLY, RefreshPolicy())  # type: ignore[call-arg, arg-type]
     TokenManager(PEAKLY, clock=1_700_000_000)  # type: ignore[arg-type]
+    TokenManager(PEAKLY, random=0.5)  # type: ignore[arg-type]
     RefreshPolicy(renew_at="0.8")  # type: ignore[arg-type]
     RefreshPolicy(renew=0.8)  # type: ignore[call-arg]
     MANAGER.invalidate("a-token")  # type: ignore[arg-type]
@@ -85,6 +86,7 @@ async def wrong(http: aiohttp.ClientSession) -> None:
     POOL.get("tenant").token()  # type: ignore[attr-defined]
     await POOL.get(7)  # type: ignore[arg-type]
     ManagerPool(PEAKLY)  # type: ignore[arg-type]
+    ManagerPool(peakly_of, random=lambda: "half")  # type: ignore[arg-type, return-value]
     # The test kit
     FakeClock("now")  # type: ignore[arg-type]
     await FakeClock().advance("1")  # type: ignore[arg-type]

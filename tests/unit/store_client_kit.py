@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import attrs
 from harness.canary import MARK
+from random_kit import largest
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth._core.emitter import Emitter
@@ -162,8 +163,8 @@ class Rotating:
 
 
 def manager(provider: Any, store: Any, clock: Clock, **settings: Any) -> TokenManager:
-    """Return one process' manager: exact windows, no renewal in the background."""
-    return TokenManager(provider, store=store, policy=attrs.evolve(EXACT, **settings), clock=clock)
+    """Return one process' manager: exact windows and backoffs, no renewal in the background."""
+    return TokenManager(provider, store=store, policy=attrs.evolve(EXACT, **settings), clock=clock, random=largest)
 
 
 async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 60.0) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import types
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +105,8 @@ async def test_the_own_token_is_not_adopted_for_ever(clock: FakeClock, store: Co
     assert (provider.calls, process.status().adoptions) == (2, 0)
 
 
-async def test_the_own_token_is_not_adopted_although_it_is_fresh(
-    clock: FakeClock, store: CommandedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_own_token_is_not_adopted_although_it_is_fresh(clock: FakeClock, store: CommandedStore) -> None:
     """By hand, and where jitter made the renewal due before the un-jittered window ends."""
-    monkeypatch.setattr("asyncauth._core.refresh.random", types.SimpleNamespace(random=lambda: 1.0))
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock, jitter=0.05)
     await process.token()
@@ -583,7 +579,6 @@ async def test_an_unsaved_refresh_token_that_could_not_be_lent_is_saved_later(
     await process.close()
 
 
-@pytest.mark.usefixtures("most")
 async def test_a_refresh_token_that_was_not_used_and_could_not_be_put_back_is_sent_next(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:

@@ -87,7 +87,7 @@ async def test_a_refresh_from_start_to_end(
 
 
 async def test_a_failed_try_and_its_refresh(
-    make: Make, clock: FakeClock, heard: Heard, most: None, settled: Callable[[], Any]
+    make: Make, clock: FakeClock, heard: Heard, settled: Callable[[], Any]
 ) -> None:
     """Each failed try is told with when the next one is due; the refresh goes on, and has one end."""
     provider = FakeProvider(clock=clock)

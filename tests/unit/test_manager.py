@@ -516,7 +516,7 @@ def test_what_is_no_policy_is_refused_when_built(policy: Any) -> None:
     gc.collect()
 
 
-async def test_providers_own_deadline_wins(make: Make, clock: FakeClock, most: None) -> None:
+async def test_providers_own_deadline_wins(make: Make, clock: FakeClock) -> None:
     """A provider's ``deadline`` replaces the policy's."""
 
     class Slow(FakeProvider):

@@ -85,7 +85,7 @@ async def test_renewal_is_early_enough_for_the_slowest_of_the_last_eight(make: M
     assert manager.status().next_refresh_in == 800
 
 
-async def test_backoff_does_not_count_as_slowness(make: Make, clock: FakeClock, most: None) -> None:
+async def test_backoff_does_not_count_as_slowness(make: Make, clock: FakeClock) -> None:
     """What a flight waits between its tries is not how slow the endpoint is."""
     provider = FakeProvider(clock=clock, lifetime=100.0, answers=[DOWN] * 6)
     manager = make(provider)
@@ -227,7 +227,7 @@ async def test_a_shorter_token_brings_the_renewal_forward(make: Make, provider: 
 
 
 async def test_a_token_that_ran_out_in_an_outage_is_renewed_by_itself(
-    make: Make, provider: FakeProvider, clock: FakeClock, most: None
+    make: Make, provider: FakeProvider, clock: FakeClock
 ) -> None:
     """The endpoint is back after the token's end: it is asked though nobody waits, and the next caller does not."""
     async with make(provider, idle_timeout=None) as manager:
@@ -242,7 +242,7 @@ async def test_a_token_that_ran_out_in_an_outage_is_renewed_by_itself(
 
 
 async def test_failed_renewal_is_tried_again_in_the_background(
-    make: Make, provider: FakeProvider, clock: FakeClock, most: None
+    make: Make, provider: FakeProvider, clock: FakeClock
 ) -> None:
     """A renewal that fails is tried again until it succeeds, without any caller."""
     async with make(provider) as manager:
@@ -254,9 +254,7 @@ async def test_failed_renewal_is_tried_again_in_the_background(
         assert manager.status().failures == 40
 
 
-async def test_failing_renewals_end_with_the_idle_timeout(
-    make: Make, provider: FakeProvider, clock: FakeClock, most: None
-) -> None:
+async def test_failing_renewals_end_with_the_idle_timeout(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
     """An endpoint that stays down is not asked for ever on behalf of a manager that nobody uses."""
     async with make(provider) as manager:
         await manager.token()

@@ -85,7 +85,7 @@ class Callable_(FakeProvider):  # noqa: N801
 # --- transient
 
 
-async def test_backoff_doubles_at_most_and_ends_with_the_deadline(make: Make, clock: FakeClock, most: None) -> None:
+async def test_backoff_doubles_at_most_and_ends_with_the_deadline(make: Make, clock: FakeClock) -> None:
     """A failing endpoint is tried after 0.25 s, 0.5 s and so on up to 15 s apart, until 30 s are over."""
     provider = Timed(clock=clock, answers=[DOWN] * 100)
     waiting = asyncio.ensure_future(outcome(make(provider)))
@@ -94,7 +94,7 @@ async def test_backoff_doubles_at_most_and_ends_with_the_deadline(make: Make, cl
     assert provider.asked_at == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
 
 
-async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeClock, most: None) -> None:
+async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeClock) -> None:
     """A flight ends within the deadline when the endpoint hangs, whatever the number of tries."""
     manager = make(FakeProvider(clock=clock, latency=math.inf))
     waiting = asyncio.ensure_future(outcome(manager))
@@ -107,7 +107,7 @@ async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeCl
     assert not manager.status().refreshing
 
 
-async def test_backoff_outlives_the_flight(make: Make, clock: FakeClock, most: None) -> None:
+async def test_backoff_outlives_the_flight(make: Make, clock: FakeClock) -> None:
     """The next flight waits out what is left of the backoff before it asks."""
     provider = Timed(clock=clock, answers=[DOWN] * 7)
     manager = make(provider)
@@ -122,9 +122,7 @@ async def test_backoff_outlives_the_flight(make: Make, clock: FakeClock, most: N
     assert provider.asked_at[-1] == 30.75
 
 
-async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(
-    make: Make, clock: FakeClock, most: None
-) -> None:
+async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(make: Make, clock: FakeClock) -> None:
     """Callers of an endpoint that is down fail together, not one after another."""
     provider = Timed(clock=clock, answers=[DOWN] * 1_000)
     manager = make(provider)
@@ -134,7 +132,7 @@ async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(
     assert provider.calls == 7
 
 
-async def test_success_forgets_the_backoff(make: Make, clock: FakeClock, most: None) -> None:
+async def test_success_forgets_the_backoff(make: Make, clock: FakeClock) -> None:
     """After a success the first wait is a short one again."""
     provider = Timed(clock=clock, answers=[DOWN, DOWN])
     manager = make(provider)
@@ -150,7 +148,7 @@ async def test_success_forgets_the_backoff(make: Make, clock: FakeClock, most: N
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 async def test_failure_is_seen_in_status_and_log(
-    make: Make, clock: FakeClock, most: None, caplog: pytest.LogCaptureFixture
+    make: Make, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While a failing renewal bothers nobody, status() and the log tell of it."""
     caplog.set_level(logging.DEBUG, "asyncauth")
@@ -174,7 +172,7 @@ async def test_failure_is_seen_in_status_and_log(
 # --- Retry-After
 
 
-async def test_retry_after_within_the_deadline_is_waited_out(make: Make, clock: FakeClock, most: None) -> None:
+async def test_retry_after_within_the_deadline_is_waited_out(make: Make, clock: FakeClock) -> None:
     """A Retry-After that ends before the deadline is honoured within the flight."""
     provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", retry_after=20)])
     waiting = asyncio.ensure_future(outcome(make(provider)))
@@ -185,9 +183,7 @@ async def test_retry_after_within_the_deadline_is_waited_out(make: Make, clock: 
     assert provider.asked_at == [0, 20]
 
 
-async def test_retry_after_beyond_the_deadline_fails_at_once_and_holds(
-    make: Make, clock: FakeClock, most: None
-) -> None:
+async def test_retry_after_beyond_the_deadline_fails_at_once_and_holds(make: Make, clock: FakeClock) -> None:
     """A Retry-After beyond the deadline fails the flight at once, and is held against everybody until it is over."""
     provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", status=429, retry_after=300)])
     manager = make(provider)
@@ -237,9 +233,7 @@ async def test_retry_after_never_withholds_a_usable_token(make: Make, clock: Fak
 @pytest.mark.parametrize(
     ("asked_for", "waited"), [(7200, 3600), (math.inf, 3600), (0, 0.25), (-5, 0.25), (math.nan, 0.25)]
 )
-async def test_absurd_retry_after_is_bounded(
-    make: Make, clock: FakeClock, most: None, asked_for: float, waited: float
-) -> None:
+async def test_absurd_retry_after_is_bounded(make: Make, clock: FakeClock, asked_for: float, waited: float) -> None:
     """Retry-After holds for an hour at most, and never less than the backoff."""
     provider = Timed(clock=clock, answers=[TokenEndpointUnavailable("busy", retry_after=asked_for)])
     manager = make(provider)
@@ -253,7 +247,7 @@ async def test_absurd_retry_after_is_bounded(
 # --- refresh() by hand
 
 
-async def test_refresh_by_hand_ends_the_rest_of_a_flight(make: Make, clock: FakeClock, most: None) -> None:
+async def test_refresh_by_hand_ends_the_rest_of_a_flight(make: Make, clock: FakeClock) -> None:
     """refresh() while a flight rests makes its next try at once, for all who wait."""
     provider = Timed(clock=clock, answers=[DOWN] * 6)
     manager = make(provider)
@@ -293,7 +287,7 @@ async def test_refresh_by_hand_raises_and_leaves_the_usable_token(make: Make, pr
 # --- InvalidTokenResponse
 
 
-async def test_unreadable_answer_is_raised_at_once_and_not_retried(make: Make, clock: FakeClock, most: None) -> None:
+async def test_unreadable_answer_is_raised_at_once_and_not_retried(make: Make, clock: FakeClock) -> None:
     """An unreadable answer fails its flight at once; until the backoff is over everybody gets the same error."""
     provider = Timed(clock=clock, answers=[InvalidTokenResponse("no JSON"), InvalidTokenResponse("no JSON")])
     manager = make(provider)
@@ -572,7 +566,7 @@ async def test_providers_own_exception_is_an_auth_error_by_class_and_place(
     "error", [TimeoutError(MARK), OSError(MARK), aiohttp.ClientPayloadError(MARK), asyncio.CancelledError()]
 )
 async def test_providers_network_trouble_is_transient(
-    make: Make, provider: FakeProvider, clock: FakeClock, most: None, error: BaseException
+    make: Make, provider: FakeProvider, clock: FakeClock, error: BaseException
 ) -> None:
     """Network trouble, a timeout of the provider's own or a cancellation within it, is tried again in the flight."""
     provider.answers = [error]
@@ -607,7 +601,7 @@ async def test_fetch_that_is_no_coroutine_is_an_auth_error(make: Make, clock: Fa
     assert isinstance(await outcome(make(Plain(clock=clock))), AuthError)
 
 
-async def test_odd_retry_after_is_ignored(make: Make, provider: FakeProvider, clock: FakeClock, most: None) -> None:
+async def test_odd_retry_after_is_ignored(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
     """A provider's ``retry_after`` that is no number counts as none."""
     provider.answers = [TokenEndpointUnavailable("busy", retry_after="30")]  # type: ignore[arg-type]
     waiting = asyncio.ensure_future(outcome(make(provider)))

@@ -221,7 +221,7 @@ async def test_flight_that_ends_within_the_grace_serves_its_waiters(
     assert provider.calls == 1
 
 
-async def test_resting_flight_gets_no_grace(make: Make, provider: FakeProvider, clock: FakeClock, most: None) -> None:
+async def test_resting_flight_gets_no_grace(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
     """close() does not wait for a flight that rests between tries: nothing of it is under way."""
     manager = make(provider, close_grace=3600.0)
     provider.answers = [TokenEndpointUnavailable("down", retry_after=20.0)]

@@ -16,6 +16,7 @@ import pytest_asyncio
 from conftest import EXACT
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
+from random_kit import largest
 
 from asyncauth import (
     AuthError,
@@ -74,7 +75,7 @@ async def pools(clock: FakeClock) -> AsyncIterator[Callable[..., ManagerPool[Any
     made: list[ManagerPool[Any]] = []
 
     def make(factory: Any, **settings: Any) -> ManagerPool[Any]:
-        made.append(ManagerPool(factory, **{"policy": EXACT, "clock": clock, **settings}))
+        made.append(ManagerPool(factory, **{"policy": EXACT, "clock": clock, "random": largest, **settings}))
         return made[-1]
 
     yield make
@@ -463,7 +464,7 @@ async def test_queue_counts_neither_as_slowness_nor_towards_the_deadline(pools: 
         assert last.next_refresh_in == pytest.approx(2880 - 10)
 
 
-async def test_rest_between_tries_takes_no_turn(pools: Pools, clock: FakeClock, most: None) -> None:
+async def test_rest_between_tries_takes_no_turn(pools: Pools, clock: FakeClock) -> None:
     """Who waits for its next try lets others go first."""
     tenants = Tenants(clock)
     pool = pools(tenants, limit=1)
