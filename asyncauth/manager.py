@@ -431,7 +431,7 @@ class TokenManager:
             else:
                 rest.callback(self._plan)  # on another loop, if the timer was this one's
                 rest.push_async_callback(entry.run, self._leave_here)
-                if flight is not None and flight.loop is entry.loop:
+                if flight is not None and flight.here:
                     await flight.drain(self._policy.close_grace)
 
     async def close(self) -> None:

@@ -297,7 +297,7 @@ class ManagerPool(Generic[Key]):
         elif closing is not None:
             await self._close(closing, entry)
         else:
-            here = [flight for flight in flights if flight is not None and flight.loop is entry.loop]
+            here = [flight for flight in flights if flight is not None and flight.here]
             try:
                 await asyncio.gather(*(flight.drain(self._policy.close_grace) for flight in here))
             finally:  # also when the caller is cancelled during the grace

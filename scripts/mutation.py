@@ -62,6 +62,13 @@ TESTS = {
         f"{UNIT}/test_events.py",
     ],
     "_core/lifecycle": [f"{UNIT}/test_core_lifecycle.py", f"{UNIT}/test_manager_endings.py", "tests/scenarios"],
+    "_base/loops": [
+        f"{UNIT}/test_base_loops.py",
+        f"{UNIT}/test_core_flight_endings.py",
+        f"{UNIT}/test_core_lifecycle.py",
+        f"{UNIT}/test_manager_endings.py",
+        f"{UNIT}/test_manager_loops.py",
+    ],
     "_core/failures": [
         f"{UNIT}/test_core_failures.py",
         "tests/property/test_failure_waits.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,6 +55,19 @@ def make(clock: FakeClock) -> Callable[..., TokenManager]:
         return TokenManager(provider, policy=attrs.evolve(EXACT, **settings), clock=clock, random=largest)
 
     return make
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Return a block inside which all is as in a forked child: whatever was made before belongs to the parent."""
+
+    @contextlib.contextmanager
+    def forked() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr("asyncauth._base.loops._current", -1)
+            yield
+
+    return forked
 
 
 class Gate:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import math
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from asyncauth._base.loops import generation, run_on
+from asyncauth._base.loops import GLANCE, LoopRef, call_soon
 from asyncauth._core.frames import bare
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ManagerClosed, TokenEndpointUnavailable
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Flight", "FlightOrphaned", "Work"]
 
 _T = TypeVar("_T")
-
-_GLANCE = 0.25
-"""Seconds between a waiter's looks, from another loop, at whether the flight's loop still runs: nobody tells it."""
 
 _PATIENCE = 5.0
 """Seconds that work has to end: then it is cancelled again, and who waits beyond its deadline waits no more."""
@@ -93,7 +89,6 @@ class Flight(Generic[_T]):
         "_clock",
         "_due",
         "_error",
-        "_generation",
         "_guard",
         "_result",
         "_task",
@@ -110,10 +105,9 @@ class Flight(Generic[_T]):
         self.done = self.hurried = False
         self.callers: list[contextvars.Context] = []
         self.work: Work | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.loop: LoopRef | None = None
         self._clock = clock
         self._due = math.inf
-        self._generation = generation()
         self._guard = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -133,7 +127,8 @@ class Flight(Generic[_T]):
         """
         if self.done:  # ended before it began
             return
-        loop = self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self.loop = LoopRef(loop)
         self._due = self._clock.monotonic() + seconds
         run = self._run(work)
         try:
@@ -150,22 +145,19 @@ class Flight(Generic[_T]):
     @property
     def finished(self) -> bool:
         """Whether there is no use in joining it any more."""
-        task = self._task
-        return self.done or task is None or task.done() or self._of_parent or task.get_loop().is_closed()
+        task, loop = self._task, self.loop
+        return self.done or task is None or loop is None or task.done() or loop.lost
 
     @property
-    def _of_parent(self) -> bool:
-        """Whether it was begun before this process was forked: its loop only looks alive."""
-        return self._generation != generation()
+    def here(self) -> bool:
+        """Whether it runs on the running loop."""
+        return self.loop is not None and self.loop.here
 
     @property
     def orphaned(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
-        task = self._task
-        return not self.done and task is not None and (task.done() or self._out_of_reach(task.get_loop()))
-
-    def _out_of_reach(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return self._of_parent or loop.is_closed() or not loop.is_running()
+        task, loop = self._task, self.loop
+        return not self.done and task is not None and loop is not None and (task.done() or not loop.alive)
 
     @property
     def _overdue(self) -> bool:
@@ -197,14 +189,13 @@ class Flight(Generic[_T]):
             AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
             FlightOrphaned: The flight's loop ended.
         """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._guard:
             if self.done:
                 waiter.set_result(None)
             else:
                 self._waiters.append(waiter)
-        if loop is self.loop:
+        if self.here:
             await waiter
         else:
             await self._wait_from_afar(waiter)
@@ -218,7 +209,7 @@ class Flight(Generic[_T]):
         doubted = False
         try:
             while not (waiter.done() or self.done):
-                await asyncio.wait((waiter,), timeout=_GLANCE)
+                await asyncio.wait((waiter,), timeout=GLANCE)
                 # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet, and one that
                 # was blocked until just now is about to end the flight.
                 lost, doubted_before = self.orphaned, doubted
@@ -236,7 +227,7 @@ class Flight(Generic[_T]):
         if left <= 0 and doubted:
             self.abandon(_overdue())
             return
-        pause = _GLANCE if left <= 0 else min(max(left, _GLANCE), _LONGEST_WATCH)
+        pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
         self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
 
     def retry_now(self) -> None:
@@ -257,19 +248,20 @@ class Flight(Generic[_T]):
         May be called from any loop, and by several at once. The waiters of a flight that had to be cancelled get
         ``ManagerClosed``. One whose loop stands still is ended as soon as that runs again.
         """
-        task = self._under_way()
+        under_way = self._under_way()
         while True:
-            if task is not None:
-                await run_on(task.get_loop(), partial(self._end_here, task, grace))
+            if under_way is not None:
+                task, loop = under_way
+                await loop.run(partial(self._end_here, task, grace))
             self.abandon(_closed())
-            task, grace = self._under_way(), 0.0
-            if task is None:  # else its loop stood still, and goes on just now
+            under_way, grace = self._under_way(), 0.0
+            if under_way is None:  # else its loop stood still, and goes on just now
                 return
 
-    def _under_way(self) -> asyncio.Task[None] | None:
-        """Return the task, unless it has ended, or can't be reached any more."""
-        task = self._task
-        return None if task is None or task.done() or self._out_of_reach(task.get_loop()) else task
+    def _under_way(self) -> tuple[asyncio.Task[None], LoopRef] | None:
+        """Return the task and its loop, unless it has ended, or can't be reached any more."""
+        task, loop = self._task, self.loop
+        return None if task is None or loop is None or task.done() or not loop.alive else (task, loop)
 
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
         try:
@@ -290,13 +282,11 @@ class Flight(Generic[_T]):
         Its loop may stand still, or be blocked: it is told to cancel the task first of all when it goes on.
         """
         self._settle(error=error)
-        task, work = self._task, self.work
+        task, loop, work = self._task, self.loop, self.work
         if work is not None:
             work.abandon()
-        # Not to a parent process' loop: the pipe that wakes it up is shared.
-        if task is not None and not task.done() and not self._of_parent:
-            with contextlib.suppress(RuntimeError):  # closed: nothing runs on it any more
-                task.get_loop().call_soon_threadsafe(task.cancel)
+        if task is not None and loop is not None and not task.done():
+            loop.call_soon(task.cancel)
 
     def ended(self) -> concurrent.futures.Future[None]:
         """Return what is done as soon as nothing of the flight runs any more, or can be reached. Any thread.
@@ -308,13 +298,12 @@ class Flight(Generic[_T]):
         def end(_: object = None) -> None:
             ended.set_result(None)
 
-        task = self._under_way()
-        if task is None:
+        under_way = self._under_way()
+        if under_way is None:
             end()
         else:
-            try:
-                task.get_loop().call_soon_threadsafe(task.add_done_callback, end)
-            except RuntimeError:  # closed just now
+            task, loop = under_way
+            if not loop.call_soon(task.add_done_callback, end):  # closed just now
                 end()
         return ended
 
@@ -362,10 +351,7 @@ class Flight(Generic[_T]):
             if there is here:
                 _wake(waiter)
             else:
-                try:
-                    there.call_soon_threadsafe(_wake, waiter)
-                except RuntimeError:  # that loop was closed, and its waiters with it
-                    continue
+                call_soon(there, _wake, waiter)  # or that loop was closed, and its waiters with it
         self._waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from asyncauth._base.loops import generation
+from asyncauth._base.loops import GLANCE, LoopRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,24 +20,19 @@ __all__ = ["Closings", "all_ended"]
 
 _PATIENCE = 5.0
 """Seconds beyond its grace that a closing is waited for: what it ends may never end."""
-_GLANCE = 0.25
-"""Seconds between looks at whether the loops still run on which something ends: nobody else would tell."""
 
 
 @attrs.frozen(eq=False)
 class _Ending:
     """Something that is coming to its end on a loop, and what is done when it has."""
 
-    loop: weakref.ref[asyncio.AbstractEventLoop]
+    loop: LoopRef
     finished: concurrent.futures.Future[None]
-    generation: int = attrs.field(factory=generation, init=False)
 
     @property
     def under_way(self) -> bool:
         """Whether it will have ended some time: not if its loop stands still, or was another process'."""
-        loop = self.loop()
-        alive = self.generation == generation() and loop is not None and loop.is_running()
-        return alive and not self.finished.done()
+        return self.loop.alive and not self.finished.done()
 
 
 class Closings:
@@ -64,8 +58,8 @@ class Closings:
         Args:
             flights: What it ends. What they clear up may outlast it: who closes may be cancelled.
         """
-        closing = _Ending(weakref.ref(asyncio.get_running_loop()), concurrent.futures.Future())
-        ended = [_Ending(weakref.ref(flight.loop), flight.ended()) for flight in flights if flight.loop is not None]
+        closing = _Ending(LoopRef(), concurrent.futures.Future())
+        ended = [_Ending(flight.loop, flight.ended()) for flight in flights if flight.loop is not None]
         with self._guard:
             self._endings = (*self.pending, closing, *ended)
         return closing.finished
@@ -91,4 +85,4 @@ async def all_ended(closings: Sequence[Closings], grace: float) -> None:
             for one in closings:
                 one.abandon(pending)
             return
-        await asyncio.wait([asyncio.wrap_future(each.finished) for each in pending], timeout=min(left, _GLANCE))
+        await asyncio.wait([asyncio.wrap_future(each.finished) for each in pending], timeout=min(left, GLANCE))

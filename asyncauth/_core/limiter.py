@@ -8,6 +8,7 @@ import math
 import weakref
 from typing import TYPE_CHECKING
 
+from asyncauth._base.loops import LoopRef
 from asyncauth.errors import AuthError, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ class LoopSlots:
 
     Attributes:
         answered_at: When a slot last brought an answer, in seconds of the clock.
+        loop: The loop.
         queued: How many wait for a slot.
         taken: How many slots are taken.
         semaphore: What hands them out.
     """
 
-    __slots__ = ("answered_at", "queued", "semaphore", "taken")
+    __slots__ = ("answered_at", "loop", "queued", "semaphore", "taken")
 
     def __init__(self, limit: int) -> None:
         self.semaphore = asyncio.Semaphore(limit)  # hands them out in the order in which they were asked for
+        self.loop = LoopRef()
         self.taken = self.queued = 0
         self.answered_at = -math.inf
 
@@ -63,12 +66,12 @@ class RequestLimiter:
 
     @property
     def _open(self) -> list[LoopSlots]:
-        """The slots of loops that are not closed."""
+        """The slots of loops on which something may still run."""
         found: list[LoopSlots] = []
         for known in self._slots.keyrefs():  # all at once: another thread may add its loop meanwhile
             loop = known()
-            if loop is not None and not loop.is_closed():
-                found.append(self._slots[loop])
+            if loop is not None and not (slots := self._slots[loop]).loop.lost:
+                found.append(slots)
         return found
 
     def slots_here(self) -> LoopSlots:
@@ -95,7 +98,7 @@ class RequestLimiter:
         Raises:
             TokenEndpointUnavailable: Nobody was answered for as long as that.
         """
-        loop, slots = asyncio.get_running_loop(), self.slots_here()
+        slots = self.slots_here()
         asked = clock.monotonic()
         slots.queued += 1
         try:
@@ -118,5 +121,5 @@ class RequestLimiter:
             slots.answered_at = clock.monotonic()
         finally:
             slots.taken -= 1
-            if not loop.is_closed():  # else this is the garbage collector, and those who wait are gone as well
+            if not slots.loop.closed:  # else this is the garbage collector, and those who wait are gone as well
                 slots.semaphore.release()

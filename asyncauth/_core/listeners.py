@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from asyncauth._base.loops import generation
+from asyncauth._base.loops import LoopRef, generation
 from asyncauth._base.printable import name_of
 from asyncauth._core.user_code import place_of
 from asyncauth.errors import ConfigurationError
@@ -165,7 +165,7 @@ class _Backlog:
         if begins:
             try:
                 self._begin()
-            except RuntimeError:  # the event loop was closed, or the interpreter is at its end
+            except RuntimeError:  # no thread can be started: the interpreter is at its end
                 self._stop()
             except BaseException:  # an interruption: or what comes next would wait for somebody to tell it
                 self._stop()
@@ -263,10 +263,9 @@ class _Tasks(_Backlog):
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener)
-        self._at_home = generation()
         self._task: asyncio.Task[None] | None = None
         try:
-            self._loop = asyncio.get_running_loop()
+            self._loop = LoopRef()
         except RuntimeError:
             raise ConfigurationError(
                 "an async listener runs on the event loop where it is added: add it inside a coroutine"
@@ -275,7 +274,7 @@ class _Tasks(_Backlog):
     @property
     def gone(self) -> bool:
         """Whether its loop was closed, or is the parent process'."""
-        return self._at_home != generation() or self._loop.is_closed()
+        return self._loop.lost
 
     def put(self, event: Event) -> None:
         """Add an event, and see to it that somebody tells it, if anybody can."""
@@ -283,14 +282,15 @@ class _Tasks(_Backlog):
             super().put(event)
 
     def _begin(self) -> None:
-        self._loop.call_soon_threadsafe(self._begin_here)
+        if not self._loop.call_soon(self._begin_here):  # closed just now
+            self._stop()
 
     def _begin_here(self) -> None:
         if not self._events or (self._task is not None and not self._task.done()):
             return  # it was ended meanwhile, and may have begun again
         telling = self._tell()
         try:
-            self._task = self._loop.create_task(telling, context=contextvars.Context())
+            self._task = asyncio.get_running_loop().create_task(telling, context=contextvars.Context())
         except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
             telling.close()
             self._complain(f"can't be told ({type(error).__name__})")
@@ -322,7 +322,7 @@ class _Tasks(_Backlog):
         return self._task is not None and asyncio.current_task() is self._task
 
     async def end(self) -> None:
-        if self.gone or self._loop is not asyncio.get_running_loop() or self._asks():
+        if self.gone or not self._loop.here or self._asks():
             return
         self.clear()
         if self._task is None or self._task.done():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth._base.loops import call_soon
 from asyncauth._core.failures import (
     FailedTry,
     SharedHold,
@@ -169,8 +170,7 @@ class Refresh:
         if asking is not None:
             asking.context.credential_rejected = asking.context.rejected = None
         if rest is not None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed, and it with it
-                rest.get_loop().call_soon_threadsafe(rest.cancel)
+            call_soon(rest.get_loop(), rest.cancel)  # or its loop was closed, and it with it
 
     def abandon(self) -> None:
         """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import aiohttp
 import attrs
 
-from asyncauth._base.loops import generation, run_on
+from asyncauth._base.loops import LoopRef
 from asyncauth._http.aiohttp_compat import loop_of
 from asyncauth.errors import ConfigurationError
 
@@ -34,20 +34,13 @@ _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
 class LoopEntry:
     """A loop on which the manager was entered, by which blocks, and its session there, if it was needed."""
 
-    loop: asyncio.AbstractEventLoop
+    loop: LoopRef = attrs.field(factory=LoopRef)
     blocks: list[_Block] = attrs.field(factory=list[_Block])
     session: aiohttp.ClientSession | None = None
-    generation: int = attrs.field(factory=generation, init=False)
-
-    @property
-    def alive(self) -> bool:
-        """Whether something can be done on the loop. A parent process' only looks as if."""
-        return self.generation == generation() and self.loop.is_running()
 
     async def run(self, work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
         """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
-        if self.generation == generation():
-            await run_on(self.loop, partial(work, self))
+        await self.loop.run(partial(work, self))
 
 
 def _block() -> _Block:
@@ -94,7 +87,7 @@ class Sessions:
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
-        return any(entry.generation == generation() for entry in list((self._entries or {}).values()))
+        return any(not entry.loop.of_parent_process for entry in list((self._entries or {}).values()))
 
     def unclosed(self) -> bool:
         """Return whether there is something left to close, so that whoever forgets it is to be warned."""
@@ -102,22 +95,18 @@ class Sessions:
 
     def hand_on(self, work: Callable[[], object]) -> None:
         """Call ``work`` on a running loop where the manager is entered, if there is one."""
-        for loop, entry in list((self._entries or {}).items()):
-            if entry.alive:
-                with contextlib.suppress(RuntimeError):  # closed meanwhile
-                    loop.call_soon_threadsafe(work)
-                    return
+        for entry in list((self._entries or {}).values()):
+            if entry.loop.alive and entry.loop.call_soon(work):
+                return
 
     def enter(self) -> None:
         """Count an entry on the running loop."""
         loop = asyncio.get_running_loop()
         if self._entries is None:
             self._entries = {}
-        for ended in [
-            known for known, entry in self._entries.items() if known.is_closed() or entry.generation != generation()
-        ]:
+        for ended in [known for known, entry in self._entries.items() if entry.loop.lost]:
             del self._entries[ended]  # left without an exit: nothing can be closed on it any more
-        self._entries.setdefault(loop, LoopEntry(loop)).blocks.append(_block())
+        self._entries.setdefault(loop, LoopEntry()).blocks.append(_block())
 
     def leave(self) -> LoopEntry | None:
         """Count an exit on the running loop; return the entry if it was the last one there.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from asyncauth._base.loops import LoopRef
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
 from asyncauth.entry import Entry, Rejection
@@ -74,7 +75,7 @@ class LockHandle:
         self._lease = lease
         self._leave = leave
         self._call = call
-        self._loop = asyncio.get_running_loop()
+        self._loop = LoopRef()
         self._released = False
 
     @property
@@ -87,7 +88,7 @@ class LockHandle:
 
     async def release(self) -> None:
         """Give it back, unless that was done before."""
-        if self._loop.is_closed():  # this is the garbage collector
+        if self._loop.closed:  # this is the garbage collector
             self.abandon()
         elif not self._released:
             self._released = True
@@ -99,7 +100,7 @@ class LockHandle:
 
         A lock in memory or of a file can be, and would be held for ever; one on a server ends with its lease.
         """
-        if self._released or not self._loop.is_closed():
+        if self._released or not self._loop.closed:
             return
         self._released = True
         with contextlib.suppress(Exception):  # StopIteration is its end

@@ -172,9 +172,13 @@ class Fleet:
     def cancel_flight(self, process: Process) -> None:
         """Cancel the flight's task, as somebody does who cancels all tasks."""
         flight = process.manager._flight
-        if flight is not None and flight._task is not None and flight.loop in process.loops:
-            self._cut_short(process)
-            self.world.inside(flight.loop, flight._task.cancel)
+        task = None if flight is None else flight._task
+        if task is None:
+            return
+        for loop in process.loops:
+            if loop is task.get_loop():
+                self._cut_short(process)
+                self.world.inside(loop, task.cancel)
 
     def _cut_short(self, process: Process) -> None:
         """Excuse what follows when a refresh may have been cut short: its answer, or its save, may be lost."""

@@ -18,13 +18,15 @@ from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.sessions import Sessions
 from asyncauth.testing import FakeClock, FakeProvider
 
+Forked = Callable[[], contextlib.AbstractContextManager[None]]
+
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
-    monkeypatch.setattr("asyncauth._core.flight._GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._core.flight.GLANCE", 0.01)
     monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
-    monkeypatch.setattr("asyncauth._base.loops._GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._base.loops.GLANCE", 0.01)
 
 
 @pytest.fixture
@@ -360,13 +362,12 @@ async def test_a_flight_of_a_closed_loop_is_told_nothing(standing: asyncio.Abstr
     assert flight.done
 
 
-async def test_a_parent_process_loop_is_told_nothing() -> None:
+async def test_a_parent_process_loop_is_told_nothing(forked: Forked) -> None:
     """The pipe that would wake it up is the parent's as well."""
     flight = Flight[int]()
     flight.start(seven)
-    flight._generation -= 1
-    flight.abandon(FlightOrphaned())
-    flight._generation += 1
+    with forked():
+        flight.abandon(FlightOrphaned())
     assert flight._task is not None
     await flight._task
     assert not flight._task.cancelled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -14,6 +15,7 @@ from harness.canary import MARK, secret
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
+from asyncauth._base.loops import LoopRef
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import all_ended
 from asyncauth._core.sessions import LoopEntry
@@ -208,7 +210,7 @@ async def test_what_a_closing_does_late_leaves_the_new_appointment(what: str) ->
         await (await manager_of(opened)).token()
         ticket = opened._timer_handle
         assert ticket is not None
-        await opened._leave_here(LoopEntry(asyncio.get_running_loop()))
+        await opened._leave_here(LoopEntry())
         assert opened._timer_handle is ticket
 
 
@@ -236,7 +238,7 @@ def test_a_closing_whose_loop_stands_still_holds_nobody_up(tidy: Tidy) -> None:
 
 
 async def test_a_closing_of_the_parent_process_holds_nobody_up(
-    settled: Settled, monkeypatch: pytest.MonkeyPatch
+    settled: Settled, forked: Callable[[], contextlib.AbstractContextManager[None]]
 ) -> None:
     """In a process that was forked in the middle of it nothing of a closing goes on."""
     manager = TokenManager(FakeProvider())
@@ -246,8 +248,8 @@ async def test_a_closing_of_the_parent_process_holds_nobody_up(
     entering = asyncio.create_task(manager.__aenter__())
     await settled()
     assert not entering.done()
-    monkeypatch.setattr("asyncauth._core.lifecycle.generation", lambda: 10**6)
-    await ended(entering)
+    with forked():
+        await ended(entering)
     await manager.close()
 
 
@@ -334,7 +336,7 @@ def test_a_flight_whose_loop_is_closed_has_ended(monkeypatch: pytest.MonkeyPatch
     loop.run_until_complete(begin())
     close_under_its_tasks(loop)
     if just_now:
-        monkeypatch.setattr(Flight, "_out_of_reach", lambda *_: False)
+        monkeypatch.setattr(LoopRef, "alive", True)
     assert flight.ended().done()
 
 

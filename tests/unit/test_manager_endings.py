@@ -15,6 +15,7 @@ import pytest
 from store_client_kit import CommandedStore, Rotating, during, manager
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth._base.loops import LoopRef
 from asyncauth._core.listeners import Listeners
 from asyncauth._core.refresh import Refresh
 from asyncauth._core.sessions import LoopEntry
@@ -289,7 +290,7 @@ def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:
             await asyncio.sleep(60)
 
         other.call_later(0.05, other.stop)
-        await asyncio.wait_for(LoopEntry(other).run(work), 5)
+        await asyncio.wait_for(LoopEntry(LoopRef(other)).run(work), 5)
 
     asyncio.run(main())
     thread.join()
