@@ -165,7 +165,7 @@ class _Backlog:
         if begins:
             try:
                 self._begin()
-            except RuntimeError:  # no thread can be started: the interpreter is at its end
+            except RuntimeError:  # no thread can be started
                 self._stop()
             except BaseException:  # an interruption: or what comes next would wait for somebody to tell it
                 self._stop()

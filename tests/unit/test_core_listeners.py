@@ -15,6 +15,7 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import AuthError, ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
+from asyncauth._base.loops import LoopRef
 from asyncauth._core.listeners import Listeners
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -218,6 +219,26 @@ async def test_a_task_factory_that_makes_no_task(caplog: pytest.LogCaptureFixtur
     listeners.tell(event(2))
     await listeners.settle(10)
     assert [each.at for each in heard.events] == [2]
+
+
+def test_a_loop_that_is_closed_just_as_something_happens(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It seemed to be open a moment ago: its listener is told nothing, and nobody waits for it."""
+    listeners, heard = Listeners(), Heard()
+    loop = asyncio.new_event_loop()
+
+    async def first() -> None:
+        listeners.add(heard)
+
+    loop.run_until_complete(first())
+    loop.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(LoopRef, "lost", False)
+        listeners.tell(event(1))
+        asyncio.run(asyncio.wait_for(listeners.settle(600), 30))
+    assert heard.events == []
+    assert caplog.records == []
 
 
 async def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
