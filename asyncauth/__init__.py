@@ -18,7 +18,7 @@ from asyncauth.errors import (
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
-from asyncauth.provider import Provider
+from asyncauth.provider import Provider, ProviderOptions
 from asyncauth.session import client_session, wrap_session
 from asyncauth.token import Token
 
@@ -57,6 +57,7 @@ __all__ = [
     "Peakly",
     "PoolStatus",
     "Provider",
+    "ProviderOptions",
     "RefreshGrant",
     "RefreshPolicy",
     "Status",

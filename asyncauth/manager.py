@@ -22,17 +22,16 @@ from asyncauth._core.cache import CachedToken, TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
 from asyncauth._core.listeners import Listener, Listeners, SharedListeners
-from asyncauth._core.refresh import Refresh, deadline_of
+from asyncauth._core.provider_options import options_of
+from asyncauth._core.refresh import Refresh
 from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import LoopEntry, Sessions, run_each
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.timer import Finder, Timer, TimerHandle
-from asyncauth._core.user_code import sanitize
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.policy import RefreshPolicy
 from asyncauth.provider import Chained, Provider
-from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -97,6 +96,7 @@ class TokenManager:
         "_closed",
         "_closings",
         "_flight",
+        "_options",
         "_owned",
         "_prover",
         "_provider",
@@ -155,8 +155,8 @@ class TokenManager:
             if isinstance(provider, Chained)
             else provider
         )
-        self._prover: Prover | None = getattr(provider, "prover", None)
-        deadline_of(self._provider, self._policy)  # raises now what every refresh would
+        self._options = options_of(self._provider)
+        self._prover = self._options.prover  # at hand for each request
         self._store_client = None if store is None else self._share(store)
         self._state = TokenState(self._policy, self._guard)
         self._flight: Flight[CachedToken] | None = None
@@ -615,31 +615,23 @@ class TokenManager:
             self._forget(flight)
 
     def _refresh_of(self, flight: Flight[CachedToken]) -> Refresh:
-        """Return the work of a flight.
-
-        Raises:
-            AuthError: A provider may be anybody's: its name, its deadline.
-        """
-        try:
-            refresh = Refresh(
-                self._provider,
-                self._state,
-                self._runtime,
-                store_client=self._store_client,
-                limiter=self._limiter,
-                emitter=self._emitter(),
-            )
-        except Exception as error:  # noqa: BLE001
-            problem = sanitize(error, "the provider")
-        else:
-            flight.work = refresh
-            # What was asked of the flight before there was anything to ask it of.
-            if flight.hurried:
-                refresh.retry_now()
-            if flight.done:
-                refresh.abandon()
-            return refresh
-        raise problem
+        """Return the work of a flight."""
+        refresh = Refresh(
+            self._provider,
+            self._state,
+            self._runtime,
+            options=self._options,
+            store_client=self._store_client,
+            limiter=self._limiter,
+            emitter=self._emitter(),
+        )
+        flight.work = refresh
+        # What was asked of the flight before there was anything to ask it of.
+        if flight.hurried:
+            refresh.retry_now()
+        if flight.done:
+            refresh.abandon()
+        return refresh
 
     async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
         """Do a refresh as the flight's task."""

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     import aiohttp
+    from yarl import URL
 
     from asyncauth.token import Token
 
-__all__ = ["Chained", "Provider", "TokenSource", "key_of"]
+__all__ = ["Chained", "DPoPProver", "Provider", "ProviderOptions", "TokenSource", "key_of"]
 
 
 def key_of(identity: str, *, tenant: str | None = None) -> str:
@@ -32,16 +33,9 @@ def key_of(identity: str, *, tenant: str | None = None) -> str:
 class Provider(Protocol):
     """Knows one token endpoint. Holds no token, no state, no lock and no cache, and makes no retries.
 
-    Besides the members below a provider may have:
+    Besides the members below, a provider may have those of `ProviderOptions`.
 
-    - ``deadline``: the seconds that one refresh may take where `RefreshPolicy.deadline` won't do;
-    - ``needs_lock = True``: a refresh token is its only way to a token. With a shared store it is then asked under the
-      store's lock or not at all, since two processes that send one refresh token lose both; callers get a
-      ``StoreError`` or ``LockTimeout`` when the lock can't be had. Without it, a provider that is asked without the
-      lock is given no refresh token, and takes its primary grant;
-    - ``prover``: its tokens are bound to a key (DPoP), and this makes the proofs that go with them.
-
-    An own provider is a class with these four::
+    A provider of your own is a class with these four::
 
         class Acme:
             name = "acme"
@@ -91,6 +85,55 @@ class Provider(Protocol):
             AuthError: No token could be had; the class says whether a retry makes sense.
         """
         ...
+
+
+class DPoPProver(Protocol):
+    """Makes the proofs that go with a token which is bound to a key (RFC 9449). Called from any thread."""
+
+    def proof(self, method: str, url: URL, token: str | None = None) -> str:
+        """Return the ``DPoP`` header of one request (RFC 9449 §4.2).
+
+        Args:
+            method: The request's.
+            url: The request's. Query and fragment are no part of the proof.
+            token: The access token that goes with it; ``None`` (default): none does, it is a token request.
+        """
+        ...
+
+    def nonce(self, url: URL) -> str | None:
+        """Return the nonce that the next proof for this server will have; ``None``: it will have none."""
+        ...
+
+    def note(self, url: URL, nonce: str | None) -> None:
+        """Remember the nonce that a server gave for its next request (RFC 9449 §8.2); ``None``: it gave none."""
+        ...
+
+
+class ProviderOptions(Protocol):
+    """What a `Provider` may have besides, with the value that each of these has where it is missing.
+
+    A manager reads them once, when it is made. A class that has one of them need not inherit from this one; if it does,
+    type checkers know the types::
+
+        class Acme(ProviderOptions):
+            name = "acme"
+            deadline = 60.0
+            ...
+
+    Attributes:
+        deadline: Seconds that one refresh may take, with all its tries; ``None`` (default): `RefreshPolicy.deadline`.
+        needs_lock: Whether a refresh token is the only way to a token. With a shared store such a provider is asked
+            under the store's lock or not at all, since two processes that send one refresh token lose both; callers
+            get a `StoreError` or `LockTimeout` if the lock can't be had. Default ``False``: asked without the lock, a
+            provider is given no refresh token, and uses its primary grant.
+        prover: Makes the proofs for tokens that are bound to a key (DPoP, RFC 9449): an object with the methods
+            ``proof``, ``nonce`` and ``note`` of `asyncauth.provider.DPoPProver`. ``None`` (default): they are bound to
+            none.
+    """
+
+    deadline: float | None = None
+    needs_lock: bool = False
+    prover: DPoPProver | None = None
 
 
 class TokenSource(Protocol):

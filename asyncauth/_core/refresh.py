@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from asyncauth._core.cache import CachedToken, TokenState
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
+    from asyncauth._core.provider_options import OptionValues
     from asyncauth._core.runtime import Runtime
     from asyncauth.entry import Entry, Rejection
-    from asyncauth.policy import RefreshPolicy
     from asyncauth.provider import Provider
 
-__all__ = ["Refresh", "deadline_of"]
+__all__ = ["Refresh"]
 
 _LONGEST_LOCK_WAIT = 15.0
 """Seconds that waiting for another process' refresh may take."""
@@ -59,20 +59,6 @@ _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
 
 
-def deadline_of(provider: Provider, policy: RefreshPolicy) -> float:
-    """Return the seconds that one refresh may take: the provider's own ``deadline``, else the policy's.
-
-    Raises:
-        ConfigurationError: The provider's is no number of seconds.
-    """
-    own = getattr(provider, "deadline", None)
-    if own is None:
-        return policy.deadline
-    if isinstance(own, bool) or not isinstance(own, (int, float)) or not own > 0:  # NaN too
-        raise ConfigurationError("the provider's deadline must be a positive number of seconds, or None")
-    return own
-
-
 class Refresh:
     """The work of one flight. What it brings, and what went wrong, it tells the manager's state.
 
@@ -80,6 +66,7 @@ class Refresh:
         provider: Whom it asks.
         state: The manager's.
         runtime: The manager's.
+        options: What the provider declares besides.
         store_client: The manager's entry in a store shared with other processes; ``None`` = there is no store.
         limiter: Where it waits for a slot to ask the provider; ``None`` = it need not.
         emitter: Where it tells of what happens.
@@ -98,6 +85,7 @@ class Refresh:
         "_given_up",
         "_limiter",
         "_lock_handle",
+        "_options",
         "_policy",
         "_provider",
         "_queued_at",
@@ -120,6 +108,7 @@ class Refresh:
         state: TokenState,
         runtime: Runtime,
         *,
+        options: OptionValues,
         store_client: StoreClient | None,
         limiter: RequestLimiter | None,
         emitter: Emitter,
@@ -127,6 +116,7 @@ class Refresh:
         self.adopted = False
         self.emitter = emitter
         self._provider = provider
+        self._options = options
         self._state = state
         self._sessions = runtime.sessions
         self._clock = clock = runtime.clock
@@ -140,7 +130,7 @@ class Refresh:
         self._at_once = False
         self._sent = True
         self._given_up = False
-        self._allowed = deadline_of(provider, policy)
+        self._allowed = policy.deadline if options.deadline is None else options.deadline
         self._deadline = clock.monotonic() + self._allowed
         self._store_time = 0.0 if store_client is None else _STORE_CALLS * policy.store_timeout
         self._rest: asyncio.Future[None] | None = None
@@ -284,7 +274,7 @@ class Refresh:
         else:
             return cached
         store_client.note(problem)
-        if store_client.strict or self._needs_lock:
+        if store_client.strict or self._options.needs_lock:
             kind = LockTimeout if problem.lock_timeout else StoreError
             raise kind(f"the token store fails: {problem}", provider=self._provider.name)
         # No refresh token without the lock: another process may be using it up at this moment.
@@ -309,11 +299,6 @@ class Refresh:
         finally:
             self._slots = None
 
-    @property
-    def _needs_lock(self) -> bool:
-        """Whether a refresh token is the provider's only way to a token."""
-        return bool(getattr(self._provider, "needs_lock", False))
-
     async def _fetch_under(
         self, lock_handle: LockHandle, store_client: StoreClient, stored: Entry | None
     ) -> CachedToken:
@@ -328,12 +313,12 @@ class Refresh:
         entry = store_client.previous(stored)
         previous = None if entry is None else entry.token
         try:
-            if self._needs_lock:
+            if self._options.needs_lock:
                 # A store that was emptied: our own is later than the one that the provider was given.
                 return await self._fetch(
                     previous or self._state.cached.last, context, store_client=store_client, lock_handle=lock_handle
                 )
-            async with store_client.escrowed(entry, lock_handle, used=lambda: _refresh_token_spent(context)):
+            async with store_client.escrowed(entry, lock_handle, used=lambda: self._refresh_token_spent(context)):
                 return await self._fetch(previous, context, store_client=store_client, lock_handle=lock_handle)
         except CredentialsRejected as error:
             if context.mark is not None and error.credential is not None:
@@ -493,8 +478,16 @@ class Refresh:
 
     def _note_loss(self, context: RequestContext, before: CachedToken) -> None:
         """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
-        if _refresh_token_spent(context):
+        if self._refresh_token_spent(context):
             self._state.lose_refresh_token(before)
+
+    def _refresh_token_spent(self, context: RequestContext) -> bool:
+        """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came.
+
+        Where it is the only way to a token, an unanswered one is sent once more.
+        """
+        unanswered = context.spends_refresh_token and context.unanswered and not self._options.needs_lock
+        return context.refresh_token_rejected or unanswered
 
     def _goes_on(self, error: AuthError) -> bool:
         """Remember a failed try; return whether another is to be made."""
@@ -534,8 +527,3 @@ class _Asking:
         """Have it end: an interruption may have kept whoever waited for it from seeing to that."""
         if self.asked is not None:
             self.asked.cancel()
-
-
-def _refresh_token_spent(context: RequestContext) -> bool:
-    """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came."""
-    return context.refresh_token_rejected or (context.spends_refresh_token and context.unanswered)

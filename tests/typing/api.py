@@ -20,6 +20,7 @@ from asyncauth import (
     PasswordGrant,
     Peakly,
     Provider,
+    ProviderOptions,
     RefreshGrant,
     RefreshPolicy,
     Status,
@@ -43,6 +44,12 @@ class Acme:
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         async with http.post("https://api.acme.example/session") as response:
             return Token(await response.text(), refresh_token=previous.refresh_token if previous else None)
+
+
+class Patient(ProviderOptions, Acme):
+    """One whose refreshes take longer."""
+
+    deadline = 60.0
 
 
 async def secret() -> str:

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from harness.loops import close_under_its_tasks
 
-from asyncauth import AuthError, ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
+from asyncauth import ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.listeners import Listeners
 from asyncauth.stores import MemoryStore
@@ -470,24 +470,3 @@ async def test_a_name_that_raises_breaks_no_refresh(make: Make, clock: FakeClock
     assert (await manager.token()).value == "token-1"
     await manager.close()
     assert {each.provider for each in heard.events} == {"Nameless"}
-
-
-async def test_a_provider_that_can_not_be_asked_leaves_nobody_waiting(make: Make) -> None:
-    """Its deadline raises: whoever waits for the refresh gets an error, without its text."""
-
-    class Moody(FakeProvider):
-        failing = False
-
-        @property
-        def deadline(self) -> float:
-            if self.failing:
-                raise LookupError("canary")
-            return 30.0
-
-    provider = Moody()
-    manager = make(provider)
-    provider.failing = True
-    for _ in range(2):
-        with pytest.raises(AuthError, match="the provider raised LookupError") as raised:
-            await asyncio.wait_for(manager.token(), 30)
-        assert "canary" not in str(raised.value)

@@ -66,26 +66,17 @@ async def test_a_provider_that_raises_before_it_can_be_awaited(*, cancelled: boo
     assert len(calls) < 10
 
 
-async def test_a_wait_that_is_longer_than_a_shorter_deadline_is_not_begun(
-    clock: FakeClock, settled: Callable[[], Any]
-) -> None:
-    """A refresh that rested was lost, and the provider allows less time by now: callers learn at once what is wrong."""
+async def test_a_backoff_that_is_longer_than_the_deadline_is_not_begun(clock: FakeClock) -> None:
+    """The next try is due later than a refresh may take: callers learn at once what is wrong, and nothing is sent."""
 
     class Hasty(FakeProvider):
-        deadline = 30.0
+        deadline = 0.01
 
-    provider = Hasty(clock=clock, answers=[TokenEndpointUnavailable("down", retry_after=20)])
+    provider = Hasty(clock=clock, answers=[TokenEndpointUnavailable("down")] * 9)
     manager = TokenManager(provider, clock=clock)
-    caller = asyncio.create_task(manager.token())
-    await clock.advance(1)
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
-    await settled()
-    assert caller.cancelled()
-    provider.deadline = 10.0
-    with pytest.raises(TokenEndpointUnavailable) as caught:
-        await asyncio.wait_for(manager.token(), 5)
-    assert caught.value.retry_after == 19
+    for _ in range(2):
+        with pytest.raises(TokenEndpointUnavailable, match="down"):
+            await asyncio.wait_for(manager.token(), 5)
     assert provider.calls == 1
 
 

@@ -700,29 +700,6 @@ def test_answer_of_a_flight_whose_loop_was_closed_is_kept(make: Make, clock: Fak
     assert provider.sent == [None, "r1", "r2"]
 
 
-async def test_a_provider_that_breaks_later_fails_its_callers_and_no_more() -> None:
-    """Its deadline can't be read when a refresh begins: each caller learns of it, and it may be mended."""
-
-    class Moody(FakeProvider):
-        broken = False
-
-        @property
-        def deadline(self) -> float:
-            if self.broken:
-                raise ValueError
-            return 30.0
-
-    provider = Moody()
-    manager = TokenManager(provider)
-    provider.broken = True
-    for _ in range(2):
-        async with asyncio.timeout(5):
-            outcomes = await asyncio.gather(*(manager.token() for _ in range(3)), return_exceptions=True)
-        assert {type(each) for each in outcomes} == {AuthError}
-    provider.broken = False
-    assert (await manager.token()).value == "token-1"
-
-
 async def test_who_comes_during_a_refresh_by_hand_is_not_held_off(
     make: Make, provider: FakeProvider, gate: Any, settled: Callable[[], Any]
 ) -> None:

@@ -40,6 +40,7 @@ PUBLIC = {
         "Peakly",
         "PoolStatus",
         "Provider",
+        "ProviderOptions",
         "RefreshGrant",
         "RefreshPolicy",
         "Status",
@@ -110,7 +111,8 @@ ROWS = (
     ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
-    ("_core.failures", "_core.frames", "_core.limiter", "_core.request_context", "_core.sessions", "_core.timer",
+    ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.request_context",
+     "_core.sessions", "_core.timer",
      "_core.user_code", "_core.cache", "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle",
      "_core.runtime", "_core.store_client", "_core.refresh"),
     # one module per kind of token endpoint

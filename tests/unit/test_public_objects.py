@@ -122,6 +122,7 @@ TAKE_NONE: set[type] = {
     # Interfaces
     asyncauth.Clock,
     asyncauth.Provider,
+    asyncauth.ProviderOptions,
     stores.Lease,
     stores.TokenStore,
     testing.StoreConformance,
