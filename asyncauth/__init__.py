@@ -3,6 +3,7 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from asyncauth._core.request_context import RequestContext, current_request_context
 from asyncauth.clock import Clock
 from asyncauth.errors import (
     AuthError,
@@ -60,6 +61,7 @@ __all__ = [
     "ProviderOptions",
     "RefreshGrant",
     "RefreshPolicy",
+    "RequestContext",
     "Status",
     "StoreError",
     "Token",
@@ -67,6 +69,7 @@ __all__ = [
     "TokenExchange",
     "TokenManager",
     "client_session",
+    "current_request_context",
     "wrap_session",
 ]
 

@@ -33,7 +33,8 @@ def key_of(identity: str, *, tenant: str | None = None) -> str:
 class Provider(Protocol):
     """Knows one token endpoint. Holds no token, no state, no lock and no cache, and makes no retries.
 
-    Besides the members below, a provider may have those of `ProviderOptions`.
+    Besides the members below, a provider may have those of `ProviderOptions`. With `RequestContext` it tells its
+    manager when it sent a request, and what must not be sent again.
 
     A provider of your own is a class with these four::
 

@@ -16,7 +16,7 @@ from harness.frames import is_of_the_library
 from multidict import CIMultiDict
 
 from asyncauth import AuthError
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.testing import FakeClock, mock_aiohttp
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class MockedHttp:
 
 async def fetch(provider: Provider, previous: Token | None = None, *, clock: FakeClock | None = None) -> Token:
     """Ask a provider once, as a manager would."""
-    set_request_context(RequestContext(clock or FakeClock(wall=NOW)))
+    set_try(TryState(clock or FakeClock(wall=NOW)))
     async with aiohttp.ClientSession() as http:
         return await provider.fetch(http, previous)
 

@@ -20,8 +20,8 @@ from asyncauth._core.failures import (
     remember_rejection,
 )
 from asyncauth._core.frames import bare
-from asyncauth._core.request_context import RequestContext, set_request_context
 from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import within
 from asyncauth.errors import (
@@ -252,7 +252,7 @@ class Refresh:
         store_client, before = self._store_client, self._state.cached
         if store_client is None:
             async with self._slot():
-                return await self._fetch(before.last, RequestContext(self._clock))
+                return await self._fetch(before.last, TryState(self._clock))
         try:
             async with store_client.opened():
                 if before.api_401:
@@ -281,7 +281,7 @@ class Refresh:
         last = before.last
         last = None if last is None else attrs.evolve(last, refresh_token=None)
         async with self._slot():
-            return await self._fetch(last, RequestContext(self._clock))
+            return await self._fetch(last, TryState(self._clock))
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncGenerator[None, None]:
@@ -307,9 +307,7 @@ class Refresh:
         known = None if stored is None else stored.known_rejection(wall)
         waited_out = rejection_in_force(known, wall=wall, at_once=self._at_once)
         rejected = None if waited_out is None else waited_out.digest
-        context = RequestContext(
-            self._clock, release=lock_handle.release, mark_of=store_client.mark_of, rejected=rejected
-        )
+        context = TryState(self._clock, release=lock_handle.release, mark_of=store_client.mark_of, rejected=rejected)
         entry = store_client.previous(stored)
         previous = None if entry is None else entry.token
         try:
@@ -357,7 +355,7 @@ class Refresh:
     async def _fetch(
         self,
         previous: Token | None,
-        context: RequestContext,
+        context: TryState,
         *,
         store_client: StoreClient | None = None,
         lock_handle: LockHandle | None = None,
@@ -367,7 +365,7 @@ class Refresh:
         token: Token | None = None
         asking = _Asking(context, before, started, previous, store_client)
         context.credential_rejected = self._withheld()
-        set_request_context(context)  # in the flight's own context
+        set_try(context)  # in the flight's own context
         try:
             async with self._sessions.session() as http:
                 self._asking = asking
@@ -425,7 +423,7 @@ class Refresh:
             problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
         raise problem
 
-    def _cached_from(self, token: Token, context: RequestContext, before: CachedToken, started: float) -> CachedToken:
+    def _cached_from(self, token: Token, context: TryState, before: CachedToken, started: float) -> CachedToken:
         """Return what the provider gave, as it is to be held. Raises as `TokenState.cached_from` does."""
         return self._state.cached_from(
             token,
@@ -461,7 +459,7 @@ class Refresh:
         self,
         token: Token,
         previous: Token | None,
-        context: RequestContext,
+        context: TryState,
         before: CachedToken,
         *,
         store_client: StoreClient | None,
@@ -476,17 +474,17 @@ class Refresh:
                 attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, lock_handle=lock_handle
             )
 
-    def _note_loss(self, context: RequestContext, before: CachedToken) -> None:
+    def _note_loss(self, context: TryState, before: CachedToken) -> None:
         """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
         if self._refresh_token_spent(context):
             self._state.lose_refresh_token(before)
 
-    def _refresh_token_spent(self, context: RequestContext) -> bool:
+    def _refresh_token_spent(self, context: TryState) -> bool:
         """Return whether the refresh token that was sent is of no more use, or may have been used up: no answer came.
 
         Where it is the only way to a token, an unanswered one is sent once more.
         """
-        unanswered = context.spends_refresh_token and context.unanswered and not self._options.needs_lock
+        unanswered = context.refresh_token_unanswered and not self._options.needs_lock
         return context.refresh_token_rejected or unanswered
 
     def _goes_on(self, error: AuthError) -> bool:
@@ -516,7 +514,7 @@ class Refresh:
 class _Asking:
     """A provider's answer that is waited for."""
 
-    context: RequestContext
+    context: TryState
     before: CachedToken
     started: float
     previous: Token | None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from asyncauth import expiry
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider, base_address, checked_text
 from asyncauth.providers.wire.classify import rejects
@@ -247,9 +247,9 @@ class PagoFacilJWT(_PagoFacilProvider):
         if self._lifetime is None:
             return bearer
         # An absolute time on the server's clock: by its own Date, as soon as one is known.
-        context = current_request_context()
+        state = current_try()
         server_ahead = self._server_ahead
-        now = context.clock.wall() if server_ahead is None else context.clock.monotonic() + server_ahead
+        now = state.clock.wall() if server_ahead is None else state.clock.monotonic() + server_ahead
         return attrs.evolve(bearer, json={"expDate": int(now + self._lifetime)})
 
     def _read(self, response: TokenResponse) -> Token:
@@ -258,12 +258,12 @@ class PagoFacilJWT(_PagoFacilProvider):
 
     def _learn_server_clock(self) -> bool:
         """Note how far the server's clock is ahead of our monotonic one; return whether that was news."""
-        context, before = current_request_context(), self._server_ahead
-        if self._lifetime is None or context.server_now is None or context.sent_at is None:
+        state, before = current_try(), self._server_ahead
+        if self._lifetime is None or state.server_now is None or state.sent_at is None:
             return False
-        ahead = context.server_now - context.sent_at
+        ahead = state.server_now - state.sent_at
         self._server_ahead = ahead
-        wall = context.clock.wall() - context.clock.monotonic()
+        wall = state.clock.wall() - state.clock.monotonic()
         return abs(ahead - (wall if before is None else before)) > _CLOCKS_AGREE
 
 

@@ -18,7 +18,7 @@ from harness.canary import secret
 from hostile import Answer
 
 from asyncauth import AuthError, DeviceCode, RefreshPolicy, TokenManager
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeProvider
 
@@ -120,7 +120,7 @@ def _polled(interval: str, life: str, status: int, error: str) -> None:
     )  # fmt: skip
 
     def ask() -> None:
-        set_request_context(RequestContext(clock))
+        set_try(TryState(clock))
         with contextlib.suppress(AuthError, _Enough):
             driven(provider.fetch(server, None))  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from hostile import Answer
 from loopback import MOMENTS, Api, ClosingConnector, Moment
 
 from asyncauth import AuthError, BearerAuth, ManagerPool, Peakly
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.testing import FakeClock, FakeProvider, static_manager
 
 _RUN = 8
@@ -81,7 +81,7 @@ def _repeated(password: str, spell: Callable[[str], str]) -> None:
 
 def _error_of(provider: Peakly, answer: Answer) -> AuthError:
     def ask() -> AuthError:
-        set_request_context(RequestContext(FakeClock()))
+        set_try(TryState(FakeClock()))
         try:
             driven(provider.fetch(Canned(answer), None))  # type: ignore[arg-type]
         except AuthError as error:

@@ -36,7 +36,7 @@ from asyncauth import (
     expiry,
 )
 from asyncauth._core.cache import NOTHING, TokenState
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth._http import challenge
 from asyncauth.providers.wire.lifetime_fields import UNITS, lifetime_of
 from asyncauth.stores import dumps, loads, remains, time_to_live
@@ -197,7 +197,7 @@ def driven(work: Coroutine[Any, Any, _T]) -> _T:
 
 def _attempted(work: Coroutine[Any, Any, _T]) -> _T:
     """Drive one try, in a context of its own: the clock that it sets there is no other test's."""
-    set_request_context(RequestContext(_Clock()))
+    set_try(TryState(_Clock()))
     return driven(work)
 
 

@@ -13,7 +13,7 @@ from redis_kit import RedisServer, needs_redis, redis_server
 from redis_proxy_kit import Fault, RedisProxy
 
 from asyncauth import RefreshPolicy, StoreError, Token, TokenManager
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.stores import RedisStore
 
 pytestmark = [needs_redis, pytest.mark.timeout(240)]
@@ -60,8 +60,8 @@ class Rotating:
         given = "refresh-0" if self.needs_lock else None
         refresh_token = given if previous is None else previous.refresh_token
         self.sent.append(refresh_token)
-        current_request_context().spends_refresh_token = refresh_token is not None and not self.needs_lock
-        number, now = next(self._numbers), current_request_context().clock.wall()
+        current_try().spends_refresh_token = refresh_token is not None and not self.needs_lock
+        number, now = next(self._numbers), current_try().clock.wall()
         return Token(f"access-{number}", issued_at=now, expires_at=now + 3600, refresh_token=f"refresh-{number}")
 
 

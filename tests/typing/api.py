@@ -23,11 +23,13 @@ from asyncauth import (
     ProviderOptions,
     RefreshGrant,
     RefreshPolicy,
+    RequestContext,
     Status,
     Token,
     TokenExchange,
     TokenManager,
     client_session,
+    current_request_context,
     wrap_session,
 )
 from asyncauth.sandbox import Sandbox
@@ -46,10 +48,33 @@ class Acme:
             return Token(await response.text(), refresh_token=previous.refresh_token if previous else None)
 
 
-class Patient(ProviderOptions, Acme):
-    """One whose refreshes take longer."""
+class Patient(ProviderOptions):
+    """A provider of a user's own that tells its manager all that it can."""
 
+    name = "patient"
+    origins = ("https://api.acme.example",)
+    identity = "patient account=me"
     deadline = 60.0
+    needs_lock = True
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        context: RequestContext = current_request_context()
+        await context.release_lock()
+        await context.clock.sleep(1)
+        mine = previous.refresh_token if previous else None
+        context.sending(mine or "secret", "another", refresh_token=mine is not None, may_change=True)
+        try:
+            async with http.post("https://api.acme.example/session") as response:
+                context.answered(response.status, response.headers)
+                if response.status == 401:
+                    context.refresh_token_rejected()
+                    raise context.rejected("no", status=401, error="code", error_description="text")
+                until = float(await response.text())
+        except aiohttp.ClientConnectorError:
+            context.not_sent()
+            raise
+        now: float = context.server_now
+        return Token("token", issued_at=now, expires_at=until)
 
 
 async def secret() -> str:
@@ -59,6 +84,8 @@ async def secret() -> str:
 async def uses() -> None:
     provider: Provider = Acme()
     fake: Provider = FakeProvider(lifetime=60)
+    patient: Provider = Patient()
+    options: ProviderOptions = Patient()
     own: Provider = Peakly(username="u", password=secret, environment="qa")
     async with TokenManager(
         provider, policy=RefreshPolicy(renew_at=0.7), clock=FakeClock(), random=lambda: 0.5
@@ -83,7 +110,7 @@ async def uses() -> None:
     login = TokenManager(PagoFacilLogin(username="u", password="p", generation=2))
     access = TokenManager(PagoFacil(jwt=login, environment="development"))
     chain = PagoFacilJWT(access_token=access, lifetime=3600)
-    async with client_session(chain, own, fake, timeout=aiohttp.ClientTimeout(total=5)) as session:
+    async with client_session(chain, own, fake, patient, timeout=aiohttp.ClientTimeout(total=5)) as session:
         await session.get("https://api.pgf.cl/")
     async with Sandbox() as sandbox:
         PagoFacilJWT.from_password(username="u", password=lambda: "p", base_url=sandbox.pago_facil.url)
@@ -94,7 +121,7 @@ async def uses() -> None:
         wait: float | None = error.retry_after
         transient: bool = error.transient
         assert step or wait or transient
-    assert [value, expires_at, extra, headers, current, origins, state, body]
+    assert [value, expires_at, extra, headers, current, origins, state, body, options.deadline]
 
 
 async def show(prompt: DevicePrompt) -> None:

@@ -16,7 +16,7 @@ from random_kit import largest
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth._core.emitter import Emitter
 from asyncauth._core.listeners import Listeners
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.clock import Clock
 from asyncauth.stores import remains
 
@@ -142,7 +142,7 @@ class Rotating:
         refresh_token = None if previous is None else previous.refresh_token
         self.sent.append(refresh_token)
         fault = self.faults.pop(0) if self.faults else None
-        attempt = current_request_context()
+        attempt = current_try()
         attempt.spends_refresh_token = refresh_token is not None and self.primary
         attempt.unanswered = True
         if fault is None or fault[1]:

@@ -910,10 +910,10 @@ async def test_the_lock_is_given_back_whatever_happens(clock: FakeClock, store: 
 
 async def test_a_provider_that_waits_for_a_person_gives_the_lock_back(clock: FakeClock, store: CommandedStore) -> None:
     """The others must not wait for a person; what was obtained is saved all the same, if nobody was faster."""
-    from asyncauth._core.request_context import current_request_context
+    from asyncauth._core.try_state import current_try
 
     async def answer() -> Token:
-        release = current_request_context().release
+        release = current_try().release
         assert release is not None
         await release()
         assert not store.locked

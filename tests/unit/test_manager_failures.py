@@ -23,7 +23,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.testing import FakeClock, FakeProvider
 from asyncauth.token import digest
 
@@ -70,7 +70,7 @@ class Callable_(FakeProvider):  # noqa: N801
         self.looked = self.tried = 0
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        password, refusal = self.password, current_request_context().credential_rejected
+        password, refusal = self.password, current_try().credential_rejected
         self.looked += 1
         if refusal is not None and refusal.credential == digest(password):
             known = refusal.again()
@@ -630,7 +630,7 @@ class Rotating(FakeProvider):
         self.hangs = asyncio.Event()
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        attempt = current_request_context()
+        attempt = current_try()
         mine = None if previous is None else previous.refresh_token
         self.sent.append(mine)
         attempt.spends_refresh_token, attempt.unanswered = mine is not None, True

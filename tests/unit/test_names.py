@@ -43,6 +43,7 @@ PUBLIC = {
         "ProviderOptions",
         "RefreshGrant",
         "RefreshPolicy",
+        "RequestContext",
         "Status",
         "StoreError",
         "Token",
@@ -50,6 +51,7 @@ PUBLIC = {
         "TokenExchange",
         "TokenManager",
         "client_session",
+        "current_request_context",
         "wrap_session",
     },
     "asyncauth.stores": {
@@ -111,10 +113,10 @@ ROWS = (
     ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
-    ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.request_context",
-     "_core.sessions", "_core.timer",
-     "_core.user_code", "_core.cache", "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle",
-     "_core.runtime", "_core.store_client", "_core.refresh"),
+    ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.try_state",
+     "_core.request_context", "_core.sessions", "_core.timer", "_core.user_code", "_core.cache",
+     "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
+     "_core.store_client", "_core.refresh"),
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.classify", "providers.wire.credential", "providers.wire.decompress",
      "providers.wire.lifetime_fields", "providers.wire.response", "providers.wire.endpoint", "providers.base",

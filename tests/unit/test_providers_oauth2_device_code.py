@@ -22,7 +22,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def device(show: Callable[[DevicePrompt], object] = lambda _: None, **options: A
     )
 
 
-async def ask(provider: DeviceCode, attempt: RequestContext, previous: Token | None = None) -> Token:
-    set_request_context(attempt)
+async def ask(provider: DeviceCode, attempt: TryState, previous: Token | None = None) -> Token:
+    set_try(attempt)
     async with aiohttp.ClientSession() as http:
         return await provider.fetch(http, previous)
 
 
 async def fails(provider: DeviceCode) -> AuthError:
     with pytest.raises(AuthError) as caught:
-        await ask(provider, RequestContext(Naps()))
+        await ask(provider, TryState(Naps()))
     return caught.value
 
 
@@ -79,7 +79,7 @@ async def test_the_whole_way(mocked_http: MockedHttp) -> None:
     mocked_http.answers(URL, answer(refresh_token="rt-1"))
     prompts: list[DevicePrompt] = []
     clock = Naps()
-    token = await ask(device(prompts.append, scope="a b", resource="urn:r", extra={"t": "1"}), RequestContext(clock))
+    token = await ask(device(prompts.append, scope="a b", resource="urn:r", extra={"t": "1"}), TryState(clock))
     assert prompts == [
         DevicePrompt(
             user_code="WDJB-MJHT",
@@ -103,7 +103,7 @@ async def test_a_client_with_a_secret(mocked_http: MockedHttp) -> None:
     mocked_http.answers(DEVICE, {**STARTED, "interval": None})
     mocked_http.answers(URL, answer())
     clock = Naps()
-    await ask(device(client_secret="secret"), RequestContext(clock))
+    await ask(device(client_secret="secret"), TryState(clock))
     assert [basic(sent) for sent in mocked_http.sent] == [("cli", "secret")] * 2
     assert clock.naps == [5]  # the interval where the server names none
 
@@ -113,12 +113,12 @@ async def test_nobody_is_asked_while_a_refresh_token_serves(mocked_http: MockedH
     shown: list[DevicePrompt] = []
     previous = Token("old", refresh_token="rt-1")
     mocked_http.answers(URL, answer(refresh_token="rt-2"))
-    await ask(device(shown.append), RequestContext(Naps()), previous)
+    await ask(device(shown.append), TryState(Naps()), previous)
     assert not shown
     mocked_http.answers(URL, {"error": "invalid_grant"}, status=400)
     mocked_http.answers(DEVICE, STARTED)
     mocked_http.answers(URL, answer())
-    await ask(device(shown.append), RequestContext(Naps()), previous)
+    await ask(device(shown.append), TryState(Naps()), previous)
     assert len(shown) == 1
 
 
@@ -134,7 +134,7 @@ async def test_no_lock_is_held_while_a_person_types(mocked_http: MockedHttp) -> 
 
     mocked_http.answers(DEVICE, STARTED)
     mocked_http.answers(URL, answer())
-    await ask(device(show), RequestContext(Naps(), release=release))
+    await ask(device(show), TryState(Naps(), release=release))
     assert events == ["released", "shown"]
 
 
@@ -146,7 +146,7 @@ async def test_a_server_that_is_down_is_polled_less(mocked_http: MockedHttp) -> 
     mocked_http.answers(URL, {}, status=429, headers={"Retry-After": "90"})
     mocked_http.answers(URL, answer())
     clock = Naps()
-    await ask(device(), RequestContext(clock))
+    await ask(device(), TryState(clock))
     assert clock.naps == [7, 14, 28, 90]
 
 
@@ -173,10 +173,10 @@ async def test_polls_have_a_floor_and_a_ceiling(
     mocked_http.answers(URL, answer() if len(naps) > 1 else PENDING, status=200 if len(naps) > 1 else 400)
     clock = Naps()
     if len(naps) > 1:
-        await ask(device(), RequestContext(clock))
+        await ask(device(), TryState(clock))
     else:
         with pytest.raises(CredentialsRejected) as caught:
-            await ask(device(), RequestContext(clock))
+            await ask(device(), TryState(clock))
         assert caught.value.error == "expired_token"
     assert clock.naps == naps
 
@@ -266,7 +266,7 @@ async def test_a_secret_that_is_a_piece_of_a_code(mocked_http: MockedHttp, secre
         mocked_http.answers(URL, fields, status=400)
     mocked_http.answers(URL, answer())
     clock = Naps()
-    await ask(device(client_secret=secret), RequestContext(clock))
+    await ask(device(client_secret=secret), TryState(clock))
     assert clock.naps == [7, 7, 12]
 
 
@@ -308,7 +308,7 @@ async def test_googles_spelling(mocked_http: MockedHttp) -> None:
     mocked_http.answers(DEVICE, {"device_code": "d", "user_code": "u", "verification_url": "https://g.example"})
     mocked_http.answers(URL, answer())
     shown: list[DevicePrompt] = []
-    await ask(device(shown.append), RequestContext(Naps()))
+    await ask(device(shown.append), TryState(Naps()))
     assert shown[0].verification_uri == "https://g.example"
     assert shown[0].verification_uri_complete is None
 

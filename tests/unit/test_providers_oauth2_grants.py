@@ -23,7 +23,7 @@ from asyncauth import (
     TokenExchange,
     TokenManager,
 )
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.testing import FakeClock, FakeProvider
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ async def test_a_refused_client_is_not_tried_twice(mocked_http: MockedHttp, secr
 async def test_an_answer_that_was_lost(mocked_http: MockedHttp, options: dict[str, Any], lost: bool) -> None:  # noqa: FBT001
     """If the server may have rotated it and nobody knows to what, the refresh token is not sent again."""
     mocked_http.answers(URL, **options)
-    attempt = RequestContext(FakeClock(wall=NOW))
-    set_request_context(attempt)
+    attempt = TryState(FakeClock(wall=NOW))
+    set_try(attempt)
     async with aiohttp.ClientSession() as http:
         with pytest.raises((TokenEndpointUnavailable, InvalidTokenResponse)):
             await password().fetch(http, held())

@@ -26,7 +26,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.request_context import RequestContext, set_request_context
+from asyncauth._core.try_state import TryState, set_try
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
 if TYPE_CHECKING:
@@ -424,7 +424,7 @@ async def test_a_remembered_refusal_is_not_sent_again(mocked_http: MockedHttp) -
     async def once_more() -> Token:
         import aiohttp
 
-        set_request_context(RequestContext(FakeClock(wall=NOW), credential_rejected=refusal))
+        set_try(TryState(FakeClock(wall=NOW), credential_rejected=refusal))
         async with aiohttp.ClientSession() as http:
             return await provider.fetch(http, None)
 

@@ -11,7 +11,7 @@ from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
 from asyncauth import CredentialsRejected, InvalidTokenResponse, PagoFacil, Peakly, Token, TokenEndpointUnavailable
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
@@ -41,7 +41,7 @@ async def test_a_server_that_cant_answer_now(mocked_http: MockedHttp, status: in
     assert error.error_description == ("later" if b"later" in body else None)
     assert error.retry_after is None
     keeps_quiet(error, PASSWORD)
-    assert not current_request_context().unanswered
+    assert not current_try().unanswered
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -120,7 +120,7 @@ async def test_trouble_on_the_way(
     assert words in str(error)
     assert (error.provider, error.step, error.endpoint, error.status) == ("peakly", "token", ADDRESS, None)
     keeps_quiet(error, PASSWORD)
-    assert current_request_context().unanswered is unanswered
+    assert current_try().unanswered is unanswered
 
 
 # --- Answers that make no sense
@@ -283,9 +283,9 @@ async def test_what_the_attempt_learns(mocked_http: MockedHttp) -> None:
     """The server's clock, and that an answer came, are noted for whoever made the attempt."""
     mocked_http.answers(ADDRESS, body=GOOD, date=NOW + 50, headers={"Age": "10"})
     await fetch(peakly())
-    assert current_request_context().server_now == NOW + 60
-    assert not current_request_context().unanswered
-    assert current_request_context().sent_at == 1_000.0
+    assert current_try().server_now == NOW + 60
+    assert not current_try().unanswered
+    assert current_try().sent_at == 1_000.0
 
 
 async def test_a_provider_of_ones_own(mocked_http: MockedHttp) -> None:

@@ -72,11 +72,18 @@ async def bearer() -> asyncauth.BearerAuth:
     return asyncauth.BearerAuth(await held())
 
 
+def context() -> asyncauth.RequestContext:
+    made = asyncauth.current_request_context()
+    made.sending(secret("sent"))
+    return made
+
+
 MADE: dict[type, Callable[[], Any]] = {
     asyncauth.Token: token,
     asyncauth.TokenManager: held,
     asyncauth.ManagerPool: pool,
     asyncauth.BearerAuth: bearer,
+    asyncauth.RequestContext: context,
     asyncauth.Status: status,
     asyncauth.PoolStatus: pool_status,
     asyncauth.Peakly: lambda: asyncauth.Peakly(**ACCOUNT),

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 
 import attrs
 
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.oauth2 import jose
 from asyncauth.providers.wire.credential import Credential, CredentialLike
@@ -194,6 +194,6 @@ def assertion(
     loaded = jose.load_key(key, "private_key", key_id=key_id, algorithm=algorithm)
     if isinstance(loaded, ConfigurationError):
         return loaded
-    now = int(current_request_context().clock.wall())
+    now = int(current_try().clock.wall())
     times = {"iat": now, "exp": now + int(lifetime or _ASSERTION_LIFETIME), "jti": secrets.token_urlsafe(16)}
     return loaded.sign({**times, **claims}, {"typ": "JWT"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.errors import AuthError, CredentialsRejected
 from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.dpop import Prover
@@ -66,7 +66,7 @@ class ClientRequest:
     def note(self) -> None:
         """Remember the nonce that came with the answer, if one did."""
         if self.prover is not None:
-            self.prover.note(self.endpoint.url, current_request_context().dpop_nonce)
+            self.prover.note(self.endpoint.url, current_try().dpop_nonce)
 
     def should_retry(self, rejected: CredentialsRejected) -> bool:
         """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""

@@ -158,8 +158,7 @@ class DeviceCode(OAuthProvider):
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
         context = current_request_context()
         started = await self._start(endpoint, http)
-        if context.release is not None:
-            await context.release()
+        await context.release_lock()
         await self._prompt(started.prompt)
         clock, life = context.clock, started.prompt.expires_in
         interval = max(_LEAST_INTERVAL, min(started.interval, life))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth._http.origin import absolute_url
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider
@@ -104,16 +104,16 @@ class OAuthProvider(EndpointProvider):
         """Ask for a token: with the refresh token if there is one, else by the grant itself."""
         endpoint = await self._find(http)
         if previous is not None and previous.refresh_token is not None:
-            context = current_request_context()
-            context.spends_refresh_token = True
+            state = current_try()
+            state.spends_refresh_token = True
             try:
                 return await self._renew(endpoint, http, previous)
             except CredentialsRejected as error:
-                context.spends_refresh_token = False
+                state.spends_refresh_token = False
                 problem = error.again()
             if problem.error == "invalid_client":  # the grant would be refused as well
                 raise problem
-            context.refresh_token_rejected = True
+            state.refresh_token_rejected = True
         return await self._grant(endpoint, http)
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 import attrs
 
+from asyncauth._core.try_state import SentCredential
 from asyncauth._core.user_code import sanitize
 from asyncauth.errors import AuthError, ConfigurationError
 from asyncauth.provider import Provider, TokenSource
@@ -186,9 +187,14 @@ class ResolvedCredentials:
         """A keyed digest of what came from no manager (each remembers for itself); ``None``: all came from managers."""
         return None if self.sources and not self.own else digest("\0".join(self.own))
 
-    def mark(self, mark_of: Callable[[str], str] | None) -> str | None:
-        """Return what a shared store may know the same by; ``None``: there is no store, or managers lent it all."""
-        return None if mark_of is None or self.digest is None else mark_of("\0".join(self.own))
+    def sent_credential(self, mark_of: Callable[[str], str] | None) -> SentCredential:
+        """Return what is remembered of them.
+
+        Args:
+            mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
+        """
+        mark = None if mark_of is None or self.digest is None else mark_of("\0".join(self.own))
+        return SentCredential(self.digest, mark, self.may_change)
 
     async def renewed(self, http: aiohttp.ClientSession) -> ResolvedCredentials | None:
         """Report the rejection to the managers that values came from, and resolve again.

@@ -18,7 +18,7 @@ from yarl import URL
 
 from asyncauth import expiry
 from asyncauth._base.redaction import Redactor
-from asyncauth._core.request_context import current_request_context
+from asyncauth._core.try_state import current_try
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
@@ -128,7 +128,7 @@ class Endpoint:
             InvalidTokenResponse: The answer can't be used.
             AuthError: A credential could not be obtained.
         """
-        current_request_context().annotate = self.annotate
+        current_try().annotate = self.annotate
         resolved = await self._resolve(credentials, http)
         response = await self._ask(http, resolved, build)
         if isinstance(response, CredentialsRejected) and should_retry is not None and should_retry(response):
@@ -169,21 +169,11 @@ class Endpoint:
             raise known
         raise problem if problem.upstream else self.annotate(problem)
 
-    def _known_rejection(self, resolved: ResolvedCredentials) -> CredentialsRejected | None:
+    def _known_rejection(self, resolved: ResolvedCredentials) -> AuthError | None:
         """Return the rejection of credentials that must not be sent now, as this process or the store remembers it."""
-        context = current_request_context()
-        rejected, context.mark = context.credential_rejected, None
-        if rejected is not None and rejected.credential is not None and rejected.credential == resolved.digest:
-            known = rejected.again()
-        elif context.rejected is not None and context.rejected == resolved.mark(context.mark_of):
-            known = CredentialsRejected(f"the server refused the {resolved.names} that another process sent; check it")
-            known.credential, known.may_change = resolved.digest, resolved.may_change
-            context.mark = context.rejected
-            self.annotate(known)
-        else:
-            return None
-        known.unsent = True
-        return known
+        state = current_try()
+        known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
+        return None if known is None else self.annotate(known)
 
     def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse) -> _T:
         try:
@@ -192,26 +182,26 @@ class Endpoint:
             # It may quote a field, where a server may repeat what was sent, or what it hands out in another field.
             redactor = Redactor((*response.sent, *secrets_of(response.fields)))  # in no variable: frames are shown
             problem = self.annotate(InvalidTokenResponse(cleaned(error.message, redactor) or ""))
-        current_request_context().unanswered = True
+        current_try().unanswered = True
         raise problem
 
     async def _ask(
         self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
     ) -> TokenResponse | CredentialsRejected:
         """Send one request; return the answer, or the refusal. Other failures are raised."""
-        context = current_request_context()
+        state = current_try()
         request = build(*resolved.values)
         if isinstance(request, AuthError):
             raise self.annotate(request)
-        sent_at, context.sent_at = context.clock.wall(), context.clock.monotonic()
-        context.unanswered = True
+        sent_at = state.clock.wall()
+        state.note_sent()
         answer = await self._send(http, request)
         if isinstance(answer, AuthError):
             raise self.annotate(answer)
-        context.server_now, context.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
+        state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
         verdict = classify(answer, self.hook)
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
-        context.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
+        state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
         error = self._error(verdict, answer, resolved, request.secrets)
         if isinstance(error, CredentialsRejected):
             return error
@@ -234,10 +224,10 @@ class Endpoint:
             ) as response:
                 return await _received(response)
         except aiohttp.ClientConnectorCertificateError:
-            current_request_context().unanswered = False
+            current_try().unanswered = False
             return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
         except aiohttp.ClientConnectorError as error:
-            current_request_context().unanswered = False  # nothing was sent
+            current_try().unanswered = False  # nothing was sent
             number = error.os_error.errno
             why = os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
             return TokenEndpointUnavailable(f"no connection could be made ({why})")
@@ -256,9 +246,9 @@ class Endpoint:
         if verdict.kind is Kind.BUSY:
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=verdict.retry_after)
         elif verdict.kind is Kind.REJECTED:
+            state = current_try()
             error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
-            error.credential, error.may_change = resolved.digest, resolved.may_change
-            current_request_context().mark = resolved.mark(current_request_context().mark_of)
+            state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
             error = InvalidTokenResponse("the answer is no JSON object")
         elif answer.is_redirect:

@@ -1,0 +1,126 @@
+"""One try of a refresh: what the refresh tells the provider that it asks, and what the provider tells in return."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth.clock import SYSTEM_CLOCK, Clock
+from asyncauth.errors import CredentialsRejected
+
+if TYPE_CHECKING:
+    from asyncauth.errors import AuthError
+
+__all__ = ["SentCredential", "TryState", "current_try", "set_try"]
+
+
+@attrs.frozen
+class SentCredential:
+    """What is remembered of the credential of a token request.
+
+    Attributes:
+        digest: Its keyed digest in this process; ``None``: it is unknown, or managers supplied all of it.
+        mark: What a shared store may know it by; ``None``: there is no store, or nothing to be known.
+        may_change: Whether asking for it again may bring another one, with no manager behind it.
+    """
+
+    digest: str | None = None
+    mark: str | None = None
+    may_change: bool = False
+
+
+@attrs.define(eq=False)
+class TryState:
+    """One try of a refresh.
+
+    Attributes:
+        clock: The manager's.
+        sent_at: When the last token request was sent, in seconds of ``clock.monotonic()``; ``None``: none was.
+        credential_rejected: A remembered rejection: if the same credential would be sent again, this is raised instead.
+        server_now: The server's clock when it answered last, by the ``Date`` header, in Unix epoch seconds.
+        annotate: Adds to an error what it does not say yet of the endpoint that is asked; ``None``: none was.
+        unanswered: Whether the last token request may have reached the server and no answer came that can be read.
+        spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
+            to a token: unanswered, it must not be sent again.
+        refresh_token_lost: Whether an earlier request of this try was such a one, and stayed unanswered.
+        refresh_token_rejected: Whether the server rejected that refresh token: it is of no more use.
+        dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
+        mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
+        rejected: A mark: another process had this credential rejected, and it is not sent either.
+        mark: The mark of the credential that was rejected last, here or elsewhere.
+        sent: The credential that was sent last, as `RequestContext.sending` noted it.
+        release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
+            for a person. ``None``: no lock is held.
+    """
+
+    clock: Clock = SYSTEM_CLOCK
+    sent_at: float | None = None
+    credential_rejected: CredentialsRejected | None = None
+    server_now: float | None = None
+    annotate: Callable[[AuthError], AuthError] | None = None
+    unanswered: bool = False
+    spends_refresh_token: bool = False
+    refresh_token_lost: bool = False
+    refresh_token_rejected: bool = False
+    dpop_nonce: str | None = None
+    mark_of: Callable[[str], str] | None = None
+    rejected: str | None = None
+    mark: str | None = None
+    sent: SentCredential = SentCredential()
+    release: Callable[[], Awaitable[None]] | None = None
+
+    def known_rejection(self, credential: SentCredential, names: str) -> CredentialsRejected | None:
+        """Return the rejection of a credential that must not be sent now; ``None``: it may be.
+
+        This process remembers it, or the store has it from another one.
+
+        Args:
+            credential: What is about to be sent.
+            names: What it is called, for the error.
+        """
+        rejected, self.mark = self.credential_rejected, None
+        if rejected is not None and rejected.credential is not None and rejected.credential == credential.digest:
+            known = rejected.again()
+        elif self.rejected is not None and self.rejected == credential.mark:
+            known = CredentialsRejected(f"the server refused the {names} that another process sent; check it")
+            known.credential, known.may_change = credential.digest, credential.may_change
+            self.mark = self.rejected
+        else:
+            return None
+        known.unsent = True
+        return known
+
+    @property
+    def refresh_token_unanswered(self) -> bool:
+        """Whether a request of this try may have used up the refresh token, and there is another way to a token."""
+        return self.refresh_token_lost or (self.spends_refresh_token and self.unanswered)
+
+    def note_sent(self) -> None:
+        """Note that a token request is sent now, and was not answered yet."""
+        self.sent_at, self.unanswered = self.clock.monotonic(), True
+        self.server_now = self.dpop_nonce = None
+
+    def note_rejected(self, error: CredentialsRejected, credential: SentCredential) -> None:
+        """Note that the server rejected a credential, and tell the error by what it is known."""
+        error.credential, error.may_change = credential.digest, credential.may_change
+        self.mark = credential.mark
+
+
+_current: ContextVar[TryState] = ContextVar("asyncauth_try")
+
+
+def set_try(state: TryState) -> None:
+    """Make this the running task's try. It travels beside ``Provider.fetch``."""
+    _current.set(state)
+
+
+def current_try() -> TryState:
+    """Return the running task's try; a new one where a provider is asked without a manager."""
+    state = _current.get(None)
+    if state is None:
+        state = TryState()
+        _current.set(state)
+    return state
