@@ -11,7 +11,7 @@ from asyncauth import TokenManager
 from asyncauth._core.cache import CachedToken
 from asyncauth.auth_flow import AuthFlow, ServedOrigins, Step
 from asyncauth.providers.oauth2.dpop import Prover
-from asyncauth.testing import FakeProvider
+from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
 
@@ -126,6 +126,37 @@ async def test_a_nonce_for_the_proof(make: Make) -> None:
     # Not for ever, whatever nonces it gives; and its wish for a nonce says nothing against the token.
     assert request.flow.answered(401, challenges=wants, dpop_nonce="n-2") is Step.RETURN
     assert request.manager.current is not None
+
+
+async def test_each_token_may_have_its_nonce(make: Make) -> None:
+    """After a renewal the request is sent once more for a nonce again, with the new token."""
+    request = await Request(make(Bound())).begin()
+    wants = ['DPoP error="use_dpop_nonce"']
+    assert request.flow.answered(401, challenges=wants, dpop_nonce="n-1") is Step.SEND
+    request.flow.authorize(request.headers)
+    assert request.flow.answered(401) is Step.RENEW
+    assert await request.renew() is Step.SEND
+    assert request.flow.answered(401, challenges=wants, dpop_nonce="n-2") is Step.SEND
+
+
+@pytest.mark.parametrize(("repeated", "cooldown"), [(False, 10.0), (True, 5.0)])
+async def test_only_a_repeat_that_succeeds_ends_the_cool_downs(
+    request_: Request, clock: FakeClock, *, repeated: bool, cooldown: float
+) -> None:
+    """A request that succeeds at once says nothing of what a new token is worth."""
+    manager = request_.manager
+    manager.invalidate(await manager.token())
+    manager.invalidate(await manager.token())  # a replacement: a cool-down of 5 s begins
+    await clock.advance(6)
+    request = await Request(manager).begin()
+    if repeated:
+        assert request.flow.answered(401) is Step.RENEW
+        assert await request.renew() is Step.SEND
+    assert request.flow.answered(200) is Step.RETURN
+    await manager.refresh()
+    manager.invalidate(await manager.token())
+    manager.invalidate(await manager.token())
+    assert manager._state._failures.api_401s.cooldown == cooldown
 
 
 async def test_its_repr(request_: Request) -> None:

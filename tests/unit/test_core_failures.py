@@ -145,6 +145,7 @@ def test_other_failures_between_two_refusals_change_nothing(other: AuthError) ->
 def test_a_refusal_that_names_no_credential_is_of_the_one_that_is_known() -> None:
     """What one answer left out is still known from the one before."""
     assert times(after(refused("a"), after(refused(None), after(refused("a"))))) == 3
+    assert times(after(refused(None))) == 1
     assert times(after(refused("a"), after(refused(None)))) == 1
 
 
