@@ -20,6 +20,22 @@ def answer(
 
 
 @pytest.mark.parametrize(
+    ("status", "is_success", "is_redirect"),
+    [
+        (199, False, False),
+        (200, True, False),
+        (299, True, False),
+        (300, False, True),
+        (399, False, True),
+        (400, False, False),
+    ],
+)
+def test_classes_of_statuses(status: int, *, is_success: bool, is_redirect: bool) -> None:
+    """2xx is a success, and 3xx a redirection."""
+    assert (answer(status).is_success, answer(status).is_redirect) == (is_success, is_redirect)
+
+
+@pytest.mark.parametrize(
     ("status", "fields", "kind"),
     [
         (200, {"access_token": "at-1"}, Kind.SUCCESS),
