@@ -1,7 +1,10 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
-#   make test    all tests, with the newest dependencies; make test-oldest: with the oldest
-#   make test-uvloop  all tests on uvloop, and on the newest Python that this machine has
+#   make quick   lint, and the tests to run after each change: a minute
+#   make test    all tests but the fleets', with the newest dependencies; make test-fleet: fleets of processes over one store
+#   make test-newest  all tests on the newest Python that this machine has; make test-py3.12: on another; make test-all-pythons
+#   make test-uvloop, test-oldest  what can differ on uvloop, and with the oldest dependencies; ALL=1: all tests
+#   make test-modes  the core under python -X dev, -O, asyncio's debug mode, eager tasks, and as on Windows and macOS
 #   make coverage  all tests, and fails if a line or a branch was not run (the command line's aside)
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make attack  tries to break each promise of SECURITY.md, and counts: some 4 min; ARGS="--only redirects --seed 7"
@@ -14,20 +17,30 @@
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
 #   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
 #   make lint    ruff; make format: ruff, and it changes what it can; make types: mypy and pyright
-#   make check   what CI runs: tests (newest and oldest dependencies, uvloop), lint, audit, types, docs, the wheel with each extra
+#   make check   what CI runs: all tests on the newest Python, uvloop, the oldest dependencies, the modes, lint, audit, types,
+#                docs, the wheel with each extra
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
-UVLOOP := .venv-uvloop
+# The Pythons that asyncauth is tested on, the newest first. Those of OTHER_PYTHONS only where the machine has them.
+PYTHONS := 3.13 3.12 3.11
+OTHER_PYTHONS := 3.14 3.14t 3.13t
+NEWEST := $(firstword $(foreach version,$(PYTHONS),$(if $(shell scripts/find_python.sh $(version)),$(version))))
 BENCH := .venv-bench
 BIN := $(VENV)/bin
 EXTRAS := cli,crypto,file,keyring,otel,redis,testing
-# Most of the tests' time is waiting: three at once, on two cores.
+# Much of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
+# tests/README.md says why nothing is lost where these are left out.
+SAME_ON_UVLOOP := attack fuzz property integration/test_cli_*.py integration/test_docs*.py integration/test_examples_queues.py \
+	integration/test_hostile_processes.py integration/test_pytest_plugin.py unit/test_cli_page.py unit/test_documents.py
+SAME_ON_OLDEST := attack fuzz property soak integration/test_docs*.py integration/test_fleet.py \
+	integration/test_cli_demo_fleet.py integration/test_hostile_processes.py
+without = $(foreach path,$(1),--ignore-glob='$(CURDIR)/tests/$(path)')
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-oldest test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
+.PHONY: help demo quick test test-fleet test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,24 +58,52 @@ $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
 	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
 	touch $@
 
-$(UVLOOP)/.ready: pyproject.toml requirements/newest.txt
-	test -x $(UVLOOP)/bin/python || $$(scripts/newest_python.sh $(PYTHON)) -m venv $(UVLOOP)
-	$(UVLOOP)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(UVLOOP)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/newest.txt
+.venv-py%/.ready: pyproject.toml requirements/newest.txt
+	test -x .venv-py$*/bin/python || $$(scripts/find_python.sh $*) -m venv .venv-py$*
+	.venv-py$*/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	.venv-py$*/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/newest.txt
 	touch $@
 
 demo: $(VENV)/.ready
 	$(BIN)/asyncauth demo $(ARGS)
 
-test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+# What is in it: tests/quick.args.
+quick: lint
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=quick @tests/quick.args $(ARGS)
 
-# The same on uvloop: what differs there is in tests/README.md. On another Python as well, for what came after 3.11.
-test-uvloop: $(UVLOOP)/.ready
-	$(UVLOOP)/bin/python -m pytest $(PARALLEL) --loop=uvloop $(ARGS)
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)
+
+test-fleet: $(VENV)/.ready
+	$(BIN)/python -m pytest $(PARALLEL) -m fleet $(ARGS)
+
+# All tests on one Python: make test-py3.12.
+test-py%: .venv-py%/.ready
+	.venv-py$*/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+test-newest: test-py$(NEWEST)
+
+test-all-pythons: $(PYTHONS:%=test-py%)
+	for version in $(OTHER_PYTHONS); do \
+		if scripts/find_python.sh $$version >/dev/null; then $(MAKE) test-py$$version || exit; \
+		else echo "not tested on Python $$version, which this machine lacks"; fi; done
+
+test-uvloop: .venv-py$(NEWEST)/.ready
+	.venv-py$(NEWEST)/bin/python -m pytest $(PARALLEL) --loop=uvloop $(if $(ALL),,-m "not fleet" $(call without,$(SAME_ON_UVLOOP))) $(ARGS)
 
 test-oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
+	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(if $(ALL),,$(call without,$(SAME_ON_OLDEST))) $(ARGS)
+
+# python -X dev and -O as their variables, which reach the processes that pytest-xdist starts. Under -O pytest runs the
+# asserts of tests all the same, but not those of kits.
+CORE := .venv-py$(NEWEST)/bin/python -m pytest $(PARALLEL) --quiet @tests/core.args $(ARGS)
+test-modes: .venv-py$(NEWEST)/.ready
+	PYTHONDEVMODE=1 $(CORE)
+	PYTHONOPTIMIZE=1 $(CORE) -W ignore::pytest.PytestConfigWarning
+	PYTHONASYNCIODEBUG=1 $(CORE)
+	$(CORE) --eager
+	ASYNCAUTH_TESTS_AS=windows $(CORE)
+	ASYNCAUTH_TESTS_AS=macos $(CORE)
 
 # Some minutes of short lifetimes and faults at random: requests that failed and need not have, and what grows.
 soak: $(VENV)/.ready
@@ -136,7 +177,7 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: test test-uvloop test-oldest lint audit types docs extras
+check: lint types audit test-newest test-uvloop test-oldest test-modes docs extras
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -152,4 +193,4 @@ coverage: $(VENV)/.ready
 	$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(UVLOOP) $(BENCH) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-py* $(OLDEST) $(BENCH) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
+import harness.systems  # noqa: F401 (before asyncauth, which must not find what another system lacks)
 import pytest
 from hypothesis import HealthCheck, settings
 from provider_kit import MockedHttp
@@ -27,6 +28,7 @@ def pytest_configure() -> None:
     has what they start ignore SIGINT.
     """
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("quick", settings.get_profile("untimed"), max_examples=10)  # make quick
     settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ class Entry:
         token: What stands there; ``None`` = it can't be read.
         flaw: Why it can't be read.
         now: When it was looked at, in Unix epoch seconds.
-        mode: The file's permissions; ``None`` = it is no file.
+        mode: The file's permissions; ``None``: it is not a file, or the system is Windows, where a mode says nothing.
     """
 
     key: str
@@ -130,7 +131,7 @@ async def _flaw(chosen: Chosen, key: str, timeout: float) -> str | None:  # noqa
 
 
 def _mode(chosen: Chosen, key: str) -> int | None:
-    if chosen.folder is None:
+    if chosen.folder is None or os.name == "nt":
         return None
     try:
         return stat.S_IMODE((chosen.folder / f"{key}.json").stat().st_mode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -161,4 +160,4 @@ def _row(entry: Entry) -> list[str]:
 def _mode(entry: Entry) -> str:
     if entry.mode is None:
         return ""
-    return f"{entry.mode:04o}{' (others can read it)' if entry.mode & 0o077 and os.name != 'nt' else ''}"
+    return f"{entry.mode:04o}{' (others can read it)' if entry.mode & 0o077 else ''}"

@@ -35,7 +35,8 @@ _FAREWELL = 0.5
 class FileStore:
     """Keeps each token in a file of a folder, readable by its owner alone.
 
-    Files have mode 0600, a folder that it makes 0700; a folder that exists is left as it is. A file is written whole
+    Files have mode 0600, a folder that it makes 0700; a folder that exists is left as it is. Windows ignores modes:
+    there, who can read the files depends on the permissions of the folder that contains them. A file is written whole
     or not at all. The lock is one of the operating system's, so it ends with the process that holds it. Not for
     network file systems without working locks: use Redis there.
 

