@@ -27,7 +27,9 @@ PYTHONS := 3.13 3.12 3.11
 OTHER_PYTHONS := 3.14 3.14t 3.13t
 NEWEST := $(firstword $(foreach version,$(PYTHONS),$(if $(shell scripts/find_python.sh $(version)),$(version))))
 BENCH := .venv-bench
-BIN := $(VENV)/bin
+# Where an environment has its programs: Windows has a name of its own for it.
+PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(PROGRAMS)
 EXTRAS := cli,crypto,file,keyring,otel,redis,testing
 # Much of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
@@ -53,15 +55,15 @@ $(VENV)/.ready: pyproject.toml requirements/newest.txt
 	touch $@
 
 $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
-	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
+	test -x $(OLDEST)/$(PROGRAMS)/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(OLDEST)/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
 	touch $@
 
 .venv-py%/.ready: pyproject.toml requirements/newest.txt
-	test -x .venv-py$*/bin/python || $$(scripts/find_python.sh $*) -m venv .venv-py$*
-	.venv-py$*/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	.venv-py$*/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/newest.txt
+	test -x .venv-py$*/$(PROGRAMS)/python || $$(scripts/find_python.sh $*) -m venv .venv-py$*
+	.venv-py$*/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	.venv-py$*/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/newest.txt
 	touch $@
 
 demo: $(VENV)/.ready
@@ -79,7 +81,7 @@ test-fleet: $(VENV)/.ready
 
 # All tests on one Python: make test-py3.12.
 test-py%: .venv-py%/.ready
-	.venv-py$*/bin/python -m pytest $(PARALLEL) $(ARGS)
+	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-newest: test-py$(NEWEST)
 
@@ -89,14 +91,14 @@ test-all-pythons: $(PYTHONS:%=test-py%)
 		else echo "not tested on Python $$version, which this machine lacks"; fi; done
 
 test-uvloop: .venv-py$(NEWEST)/.ready
-	.venv-py$(NEWEST)/bin/python -m pytest $(PARALLEL) --loop=uvloop $(if $(ALL),,-m "not fleet" $(call without,$(SAME_ON_UVLOOP))) $(ARGS)
+	.venv-py$(NEWEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) --loop=uvloop $(if $(ALL),,-m "not fleet" $(call without,$(SAME_ON_UVLOOP))) $(ARGS)
 
 test-oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(if $(ALL),,$(call without,$(SAME_ON_OLDEST))) $(ARGS)
+	$(OLDEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) $(if $(ALL),,$(call without,$(SAME_ON_OLDEST))) $(ARGS)
 
 # python -X dev and -O as their variables, which reach the processes that pytest-xdist starts. Under -O pytest runs the
 # asserts of tests all the same, but not those of kits.
-CORE := .venv-py$(NEWEST)/bin/python -m pytest $(PARALLEL) --quiet @tests/core.args $(ARGS)
+CORE := .venv-py$(NEWEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) --quiet @tests/core.args $(ARGS)
 test-modes: .venv-py$(NEWEST)/.ready
 	PYTHONDEVMODE=1 $(CORE)
 	PYTHONOPTIMIZE=1 $(CORE) -W ignore::pytest.PytestConfigWarning
@@ -168,14 +170,14 @@ measure: $(VENV)/.ready
 	$(BIN)/python scripts/measure.py
 
 $(BENCH)/.ready: pyproject.toml
-	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[file,redis]'
-	$(BENCH)/bin/python scripts/install_group.py bench $(PIP_FLAGS) --upgrade
+	test -x $(BENCH)/$(PROGRAMS)/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(BENCH)/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[file,redis]'
+	$(BENCH)/$(PROGRAMS)/python scripts/install_group.py bench $(PIP_FLAGS) --upgrade
 	touch $@
 
 bench: $(BENCH)/.ready
-	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+	$(BENCH)/$(PROGRAMS)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 check: lint types audit test-newest test-uvloop test-oldest test-modes docs extras
 

@@ -6,6 +6,7 @@ once to count its steps, and then once for each of them with something happening
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -66,14 +67,23 @@ class Scenario:
                 fleet.get(process)
         return fleet
 
-    def steps(self) -> int:
-        """Return how many steps it takes until all have their token."""
+    @functools.cached_property
+    def undisturbed(self) -> tuple[int, int]:
+        """How many steps it takes until all have their token, and how many token requests."""
         fleet = self.begin()
         before = fleet.world.steps
         served(fleet)
-        steps = fleet.world.steps - before
+        counts = fleet.world.steps - before, len(fleet.authority.requests)
         fleet.bury()
-        return steps
+        return counts
+
+    @property
+    def steps(self) -> int:
+        return self.undisturbed[0]
+
+    @property
+    def requests(self) -> int:
+        return self.undisturbed[1]
 
 
 def served(fleet: Fleet) -> None:
@@ -111,7 +121,7 @@ def _spread(choices: Sequence[Any]) -> Sequence[Any]:
 
 def disturbed(scenario: Scenario, disturb: Callable[[Fleet, Process], None]) -> Iterator[Fleet]:
     """Run a scenario once for each of its steps, with something happening before it; yield what is left each time."""
-    for step in _spread(range(scenario.steps())):
+    for step in _spread(range(scenario.steps)):
         fleet = scenario.begin()
         try:
             for _ in range(step):
@@ -131,7 +141,7 @@ def test_a_caller_is_cancelled_at_every_step(scenario: Scenario) -> None:
     """It takes nobody with it: the others get their token, from the one request that was under way."""
     for fleet in disturbed(scenario, lambda fleet, _: fleet.cancel(fleet.asking[0])):
         served(fleet)
-        assert len(fleet.authority.requests) == _requests(scenario)
+        assert len(fleet.authority.requests) == scenario.requests
 
 
 @KINDS
@@ -144,11 +154,11 @@ def test_all_callers_are_cancelled_at_every_step(scenario: Scenario) -> None:
 
     for fleet in disturbed(scenario, cancel):
         fleet.world.advance(5.0)
-        begun = bool(fleet.authority.running()) or len(fleet.authority.requests) == _requests(scenario)
+        begun = bool(fleet.authority.running()) or len(fleet.authority.requests) == scenario.requests
         for process in fleet.processes:
             fleet.get(process)
         served(fleet)
-        assert len(fleet.authority.requests) == _requests(scenario)
+        assert len(fleet.authority.requests) == scenario.requests
         assert begun or not fleet.authority.stolen
 
 
@@ -203,7 +213,7 @@ def test_a_second_loop_at_every_step(scenario: Scenario) -> None:
 
     for fleet in disturbed(scenario, join):
         served(fleet)
-        assert len(fleet.authority.requests) == _requests(scenario)
+        assert len(fleet.authority.requests) == scenario.requests
 
 
 @KINDS
@@ -230,14 +240,6 @@ def test_the_process_dies_at_every_step(name: str) -> None:
 
     for fleet in disturbed(SCENARIOS[name], die):
         served(fleet)
-
-
-def _requests(scenario: Scenario) -> int:
-    fleet = scenario.begin()
-    served(fleet)
-    requests = len(fleet.authority.requests)
-    fleet.bury()
-    return requests
 
 
 # --- in other orders

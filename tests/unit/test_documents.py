@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -36,11 +37,13 @@ def _bugs() -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
-@pytest.mark.parametrize("document", ["SECURITY.md", "docs/known-bugs.md"])
-def test_the_tests_that_a_document_names_exist(document: str) -> None:
+@pytest.mark.parametrize(
+    ("document", "least"), [("SECURITY.md", 20), ("docs/known-bugs.md", 20), ("tests/README.md", 5)]
+)
+def test_the_tests_that_a_document_names_exist(document: str, least: int) -> None:
     """A promise whose test was renamed or dropped is noticed."""
     named = _NODE.findall((ROOT / document).read_text(encoding="utf-8"))
-    assert len(named) > 20
+    assert len(named) > least
     missing = [f"{path}::{test}" for path, test in named if test not in _tests(path)]
     assert not missing
 
@@ -67,3 +70,39 @@ def test_readme_shows_what_was_measured() -> None:
     measured = (ROOT / "benchmarks" / "results" / "headline.md").read_text(encoding="utf-8")
     assert measured.startswith("|")
     assert measured in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_python_that_is_promised_is_tested() -> None:
+    """The classifiers, `make test-all-pythons` and CI have the same Pythons; CI has those to come besides."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = {each.rpartition(" ")[2] for each in project["classifiers"] if re.search(r":: 3\.\d+$", each)}
+    pythons = re.search(r"^PYTHONS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    matrix = re.search(r"^        python: (\[.+\])$", workflow, re.MULTILINE)
+    assert pythons
+    assert matrix
+    assert set(pythons[1].split()) == promised
+    assert promised < set(json.loads(matrix[1]))
+
+
+@pytest.mark.parametrize(
+    "file", [".github/workflows", ".pre-commit-config.yaml", ".ci/run", "CONTRIBUTING.md", "tests/README.md"]
+)
+def test_the_targets_that_are_called_exist(file: str) -> None:
+    """What a workflow, a hook or a page calls is one of make's targets."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for line in re.findall(r"^([\w%. -]+):(?!=)", makefile, re.MULTILINE) for name in line.split()}
+    paths = sorted((ROOT / file).glob("*.yml")) if (ROOT / file).is_dir() else [ROOT / file]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    text += "".join(f"\nmake {each}" for each in re.findall(r'target: "([^"]+)"', text))
+    called = {word for line in re.findall(r"(?<![\w-])make ((?:[a-z][\w.-]* ?)+)", text) for word in line.split()}
+    assert called, file
+    assert not {each for each in called if each not in targets and not each.startswith("test-py")}
+
+
+def test_the_arguments_of_quick_and_modes_name_what_exists() -> None:
+    """A test that was renamed or dropped is noticed."""
+    named = [line for name in ("quick", "core") for line in (ROOT / f"tests/{name}.args").read_text().split()]
+    for path, _, test in (line.rpartition("=")[2].partition("::") for line in named):
+        assert (ROOT / path).exists(), path
+        assert not test or test in _tests(path), f"{path}::{test}"

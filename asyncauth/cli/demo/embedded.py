@@ -45,7 +45,9 @@ def embedded_redis() -> Generator[str]:
     if importlib.util.find_spec("redis") is None:
         raise Problem("--workers needs redis-py, which is not installed: pip install 'asyncauth[redis]'")
     if not hasattr(socket, "AF_UNIX"):
-        raise Problem("--workers needs Unix sockets, which this system lacks: run it on Linux or macOS (Windows: in WSL)")
+        raise Problem(
+            "--workers needs Unix sockets, which this system lacks: run it on Linux or macOS (Windows: in WSL)"
+        )
     executable = _executable()
     with tempfile.TemporaryDirectory(prefix="asyncauth-", dir=_short_folder()) as folder:  # mode 0700
         path = Path(folder, "redis.sock")
