@@ -96,13 +96,12 @@ test-uvloop: .venv-py$(NEWEST)/.ready
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) $(if $(ALL),,$(call without,$(SAME_ON_OLDEST))) $(ARGS)
 
-# python -X dev and -O as their variables, which reach the processes that pytest-xdist starts. Under -O pytest runs the
+# python -X dev (with asyncio's debug mode) and -O as their variables, which reach the processes that pytest-xdist starts. Under -O pytest runs the
 # asserts of tests all the same, but not those of kits.
 CORE := .venv-py$(NEWEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) --quiet @tests/core.args $(ARGS)
 test-modes: .venv-py$(NEWEST)/.ready
-	PYTHONDEVMODE=1 $(CORE)
+	PYTHONDEVMODE=1 PYTHONASYNCIODEBUG=1 $(CORE)
 	PYTHONOPTIMIZE=1 $(CORE) -W ignore::pytest.PytestConfigWarning
-	PYTHONASYNCIODEBUG=1 $(CORE)
 	$(CORE) --eager
 	ASYNCAUTH_TESTS_AS=windows $(CORE)
 	ASYNCAUTH_TESTS_AS=macos $(CORE)

@@ -95,7 +95,11 @@ def test_the_targets_that_are_called_exist(file: str) -> None:
     paths = sorted((ROOT / file).glob("*.yml")) if (ROOT / file).is_dir() else [ROOT / file]
     text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     text += "".join(f"\nmake {each}" for each in re.findall(r'target: "([^"]+)"', text))
-    called = {word for line in re.findall(r"(?<![\w-])make ((?:[a-z][\w.-]* ?)+)", text) for word in line.split()}
+    called = {
+        word
+        for line in re.findall(r"(?m)(?:^|`|run: |entry: )make ((?:[a-z][\w.-]* ?)+)", text)
+        for word in line.split()
+    }
     assert called, file
     assert not {each for each in called if each not in targets and not each.startswith("test-py")}
 
@@ -106,3 +110,16 @@ def test_the_arguments_of_quick_and_modes_name_what_exists() -> None:
     for path, _, test in (line.rpartition("=")[2].partition("::") for line in named):
         assert (ROOT / path).exists(), path
         assert not test or test in _tests(path), f"{path}::{test}"
+
+
+def test_the_examples_of_the_tests_readme_are_real() -> None:
+    """Its files, functions and scenarios exist under the names that it shows."""
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    for function in re.findall(r"^(?:async )?def (\w+)\(", text, re.MULTILINE):
+        assert any(f"def {function}(" in source for source in sources.values()), function
+    for path in re.findall(r"`(tests/[\w/]+\.\w+)", text):
+        assert (ROOT / path).is_file(), path
+    scenarios = "".join(path.read_text(encoding="utf-8") for path in SCENARIOS.glob("*.json"))
+    for name in re.findall(r'"name": "(.+)"', text):
+        assert f'"{name}"' in scenarios, name
