@@ -97,7 +97,7 @@ def test_the_targets_that_are_called_exist(file: str) -> None:
     text += "".join(f"\nmake {each}" for each in re.findall(r'target: "([^"]+)"', text))
     called = {
         word
-        for line in re.findall(r"(?m)(?:^|`|run: |entry: )make ((?:[a-z][\w.-]* ?)+)", text)
+        for line in re.findall(r"(?:^|`|run: |entry: )make ((?:[a-z][\w.-]* ?)+)", text, re.MULTILINE)
         for word in line.split()
     }
     assert called, file
