@@ -60,6 +60,7 @@ $(OLDEST)/.ready: pyproject.toml requirements/oldest.txt
 	$(OLDEST)/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade --editable '.[$(EXTRAS)]' --group test --constraint requirements/oldest.txt
 	touch $@
 
+.PRECIOUS: .venv-py%/.ready
 .venv-py%/.ready: pyproject.toml requirements/newest.txt
 	test -x .venv-py$*/$(PROGRAMS)/python || $$(scripts/find_python.sh $*) -m venv .venv-py$*
 	.venv-py$*/$(PROGRAMS)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'

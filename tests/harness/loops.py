@@ -6,6 +6,7 @@ With ``--eager`` each loop runs a new task at once, up to its first ``await`` th
 from __future__ import annotations
 
 import asyncio
+import sys
 import warnings
 
 import pytest
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have every new loop be of that kind: pytest-asyncio's, and those of ``asyncio.run`` in any thread."""
+    if config.getoption("--eager") and sys.version_info < (3, 12):
+        raise pytest.UsageError("--eager needs Python 3.12")
     on_uvloop, eager = config.getoption("--loop") == "uvloop", config.getoption("--eager")
     if not (on_uvloop or eager):
         return
@@ -27,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         class Policy(asyncio.DefaultEventLoopPolicy):
             def new_event_loop(self) -> asyncio.AbstractEventLoop:
                 loop = _uvloop() if on_uvloop else super().new_event_loop()
-                if eager:
+                if eager and sys.version_info >= (3, 12):
                     loop.set_task_factory(asyncio.eager_task_factory)
                 return loop
 

@@ -69,7 +69,7 @@ def _become(system: str) -> None:
             if hasattr(module, name):
                 delattr(module, name)
     if system == "windows":
-        asyncio.SelectorEventLoop.add_signal_handler = _without_signal_handlers  # type: ignore[method-assign]
+        asyncio.SelectorEventLoop.add_signal_handler = _without_signal_handlers  # type: ignore[method-assign, assignment]
         os.open = _without_modes(os.open, 2)
         os.mkdir = _without_modes(os.mkdir, 1)
         os.chmod = lambda *args, **kwargs: None
