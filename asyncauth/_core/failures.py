@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from asyncauth.entry import Rejection
+from asyncauth.entry import MOST, Rejection
 from asyncauth.errors import AuthError, CredentialsRejected
 from asyncauth.policy import LONGEST_HOLD
 
@@ -305,7 +305,7 @@ def remember_rejection(
         wall: The wall clock, in Unix epoch seconds.
     """
     theirs = known.times if known is not None and known.digest == mark else 0
-    times = max(theirs, times_here) + 1
+    times = min(max(theirs, times_here) + 1, MOST)  # an entry may claim any count that can be read
     return Rejection(digest=mark, until=wall + credential_rejected_cooldown(policy, times), times=times)
 
 

@@ -31,6 +31,7 @@ from asyncauth._core.failures import (
     remember_failure,
     remember_rejection,
 )
+from asyncauth.entry import MOST
 from asyncauth.stores import Rejection
 
 POLICY = RefreshPolicy()
@@ -304,6 +305,13 @@ def test_rejections_count_on_from_whoever_counted_furthest(
     """This process or another one, of the same credential."""
     after = remember_rejection(known, POLICY, mark="mark", times_here=times_here, wall=500.0)
     assert after == Rejection(digest="mark", times=times, until=500.0 + 60 * 2 ** (times - 1))
+
+
+def test_a_count_that_an_entry_claims_can_be_counted_on() -> None:
+    """Whoever writes the largest one into a store ends no rejection's memory: the next one is remembered as well."""
+    known = attrs.evolve(STORED, times=MOST)
+    after = remember_rejection(known, POLICY, mark=known.digest, times_here=0, wall=500.0)
+    assert after == Rejection(digest=known.digest, times=MOST, until=500.0 + 3600.0)
 
 
 @pytest.mark.parametrize(
