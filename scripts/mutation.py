@@ -95,7 +95,7 @@ TESTS = {
         f"{UNIT}/test_providers_declared.py",
     ],
     "expiry": [f"{UNIT}/test_expiry.py", "tests/property/test_expiry_properties.py"],
-    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py"],
+    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_core_failures.py"],
     "_http/challenge": [f"{UNIT}/test_http_challenge.py", "tests/property/test_challenge_properties.py"],
 }
 """What must notice a change of a module, the likeliest first."""
