@@ -1,7 +1,8 @@
 """Run the tests as on Windows or macOS, on a machine that is neither: ``ASYNCAUTH_TESTS_AS=windows pytest``.
 
-``conftest.py`` imports this module before asyncauth, which then does not find what the other system lacks. What pytest
-and the standard library need to run here stays, such as ``os.name``. The real systems are tested by the workflows.
+``conftest.py`` imports this module before asyncauth, which then does not find what the other system lacks. What pytest,
+filelock and the standard library need to run here stays, such as ``os.name`` and ``os.O_NONBLOCK``. The workflow of CI
+tests on the real systems.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ PLATFORMS = {"windows": "win32", "macos": "darwin"}
 TAKEN_AWAY: dict[str, dict[ModuleType, list[str]]] = {
     "windows": {
         os: [
-            *("O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "chown", "fchmod", "fork", "getegid", "geteuid"),
-            *("getpgid", "killpg", "mkfifo", "register_at_fork", "setsid"),
+            *("O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "chown", "fork", "getegid", "geteuid", "getpgid", "killpg"),
+            *("mkfifo", "register_at_fork", "setsid"),
         ],
         signal: ["SIGHUP", "SIGUSR1", "SIGUSR2"],
         socket: ["AF_UNIX"],

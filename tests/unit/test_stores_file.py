@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from harness.canary import MARK
+from harness.systems import SYSTEM
 
 from asyncauth import ConfigurationError, Token, TokenManager
 from asyncauth.stores import FileStore, dumps
@@ -20,6 +21,8 @@ from asyncauth.stores.file import _finished
 from asyncauth.testing import FakeProvider
 
 KEY = "ab" * 32
+
+needs_modes = pytest.mark.skipif(os.name == "nt" or SYSTEM == "windows", reason="Windows ignores modes")
 
 
 def a_token(value: str = MARK, **fields: Any) -> Token:
@@ -41,6 +44,7 @@ def _umask(request: pytest.FixtureRequest) -> Any:
     os.umask(before)
 
 
+@needs_modes
 async def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     """Mode 0600 for every file, lock files too, and 0700 for each folder it makes; whatever the umask."""
     store = FileStore(tmp_path / "a" / "b")
@@ -53,6 +57,7 @@ async def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
 
 
+@needs_modes
 async def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
     """Its mode is its owner's business, and so are the files in it."""
     folder = tmp_path / "mine"
