@@ -304,6 +304,7 @@ class _Tasks(_Backlog):
             self._stop()
 
     async def _tell(self) -> None:
+        self._task = asyncio.current_task()  # an eager task runs this before create_task() returns it
         while (event := self._next()) is not None:
             try:
                 answer: Any = self.listener(event)

@@ -37,6 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
         asyncio.set_event_loop_policy(Policy())
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what can't be where a task takes its first step at once."""
+    for item in items if config.getoption("--eager") else ():
+        for mark in item.iter_markers("not_eager"):
+            item.add_marker(pytest.mark.skip(mark.kwargs["reason"]))
+
+
 def _uvloop() -> asyncio.AbstractEventLoop:
     import uvloop
 

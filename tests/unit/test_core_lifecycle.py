@@ -565,6 +565,7 @@ def test_what_a_fetch_raises_at_the_end_of_its_loop_is_told_without_its_text() -
     assert MARK not in "".join(told)
 
 
+@pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider) -> None:
     """Another thread's close() comes between the start of a flight and the first step of its task."""
     manager = TokenManager(provider)

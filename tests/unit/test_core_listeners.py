@@ -111,6 +111,7 @@ async def test_a_listener_that_swallows_its_cancellation_is_not_told_the_rest() 
     assert len(asyncio.all_tasks()) == 1
 
 
+@pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 async def test_cancelled_before_its_first_step() -> None:
     """Somebody cancels all tasks: what comes later is told all the same."""
     listeners, heard = Listeners(), Heard()

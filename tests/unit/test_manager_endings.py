@@ -34,6 +34,7 @@ async def test_a_flight_cancelled_before_its_first_step_hangs_nobody() -> None:
     assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
 
 
+@pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 async def test_a_remembered_refusal_outlives_a_refresh_that_was_lost(settled: Callable[[], Any]) -> None:
     """A refresh by hand that was cancelled before its first step asked nobody: the refusal before it still holds."""
     provider = FakeProvider(answers=[CredentialsRejected("no")])
