@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from random import random as machine_random
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -24,6 +24,7 @@ from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.listeners import Listener, Listeners, SharedListeners
 from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import LoopEntry, Sessions, SharedSessions, run_each
+from asyncauth._core.tenant_key import check_key, name_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
@@ -114,7 +115,7 @@ class ManagerPool(Generic[Key]):
         http: The session for token requests on its own event loop, with an ``aiohttp.DummyCookieJar``; ``None``
             (default) = one of the pool's own.
         store: Where the managers share their tokens with other processes, see `asyncauth.stores`; ``None`` = with
-            none. The tenant's key is part of the store's, as its ``repr``: take strings, numbers, tuples of them.
+            none. The tenant's key is part of the store's: take strings, numbers, UUIDs, enums, or tuples of them.
         policy: The managers'.
         clock: ``None`` (default) = the machine's.
         random: Where the random numbers for jitter and backoff come from: a function that returns numbers from 0 to 1,
@@ -198,7 +199,7 @@ class ManagerPool(Generic[Key]):
                 raised; of anything else only class and place are told (its text may hold secrets), and network
                 trouble is ``TokenEndpointUnavailable``. The next call tries anew.
         """
-        _check_key(key)
+        check_key(key)
         while True:
             with self._guard:
                 manager = self._managers.get(key) or self._referenced.get(key)
@@ -228,7 +229,7 @@ class ManagerPool(Generic[Key]):
         Raises:
             ConfigurationError: The key is not hashable.
         """
-        _check_key(key)
+        check_key(key)
         return _TenantAuth(self, key)
 
     def status(self) -> PoolStatus:
@@ -482,7 +483,7 @@ class _TenantManager(TokenManager):
         self._pool = pool
         self._set_up(provider, pool._runtime, key, http=None, store=pool._store)
         if self._store_client is not None:
-            self._store_client.keep_apart(_name_of(key))
+            self._store_client.keep_apart(name_of(key))
 
     def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
         """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
@@ -545,7 +546,7 @@ def _found(pool: weakref.ref[ManagerPool[Any]], tenant: Hashable = None) -> _Ten
 def _keep_apart(manager: TokenManager, key: Hashable) -> None:
     """Have entries of this tenant's in the store, for a manager and all that are further upstream."""
     if manager._store_client is not None:
-        manager._store_client.keep_apart(_name_of(key))
+        manager._store_client.keep_apart(name_of(key))
     for upstream in manager._owned:
         _keep_apart(upstream, key)
 
@@ -553,31 +554,3 @@ def _keep_apart(manager: TokenManager, key: Hashable) -> None:
 def _check_count(name: str, value: object, wanted: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name}= takes {wanted}, not {value!r}")
-
-
-def _check_key(key: object) -> None:
-    try:
-        hash(key)
-    except TypeError:
-        kind = type(key).__name__
-    else:
-        return
-    raise ConfigurationError(f"a tenant's key is hashable, such as a str or a tuple of them, and this {kind} is not")
-
-
-def _name_of(key: Hashable) -> str:
-    """Return what tells a tenant from the others in every process.
-
-    Raises:
-        ConfigurationError: Nothing does: the key's ``repr`` is that of any object.
-    """
-    # A set's own repr has another order in each process.
-    if isinstance(key, frozenset):
-        return f"frozenset({sorted(map(_name_of, cast('frozenset[Hashable]', key)))})"
-    if type(key) is tuple:
-        return f"({', '.join(map(_name_of, cast('tuple[Hashable, ...]', key)))},)"
-    if type(key).__repr__ is object.__repr__:
-        raise ConfigurationError(
-            f"a store needs keys with a repr that tells them apart, and {type(key).__name__} has none"
-        )
-    return repr(key)

@@ -25,7 +25,7 @@ from asyncauth import (
     RefreshGrant,
     TokenExchange,
 )
-from asyncauth.pool import _name_of
+from asyncauth._core.tenant_key import name_of
 from asyncauth.provider import key_of
 from asyncauth.testing import FakeProvider
 
@@ -212,7 +212,7 @@ def test_a_set_of_names_is_the_same_in_every_process() -> None:
     names = {f"name-{number}" for number in range(20)}
     made = ClientCredentials(token_url=URL, client_id="c", client_secret="s", audience=names).identity
     assert made == ClientCredentials(token_url=URL, client_id="c", client_secret="s", audience=sorted(names)).identity
-    assert _name_of((1, frozenset(names))) == f"(1, frozenset({[repr(each) for each in sorted(names)]}),)"
+    assert name_of((1, frozenset(names))) == f"(1, frozenset({[repr(each) for each in sorted(names)]}),)"
 
 
 def test_an_issuer_is_not_a_token_endpoint() -> None:

@@ -116,7 +116,7 @@ ROWS = (
     ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.try_state",
      "_core.request_context", "_core.sessions", "_core.timer", "_core.user_code", "_core.cache",
      "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
-     "_core.store_client", "_core.refresh"),
+     "_core.store_client", "_core.tenant_key", "_core.refresh"),
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.classify", "providers.wire.credential", "providers.wire.decompress",
      "providers.wire.lifetime_fields", "providers.wire.response", "providers.wire.endpoint", "providers.base",

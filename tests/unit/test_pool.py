@@ -768,8 +768,8 @@ async def test_tenants_are_apart_in_a_store_though_their_providers_name_themselv
 
 
 async def test_key_that_says_nothing_is_refused_with_a_store(pools: Pools) -> None:
-    """A key whose repr differs from process to process can't be part of the store's."""
-    with pytest.raises(ConfigurationError, match="repr"):
+    """A key that is another in each process can't be part of the store's."""
+    with pytest.raises(ConfigurationError, match="the same in every process"):
         await pools(Tenants(None), store=MemoryStore(), clock=None).get(object())
 
 
