@@ -72,7 +72,7 @@ demo: $(VENV)/.ready
 
 # What is in it: tests/quick.args.
 quick: lint
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=quick @tests/quick.args $(ARGS)
+	ASYNCAUTH_EXAMPLES=20 ASYNCAUTH_RUNS=3 $(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=quick @tests/quick.args $(ARGS)
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)

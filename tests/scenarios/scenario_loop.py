@@ -11,7 +11,7 @@ __all__ = ["LIMIT", "Loop", "settled"]
 
 _T = TypeVar("_T")
 
-LIMIT = 20.0
+LIMIT = 40.0
 """Real seconds after which something hangs. Nothing that works comes near."""
 
 _ROUNDS = 64

@@ -281,7 +281,7 @@ def test_closing_does_not_wait_for_a_loop_that_is_stopped() -> None:
         async def work(_: LoopEntry) -> None:
             await asyncio.sleep(60)
 
-        other.call_later(0.05, other.stop)
+        other.call_soon_threadsafe(other.call_later, 0.05, other.stop)
         await asyncio.wait_for(LoopEntry(LoopRef(other)).run(work), 5)
 
     asyncio.run(main())
