@@ -49,7 +49,7 @@ class Rejection:
     times: int = attrs.field(validator=_count(1))
 
 
-@attrs.frozen(repr=False, kw_only=True)
+@attrs.frozen(repr=False)
 class Entry(Token):
     """A token as a shared store keeps it, with what the processes tell each other through the store.
 
@@ -65,10 +65,11 @@ class Entry(Token):
         rejection: The credential that the token endpoint rejected; ``None``: it has accepted the last one.
     """
 
-    rotations: int = attrs.field(default=0, validator=_count(0))
-    in_use_since: float | None = attrs.field(default=None, validator=validators.optional(_number))
+    # Each by itself: of a class, attrs below 25.4 makes the inherited fields keyword-only as well.
+    rotations: int = attrs.field(default=0, validator=_count(0), kw_only=True)
+    in_use_since: float | None = attrs.field(default=None, validator=validators.optional(_number), kw_only=True)
     rejection: Rejection | None = attrs.field(
-        default=None, validator=validators.optional(validators.instance_of(Rejection))
+        default=None, validator=validators.optional(validators.instance_of(Rejection)), kw_only=True
     )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,7 @@ class Evil:
     __repr__ = __str__
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
 class Nameless:
     def __str__(self) -> str:
         raise RuntimeError
