@@ -197,9 +197,11 @@ BODIES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("body", BODIES)
 def test_no_secret_is_shown_by_a_connection_that_closes_under_a_request(
-    body: str, moment: Moment, log: pytest.LogCaptureFixture
+    body: str, moment: Moment, log: pytest.LogCaptureFixture, *, on_uvloop: bool
 ) -> None:
     """A kept-alive connection that closes as the request is written: no frame of the error's chain has the headers."""
+    if on_uvloop and moment == "while":
+        pytest.skip("uvloop writes a request at once: nothing can come in between")
 
     async def go(side: Side, watch: Watch) -> None:
         connector = ClosingConnector(moment)
@@ -223,9 +225,11 @@ def test_no_secret_is_shown_by_a_connection_that_closes_under_a_request(
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_no_secret_is_shown_by_a_connection_that_closes_under_a_token_request(
-    name: str, moment: Moment, log: pytest.LogCaptureFixture
+    name: str, moment: Moment, log: pytest.LogCaptureFixture, *, on_uvloop: bool
 ) -> None:
     """The same for passwords and for what a chain sends, whatever goes wrong with the session that was given."""
+    if on_uvloop and moment == "while":
+        pytest.skip("uvloop writes a request at once: nothing can come in between")
 
     async def go(side: Side, watch: Watch) -> None:
         connector = ClosingConnector(moment)

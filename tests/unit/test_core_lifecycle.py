@@ -566,8 +566,10 @@ def test_what_a_fetch_raises_at_the_end_of_its_loop_is_told_without_its_text() -
 
 
 @pytest.mark.not_eager(reason="it is about what comes before a task's first step")
-def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider) -> None:
+def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: FakeProvider, *, on_uvloop: bool) -> None:
     """Another thread's close() comes between the start of a flight and the first step of its task."""
+    if on_uvloop:
+        pytest.skip("a uvloop that is stopped takes the flight's first step before it stands still")
     manager = TokenManager(provider)
     loop = asyncio.new_event_loop()
 
