@@ -29,6 +29,7 @@ if _TYPE_CHECKING:
     from asyncauth.providers.oauth2.device_code import DeviceCode, DevicePrompt
     from asyncauth.providers.oauth2.grants import ClientCredentials, PasswordGrant
     from asyncauth.providers.oauth2.jwt_bearer import JWTBearer
+    from asyncauth.providers.oauth2.oauth_options import OAuthOptions
     from asyncauth.providers.oauth2.refresh_grant import RefreshGrant
     from asyncauth.providers.oauth2.token_exchange import TokenExchange
     from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
@@ -51,6 +52,7 @@ __all__ = [
     "LockTimeout",
     "ManagerClosed",
     "ManagerPool",
+    "OAuthOptions",
     "PagoFacil",
     "PagoFacilJWT",
     "PagoFacilLogin",
@@ -82,6 +84,7 @@ _LATER = {
     "ClientCredentials": "asyncauth.providers.oauth2.grants",
     "PasswordGrant": "asyncauth.providers.oauth2.grants",
     "JWTBearer": "asyncauth.providers.oauth2.jwt_bearer",
+    "OAuthOptions": "asyncauth.providers.oauth2.oauth_options",
     "PagoFacil": "asyncauth.providers.pago_facil",
     "PagoFacilJWT": "asyncauth.providers.pago_facil",
     "PagoFacilLogin": "asyncauth.providers.pago_facil",

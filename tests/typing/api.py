@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Unpack
 
 import aiohttp
 
@@ -14,6 +15,7 @@ from asyncauth import (
     DeviceCode,
     DevicePrompt,
     JWTBearer,
+    OAuthOptions,
     PagoFacil,
     PagoFacilJWT,
     PagoFacilLogin,
@@ -128,6 +130,11 @@ async def show(prompt: DevicePrompt) -> None:
     assert prompt.user_code
 
 
+def reports(**options: Unpack[OAuthOptions]) -> Provider:
+    """Return a grant with what a user's own function fills in."""
+    return ClientCredentials(client_id="reports", **options)
+
+
 def any_server() -> list[Provider]:
     """Return a provider of each grant."""
     url = "https://login.example.com/token"
@@ -136,6 +143,7 @@ def any_server() -> list[Provider]:
         ClientCredentials(issuer="https://login.example.com", client_id="c", client_secret="s", scope=["a", "b"]),
         ClientCredentials(token_url=url, client_id="c", client_auth="private_key_jwt", private_key=secret),
         RefreshGrant(token_url=url, refresh_token="r", client_id="c", client_auth="none", account="me"),
+        reports(token_url=url, client_secret="s", scope="a"),
         JWTBearer(token_url=url, assertion=secret, extra={"tenant": "t"}),
         TokenExchange(token_url=url, subject_token=upstream, audience="api", origins="https://api.example.com"),
         DeviceCode(issuer="https://login.example.com", client_id="c", show=show),

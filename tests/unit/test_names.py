@@ -33,6 +33,7 @@ PUBLIC = {
         "LockTimeout",
         "ManagerClosed",
         "ManagerPool",
+        "OAuthOptions",
         "PagoFacil",
         "PagoFacilJWT",
         "PagoFacilLogin",
@@ -120,7 +121,8 @@ ROWS = (
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.classify", "providers.wire.credential", "providers.wire.decompress",
      "providers.wire.lifetime_fields", "providers.wire.response", "providers.wire.endpoint", "providers.base",
-     "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.options",
+     "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.oauth_options",
+     "providers.oauth2.options",
      "providers.oauth2.client_auth", "providers.oauth2.dpop", "providers.oauth2.client_request",
      "providers.oauth2.provider", "providers.oauth2.device_code", "providers.oauth2.grants",
      "providers.oauth2.jwt_bearer", "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange",

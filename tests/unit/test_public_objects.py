@@ -113,6 +113,7 @@ MADE: dict[type, Callable[[], Any]] = {
 """What takes a secret, or holds what does."""
 
 TAKE_NONE: set[type] = {
+    asyncauth.OAuthOptions,  # the type of arguments: a constructor takes them out of the dict at once
     asyncauth.DevicePrompt,  # shows a person what they are to type
     asyncauth.RefreshPolicy,
     stores.FileStore,  # holds a path

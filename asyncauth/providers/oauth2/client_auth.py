@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import attrs
@@ -12,45 +12,19 @@ import attrs
 from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.oauth2 import jose
-from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.credential import Credential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Client", "ClientAuth", "Proof", "Secrets", "assertion", "check_key"]
+    from asyncauth.providers.oauth2.oauth_options import ClientAuth, Given
 
-ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+__all__ = ["Client", "Proof", "assertion", "check_key"]
 
 _METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 60
 """Seconds that a signed assertion is good for: it is made for one request."""
-
-
-@attrs.frozen(repr=False)
-class Secrets:
-    """A client's secret arguments. Made of them at once, so that no frame needs to keep one that could be shown.
-
-    Attributes:
-        secret: ``client_secret=``.
-        key: ``private_key=``.
-        dpop_key: ``dpop_key=``.
-    """
-
-    secret: Credential | None
-    key: Credential | None
-    dpop_key: Credential | None
-
-    @classmethod
-    def of(
-        cls, client_secret: CredentialLike | None, private_key: CredentialLike | None, dpop_key: str | None
-    ) -> Secrets:
-        """Return them, each ``None`` if it is."""
-        return cls(
-            None if client_secret is None else Credential(client_secret, "client_secret"),
-            None if private_key is None else Credential(private_key, "private_key", multiline=True),
-            None if dpop_key is None else Credential(dpop_key, "dpop_key", multiline=True),
-        )
 
 
 @attrs.frozen(repr=False)
@@ -87,45 +61,34 @@ class Client:
     algorithm: str | None
 
     @classmethod
-    def of(
-        cls,
-        client_id: str | None,
-        auth: ClientAuth,
-        given: Secrets,
-        *,
-        key_id: str | None,
-        algorithm: str | None,
-        confidential: bool,
-    ) -> Client:
+    def of(cls, client_id: str | None, given: Given, *, confidential: bool) -> Client:
         """Return the client that a provider's arguments describe.
 
         Args:
-            client_id: See the class.
-            auth: ``client_auth=``.
-            given: The secret arguments.
-            key_id: See ``private_key=``.
-            algorithm: See ``private_key=``.
-            confidential: Whether it must authenticate, unless ``auth`` is ``"none"``.
+            client_id: Its id; ``None``: the server needs none.
+            given: The arguments that all grants share.
+            confidential: Whether it must authenticate, unless ``client_auth`` is ``"none"``.
 
         Raises:
             ConfigurationError: They don't go together.
         """
+        auth, secret, key = given.client_auth, given.secrets.secret, given.secrets.key
         if auth not in _METHODS:
             raise ConfigurationError(f"client_auth is one of {', '.join(map(repr, _METHODS))}")
         if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
             raise ConfigurationError("client_id takes a str that is not empty: is an environment variable unset?")
-        credential = None if auth == "none" else given.key if auth == "private_key_jwt" else given.secret
+        credential = None if auth == "none" else key if auth == "private_key_jwt" else secret
         if auth == "private_key_jwt" and credential is None:
             raise ConfigurationError("client_auth='private_key_jwt' needs private_key=, in PEM or as a JWK")
-        if auth == "none" and given.secret is not None:
+        if auth == "none" and secret is not None:
             raise ConfigurationError("client_auth='none' sends no client_secret: leave one of the two out")
-        if credential is None and confidential and auth != "none" and given.key is not None:
+        if credential is None and confidential and auth != "none" and key is not None:
             raise ConfigurationError("private_key= needs client_auth='private_key_jwt'")
         if credential is None and confidential and auth != "none":
             raise ConfigurationError(f"client_auth={auth!r} needs client_secret=: is an environment variable unset?")
         if client_id is None and (credential is not None or confidential):
             raise ConfigurationError("client_id is missing")
-        return cls(id=client_id, auth=auth, credential=credential, key_id=key_id, algorithm=algorithm)
+        return cls(id=client_id, auth=auth, credential=credential, key_id=given.key_id, algorithm=given.algorithm)
 
     @property
     def credentials(self) -> tuple[Credential, ...]:

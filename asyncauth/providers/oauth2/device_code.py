@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import attrs
 
@@ -14,14 +14,11 @@ from asyncauth._core.request_context import current_request_context
 from asyncauth._core.user_code import sanitize
 from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.errors import ConfigurationError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
-from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
-from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
-from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.credential import Credential
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     import aiohttp
     from yarl import URL
 
@@ -79,61 +76,36 @@ class DeviceCode(OAuthProvider):
     shared store is held.
 
     Args:
-        token_url: See `ClientCredentials`, as for all arguments that are not here.
-        issuer: See there.
         show: Called with a `DevicePrompt`, which it shows to the person; may be async.
         device_authorization_url: Where the codes come from; needed with ``token_url``.
         deadline: Seconds that one refresh may take, the person's time included (default: 900).
         client_id: The client's.
-        client_secret: Its secret; ``None`` (default) = it is a public client.
-        client_auth: See there.
-        private_key: See there.
-        key_id: See there.
-        algorithm: See there.
-        scope: See there.
-        audience: See there.
-        resource: See there.
-        extra: See there.
-        origins: See there.
         account: A name for whose token it is, so that a shared store can keep it.
-        dpop: See there.
-        dpop_key: See there.
+        **options: What all grants take: see `OAuthOptions`.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
+        TypeError: There is no such argument.
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
     name: str = "device-code"
 
+    @takes_options
     def __init__(
         self,
         *,
-        token_url: str | URL | None = None,
-        issuer: str | None = None,
         show: Callable[[DevicePrompt], object],
         device_authorization_url: str | URL | None = None,
         deadline: float = 900.0,
         client_id: str,
-        client_secret: CredentialLike | None = None,
-        client_auth: ClientAuth = "client_secret_basic",
-        private_key: CredentialLike | None = None,
-        key_id: str | None = None,
-        algorithm: str | None = None,
-        scope: Several | None = None,
-        audience: Several | None = None,
-        resource: Several | None = None,
-        extra: Mapping[str, str] | None = None,
-        origins: str | Iterable[str] | None = None,
         account: str | None = None,
-        dpop: bool = False,
-        dpop_key: str | None = None,
+        **options: Unpack[OAuthOptions],
     ) -> None:
-        given = Secrets.of(client_secret, private_key, dpop_key)
-        del client_secret, private_key, dpop_key  # a traceback through here that shows locals must not show them
+        given = Given.of(self, options)
         if not callable(show):
             raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
-        if issuer is None and token_url is not None and device_authorization_url is None:
+        if given.issuer is None and given.token_url is not None and device_authorization_url is None:
             raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
         # A number that no float can hold would fail each refresh.
         if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= _LONGEST:
@@ -144,16 +116,7 @@ class DeviceCode(OAuthProvider):
             self._device_url = absolute_url(device_authorization_url, "device_authorization_url", query=True)
             require_secure(self._device_url, "device_authorization_url")
         self.deadline = deadline
-        self._set_up(
-            given,
-            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
-            Parameters.of(scope, audience, resource, extra),
-            token_url=token_url,
-            issuer=issuer,
-            origins=origins,
-            whose={"account": account},
-            dpop=dpop,
-        )
+        self._set_up(given, client_id=client_id, whose={"account": account})
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
         context = current_request_context()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import hashed
-from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets, assertion, check_key
-from asyncauth.providers.oauth2.options import Parameters, Several, is_json
+from asyncauth.providers.oauth2.client_auth import assertion, check_key
+from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
+from asyncauth.providers.oauth2.options import is_json
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import aiohttp
-    from yarl import URL
 
     from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.token import Token
@@ -42,8 +42,6 @@ class JWTBearer(OAuthProvider):
         )
 
     Args:
-        token_url: See `ClientCredentials`, as for all arguments that are not here.
-        issuer: See there.
         assertion: The assertion, a callable that returns it, or another manager; ``None`` (default) = it is signed
             here with ``private_key``.
         subject: Whom the assertion that is signed here speaks of (``sub``); default: ``assertion_issuer``.
@@ -52,33 +50,22 @@ class JWTBearer(OAuthProvider):
         assertion_lifetime: Seconds that it is good for (default: 60; some servers allow up to 3600).
         claims: Further claims of it.
         client_id: The client's; ``None`` (default) = the server needs none.
-        client_secret: Its secret; ``None`` (default) = it is a public client.
-        client_auth: See there.
-        private_key: See there; without ``assertion`` it signs that too.
-        key_id: See there.
-        algorithm: See there.
-        scope: See there.
-        audience: See there.
-        resource: See there.
-        extra: See there.
-        origins: See there.
         account: A name for whose token it is, so that a shared store can keep it; needed there if ``assertion`` is a
             string or a callable.
-        dpop: See there.
-        dpop_key: See there.
+        **options: What all grants take: see `OAuthOptions`.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
+        TypeError: There is no such argument.
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
     name: str = "jwt-bearer"
 
+    @takes_options
     def __init__(
         self,
         *,
-        token_url: str | URL | None = None,
-        issuer: str | None = None,
         assertion: CredentialLike | None = None,
         subject: str | None = None,
         assertion_issuer: str | None = None,
@@ -86,25 +73,14 @@ class JWTBearer(OAuthProvider):
         assertion_lifetime: float = 60.0,
         claims: Mapping[str, Any] | None = None,
         client_id: str | None = None,
-        client_secret: CredentialLike | None = None,
-        client_auth: ClientAuth = "client_secret_basic",
-        private_key: CredentialLike | None = None,
-        key_id: str | None = None,
-        algorithm: str | None = None,
-        scope: Several | None = None,
-        audience: Several | None = None,
-        resource: Several | None = None,
-        extra: Mapping[str, str] | None = None,
-        origins: str | Iterable[str] | None = None,
         account: str | None = None,
-        dpop: bool = False,
-        dpop_key: str | None = None,
+        **options: Unpack[OAuthOptions],
     ) -> None:
-        given = Secrets.of(client_secret, private_key, dpop_key)
-        given_assertion = None if assertion is None else Credential(assertion, "assertion")
-        del assertion, client_secret, private_key, dpop_key  # a traceback that shows locals must not show them
-        self._signs = given_assertion is None
-        credential = given_assertion or given.key
+        ready_made = None if assertion is None else Credential(assertion, "assertion")
+        del assertion  # a traceback through here that shows locals must not show it
+        given = Given.of(self, options)
+        self._signs = ready_made is None
+        credential = ready_made or given.secrets.key
         if credential is None:
             raise ConfigurationError("give assertion=, or private_key= to sign one with")
         if not isinstance(assertion_lifetime, (int, float)) or not 1 <= assertion_lifetime <= _LONGEST:
@@ -115,20 +91,16 @@ class JWTBearer(OAuthProvider):
         if claims is not None and not is_json(claims):
             raise ConfigurationError("claims= takes a mapping of what JSON can hold")
         self._claims = {**(claims or {}), "iss": iss, "sub": subject or iss}
-        self._audience, self._lifetime = assertion_audience or issuer or str(token_url), assertion_lifetime
-        self._key_id, self._algorithm = key_id, algorithm
+        self._audience = assertion_audience or given.issuer or str(given.token_url)
+        self._lifetime = assertion_lifetime
+        self._key_id, self._algorithm = given.key_id, given.algorithm
         if self._signs:
-            check_key(credential, key_id=key_id, algorithm=algorithm)
+            check_key(credential, key_id=self._key_id, algorithm=self._algorithm)
         self._set_up(
             given,
-            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
-            Parameters.of(scope, audience, resource, extra),
             credential,
-            token_url=token_url,
-            issuer=issuer,
-            origins=origins,
+            client_id=client_id,
             whose={"account": account, **({"assertion_issuer": iss, "subject": subject or iss} if self._signs else {})},
-            dpop=dpop,
             assertion_audience=self._audience if self._signs else None,
             claims=hashed(claims) if self._signs and claims else None,
         )

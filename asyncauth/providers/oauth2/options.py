@@ -6,16 +6,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import Part, hashed
 
-__all__ = ["Parameters", "Several", "is_json"]
+if TYPE_CHECKING:
+    from asyncauth.providers.oauth2.oauth_options import Given, Several
 
-Several = str | Iterable[str]
+__all__ = ["Parameters", "is_json"]
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+")
 
@@ -44,20 +45,18 @@ class Parameters:
     extra: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(
-        cls, scope: Several | None, audience: Several | None, resource: Several | None, extra: Mapping[str, str] | None
-    ) -> Parameters:
+    def of(cls, given: Given) -> Parameters:
         """Return what a provider's arguments say.
 
         Raises:
             ConfigurationError: One is of the wrong kind.
         """
-        resources = _several(resource, "resource")
+        resources = _several(given.resource, "resource")
         for each in resources:
             if not _ABSOLUTE_URI.fullmatch(each):
                 raise ConfigurationError("resource takes absolute URIs without a fragment (RFC 8707 §2)")
-        scopes = tuple(part for each in _several(scope, "scope") for part in each.split())
-        return cls(scopes, _several(audience, "audience"), resources, _extra(extra))
+        scopes = tuple(part for each in _several(given.scope, "scope") for part in each.split())
+        return cls(scopes, _several(given.audience, "audience"), resources, _extra(given.extra))
 
     def fields(self, *, scope: bool = True) -> tuple[tuple[str, str], ...]:
         """Return the form's fields.
@@ -105,8 +104,10 @@ def _extra(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     if extra is None:
         return ()
     if not isinstance(extra, Mapping) or not all(isinstance(part, str) for pair in extra.items() for part in pair):
+        del extra  # which may hold a secret: a traceback through here that shows locals must not show it
         raise ConfigurationError("extra takes a mapping of str to str")
     taken = sorted(_RESERVED & set(extra))
     if taken:
+        del extra
         raise ConfigurationError(f"extra can't hold {', '.join(taken)}: the provider has arguments for it")
     return tuple(extra.items())

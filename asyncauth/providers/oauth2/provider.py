@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,10 +13,11 @@ from asyncauth._http.origin import absolute_url
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider
 from asyncauth.providers.identity import Part
-from asyncauth.providers.oauth2.client_auth import Client, Secrets
+from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.client_request import ClientRequest, Fields
 from asyncauth.providers.oauth2.discovery import Issuer
 from asyncauth.providers.oauth2.dpop import Prover
+from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
 from asyncauth.providers.wire.credential import Credential
 from asyncauth.providers.wire.endpoint import Endpoint
@@ -52,52 +53,45 @@ class OAuthProvider(EndpointProvider):
 
     def _set_up(
         self,
-        given: Secrets,
-        client: Client,
-        parameters: Parameters,
+        given: Given,
         *credentials: Credential,
-        token_url: str | URL | None,
-        issuer: str | None,
-        origins: str | Iterable[str] | None,
+        client_id: str | None,
         whose: Mapping[str, str | None],
-        dpop: bool,
+        confidential: bool = False,
         **parts: Part,
     ) -> None:
         """Set what is common.
 
         Args:
-            given: The client's secret arguments.
-            client: The client.
-            parameters: Scope, audience, resource and what else is asked for.
+            given: The arguments that all grants share.
             *credentials: The grant's own.
-            token_url: Where tokens come from; ``None`` = where the issuer's metadata says.
-            issuer: The authorization server.
-            origins: Where the token may be sent.
+            client_id: The client's; ``None``: the server needs none.
             whose: What says whose the token is; see `EndpointProvider._identify`.
-            dpop: Whether the token is to be bound to a key.
+            confidential: Whether the client must authenticate, unless ``client_auth`` is ``"none"``.
             **parts: What else makes one token differ from another; no secrets.
 
         Raises:
             ConfigurationError: They don't work, or not together.
             InsecureTransport: Plain http to another machine.
         """
-        self._issuer = None if issuer is None else Issuer(issuer, self.name)
-        self._located = token_url is not None
-        url = absolute_url(token_url, "token_url", query=True) if token_url is not None else self._known_issuer.url
-        self._client, self._parameters = client, parameters
+        client = self._client = Client.of(client_id, given, confidential=confidential)
+        parameters = self._parameters = Parameters.of(given)
+        self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name)
+        self._located = given.token_url is not None
         self._configure(
-            Endpoint(provider=self.name, step="token", url=url),
+            Endpoint(provider=self.name, step="token", url=self._address(given)),
             (*credentials, *client.credentials),
-            origins=() if origins is None else origins,  # the token's API is somewhere else
+            origins=() if given.origins is None else given.origins,  # the token's API is somewhere else
         )
         client.check()
-        if dpop or given.dpop_key is not None:
-            self.prover = _prover(given.dpop_key)
+        dpop_key = given.secrets.dpop_key
+        if given.dpop or dpop_key is not None:
+            self.prover = _prover(dpop_key)
         thumbprint = None if self.prover is None else self.prover.thumbprint
-        found_by = issuer if token_url is None else None  # else the URL in the identity is the token endpoint's own
+        found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
         self._identify(whose, credentials, **parts)
-        if given.dpop_key is None and self.prover is not None:
+        if dpop_key is None and self.prover is not None:
             self.identity = None  # a token that no other process has the key of
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
@@ -128,6 +122,12 @@ class OAuthProvider(EndpointProvider):
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
         return (*fields, *self._parameters.fields(scope=False))
+
+    def _address(self, given: Given) -> URL:
+        """Return the token endpoint; the issuer, as long as nobody knows the endpoint."""
+        if given.token_url is None:
+            return self._known_issuer.url
+        return absolute_url(given.token_url, "token_url", query=True)
 
     @property
     def _known_issuer(self) -> Issuer:

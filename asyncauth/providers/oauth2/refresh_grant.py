@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import attrs
 
 from asyncauth.errors import CredentialsRejected
-from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
-from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     import aiohttp
-    from yarl import URL
 
     from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.providers.wire.response import TokenResponse
@@ -41,26 +37,14 @@ class RefreshGrant(OAuthProvider):
     if the process is to be started again: the given one is spent then.
 
     Args:
-        token_url: See `ClientCredentials`, as for all arguments that are not here.
-        issuer: See there.
         refresh_token: The refresh token, a callable that returns it, or what else a credential can be.
         client_id: The client's; ``None`` (default) = the server needs none.
-        client_secret: Its secret; ``None`` (default) = it is a public client.
-        client_auth: See there.
-        private_key: See there.
-        key_id: See there.
-        algorithm: See there.
-        scope: See there; none = what was granted with the refresh token.
-        audience: See there.
-        resource: See there.
-        extra: See there.
-        origins: See there.
         account: A name for whose token it is, so that a shared store can keep it.
-        dpop: See there.
-        dpop_key: See there.
+        **options: What all grants take: see `OAuthOptions`.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
+        TypeError: There is no such argument.
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
@@ -68,41 +52,19 @@ class RefreshGrant(OAuthProvider):
     needs_lock: bool = True
     """There is no other way to a token: with a store, it is asked for under the store's lock or not at all."""
 
+    @takes_options
     def __init__(
         self,
         *,
-        token_url: str | URL | None = None,
-        issuer: str | None = None,
         refresh_token: CredentialLike,
         client_id: str | None = None,
-        client_secret: CredentialLike | None = None,
-        client_auth: ClientAuth = "client_secret_basic",
-        private_key: CredentialLike | None = None,
-        key_id: str | None = None,
-        algorithm: str | None = None,
-        scope: Several | None = None,
-        audience: Several | None = None,
-        resource: Several | None = None,
-        extra: Mapping[str, str] | None = None,
-        origins: str | Iterable[str] | None = None,
         account: str | None = None,
-        dpop: bool = False,
-        dpop_key: str | None = None,
+        **options: Unpack[OAuthOptions],
     ) -> None:
-        given = Secrets.of(client_secret, private_key, dpop_key)
         credential = Credential(refresh_token, "refresh_token")
-        del refresh_token, client_secret, private_key, dpop_key
-        self._set_up(
-            given,
-            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
-            Parameters.of(scope, audience, resource, extra),
-            credential,
-            token_url=token_url,
-            issuer=issuer,
-            origins=origins,
-            whose={"account": account},
-            dpop=dpop,
-        )
+        del refresh_token  # a traceback through here that shows locals must not show it
+        given = Given.of(self, options)
+        self._set_up(given, credential, client_id=client_id, whose={"account": account})
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token with the last answer's refresh token, or with the given one."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from asyncauth.providers.oauth2.client_auth import Client, ClientAuth, Secrets
-from asyncauth.providers.oauth2.options import Parameters, Several
+from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     import aiohttp
-    from yarl import URL
 
     from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.token import Token
@@ -30,8 +26,6 @@ class TokenExchange(OAuthProvider):
     What kind of token came, ``issued_token_type``, is in `Token.extra`.
 
     Args:
-        token_url: See `ClientCredentials`, as for all arguments that are not here.
-        issuer: See there.
         subject_token: Whose token it shall be: a token, a callable that returns one, or another manager, which is
             asked for a new one when the server refuses the first.
         subject_token_type: What it is (default: an access token).
@@ -39,71 +33,44 @@ class TokenExchange(OAuthProvider):
         actor_token_type: What that is (default: an access token).
         requested_token_type: What is wanted; ``None`` (default) = the server decides.
         client_id: The client's; ``None`` (default) = the server needs none.
-        client_secret: Its secret; ``None`` (default) = it is a public client.
-        client_auth: See there.
-        private_key: See there.
-        key_id: See there.
-        algorithm: See there.
-        scope: See there.
-        audience: See there.
-        resource: See there.
-        extra: See there.
-        origins: See there.
         account: A name for whose token it is, so that a shared store can keep it; needed there if one of the
             tokens is a string or a callable.
-        dpop: See there.
-        dpop_key: See there.
+        **options: What all grants take: see `OAuthOptions`.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
+        TypeError: There is no such argument.
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
     name: str = "token-exchange"
 
+    @takes_options
     def __init__(
         self,
         *,
-        token_url: str | URL | None = None,
-        issuer: str | None = None,
         subject_token: CredentialLike,
         subject_token_type: str = _ACCESS_TOKEN,
         actor_token: CredentialLike | None = None,
         actor_token_type: str = _ACCESS_TOKEN,
         requested_token_type: str | None = None,
         client_id: str | None = None,
-        client_secret: CredentialLike | None = None,
-        client_auth: ClientAuth = "client_secret_basic",
-        private_key: CredentialLike | None = None,
-        key_id: str | None = None,
-        algorithm: str | None = None,
-        scope: Several | None = None,
-        audience: Several | None = None,
-        resource: Several | None = None,
-        extra: Mapping[str, str] | None = None,
-        origins: str | Iterable[str] | None = None,
         account: str | None = None,
-        dpop: bool = False,
-        dpop_key: str | None = None,
+        **options: Unpack[OAuthOptions],
     ) -> None:
-        given = Secrets.of(client_secret, private_key, dpop_key)
         subject = Credential(subject_token, "subject_token")
         actors = () if actor_token is None else (Credential(actor_token, "actor_token"),)
-        del subject_token, actor_token, client_secret, private_key, dpop_key  # no traceback must show them
+        del subject_token, actor_token  # a traceback through here that shows locals must not show them
+        given = Given.of(self, options)
         self._own = 1 + len(actors)
         self._types = (subject_token_type, actor_token_type)
         self._wanted = () if requested_token_type is None else (("requested_token_type", requested_token_type),)
         self._set_up(
             given,
-            Client.of(client_id, client_auth, given, key_id=key_id, algorithm=algorithm, confidential=False),
-            Parameters.of(scope, audience, resource, extra),
             subject,
             *actors,
-            token_url=token_url,
-            issuer=issuer,
-            origins=origins,
+            client_id=client_id,
             whose={"account": account},
-            dpop=dpop,
             subject_token_type=subject_token_type,
             actor_token_type=actor_token_type if actors else None,
             requested_token_type=requested_token_type,
