@@ -15,6 +15,9 @@ __all__ = ["Redactor"]
 _RUN = 8
 """Bytes of a secret that are recognised wherever they stand: one machine word, so that C code compares them."""
 
+_SHORTEST_WORD = 4
+"""Bytes that a value has at least which is taken out as a word of its own."""
+
 _LONGEST_SECRET = 1 << 15
 """Bytes of a secret that are compared. Most servers refuse a header of half that length."""
 
@@ -99,20 +102,35 @@ class Redactor:
 
     Args:
         secrets: What must not be shown.
+        values: What may be a secret and may as well be an ordinary word, such as the further fields of a request. An
+            ordinary phrase is not taken out. A value of 4 to 7 characters is recognised where it stands as a word of
+            its own, a shorter one nowhere.
     """
 
     __slots__ = ("_runs", "_whole")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str], values: Iterable[str] = ()) -> None:
         self._runs: set[int] = set()
         whole: set[bytes] = set()
-        for word in {word for secret in set(secrets) for word in _forms(secret) if word}:
+        alone: set[bytes] = set()
+        searched = set(secrets)
+        for value in set(values):
+            raw = value.encode("utf-8", "surrogatepass").lower()
+            plain, _ = _plain(raw)
+            if plain in _ORDINARY or len(plain) < _SHORTEST_WORD:
+                continue
+            if len(plain) < _RUN:
+                alone.update((raw, plain))
+            else:
+                searched.add(value)
+        for word in {word for secret in searched for word in _forms(secret) if word}:
             for words in _machine_words(word):
                 self._runs.update(words)
             if len(word) < _RUN or word in _ORDINARY:
                 whole.add(word)
-        pattern = b"|".join(map(re.escape, sorted(whole, key=len, reverse=True)))
-        self._whole = re.compile(b"(?:%b)++" % pattern) if whole else None
+        patterns = [b"(?:%b)++" % _any_of(whole)] if whole else []
+        patterns += [rb"(?<![0-9a-z])(?:%b)(?![0-9a-z])" % _any_of(alone)] if alone else []
+        self._whole = re.compile(b"|".join(patterns)) if patterns else None
 
     def text(self, text: str, instead: str = "…") -> str:
         """Return a text with something else in place of each secret."""
@@ -152,6 +170,11 @@ class Redactor:
         if not text.isascii():
             found = [_whole_characters(text, *place) for place in found]
         return [(origins[start], origins[end]) for start, end in found]
+
+
+def _any_of(words: Iterable[bytes]) -> bytes:
+    """Return the pattern of any of these words, the longest first."""
+    return b"|".join(map(re.escape, sorted(words, key=len, reverse=True)))
 
 
 def _whole_characters(text: bytes, start: int, end: int) -> tuple[int, int]:

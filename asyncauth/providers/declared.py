@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncauth._http.origin import absolute_url
@@ -114,7 +114,14 @@ class DeclaredProvider(EndpointProvider):
         if statuses is None or not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
             raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
         where = absolute_url(url, "url", query=True)
-        endpoint = Endpoint(provider=self.name, step="token", url=where, hook=rejects(*statuses), method=method.upper())
+        endpoint = Endpoint(
+            provider=self.name,
+            step="token",
+            url=where,
+            hook=rejects(*statuses),
+            method=method.upper(),
+            declared=(*_texts(self._fields), *self._headers.values()),
+        )
         self._configure(endpoint, (secret,), origins=origins)
         request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
         self._identify({"account": account, "username": username or None}, (secret,), request=hashed(request))
@@ -154,6 +161,17 @@ class DeclaredProvider(EndpointProvider):
         return response.with_fields(found, without=str(path.steps[0])).token(
             path.text, durations=durations, instants=instants, times=() if until is None else (until.text,)
         )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts and numbers of what JSON can hold, at any depth, as texts."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _check(sent_as: str, field: str | None, username: str | None, fields: Mapping[str, Any]) -> None:

@@ -47,6 +47,23 @@ SPELLINGS: list[Callable[[str], str]] = [
 
 
 @pytest.mark.parametrize(
+    ("value", "text", "left"),
+    [
+        ("my-api-key-1", "no my-api-key-1 here", "no … here"),
+        ("my-api-key-1", "no bXktYXBpLWtleS0x here", "no … here"),
+        ("pin-7", "is PIN-7 wrong? pin-7.", "is … wrong? …."),
+        ("read", "read is no scope: spread, reading", "… is no scope: spread, reading"),
+        ("me", "some message for me", "some message for me"),
+        ("client_credentials", "the client credentials are wrong", "the client credentials are wrong"),
+        ("password", "wrong password", "wrong password"),
+    ],
+)
+def test_what_may_be_an_ordinary_word(value: str, text: str, left: str) -> None:
+    """A value that need not be secret is taken out, but no ordinary phrase, and no part of another word."""
+    assert Redactor((), (value,)).text(text) == left
+
+
+@pytest.mark.parametrize(
     "echo",
     [
         SECRET[1:],

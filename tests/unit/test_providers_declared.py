@@ -167,6 +167,40 @@ async def test_what_means_refused(mocked_http: MockedHttp) -> None:
     assert isinstance(await failure(provider), CredentialsRejected)
 
 
+KEYS = [f"{MARK}-{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 401, "fields": {"message": f"no: {' '.join(KEYS)}."}},
+        {"status": 503, "fields": {"message": f"no: {' '.join(KEYS)}."}},
+        {"fields": {"access_token": "at-1", "expires_in": f"no: {' '.join(KEYS)}."}},
+    ],
+    ids=["rejected", "busy", "unreadable"],
+)
+async def test_a_server_that_repeats_what_is_declared(mocked_http: MockedHttp, answer: dict[str, Any]) -> None:
+    """A key may stand in the address, in other fields at any depth, and in headers: no error shows one."""
+    url = f"{URL}?key={KEYS[0]}&v=1"
+    mocked_http.answers(url, **answer)
+    provider = acme(
+        url=url,
+        fields={"a": KEYS[1], "b": [{"c": KEYS[2]}, 7, None, True], "d": (KEYS[3],)},
+        headers={"X-Key": KEYS[4], "X-Other": KEYS[5]},
+    )
+    error = await failure(provider)
+    keeps_quiet(error, MARK)
+    if error.error_description:
+        assert error.error_description == "no: … … … … … …."
+
+
+async def test_an_ordinary_word_that_is_declared(mocked_http: MockedHttp) -> None:
+    """The server's words stay readable, although a field has one of them as its value."""
+    mocked_http.answers(URL, {"message": "wrong password or username"}, status=401)
+    error = await failure(acme(fields={"grant_type": "password", "v": 1, "to": "me"}))
+    assert error.error_description == "wrong password or username"
+
+
 async def test_a_method(mocked_http: MockedHttp) -> None:
     """An API may want another than POST."""
     mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"})

@@ -283,6 +283,15 @@ async def test_errors(mocked_http: MockedHttp, status: int, fields: dict[str, st
     keeps_quiet(error, SECRET)
 
 
+async def test_a_server_that_repeats_what_is_declared(mocked_http: MockedHttp) -> None:
+    """A key may stand in the address and in ``extra=``: no error shows one."""
+    url = f"{URL}?key={MARK}-1"
+    mocked_http.answers(url, {"error": "invalid_client", "error_description": f"no: {MARK}-1 {MARK}-2."}, status=401)
+    error = await failure(client(token_url=url, client_secret="secret", extra={"tenant": f"{MARK}-2"}))
+    assert error.error_description == "no: … …."
+    keeps_quiet(error, MARK)
+
+
 async def test_a_server_that_repeats_what_was_sent(mocked_http: MockedHttp) -> None:
     """Neither the header's value nor an assertion gets into an error by way of the server's own words."""
     mocked_http.answers(URL, {"error": "invalid_client"}, status=401)

@@ -79,7 +79,12 @@ class OAuthProvider(EndpointProvider):
         self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name)
         self._located = given.token_url is not None
         self._configure(
-            Endpoint(provider=self.name, step="token", url=self._address(given)),
+            Endpoint(
+                provider=self.name,
+                step="token",
+                url=self._address(given),
+                declared=tuple(value for _, value in parameters.extra),
+            ),
             (*credentials, *client.credentials),
             origins=() if given.origins is None else given.origins,  # the token's API is somewhere else
         )

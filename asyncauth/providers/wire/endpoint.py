@@ -92,6 +92,8 @@ class Endpoint:
         url: Where it is.
         hook: The provider's own say in what an answer means; ``None``: the common rules hold.
         method: The HTTP method.
+        declared: Values that a declaration holds besides the credential, such as further fields and headers, and that
+            may be a key: an error shows none of them.
         waits: Error codes that reject nothing yet (RFC 8628 §3.5). They are raised as rejections are, and no manager
             that a credential came from is told.
     """
@@ -101,6 +103,7 @@ class Endpoint:
     url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # which might hold a key
     hook: Hook | None = None
     method: str = "POST"
+    declared: tuple[str, ...] = attrs.field(default=(), repr=False)
     waits: frozenset[str] = frozenset()
 
     async def fetch(
@@ -157,6 +160,10 @@ class Endpoint:
         error.status = status if error.status is None else error.status
         return error
 
+    def _redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """Return what takes secrets, the declared values and those of the address' query out of a server's words."""
+        return Redactor(secrets, (*self.declared, *self.url.query.values()))
+
     async def _resolve(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
         try:
             resolved = await resolve(credentials, http)
@@ -180,7 +187,8 @@ class Endpoint:
             return read(response)
         except InvalidTokenResponse as error:
             # It may quote a field, where a server may repeat what was sent, or what it hands out in another field.
-            redactor = Redactor((*response.sent, *secrets_of(response.fields)))  # in no variable: frames are shown
+            # In no variable: frames are shown.
+            redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
             problem = self.annotate(InvalidTokenResponse(cleaned(error.message, redactor) or ""))
         current_try().unanswered = True
         raise problem
@@ -256,7 +264,8 @@ class Endpoint:
         else:
             error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
         if answer.fields is not None:
-            error.error, error.error_description = server_message(answer.fields, Redactor((*resolved.values, *made)))
+            redactor = self._redactor((*resolved.values, *made))
+            error.error, error.error_description = server_message(answer.fields, redactor)
         return self.annotate(error, answer.status)
 
 
