@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -43,6 +44,62 @@ async def test_basic_is_form_encoded_first(mocked_http: MockedHttp) -> None:
     (sent,) = mocked_http.sent
     assert basic(sent) == (ID, SECRET)
     assert sent.form == {"grant_type": "client_credentials"}
+
+
+async def test_basic_writes_a_space_as_all_servers_read_it(mocked_http: MockedHttp) -> None:
+    """A space is ``%20``: some servers that percent-decode leave a ``+`` as it is."""
+    mocked_http.answers(URL, answer())
+    await fetch(client(client_id="my app", client_secret="a+b c/="))
+    header = mocked_http.sent[0].headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(header) == b"my%20app:a%2Bb%20c%2F%3D"
+
+
+async def test_basic_without_encoding(mocked_http: MockedHttp) -> None:
+    """``client_secret_basic_raw``: as RFC 7617 has it, for servers that do not decode what they read."""
+    mocked_http.answers(URL, answer())
+    await fetch(client(client_id="my app", client_auth="client_secret_basic_raw"))
+    header = mocked_http.sent[0].headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(header).decode() == f"my app:{SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advised"),
+    [
+        (401, "invalid_client", True),
+        (400, "invalid_client", True),
+        (400, None, True),
+        (401, "Bad credentials", True),
+        (401, "invalid_grant", False),
+        (400, "invalid_scope", False),
+    ],
+)
+async def test_what_to_try_for_special_characters(
+    mocked_http: MockedHttp, status: int, code: str | None, *, advised: bool
+) -> None:
+    """A rejection of a client whose secret is percent-encoded names the other ways; another rejection does not."""
+    mocked_http.answers(URL, {"error": code}, status=status, times=4)
+    assert ("client_secret_post" in str(await failure(client()))) is advised
+    assert "client_secret_post" not in str(await failure(client(client_id="app", client_secret="s3cret")))
+    assert "client_secret_post" not in str(await failure(client(client_auth="client_secret_basic_raw", client_id="a")))
+    assert "try" not in str(await failure(client(client_auth="client_secret_post")))
+
+
+@pytest.mark.parametrize(
+    ("options", "audience"),
+    [
+        ({}, URL),
+        ({"issuer": "https://login.example.com"}, "https://login.example.com"),
+        ({"issuer": "https://login.example.com", "client_assertion_audience": URL}, URL),
+        ({"client_assertion_audience": "https://login.example.com/tenant"}, "https://login.example.com/tenant"),
+    ],
+)
+async def test_for_whom_an_assertion_is(mocked_http: MockedHttp, options: dict[str, Any], audience: str) -> None:
+    """The issuer, else the token endpoint, unless another is given; a rejection names the argument, once."""
+    mocked_http.answers(URL, {"error": "invalid_client"}, status=401)
+    error = await failure(client(client_auth="private_key_jwt", client_secret=None, private_key=PEM, **options))
+    (sent,) = mocked_http.sent
+    assert jwt_part(sent.form["client_assertion"], 1)["aud"] == audience
+    assert str(error).count("client_assertion_audience=") == 1
 
 
 async def test_the_rfcs_own_example(mocked_http: MockedHttp) -> None:
@@ -162,6 +219,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a secret that is not sent": ({"client_auth": "none"}, "client_secret"),
     "no key": ({"client_auth": "private_key_jwt"}, "private_key"),
     "a key that is not used": ({"client_secret": None, "private_key": PEM}, "private_key_jwt"),
+    "a colon in Basic": ({"client_auth": "client_secret_basic_raw"}, "colon"),
+    "an audience that is not used": ({"client_assertion_audience": URL}, "private_key_jwt"),
+    "an empty audience": (
+        {"client_auth": "private_key_jwt", "private_key": PEM, "client_assertion_audience": ""},
+        "client_assertion_audience takes",
+    ),
+    "dpop_algorithm": ({"dpop_key": PEM, "dpop_algorithm": "EdDSA"}, "dpop_key"),
     "no PEM": ({"client_auth": "private_key_jwt", "private_key": MARK}, "PEM"),
     "a public key": ({"client_auth": "private_key_jwt", "private_key": PUBLIC_PEM}, "public"),
     "another's algorithm": ({"client_auth": "private_key_jwt", "private_key": PEM, "algorithm": "RS256"}, "algorithm"),

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.canary import MARK
-from oauth2_kit import answer
+from harness.canary import MARK, also
+from joserfc.jwk import OKPKey
+from oauth2_kit import answer, jwt_part
 from provider_kit import MockedHttp, failure, fetch
 
 from asyncauth import (
@@ -149,3 +150,44 @@ async def test_the_device_endpoint_is_found_too(mocked_http: MockedHttp, serve: 
     serve(OAUTH)
     error = await failure(DeviceCode(issuer=ISSUER, client_id="app", show=print))
     assert "device_authorization_endpoint" in str(error)
+
+
+ED25519 = json.dumps({**OKPKey.generate_key("Ed25519").as_dict(private=True), "kid": "k1"})
+also(json.loads(ED25519)["d"])
+
+
+@pytest.mark.parametrize(
+    ("supported", "options", "algorithm"),
+    [
+        (["ES256", "EdDSA"], {}, "EdDSA"),
+        (["Ed25519", "EdDSA"], {}, "Ed25519"),
+        (["ES256"], {}, "Ed25519"),
+        ("EdDSA", {}, "Ed25519"),
+        (..., {}, "Ed25519"),
+        (["EdDSA"], {"algorithm": "Ed25519", "dpop_algorithm": "Ed25519"}, "Ed25519"),
+        (["Ed25519"], {"algorithm": "EdDSA", "dpop_algorithm": "EdDSA"}, "EdDSA"),
+    ],
+)
+async def test_the_name_of_an_algorithm(
+    mocked_http: MockedHttp, serve: Serve, supported: object, options: dict[str, Any], algorithm: str
+) -> None:
+    """An Ed25519 key signs by the name that the server's metadata has (RFC 9864), unless the name was given."""
+    lists = ("token_endpoint_auth_signing_alg_values_supported", "dpop_signing_alg_values_supported")
+    serve(OAUTH, **dict.fromkeys(lists, supported))
+    mocked_http.answers(TOKEN, answer(token_type="DPoP"), times=2)
+    provider = ClientCredentials(
+        issuer=ISSUER,
+        client_id="app",
+        client_auth="private_key_jwt",
+        private_key=ED25519,
+        dpop_key=ED25519,
+        **options,
+    )
+    await fetch(provider)
+    await fetch(provider)
+    for sent in mocked_http.sent[1:]:
+        assertion, proof = sent.form["client_assertion"], sent.headers["DPoP"]
+        assert jwt_part(assertion, 0) == {"alg": algorithm, "kid": "k1", "typ": "JWT"}
+        assert jwt_part(proof, 0).keys() == {"alg", "typ", "jwk"}  # the jwk names the key: some servers refuse a kid
+        assert jwt_part(proof, 0)["alg"] == algorithm
+        assert jwt_part(proof, 0)["jwk"].keys() == {"kty", "crv", "x"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 import attrs
 
 from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError
+from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2 import jose
 from asyncauth.providers.wire.credential import Credential
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Proof", "assertion", "check_key"]
 
-_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+_METHODS = ("client_secret_basic", "client_secret_basic_raw", "client_secret_post", "private_key_jwt", "none")
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 60
 """Seconds that a signed assertion is good for: it is made for one request."""
@@ -50,6 +51,7 @@ class Client:
         id: Its ``client_id``; ``None`` = the server needs none.
         auth: How it authenticates.
         credential: Its secret, or its private key; ``None`` = it is a public client.
+        audience: For whom its assertions are; ``None``: for the issuer, else for the token endpoint.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
     """
@@ -57,6 +59,7 @@ class Client:
     id: str | None
     auth: ClientAuth
     credential: Credential | None
+    audience: str | None
     key_id: str | None
     algorithm: str | None
 
@@ -88,7 +91,16 @@ class Client:
             raise ConfigurationError(f"client_auth={auth!r} needs client_secret=: is an environment variable unset?")
         if client_id is None and (credential is not None or confidential):
             raise ConfigurationError("client_id is missing")
-        return cls(id=client_id, auth=auth, credential=credential, key_id=given.key_id, algorithm=given.algorithm)
+        if auth == "client_secret_basic_raw" and ":" in (client_id or ""):
+            raise ConfigurationError("client_auth='client_secret_basic_raw' can't send a client_id with a colon")
+        return cls(
+            id=client_id,
+            auth=auth,
+            credential=credential,
+            audience=_audience(given),
+            key_id=given.key_id,
+            algorithm=given.algorithm,
+        )
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
@@ -104,29 +116,66 @@ class Client:
         if self.auth == "private_key_jwt" and self.credential is not None:
             check_key(self.credential, key_id=self.key_id, algorithm=self.algorithm)
 
-    def proof(self, values: tuple[str, ...], audience: str) -> Proof | ConfigurationError:
+    def proof(self, values: tuple[str, ...], *, audience: str, algorithms: object = None) -> Proof | ConfigurationError:
         """Return what a token request carries of the client.
 
         Args:
             values: What its `credentials` are now.
-            audience: The authorization server, for an assertion.
+            audience: The authorization server, for an assertion that is not for another.
+            algorithms: The algorithms of assertions that the server's metadata lists.
         """
         name = self.id or ""
         if not values:
             return Proof(fields=(("client_id", name),) if name else ())
         value = values[0]
+        if self.auth == "client_secret_basic_raw":
+            return _basic(name, value)
         if self.auth == "client_secret_basic":
-            # Form-encoded before base64 (RFC 6749 §2.3.1), or a ":" or "%" in either is read as something else.
-            pair = base64.b64encode(f"{quote_plus(name)}:{quote_plus(value)}".encode()).decode()
-            return Proof(headers={"Authorization": f"Basic {pair}"}, made=(pair, quote_plus(value)))
+            # Encoded before base64 (RFC 6749 §2.3.1), or a ":" or "%" in either is read as something else. A space is
+            # "%20", which all servers that decode understand, and not "+", which some leave as it is.
+            return _basic(quote(name, safe=""), quote(value, safe=""))
         if self.auth == "client_secret_post":
             return Proof(fields=(("client_id", name), ("client_secret", value)))
-        claims = {"iss": name, "sub": name, "aud": audience}
-        signed = assertion(value, claims, key_id=self.key_id, algorithm=self.algorithm)
+        claims = {"iss": name, "sub": name, "aud": self.audience or audience}
+        signed = assertion(value, claims, key_id=self.key_id, algorithm=self.algorithm, supported=algorithms)
         if isinstance(signed, ConfigurationError):
             return signed
         fields = (("client_id", name), ("client_assertion_type", _JWT_BEARER), ("client_assertion", signed))
         return Proof(fields=fields, made=(signed,))
+
+    def advice(self, values: tuple[str, ...]) -> str:
+        """Return what to try if a server rejects the client for how it authenticates; ``""``: nothing is known.
+
+        Args:
+            values: What its `credentials` are now.
+        """
+        if self.auth == "private_key_jwt" and values:
+            return "; servers differ in the audience that they accept: see client_assertion_audience="
+        special = "".join((self.id or "", *values))
+        if self.auth == "client_secret_basic" and quote(special, safe="") != special:
+            return (
+                "; id or secret hold characters that are percent-encoded, which some servers do not decode:"
+                " try client_auth='client_secret_post' or 'client_secret_basic_raw'"
+            )
+        return ""
+
+
+def _audience(given: Given) -> str | None:
+    """Return the audience that was given for assertions.
+
+    Raises:
+        ConfigurationError: It is empty, or the client makes none.
+    """
+    audience = given.client_assertion_audience
+    if audience is not None and given.client_auth != "private_key_jwt":
+        raise ConfigurationError("client_assertion_audience= needs client_auth='private_key_jwt'")
+    return None if audience is None else checked_text(audience, "client_assertion_audience")
+
+
+def _basic(name: str, password: str) -> Proof:
+    """Return the proof of HTTP's Basic scheme (RFC 7617)."""
+    pair = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Proof(headers={"Authorization": f"Basic {pair}"}, made=(pair, password))
 
 
 def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> None:
@@ -143,7 +192,13 @@ def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> 
 
 
 def assertion(
-    key: str, claims: Mapping[str, Any], *, key_id: str | None, algorithm: str | None, lifetime: float | None = None
+    key: str,
+    claims: Mapping[str, Any],
+    *,
+    key_id: str | None,
+    algorithm: str | None,
+    lifetime: float | None = None,
+    supported: object = None,
 ) -> str | ConfigurationError:
     """Return a signed assertion for one request (RFC 7523 §3), or what is wrong with the key.
 
@@ -153,10 +208,13 @@ def assertion(
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
         lifetime: Seconds that it is good for; ``None`` = 60.
+        supported: The algorithms that the server's metadata lists.
     """
     loaded = jose.load_key(key, "private_key", key_id=key_id, algorithm=algorithm)
     if isinstance(loaded, ConfigurationError):
         return loaded
+    if algorithm is None:
+        loaded = loaded.agreed(supported)
     now = int(current_try().clock.wall())
     times = {"iat": now, "exp": now + int(lifetime or _ASSERTION_LIFETIME), "jti": secrets.token_urlsafe(16)}
     return loaded.sign({**times, **claims}, {"typ": "JWT"})

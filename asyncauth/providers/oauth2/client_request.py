@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientRequest", "Fields"]
 
+_UNAUTHORIZED = 401
+_REJECTS_CLIENT = frozenset({None, "invalid_client", "unauthorized_client", "invalid_request"})
+"""The error codes by which servers say that they do not accept how a client authenticated."""
+
+_REJECTS_ANOTHER = frozenset({"invalid_grant", "use_dpop_nonce", "invalid_dpop_proof"})
+"""Those by which they reject something else, also with 401."""
+
 Fields = Sequence[tuple[str, str]]
 
 
@@ -30,6 +37,7 @@ class ClientRequest:
         client: Whose it is.
         prover: Proves the key that the token shall be bound to; ``None`` = it shall be bound to none.
         issuer: The authorization server, for whom assertions are; ``None`` = they are for its endpoint.
+        algorithms: The algorithms of assertions that the server's metadata lists.
         own: What it takes besides the client's credential.
         fields: Makes the form's fields from the values of these; an error is returned, not raised.
     """
@@ -38,8 +46,10 @@ class ClientRequest:
     client: Client
     prover: Prover | None
     issuer: str | None
+    algorithms: object
     own: tuple[Credential, ...]
     fields: Callable[..., Fields | AuthError]
+    _advice: str = attrs.field(default="", init=False)
     _nonce: str | None = attrs.field(default=None, init=False)
 
     @property
@@ -52,7 +62,10 @@ class ClientRequest:
         form = self.fields(*values[: len(self.own)])
         if isinstance(form, AuthError):
             return form
-        proof = self.client.proof(values[len(self.own) :], self.issuer or str(self.endpoint.url))
+        self._advice = self.client.advice(values[len(self.own) :])
+        proof = self.client.proof(
+            values[len(self.own) :], audience=self.issuer or str(self.endpoint.url), algorithms=self.algorithms
+        )
         if isinstance(proof, AuthError):
             return proof
         headers = dict(proof.headers)
@@ -74,3 +87,10 @@ class ClientRequest:
         if self.prover is None or rejected.error != "use_dpop_nonce":
             return False
         return self._nonce != self.prover.nonce(self.endpoint.url)
+
+    def advised(self, rejected: CredentialsRejected) -> CredentialsRejected:
+        """Return a rejection that says what to try, if it is one of how the client authenticated."""
+        code = rejected.error
+        if code in _REJECTS_CLIENT or (rejected.status == _UNAUTHORIZED and code not in _REJECTS_ANOTHER):
+            rejected.message += self._advice
+        return rejected

@@ -77,6 +77,14 @@ class Issuer:
         problem.message = message
         raise problem
 
+    def says(self, name: str) -> object:
+        """Return what the metadata says, as far as it was read; ``None``: nothing.
+
+        Args:
+            name: What the metadata calls it, such as ``"dpop_signing_alg_values_supported"``.
+        """
+        return (self._metadata or {}).get(name)
+
     def _checked(self, response: TokenResponse) -> Mapping[str, Any]:
         if response.fields.get("issuer") != self.name:
             # Anybody could stand behind metadata of another name (RFC 8414 §3.3).

@@ -28,21 +28,37 @@ class Prover:
 
     Args:
         key: The private key.
+        fixed: Whether its algorithm stays, whatever a server's metadata says.
     """
 
-    __slots__ = ("_key", "_nonces", "_public", "thumbprint")
+    __slots__ = ("_fixed", "_key", "_nonces", "_public", "thumbprint")
 
-    def __init__(self, key: jose.SigningKey) -> None:
-        self._key = key
+    def __init__(self, key: jose.SigningKey, *, fixed: bool = False) -> None:
+        self._fixed = fixed
+        self._key = key.without_id()
         self._public = key.public
         self._nonces: dict[str, str] = {}
         self.thumbprint = key.thumbprint
 
     @classmethod
-    def of(cls, key: str | None) -> Prover | ConfigurationError:
-        """Return the prover of a key in PEM or JWK, or of a new one; or what is wrong."""
-        loaded = jose.new_key() if key is None else jose.load_key(key, "dpop_key")
-        return loaded if isinstance(loaded, ConfigurationError) else cls(loaded)
+    def of(cls, key: str | None, algorithm: str | None = None) -> Prover | ConfigurationError:
+        """Return the prover of a key in PEM or JWK, or of a new one; or what is wrong.
+
+        Args:
+            key: The private key; ``None``: a new one.
+            algorithm: How it signs; ``None``: as the key says.
+        """
+        loaded = jose.new_key() if key is None else jose.load_key(key, "dpop_key", algorithm=algorithm)
+        return loaded if isinstance(loaded, ConfigurationError) else cls(loaded, fixed=algorithm is not None)
+
+    def use(self, supported: object) -> None:
+        """Sign by the name that a server has for the key's algorithm, unless that was given (RFC 9864 §2.2).
+
+        Args:
+            supported: The server's ``dpop_signing_alg_values_supported`` (RFC 9449 §5.1).
+        """
+        if not self._fixed:
+            self._key = self._key.agreed(supported)
 
     def proof(self, method: str, url: URL, token: str | None = None) -> str:
         """Return the ``DPoP`` header of one request (RFC 9449 §4.2).
@@ -65,7 +81,7 @@ class Prover:
         nonce = self.nonce(url)
         if nonce is not None:
             claims["nonce"] = nonce
-        return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})
+        return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})  # the jwk names the key, no kid does
 
     def nonce(self, url: URL) -> str | None:
         """Return the nonce that the next proof for a server will have."""

@@ -5,6 +5,7 @@ What goes wrong is returned, not raised: the frames here hold private keys.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import types
@@ -20,6 +21,8 @@ __all__ = ["SigningKey", "load_key", "missing", "new_key"]
 _KINDS = ("RSAKey", "ECKey", "OKPKey")
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
 _MATERIAL = (*_PUBLIC, "d", "p", "q", "dp", "dq", "qi")
+_SAME_ALGORITHM = {"Ed25519": "EdDSA", "EdDSA": "Ed25519"}
+"""The other name of an algorithm: many servers know an Ed25519 key's by its older one alone (RFC 8037, RFC 9864)."""
 _ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 
 
@@ -46,6 +49,21 @@ class SigningKey:
         """The public key's SHA-256 thumbprint (RFC 7638)."""
         return str(self._key.thumbprint())
 
+    def without_id(self) -> SigningKey:
+        """Return the key as one whose signatures do not name it."""
+        return attrs.evolve(self, key_id=None)
+
+    def agreed(self, supported: object) -> SigningKey:
+        """Return the key under the name of its algorithm that a server knows.
+
+        Args:
+            supported: The algorithms that the server's metadata lists; anything else: it lists none.
+        """
+        if not isinstance(supported, list) or self.algorithm in supported:
+            return self
+        other = _SAME_ALGORITHM.get(self.algorithm)
+        return self if other is None or other not in supported else attrs.evolve(self, algorithm=other)
+
     def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         """Return a signed JWT (RFC 7515 §3.1).
 
@@ -56,7 +74,19 @@ class SigningKey:
         named = {} if self.key_id is None else {"kid": self.key_id}
         jwt = importlib.import_module("joserfc.jwt")
         full = {"alg": self.algorithm, **named, **header}
-        return str(jwt.encode(full, dict(claims), self._key, algorithms=[self.algorithm]))
+        return str(jwt.encode(full, dict(claims), self._key, registry=_registry()))
+
+
+@functools.cache
+def _registry() -> Any:
+    """Return joserfc's registry of algorithms, without its warning that EdDSA is deprecated: the server decides."""
+    jws: Any = importlib.import_module("joserfc.jws")
+
+    class Registry(jws.JWSRegistry):  # type: ignore[misc]
+        def get_alg(self, name: str) -> Any:
+            return self.algorithms[name]
+
+    return Registry()
 
 
 def load_key(

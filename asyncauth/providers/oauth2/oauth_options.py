@@ -14,7 +14,7 @@ from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 __all__ = ["ClientAuth", "Given", "OAuthOptions", "Secrets", "Several", "takes_options"]
 
-ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+ClientAuth = Literal["client_secret_basic", "client_secret_basic_raw", "client_secret_post", "private_key_jwt", "none"]
 Several = str | Iterable[str]
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
@@ -31,8 +31,11 @@ class OAuthOptions(TypedDict, total=False):
             OpenID Connect Discovery). With both, nothing is discovered, and client assertions are made out to it.
         client_secret: The client's secret, a callable that returns it, or what else a credential can be. ``None``
             (default): the client is public.
-        client_auth: How the client authenticates: ``"client_secret_basic"`` (default), ``"client_secret_post"``,
-            ``"private_key_jwt"`` (RFC 7523; extra ``jwt``) or ``"none"``.
+        client_auth: How the client authenticates: ``"client_secret_basic"`` (default; id and secret are percent-encoded
+            first, RFC 6749 §2.3.1), ``"client_secret_basic_raw"`` (they are not, for servers that do not decode them),
+            ``"client_secret_post"``, ``"private_key_jwt"`` (RFC 7523; extra ``jwt``) or ``"none"``.
+        client_assertion_audience: For ``"private_key_jwt"``: the assertion's audience (``aud``). ``None`` (default):
+            ``issuer``, else the token endpoint's URL. Some servers that have an issuer accept only the latter.
         private_key: For ``"private_key_jwt"``: PEM without a passphrase, or a JWK as JSON.
         key_id: What the server knows that key as (``kid``). ``None`` (default): as the JWK says.
         algorithm: How it signs (``alg``). ``None`` (default): as the JWK says, else the usual one of its kind (RS256,
@@ -46,12 +49,15 @@ class OAuthOptions(TypedDict, total=False):
         dpop: Whether to bind the token to a key (RFC 9449; extra ``jwt``). Without ``dpop_key`` to a new one. Default:
             ``False``.
         dpop_key: The key to bind it to, as ``private_key``. Processes that share a store need the same one.
+        dpop_algorithm: How that key signs (``alg``), such as ``"EdDSA"``. ``None`` (default): as ``algorithm``; of an
+            Ed25519 key, which has two names, the one that the issuer's metadata says.
     """
 
     token_url: str | URL | None
     issuer: str | None
     client_secret: CredentialLike | None
     client_auth: ClientAuth
+    client_assertion_audience: str | None
     private_key: CredentialLike | None
     key_id: str | None
     algorithm: str | None
@@ -62,6 +68,7 @@ class OAuthOptions(TypedDict, total=False):
     origins: str | Iterable[str] | None
     dpop: bool
     dpop_key: str | None
+    dpop_algorithm: str | None
 
 
 @attrs.frozen(repr=False)
@@ -101,6 +108,7 @@ class Given:
     token_url: str | URL | None = None
     issuer: str | None = None
     client_auth: ClientAuth = "client_secret_basic"
+    client_assertion_audience: str | None = None
     key_id: str | None = None
     algorithm: str | None = None
     scope: Several | None = None
@@ -109,6 +117,7 @@ class Given:
     extra: Mapping[str, str] | None = None
     origins: str | Iterable[str] | None = None
     dpop: bool = False
+    dpop_algorithm: str | None = None
 
     @classmethod
     def of(cls, provider: object, options: OAuthOptions) -> Given:

@@ -42,7 +42,7 @@ class Parameters:
     scope: tuple[str, ...]
     audience: tuple[str, ...]
     resource: tuple[str, ...]
-    extra: tuple[tuple[str, str], ...]
+    extra: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # which might hold a key
 
     @classmethod
     def of(cls, given: Given) -> Parameters:

@@ -91,7 +91,7 @@ class OAuthProvider(EndpointProvider):
         client.check()
         dpop_key = given.secrets.dpop_key
         if given.dpop or dpop_key is not None:
-            self.prover = _prover(dpop_key)
+            self.prover = _prover(dpop_key, given.dpop_algorithm)
         thumbprint = None if self.prover is None else self.prover.thumbprint
         found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
@@ -163,11 +163,28 @@ class OAuthProvider(EndpointProvider):
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
         """
-        issuer = None if self._issuer is None else self._issuer.name
-        request = ClientRequest(endpoint, self._client, self.prover, issuer, credentials, fields)
-        answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
-        request.note()
-        return answer
+        issuer, algorithms = self._issuer, None
+        if issuer is not None:
+            algorithms = issuer.says("token_endpoint_auth_signing_alg_values_supported")
+        if issuer is not None and self.prover is not None:
+            self.prover.use(issuer.says("dpop_signing_alg_values_supported"))
+        request = ClientRequest(
+            endpoint,
+            self._client,
+            self.prover,
+            None if issuer is None else issuer.name,
+            algorithms,
+            credentials,
+            fields,
+        )
+        try:
+            answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
+        except CredentialsRejected as error:
+            problem = request.advised(error.again())
+        else:
+            request.note()
+            return answer
+        raise problem
 
     def _read(self, response: TokenResponse, *, kept: Token | None = None) -> Token:
         """Return the token that an answer holds (RFC 6749 §5.1).
@@ -196,12 +213,12 @@ class OAuthProvider(EndpointProvider):
         )
 
 
-def _prover(key: Credential | None) -> Prover:
+def _prover(key: Credential | None, algorithm: str | None) -> Prover:
     if key is not None:
         key.check()
         if key.constant is None:
             raise ConfigurationError("dpop_key takes a str, in PEM or a JWK: tokens are bound to it")
-    prover = Prover.of(None if key is None else key.constant)
+    prover = Prover.of(None if key is None else key.constant, algorithm)
     if isinstance(prover, ConfigurationError):
         raise prover
     return prover
