@@ -208,8 +208,11 @@ class AuthFlow:
             if self._wants_another_proof(challenges):
                 self._nonce_used = True
                 return Step.SEND
-            if challenge.blames_token(challenges):
-                self._manager.invalidate(self._token.token, repeat=self._repeats > 0)
+            reason = challenge.reason_of(challenges)
+            if reason is not challenge.Reason.OTHER:
+                self._manager._note_api_401(
+                    self._token.token, repeat=self._repeats > 0, foreign=reason is challenge.Reason.FOREIGN
+                )
                 may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
                 return Step.RENEW if may_repeat else Step.RETURN
         self._manager.accepted(self._token.token, repeat=self._repeats > 0)

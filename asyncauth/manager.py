@@ -319,7 +319,11 @@ class TokenManager:
         """
         if not isinstance(token, Token):
             raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
-        cooldown = self._state.note_api_401(token, repeat=repeat, now=self._clock.monotonic())
+        self._note_api_401(token, repeat=repeat, foreign=False)
+
+    def _note_api_401(self, token: Token, *, repeat: bool, foreign: bool) -> None:
+        """Take note of an API 401, and tell listeners of it; see `TokenState.note_api_401`."""
+        cooldown = self._state.note_api_401(token, repeat=repeat, foreign=foreign, now=self._clock.monotonic())
         if cooldown is not None:
             self._emitter().token_rejected(token, cooldown)
 

@@ -327,10 +327,16 @@ class TokenState:
 
     # What the API says
 
-    def note_api_401(self, token: Token, *, repeat: bool, now: float) -> float | None:
+    def note_api_401(self, token: Token, *, repeat: bool, foreign: bool, now: float) -> float | None:
         """Take note that the API answered a token with 401.
 
         It is dropped if it is the current one, unless a cool-down begins or has begun: see `remember_api_401`.
+
+        Args:
+            token: The token.
+            repeat: Whether it was sent in the repeat of a request that got a 401.
+            foreign: Whether the 401's challenges name only schemes other than the token's.
+            now: The monotonic clock's seconds.
 
         Returns:
             Seconds of the cool-down that begins; 0.0 = the token was dropped; ``None`` = nothing changed.
@@ -348,11 +354,12 @@ class TokenState:
                 accepted=cached.accepted,
                 repeat=repeat,
                 now=now,
+                foreign=foreign,
             )
             if memory is before:
                 return None
             self._own_failures().api_401s = memory
-            if memory.cooling_down(now):
+            if memory.drops == before.drops:
                 return memory.cooldown
             self.cached = cached.after_api_401(now)
             return 0.0

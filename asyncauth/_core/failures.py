@@ -28,6 +28,7 @@ __all__ = [
     "WhileBlocked",
     "api_401_cooldown",
     "backoff_after",
+    "begin_cooldown",
     "credential_rejected_cooldown",
     "kind_of_failed_try",
     "rejection_in_force",
@@ -64,9 +65,16 @@ def credential_rejected_cooldown(policy: RefreshPolicy, times: int) -> float:
     return _doubled(policy.rejection_cooldown, times, LONGEST_HOLD)
 
 
-def api_401_cooldown(policy: RefreshPolicy, times: int) -> float:
-    """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1)."""
-    return _doubled(policy.refusal_cooldown, times, policy.refusal_cooldown_limit)
+def api_401_cooldown(policy: RefreshPolicy, times: int, *, foreign: bool = False) -> float:
+    """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1).
+
+    Args:
+        policy: The manager's.
+        times: How many cool-downs there have been in a row, with this one.
+        foreign: Whether only those 401s are meant whose challenges name other schemes: 1 h at most.
+    """
+    limit = policy.refusal_cooldown_limit
+    return _doubled(policy.refusal_cooldown, times, max(limit, LONGEST_HOLD) if foreign else limit)
 
 
 def _doubled(seconds: float, times: int, limit: float) -> float:
@@ -322,6 +330,8 @@ class Api401Memory:
         cooldowns: How many cool-downs have begun since a repeat last succeeded.
         cooldown: Seconds that the last cool-down takes.
         until: When the last cool-down ends.
+        foreign_until: When it ends for 401s whose challenges name only other schemes than the token's. Later than
+            `until` if such a 401 began it: a resource behind another scheme must not cost a token request per minute.
     """
 
     drops: int = 0
@@ -329,10 +339,11 @@ class Api401Memory:
     cooldowns: int = 0
     cooldown: float = 0.0
     until: float = -math.inf
+    foreign_until: float = -math.inf
 
-    def cooling_down(self, now: float) -> bool:
-        """Return whether 401s change nothing now."""
-        return now < self.until
+    def cooling_down(self, now: float, *, foreign: bool = True) -> bool:
+        """Return whether 401s change nothing now: those with foreign challenges, or any."""
+        return now < (self.foreign_until if foreign else self.until)
 
     def after_repeat(self) -> Api401Memory:
         """Return it after a repeat that succeeded: the next cool-down is as short as the first one."""
@@ -341,6 +352,19 @@ class Api401Memory:
 
 NO_API_401 = Api401Memory()
 """There has been none."""
+
+
+def begin_cooldown(before: Api401Memory, policy: RefreshPolicy, *, foreign: bool, now: float) -> Api401Memory:
+    """Return what is remembered when a cool-down begins, in which the API's 401s change nothing."""
+    cooldowns = before.cooldowns + 1
+    cooldown = api_401_cooldown(policy, cooldowns, foreign=foreign)
+    return attrs.evolve(
+        before,
+        cooldowns=cooldowns,
+        cooldown=cooldown,
+        until=now + api_401_cooldown(policy, cooldowns),
+        foreign_until=max(before.foreign_until, now + cooldown),
+    )
 
 
 def remember_api_401(
@@ -353,6 +377,7 @@ def remember_api_401(
     accepted: bool,
     repeat: bool,
     now: float,
+    foreign: bool = False,
 ) -> Api401Memory:
     """Return what is remembered of a 401 to the current token.
 
@@ -369,11 +394,10 @@ def remember_api_401(
         accepted: Whether the API has answered it with anything but a 401.
         repeat: Whether it was sent in the repeat of a request that got a 401.
         now: Seconds on the manager's monotonic clock.
+        foreign: Whether its challenges name only schemes other than the token's.
     """
-    if before.cooling_down(now):
+    if before.cooling_down(now, foreign=foreign):
         return before
     if replacement and (repeat or not (accepted or now - since >= ACCEPTED_AFTER)):
-        cooldowns = before.cooldowns + 1
-        cooldown = api_401_cooldown(policy, cooldowns)
-        return attrs.evolve(before, cooldowns=cooldowns, cooldown=cooldown, until=now + cooldown)
+        return begin_cooldown(before, policy, foreign=foreign, now=now)
     return attrs.evolve(before, drops=before.drops + 1, last_dropped=token)

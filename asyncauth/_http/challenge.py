@@ -12,6 +12,7 @@ read is skipped up to the next comma.
 
 from __future__ import annotations
 
+import enum
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,7 +22,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Challenge", "blames_token", "parse", "wants_dpop_nonce"]
+__all__ = ["Challenge", "Reason", "parse", "reason_of", "wants_dpop_nonce"]
 
 _MAX_TEXT: Final = 65_536  # characters over all header lines; aiohttp takes 8 KiB a line
 _MAX_CHALLENGES: Final = 64
@@ -113,31 +114,40 @@ def parse(values: Iterable[str]) -> list[Challenge]:
     return [Challenge(*draft) for draft in drafts]
 
 
-def blames_token(values: Iterable[str]) -> bool:
-    """Tell whether a 401 is explained by the token it was sent with, so that another token could help.
+class Reason(enum.Enum):
+    """What a 401 says about its reason."""
 
-    It is, unless the server says otherwise: Peakly's kind of server sends a bare ``Bearer``, or no challenge
-    at all.
+    OWN = "own"
+    """The token, whose own scheme a challenge names; or there is no challenge. Another token may help."""
+    FOREIGN = "foreign"
+    """The challenges name only schemes other than Bearer and DPoP. Some servers answer an expired or revoked token with
+    ``OAuth2``, ``Basic`` or ``Token``, so another token may help; or the resource wants credentials of another kind."""
+    OTHER = "other"
+    """Something that another token would not change: a scope, a step-up, the request, the proof."""
+
+
+def reason_of(values: Iterable[str]) -> Reason:
+    """Return what a 401 says about its reason, if the request carried a token.
 
     Args:
         values: The 401's ``WWW-Authenticate`` header lines; none, empty ones and unreadable ones are fine.
 
     Returns:
-        ``False`` if all challenges are of schemes other than Bearer and DPoP, or if one of these two carries
-        ``claims`` (a step-up that only the user can make) or the ``error`` ``insufficient_scope``,
-        ``invalid_request``, ``insufficient_user_authentication``, ``use_dpop_nonce`` or ``invalid_dpop_proof``.
-        ``True`` otherwise.
+        `Reason.OTHER` if a Bearer or DPoP challenge carries ``claims`` (a step-up that only the user can make) or the
+        ``error`` ``insufficient_scope``, ``invalid_request``, ``insufficient_user_authentication``,
+        ``use_dpop_nonce`` or ``invalid_dpop_proof``; `Reason.FOREIGN` if there are challenges, and none of these two
+        schemes; `Reason.OWN` otherwise.
 
     Source: RFC 6750 §3.1, RFC 9449 §7.1 (DPoP), RFC 9470 §3.
     """
     challenges = parse(values)
-    if not challenges:
-        return True
     ours = [challenge for challenge in challenges if challenge.scheme in _TOKEN_SCHEMES]
-    return bool(ours) and not any(
+    if any(
         "claims" in challenge.params or challenge.params.get("error", "").lower() in _NOT_THE_TOKEN
         for challenge in ours
-    )
+    ):
+        return Reason.OTHER
+    return Reason.FOREIGN if challenges and not ours else Reason.OWN
 
 
 def wants_dpop_nonce(values: Iterable[str]) -> bool:

@@ -249,7 +249,7 @@ def jwt(text: str) -> None:
 
 def challenges(lines: list[str]) -> None:
     """Check that a 401 gets a plain yes or no, and its challenges can be shown."""
-    assert challenge.blames_token(lines) in (True, False)
+    assert challenge.reason_of(lines) in challenge.Reason
     for each in challenge.parse(lines):
         assert each.scheme.isascii()
         assert repr(each).isascii()

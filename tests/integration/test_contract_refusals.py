@@ -138,11 +138,15 @@ async def test_each_step_of_the_chain_is_repaired(step: str) -> None:
         'Bearer realm="api"',
         'Bearer error="invalid_token", error_description="The token expired"',
         'Negotiate, Bearer error="invalid_token"',
+        'OAuth2 realm="WSO2 API Manager", error="invalid_token"',
+        "OAuth realm='OAuth API', error='invalid_token'",
+        'BASIC realm="Service-now"',
+        "Token",
     ],
 )
 @pytest.mark.parametrize("name", SYSTEMS)
 async def test_a_refusal_that_the_token_explains_is_recovered(name: str, challenge: str | None) -> None:
-    """A bare Bearer challenge, none at all, or invalid_token: one new token, and the request is answered 200."""
+    """A bare Bearer challenge, none at all, invalid_token or another scheme: one new token, and the answer is 200."""
     with serving(name) as side:
         side.server.configure(www_authenticate=challenge)
         async with client(side.manager()) as http:
@@ -160,7 +164,7 @@ async def test_a_refusal_that_the_token_explains_is_recovered(name: str, challen
         'Bearer error="invalid_request"',
         'Bearer error="insufficient_user_authentication", acr_values="mfa"',
         'Bearer error="insufficient_claims", claims="eyJ9"',
-        'Basic realm="proxy"',
+        'Basic realm="proxy", Bearer error="insufficient_scope"',
     ],
 )
 async def test_a_refusal_that_no_token_mends_is_not_retried(challenge: str) -> None:

@@ -234,6 +234,9 @@ async def test_a_closed_manager_sends_nothing(api: Api) -> None:
         ['Bearer error="invalid_token", error_description="expired"'],
         ['Basic realm="x", Bearer realm="y"'],
         ['Basic realm="x"', "Bearer"],
+        ['OAuth2 realm="API", error="invalid_token"'],
+        ['Basic realm="x"', 'Digest realm="y", nonce="z"'],
+        ["Token"],
         ["DPoP"],
         [",,, ="],
         [""],
@@ -252,10 +255,8 @@ async def test_a_401_that_the_token_explains(api: Api, challenges: list[str]) ->
 @pytest.mark.parametrize(
     "challenges",
     [
-        ["Basic"],
-        ['Basic realm="x"', 'Digest realm="y", nonce="z"'],
-        ["Negotiate"],
         ['Bearer error="insufficient_scope", scope="admin"'],
+        ['Basic realm="x"', 'Bearer error="insufficient_scope"'],
         ['Bearer error="INSUFFICIENT_SCOPE"'],
         ['Bearer error="invalid_request"'],
         ['Bearer error="insufficient_user_authentication", acr_values="mfa"'],

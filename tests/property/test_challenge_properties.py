@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncauth._http.challenge import Challenge, blames_token, parse
+from asyncauth._http.challenge import Challenge, Reason, parse, reason_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -67,7 +67,7 @@ def test_parse_never_raises(values: list[str]) -> None:
         assert challenge.scheme == challenge.scheme.lower()
         assert all(name == name.lower() for name in challenge.params)
         assert len(repr(challenge)) <= 130
-    assert blames_token(values) in (True, False)
+    assert reason_of(values) in Reason
 
 
 @given(st.lists(written(), max_size=5), st.data())
@@ -82,9 +82,9 @@ def test_generated_challenges_roundtrip(pairs: list[tuple[str, Challenge]], data
 
 
 @given(st.lists(written(), min_size=1, max_size=5))
-def test_other_schemes_never_cost_a_token(pairs: list[tuple[str, Challenge]]) -> None:
-    """A 401 whose challenges are all of other schemes is not explained by the token."""
+def test_only_the_tokens_own_schemes_say_more(pairs: list[tuple[str, Challenge]]) -> None:
+    """Challenges of other schemes are foreign, however many there are, until one of the token's own stands beside."""
     others = [line for line, challenge in pairs if challenge.scheme not in {"bearer", "dpop"}]
-    assert blames_token(others) is (not others)
-    assert blames_token([*others, "Bearer"]) is True
-    assert blames_token([*others, 'Bearer error="insufficient_scope"']) is False
+    assert reason_of(others) is (Reason.FOREIGN if others else Reason.OWN)
+    assert reason_of([*others, "Bearer"]) is Reason.OWN
+    assert reason_of([*others, 'Bearer error="insufficient_scope"']) is Reason.OTHER

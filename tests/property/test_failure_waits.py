@@ -66,6 +66,8 @@ def test_waits_are_bounded_and_grow(
     )
     assert 0 < credential_rejected_cooldown(policy, count) <= credential_rejected_cooldown(policy, more) <= 3600
     assert 0 < api_401_cooldown(policy, count) <= api_401_cooldown(policy, more) <= policy.refusal_cooldown_limit
+    foreign = api_401_cooldown(policy, count, foreign=True)
+    assert api_401_cooldown(policy, count) <= foreign <= max(3600.0, policy.refusal_cooldown_limit)
 
 
 @given(st.lists(st.tuples(errors, numbers), min_size=1, max_size=20), st.floats(min_value=0, max_value=1e6))

@@ -73,8 +73,8 @@ def _invalidate_without_compare(patch: Patch) -> None:
     """A late refusal of an old token drops the new one."""
     refuse = TokenState.note_api_401
 
-    def any_token(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
-        return refuse(state, state.cached.token, repeat=repeat, now=now)
+    def any_token(state: TokenState, token: Any, *, repeat: bool, foreign: bool, now: float) -> float | None:
+        return refuse(state, state.cached.token, repeat=repeat, foreign=foreign, now=now)
 
     patch.setattr(TokenState, "note_api_401", any_token)
 
@@ -82,7 +82,7 @@ def _invalidate_without_compare(patch: Patch) -> None:
 def _refused_token_stays(patch: Patch) -> None:
     """invalidate() counts, and changes nothing."""
 
-    def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
+    def refuse(state: TokenState, token: Any, *, repeat: bool, foreign: bool, now: float) -> float | None:
         if state.cached.is_token(token):
             own = state._own_failures()
             own.api_401s = attrs.evolve(own.api_401s, drops=own.api_401s.drops + 1)

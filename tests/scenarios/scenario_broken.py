@@ -28,6 +28,7 @@ __all__ = [
     "Lockless",
     "Naive",
     "Queueing",
+    "Schooled",
     "Sharing",
     "Standing",
 ]
@@ -101,6 +102,21 @@ class Lockless(Naive):
     def __init__(self, provider: Provider, **options: Any) -> None:
         super().__init__(provider, **options)
         self._lock = contextlib.nullcontext()
+
+
+class Schooled(Naive):
+    """Takes a 401 for the token's only if it names the token's own scheme, or none."""
+
+    def middleware(self) -> ClientMiddlewareType:
+        renew = super().middleware()
+
+        async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+            request.headers["Authorization"] = f"Bearer {await self.get()}"
+            response = await handler(request)
+            foreign = not response.headers.get("WWW-Authenticate", "Bearer").startswith("Bearer")
+            return response if response.status != 401 or foreign else await renew(request, handler)
+
+        return authorize
 
 
 class Clinging(Managed):

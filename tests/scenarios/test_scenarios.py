@@ -28,6 +28,7 @@ from scenario_broken import (
     Lockless,
     Naive,
     Queueing,
+    Schooled,
     Sharing,
     Standing,
 )
@@ -130,6 +131,12 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
         "step 2 (get): 2 token requests at the same time",
     ),
     ("one-forbidden-resource", Naive, "refusals: one forbidden resource", "step 6 (get): a2[0] is 'token-2'"),
+    (
+        "foreign-challenge-ignored",
+        Schooled,
+        "requests: a foreign challenge",
+        "step 2 (request): request[0].status is 401",
+    ),
     ("store-key-too-coarse", Coarse, "fleet: another system", "step 2 (get): two[0] is 'token-1'"),
     ("shared-cookies", Sharing, "requests: no cookies between tenants", "step 3 (refresh): cookies is 1"),
 ]

@@ -345,6 +345,7 @@ def after_401(
     replacement: bool = True,
     accepted: bool = False,
     repeat: bool = False,
+    foreign: bool = False,
 ) -> Api401Memory:
     return remember_api_401(
         before,
@@ -355,6 +356,7 @@ def after_401(
         accepted=accepted,
         repeat=repeat,
         now=now,
+        foreign=foreign,
     )
 
 
@@ -394,6 +396,29 @@ def test_401s_change_nothing_during_a_cool_down() -> None:
     second = after_401(first, now=105.0, since=105.0)
     assert (second.cooldown, second.until) == (10, 115)
     assert after_401(second.after_repeat(), now=115.0, since=115.0).cooldown == 5
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [(1, 5), (2, 10), (5, 80), (10, 2560), (11, 3600), (12, 3600), (5000, 3600)]
+)
+def test_cooldown_of_foreign_401s_doubles_to_an_hour(times: int, seconds: float) -> None:
+    """A resource behind another scheme costs a token request per hour at most, in the long run."""
+    assert api_401_cooldown(POLICY, times, foreign=True) == seconds
+    generous = RefreshPolicy(refusal_cooldown_limit=7200.0)
+    assert api_401_cooldown(generous, 5000, foreign=True) == 7200
+
+
+def test_a_long_cool_down_is_for_foreign_401s_alone() -> None:
+    """What a challenge of the token's own scheme says counts again after a minute."""
+    before = Api401Memory(cooldowns=6)
+    memory = after_401(before, foreign=True)
+    assert (memory.cooldown, memory.until, memory.foreign_until) == (320, 160, 420)
+    assert after_401(memory, now=159.999) is memory
+    assert after_401(memory, now=419.999, foreign=True) is memory
+    assert after_401(memory, now=160.0, replacement=False).drops == 1
+    # A shorter cool-down that begins meanwhile does not end the long one.
+    assert after_401(memory, now=160.0, since=160.0).foreign_until == 420
+    assert after_401(memory, now=420.0, since=420.0, foreign=True).cooldown == 640
 
 
 def test_a_drop_ends_no_row_of_cool_downs() -> None:

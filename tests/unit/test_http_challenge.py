@@ -6,7 +6,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 
-from asyncauth._http.challenge import Challenge, blames_token, parse
+from asyncauth._http.challenge import Challenge, Reason, parse, reason_of
 
 
 def bearer(**params: str) -> Challenge:
@@ -204,7 +204,7 @@ def test_challenge_repr_is_short() -> None:
     assert len(repr(parse([line])[0])) <= 130
 
 
-# --- blames_token
+# --- reason_of
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_challenge_repr_is_short() -> None:
 )
 def test_a_401_is_explained_by_the_token(lines: list[str]) -> None:
     """A 401 is the token's fault unless the server says otherwise, and silence says nothing."""
-    assert blames_token(lines) is True
+    assert reason_of(lines) is Reason.OWN
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,24 @@ def test_a_401_is_explained_by_the_token(lines: list[str]) -> None:
     [
         ["Basic"],
         ['Basic realm="x"'],
+        ['BASIC realm="Service-now"'],
+        ["Token"],
         ["Negotiate, NTLM"],
         ["Negotiate", "NTLM"],
         ['Digest realm="Bearer", nonce="x"'],
+        ['OAuth2 realm="WSO2 API Manager", error="invalid_token", error_description="The access token expired"'],
+        ["OAuth realm='OAuth API', error='invalid_token'"],
+        ['Basic error="insufficient_scope", claims="x"'],
+    ],
+)
+def test_a_401_whose_challenges_are_foreign(lines: list[str]) -> None:
+    """A 401 that names only other schemes may still be about the token, whatever their parameters say."""
+    assert reason_of(lines) is Reason.FOREIGN
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
         ['Bearer error="insufficient_scope"'],
         ["Bearer error=insufficient_scope"],
         ["Bearer ERROR=Insufficient_Scope"],
@@ -261,13 +276,13 @@ def test_a_401_is_explained_by_the_token(lines: list[str]) -> None:
     ],
 )
 def test_a_401_is_explained_by_something_else(lines: list[str]) -> None:
-    """A 401 is not the token's fault if other schemes are asked for, or another token would do no better."""
-    assert blames_token(lines) is False
+    """A 401 is not the token's fault if a challenge of its own scheme says so: another token would get it too."""
+    assert reason_of(lines) is Reason.OTHER
 
 
-def test_token_refused_takes_any_iterable() -> None:
+def test_reason_takes_any_iterable() -> None:
     """The header's lines may come from a generator, and are read once."""
-    assert blames_token(line for line in ("Basic realm=x",)) is False
+    assert reason_of(line for line in ("Basic realm=x",)) is Reason.FOREIGN
 
 
 @pytest.mark.parametrize(("scheme", "names"), [(31, 79), (32, 80), (33, 81)])
