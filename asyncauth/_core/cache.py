@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 from typing import TYPE_CHECKING
 
 import attrs
 
 from asyncauth import expiry
+from asyncauth._base.forks import new_guard
 from asyncauth._core.failures import (
     NO_API_401,
     Api401Memory,
@@ -25,6 +25,8 @@ from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
+    import threading
+
     from asyncauth.policy import RefreshPolicy
     from asyncauth.status import State, Status
 
@@ -127,7 +129,7 @@ class TokenState:
     def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None) -> None:
         self.cached = NOTHING
         self.refreshes = self.waits = 0
-        self._guard = threading.RLock() if guard is None else guard
+        self._guard = new_guard() if guard is None else guard
         self._policy = policy
         self._failures = _NONE
         self._durations = b""  # packed floats, the latest last: 37 to 65 bytes, where a deque takes 820

@@ -11,10 +11,10 @@ import asyncio
 import concurrent.futures
 import contextvars
 import math
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth._base.loops import GLANCE, LoopRef, call_soon
 from asyncauth._core.frames import bare
 from asyncauth.clock import SYSTEM_CLOCK
@@ -86,6 +86,7 @@ class Flight(Generic[_T]):
     """
 
     __slots__ = (
+        "__weakref__",
         "_clock",
         "_due",
         "_error",
@@ -108,7 +109,7 @@ class Flight(Generic[_T]):
         self.loop: LoopRef | None = None
         self._clock = clock
         self._due = math.inf
-        self._guard = threading.Lock()
+        self._guard = new_guard()
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -141,6 +142,13 @@ class Flight(Generic[_T]):
         task.add_done_callback(self._ended)
         self._watch = loop.call_later(min(seconds + _PATIENCE, _LONGEST_WATCH), self._look)
         self._task = task
+        at_fork(self, Flight._after_fork)
+
+    def _after_fork(self) -> None:
+        """Leave the task and the callers that wait for it to the parent process."""
+        if not self.done:
+            leave_to_parent(self._task, self._waiters)
+        self._waiters = []
 
     @property
     def finished(self) -> bool:
@@ -234,7 +242,7 @@ class Flight(Generic[_T]):
         """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""
         self.hurried = True
         work = self.work
-        if work is not None:
+        if work is not None and not self.finished:  # else it may be the parent process's, and so is what would wake it
             work.retry_now()
 
     async def drain(self, grace: float) -> None:

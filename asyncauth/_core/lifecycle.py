@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from asyncauth._base.forks import new_guard
 from asyncauth._base.loops import GLANCE, LoopRef
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Closings:
     __slots__ = ("_endings", "_guard")
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = new_guard()
         self._endings: tuple[_Ending, ...] = ()
 
     @property

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from asyncauth._base.forks import new_guard
 from asyncauth._base.loops import LoopRef, generation
 from asyncauth._base.printable import name_of
 from asyncauth._core.user_code import place_of
@@ -48,7 +49,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._backlogs: tuple[_Backlog, ...] = ()  # replaced as a whole: read without a lock
-        self._guard = threading.RLock()
+        self._guard = new_guard()
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""
@@ -139,8 +140,7 @@ class _Backlog:
         self._start_over()
 
     def _start_over(self) -> None:
-        # Reentrant: a refresh whose loop was closed is ended by the garbage collector, at any moment, and tells of it.
-        self._guard = threading.RLock()
+        self._guard = new_guard()
         self._events: deque[Event] = deque()
         self._telling = False
         self._told: concurrent.futures.Future[None] | None = None  # made for who waits

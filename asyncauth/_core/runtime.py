@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
+from asyncauth._base.forks import new_guard
 from asyncauth.errors import ConfigurationError
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from asyncauth._core.listeners import Listeners
@@ -40,7 +41,7 @@ class Runtime:
     random: Callable[[], float]
     sessions: Sessions
     listeners: Listeners
-    guard: threading.RLock = attrs.field(factory=threading.RLock)
+    guard: threading.RLock = attrs.field(factory=new_guard)
 
 
 def check(policy: object, http: object, clock: object, random: object, store: object) -> None:

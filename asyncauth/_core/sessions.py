@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import aiohttp
 import attrs
 
+from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._http.aiohttp_compat import loop_of
 from asyncauth.errors import ConfigurationError
@@ -66,7 +67,7 @@ class Sessions:
     Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
     """
 
-    __slots__ = ("_entries", "_http", "_left_over", "_timeout")
+    __slots__ = ("__weakref__", "_entries", "_http", "_left_over", "_timeout")
 
     def __init__(self, http: aiohttp.ClientSession | None, timeout: float) -> None:
         self._http = http
@@ -74,6 +75,13 @@ class Sessions:
         self._timeout = aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None)
         self._entries: dict[asyncio.AbstractEventLoop, LoopEntry] | None = None
         self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
+        at_fork(self, Sessions._after_fork)
+
+    def _after_fork(self) -> None:
+        """Leave the parent process's entries to it, with the sessions that they hold."""
+        if self._entries:
+            leave_to_parent(self._entries)
+        self._entries, self._left_over = None, ()
 
     def entered_here(self) -> bool:
         """Return whether the manager is entered on the running loop."""

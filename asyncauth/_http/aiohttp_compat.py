@@ -12,11 +12,12 @@ the server waits for ever, or stores a damaged file. `own_files` prevents that.
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import MultipartWriter, payload
 from aiohttp.hdrs import EXPECT
+
+from asyncauth._base.forks import new_guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,7 +135,7 @@ class _Reads:
     __slots__ = ("_lock", "_over")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_guard()
         self._over = False
 
     def guarded(self, read: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from typing import TYPE_CHECKING
 
+from asyncauth._base.forks import at_fork, new_guard
 from asyncauth.entry import remains, time_to_live
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ class MemoryStore:
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[Token, float]] = {}
         self._locked: set[str] = set()
-        self._guard = threading.Lock()
+        self._guard = new_guard()
+        at_fork(self, MemoryStore._after_fork)
+
+    def _after_fork(self) -> None:
+        """Forget the locks: the tasks that hold them are the parent process's."""
+        self._locked = set()
 
     async def load(self, key: str) -> Token | None:
         """Return the token under a key, if it has not outlived its use."""

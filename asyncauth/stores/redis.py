@@ -8,13 +8,13 @@ import importlib.util
 import inspect
 import math
 import re
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import attrs
 
+from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth.clock import boottime
 from asyncauth.entry import LONGEST, remains, time_to_live
 from asyncauth.errors import ConfigurationError
@@ -96,13 +96,27 @@ class RedisStore:
         ):
             raise ConfigurationError("RedisStore takes a URL, or a client of redis.asyncio")
         self._loops: dict[asyncio.AbstractEventLoop, _Here] = {}
-        self._guard = threading.Lock()
+        self._used = self._of_parent = False
+        self._guard = new_guard()
         self._reader = Reader(f"Redis {prefix!r}")
+        at_fork(self, RedisStore._after_fork)
+
+    def _after_fork(self) -> None:
+        """Leave the connections to the parent process."""
+        if self._loops:
+            leave_to_parent(self._loops)
+        self._loops = {}
+        self._of_parent = self._used and not isinstance(self._given, str)
 
     # A connection while it is needed
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        if self._of_parent:
+            raise ConfigurationError(
+                "RedisStore's client has connections of the parent process: make client and store after the fork"
+            )
+        self._used = True
         with self._guard:
             for ended in [known for known in self._loops if known.is_closed()]:
                 del self._loops[ended]

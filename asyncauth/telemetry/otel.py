@@ -6,7 +6,6 @@ general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.t
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from asyncauth import events
+from asyncauth._base.forks import new_guard
 from asyncauth.errors import ConfigurationError
 
 try:
@@ -94,7 +94,7 @@ class OpenTelemetry:
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
-        self._guard = threading.Lock()
+        self._guard = new_guard()
         self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
         self._many = _FEW
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)

@@ -108,8 +108,8 @@ PUBLIC = {
 # ours: so there are no circles.
 ROWS = (
     # the vocabulary: types and arithmetic that everything else uses
-    ("_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors", "provider", "status", "events",
-     "expiry", "policy", "entry"),
+    ("_base.forks", "_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors", "provider",
+     "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
