@@ -49,8 +49,8 @@ def _bearer(token: str) -> Request:
     return Request(headers={"Authorization": f"Bearer {token}"})
 
 
-_REJECTS = rejects(400, 401, 403)
-"""On each of these endpoints all three mean "this credential was rejected"."""
+_REJECTS = rejects(400, 401, 403, errors_in_successes=True)
+"""On each of these endpoints all three mean "this credential was rejected"; so does an ``error`` in the envelope."""
 
 
 class PagoFacil(_PagoFacilProvider):

@@ -155,7 +155,7 @@ async def test_no_token_there(mocked_http: MockedHttp, fields: dict[str, object]
 
 
 async def test_what_means_refused(mocked_http: MockedHttp) -> None:
-    """The declared statuses, and no others; an ``error`` in a 200 always."""
+    """The declared statuses, and no others; an ``error`` in a 200 only in the protocol's own words."""
     provider = acme(refusals=(401, 422))
     for status, refused in ((401, True), (422, True), (400, False), (403, False)):
         mocked_http.answers(URL, {"message": f"{CANARY} is wrong"}, status=status)
@@ -163,8 +163,9 @@ async def test_what_means_refused(mocked_http: MockedHttp) -> None:
         assert isinstance(error, CredentialsRejected) is refused
         assert error.provider == "acme"
         keeps_quiet(error, CANARY)
-    mocked_http.answers(URL, {"error": "nope"})
-    assert isinstance(await failure(provider), CredentialsRejected)
+    for code, refused in (("invalid_client", True), ("nope", False)):
+        mocked_http.answers(URL, {"error": code})
+        assert isinstance(await failure(provider), CredentialsRejected) is refused
 
 
 KEYS = [f"{MARK}-{number}" for number in range(6)]

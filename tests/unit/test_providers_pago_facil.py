@@ -409,8 +409,8 @@ async def test_refusals(
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize(("provider", "url"), [(login, LOGIN), (create, CREATE), (exchange, EXCHANGE)])
 async def test_three_statuses_refuse(mocked_http: MockedHttp, provider: Any, url: str, status: int) -> None:
-    """400, 401 and 403 all mean "this credential was refused" on all three endpoints, whatever the body."""
-    mocked_http.answers(url, status=status, body=b"")
+    """400, 401 and 403 all mean "this credential was rejected" on all three endpoints, whatever the server's words."""
+    mocked_http.answers(url, status=status, body=b"no")
     assert type(await failure(provider())) is CredentialsRejected
 
 

@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 
 from asyncauth.providers.wire.classify import Answer, Kind, Verdict, classify, rejects
 
+PAGE = b"<!DOCTYPE html><html><title>Request blocked</title></html>"
+
 
 def answer(
-    status: int, fields: Mapping[str, Any] | None = None, *, date: float | None = None, **headers: str
+    status: int,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    body: bytes = b"",
+    date: float | None = None,
+    **headers: str,
 ) -> Answer:
     named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-    return Answer(status=status, headers=named, fields=fields, server_now=date)
+    return Answer(status=status, headers=named, fields=fields, body=body, server_now=date)
 
 
 @pytest.mark.parametrize(
@@ -45,23 +52,32 @@ def test_classes_of_statuses(status: int, *, is_success: bool, is_redirect: bool
         (200, None, Kind.UNREADABLE),
         (199, {}, Kind.UNREADABLE),
         (200, {"error": "invalid_grant"}, Kind.REJECTED),
-        (200, {"error": {"odd": True}}, Kind.REJECTED),
+        (200, {"error": "authorization_pending"}, Kind.REJECTED),
+        (200, {"error": "invalid_auth"}, Kind.UNREADABLE),
+        (200, {"error": {"odd": True}}, Kind.UNREADABLE),
         (200, {"error": "temporarily_unavailable"}, Kind.BUSY),
         (299, {"error": "server_error"}, Kind.BUSY),
         (300, {}, Kind.UNREADABLE),
         (302, None, Kind.UNREADABLE),
         (399, {}, Kind.UNREADABLE),
         (400, {"error": "invalid_request"}, Kind.REJECTED),
-        (400, None, Kind.REJECTED),
+        (400, None, Kind.UNREADABLE),
         (401, {}, Kind.REJECTED),
+        (401, None, Kind.REJECTED),
+        (402, None, Kind.UNREADABLE),
+        (402, {}, Kind.REJECTED),
         (403, {}, Kind.REJECTED),
+        (403, None, Kind.UNREADABLE),
+        (404, None, Kind.UNREADABLE),
         (404, {"error": "invalid_client"}, Kind.UNREADABLE),
+        (405, {}, Kind.UNREADABLE),
         (404, {"error": "server_error"}, Kind.BUSY),
         (408, None, Kind.BUSY),
-        (422, {}, Kind.UNREADABLE),
+        (422, {}, Kind.REJECTED),
+        (422, None, Kind.UNREADABLE),
         (425, None, Kind.BUSY),
         (429, {}, Kind.BUSY),
-        (499, {}, Kind.UNREADABLE),
+        (499, {}, Kind.REJECTED),
         (500, None, Kind.BUSY),
         (599, {"error": "invalid_grant"}, Kind.BUSY),
     ],
@@ -69,6 +85,45 @@ def test_classes_of_statuses(status: int, *, is_success: bool, is_redirect: bool
 def test_the_common_rules(status: int, fields: dict[str, Any] | None, kind: Kind) -> None:
     """Status, and the error code where it says more (RFC 6749 §5.2)."""
     assert classify(answer(status, fields)).kind is kind
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize(
+    ("body", "content_type", "is_block"),
+    [
+        (b"", None, True),
+        (b" \r\n", "application/json", True),
+        (PAGE, "text/html", True),
+        (PAGE, None, True),
+        (b"\xef\xbb\xbf\n<HTML>", "text/plain", True),
+        (b"<head><title>403 Forbidden</title></head>", None, True),
+        (b"blocked", "Text/HTML; charset=utf-8", True),
+        (b"wrong password", "text/plain", False),
+        (b"<fault>wrong password</fault>", "text/xml", False),
+        (b"[]", "application/json", False),
+    ],
+)
+def test_a_blocked_request_says_nothing_of_the_credential(
+    status: int, body: bytes, content_type: str | None, *, is_block: bool
+) -> None:
+    """A firewall's page or an empty body is unreadable; a server's own words, in whatever form, are a rejection."""
+    headers: dict[str, Any] = {} if content_type is None else {"content_type": content_type}
+    given = answer(status, body=body, **headers)
+    kind = Kind.UNREADABLE if is_block else Kind.REJECTED
+    assert given.is_block == is_block
+    assert classify(given).kind is classify(given, rejects(400, 403)).kind is kind
+
+
+@pytest.mark.parametrize("body", [b"", PAGE])
+def test_a_401_is_a_rejection_whatever_its_body(body: bytes) -> None:
+    """Servers that say 401 often say it with a page, or with nothing."""
+    assert classify(answer(401, body=body)).kind is classify(answer(401, body=body), rejects(401)).kind is Kind.REJECTED
+
+
+def test_json_is_read_whatever_its_type() -> None:
+    """A server that calls its JSON a page rejects all the same."""
+    given = answer(400, {"error": "invalid_grant"}, body=b'{"error": "invalid_grant"}', content_type="text/html")
+    assert classify(given).kind is Kind.REJECTED
 
 
 @pytest.mark.parametrize(

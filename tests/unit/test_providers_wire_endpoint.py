@@ -215,12 +215,31 @@ async def test_no_content(mocked_http: MockedHttp) -> None:
 
 @pytest.mark.parametrize("status", [200, 202])
 async def test_an_error_in_a_success(mocked_http: MockedHttp, status: int) -> None:
-    """An ``error`` in a 2xx is a refusal, even beside a token."""
+    """An ``error`` of the protocol's own in a 2xx is a refusal, even beside a token."""
     fields = {"error": "invalid_grant", "error_description": "No", "access_token": "new-token", "expires_in": 60}
     mocked_http.answers(ADDRESS, fields, status=status)
     error = await failure(peakly())
     assert type(error) is CredentialsRejected
     assert (error.error, error.error_description, error.status) == ("invalid_grant", "No", status)
+
+
+async def test_another_error_in_a_success(mocked_http: MockedHttp) -> None:
+    """A 2xx that brings an error which nobody declared is unreadable, and shows the server's words."""
+    mocked_http.answers(ADDRESS, {"error": "invalid_auth", "error_description": "No"}, status=200)
+    error = await failure(peakly())
+    assert type(error) is InvalidTokenResponse
+    assert (error.message, error.error) == ("the answer is an error, and brings no token", "invalid_auth")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("body", [b"", b"<html><title>Request blocked</title></html>"])
+async def test_a_firewall_is_no_rejection(mocked_http: MockedHttp, status: int, body: bytes) -> None:
+    """A blocked request is unreadable, and the error says that the credential was not rejected."""
+    mocked_http.answers(ADDRESS, status=status, body=body, headers=HTML)
+    error = await failure(peakly())
+    assert type(error) is InvalidTokenResponse
+    assert "firewall" in error.message
+    assert (error.status, error.endpoint) == (status, ADDRESS)
 
 
 # --- What the server says

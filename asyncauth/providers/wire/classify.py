@@ -11,13 +11,28 @@ import attrs
 
 from asyncauth import expiry
 
-__all__ = ["Answer", "Hook", "Kind", "Verdict", "classify", "rejects"]
+__all__ = ["BUSY_CODES", "REJECTING_CODES", "Answer", "Hook", "Kind", "Verdict", "classify", "rejects"]
 
 _OK, _REDIRECTS, _CLIENT_ERRORS, _SERVER_ERRORS = 200, 300, 400, 500
 """Where the classes of statuses begin (RFC 9110 §15)."""
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
-_REJECTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
+"""The protocols' own codes of a server that can't answer now (RFC 6749 §4.1.2.1)."""
+REJECTING_CODES = frozenset(
+    {
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "invalid_scope", "authorization_pending", "slow_down", "access_denied", "expired_token", "invalid_target",
+        "use_dpop_nonce", "invalid_dpop_proof",
+    }
+)  # fmt: skip
+"""The protocols' own codes of a refusal (RFC 6749 §5.2, 8628 §3.5, 8693 §2.2.2, 9449 §8)."""
+_ADDRESS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+"""Statuses that say something of the address, and nothing of the credential."""
+_BLOCKING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
+"""Statuses with which firewalls and proxies block a request before the token endpoint sees it."""
+_PAGES = (b"<!doctype html", b"<html", b"<head")
+"""How an HTML page begins, in lower case."""
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -28,12 +43,14 @@ class Answer:
         status: The HTTP status.
         headers: The headers; names in any case.
         fields: The body's JSON object; ``None``: the body holds none.
+        body: The body, unpacked.
         server_now: The server's clock, in Unix epoch seconds; ``None``: it sent no ``Date``.
     """
 
     status: int
     headers: Mapping[str, str]
     fields: Mapping[str, Any] | None
+    body: bytes = b""
     server_now: float | None = None
 
     @property
@@ -45,6 +62,18 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether the status is a redirection (3xx)."""
         return _REDIRECTS <= self.status < _CLIENT_ERRORS
+
+    @property
+    def is_block(self) -> bool:
+        """Whether a firewall or a proxy seems to have blocked the request: 400 or 403, with an HTML page or nothing."""
+        return self.status in _BLOCKING and self.fields is None and (self.is_page or not self.body.strip())
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the body is an HTML page, by its type or by how it begins."""
+        media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        begins = self.body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        return media_type in _PAGE_TYPES or begins.startswith(_PAGES)
 
     @property
     def code(self) -> object:
@@ -62,7 +91,7 @@ class Kind(enum.Enum):
     REJECTED = "rejected"
     """The credential was rejected; asking again with the same one does not help."""
     UNREADABLE = "unreadable"
-    """This is not a token endpoint's answer."""
+    """It is not a token endpoint's answer, or a success without a token. Nothing is known of the credential."""
 
 
 @attrs.frozen
@@ -95,14 +124,24 @@ def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
     return verdict if hook is None else hook(answer, verdict)
 
 
-def rejects(*statuses: int) -> Hook:
-    """Return the hook of a server that rejects a credential with these statuses, and with no others."""
+def rejects(*statuses: int, errors_in_successes: bool = False) -> Hook:
+    """Return the hook of a server that rejects a credential with these statuses, and with no others.
+
+    A request that was blocked (`Answer.is_block`) says nothing of the credential, whatever the statuses.
+
+    Args:
+        *statuses: HTTP statuses from 400 up.
+        errors_in_successes: Whether a success that has an ``error`` rejects it as well.
+    """
     rejecting = frozenset(statuses)
 
     def hook(answer: Answer, verdict: Verdict) -> Verdict:
-        if answer.is_success or verdict.kind is Kind.BUSY:
+        if verdict.kind is Kind.BUSY:
             return verdict
-        return Verdict(Kind.REJECTED) if answer.status in rejecting else Verdict(Kind.UNREADABLE)
+        if answer.is_success:
+            return Verdict(Kind.REJECTED) if errors_in_successes and answer.code else verdict
+        rejected = answer.status in rejecting and not answer.is_block
+        return Verdict(Kind.REJECTED) if rejected else Verdict(Kind.UNREADABLE)
 
     return hook
 
@@ -112,10 +151,20 @@ def _by_common_rules(answer: Answer) -> Verdict:
         return Verdict(Kind.SUCCESS) if answer.fields is not None else Verdict(Kind.UNREADABLE)
     if answer.status in _BUSY or answer.status >= _SERVER_ERRORS or _is_busy_code(answer.code):
         return Verdict(Kind.BUSY, expiry.retry_after(answer.headers.get("Retry-After"), answer.server_now))
-    if answer.is_success or answer.status in _REJECTED:
-        return Verdict(Kind.REJECTED)
-    return Verdict(Kind.UNREADABLE)
+    return Verdict(Kind.REJECTED) if _is_rejection(answer) else Verdict(Kind.UNREADABLE)
+
+
+def _is_rejection(answer: Answer) -> bool:
+    """Return whether an answer that is neither busy nor brings a token rejects the credential."""
+    if answer.is_success:  # some servers send a refusal with status 200: in the protocol's own words, it is one
+        return isinstance(answer.code, str) and answer.code in REJECTING_CODES
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        return True
+    if answer.status in _BLOCKING:
+        return not answer.is_block
+    is_client_error = _CLIENT_ERRORS <= answer.status < _SERVER_ERRORS
+    return is_client_error and answer.fields is not None and answer.status not in _ADDRESS
 
 
 def _is_busy_code(code: object) -> bool:
-    return isinstance(code, str) and code in _BUSY_CODES
+    return isinstance(code, str) and code in BUSY_CODES

@@ -258,7 +258,16 @@ class Endpoint:
             error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
-            error = InvalidTokenResponse("the answer is no JSON object")
+            error = InvalidTokenResponse(
+                "the answer is no JSON object"
+                if answer.fields is None
+                else "the answer is an error, and brings no token"
+            )
+        elif answer.is_block:
+            error = InvalidTokenResponse(
+                "an HTML page or nothing came in place of a token endpoint's answer: a firewall or a proxy may have "
+                "blocked the request; this is no rejection of the credential"
+            )
         elif answer.is_redirect:
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:
@@ -283,4 +292,5 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)
         return TokenEndpointUnavailable("the answer was damaged on its way: it can't be unpacked", status=status)
     now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
-    return Answer(status=status, headers=response.headers, fields=parse(plain or b""), server_now=now)
+    plain = plain or b""
+    return Answer(status=status, headers=response.headers, fields=parse(plain), body=plain, server_now=now)

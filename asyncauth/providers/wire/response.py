@@ -13,6 +13,7 @@ from asyncauth import expiry
 from asyncauth._base.printable import printable
 from asyncauth._base.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
+from asyncauth.providers.wire.classify import BUSY_CODES, REJECTING_CODES
 from asyncauth.token import Token
 
 __all__ = ["TokenResponse", "cleaned", "parse", "secrets_of", "server_message"]
@@ -21,15 +22,8 @@ _LONGEST_MESSAGE = 200
 _LONGEST_TOKEN_TYPE = 32
 _MOST_READ = 1 << 14
 """Characters of a message that are looked at."""
-_CODES = frozenset(
-    {
-        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
-        "invalid_scope", "server_error", "temporarily_unavailable",
-        "authorization_pending", "slow_down", "access_denied", "expired_token",
-        "invalid_target", "use_dpop_nonce", "invalid_dpop_proof",
-    }
-)  # fmt: skip
-"""The protocols' own codes, by which a refresh decides (RFC 6749 §4.1.2.1 and §5.2, 8628 §3.5, 8693 §2.2.2, 9449 §8).
+_CODES = REJECTING_CODES | BUSY_CODES
+"""The protocols' own codes, by which a refresh decides (`classify`).
 
 They stay whole: whatever the credential, such a word is the protocol's and no echo, and ``auth`` taken out of
 ``authorization_pending`` would make a refusal of it.
