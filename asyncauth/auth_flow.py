@@ -8,7 +8,7 @@ The adapter of an HTTP client carries out what is decided here; `BearerAuth` is 
     while True:
         flow.authorize(headers)
         try:
-            response = await send(url, headers)
+            response = await send(f"{url}{flow.url_ending}", headers)
         finally:
             flow.strip(headers)
         step = flow.answered(response.status, challenges=…, dpop_nonce=…)
@@ -25,9 +25,9 @@ import enum
 import functools
 from typing import TYPE_CHECKING, TypeAlias
 
-from aiohttp.hdrs import AUTHORIZATION
 from yarl import URL
 
+from asyncauth._core.frames import forget_text
 from asyncauth._http import challenge
 from asyncauth._http.origin import is_loopback, origins_of
 from asyncauth.errors import ConfigurationError, InsecureTransport
@@ -151,8 +151,8 @@ class AuthFlow:
         is_repeatable: Asked when the request is to be sent again: whether its body is known to be whole still.
     """
 
-    __slots__ = ("_is_repeatable", "_manager", "_method", "_nonce_sent", "_nonce_used", "_prover", "_repeats",
-                 "_token", "_url")  # fmt: skip
+    __slots__ = ("_carrier", "_is_repeatable", "_manager", "_method", "_nonce_sent", "_nonce_used", "_prover",
+                 "_repeats", "_token", "_url")  # fmt: skip
 
     def __init__(
         self,
@@ -165,6 +165,7 @@ class AuthFlow:
     ) -> None:
         self._manager = manager
         self._prover = manager._prover
+        self._carrier = manager._options.carrier
         self._token = token
         self._method = method
         self._url = url
@@ -176,11 +177,13 @@ class AuthFlow:
     def authorize(self, headers: MutableMapping[str, str]) -> None:
         """Put the token on a request, and a proof if the token is bound to a key (RFC 9449 §7).
 
+        One that is sent in the query is in `url_ending` instead.
+
         Args:
             headers: The request's. They are changed in place, so that no frame holds the token by itself: a crash
                 reporter would record it.
         """
-        headers[AUTHORIZATION] = self._token.authorization
+        self._carrier.put_on(headers, self._token.authorization)
         if self._prover is not None:
             self._nonce_sent = self._prover.nonce(self._url)
             headers[_DPOP] = self._prover.proof(self._method, self._url, self._token.token.value)
@@ -190,9 +193,23 @@ class AuthFlow:
 
         A response's ``request_info`` would show it, and with it the repr of an error that is made of one.
         """
-        for name in (AUTHORIZATION, _DPOP):
-            if name in headers:  # the caller's middlewares may have taken it off
-                del headers[name]
+        self._carrier.take_off(headers)
+        if _DPOP in headers and self._prover is not None:
+            del headers[_DPOP]
+
+    @property
+    def url_ending(self) -> str:
+        """What the request's URL ends with when it is sent: a token that goes into the query, or nothing. Secret."""
+        return self._carrier.added_to(self._url, self._token.authorization)
+
+    @property
+    def cookie(self) -> str:
+        """The token as a cookie, if it is sent in one, or nothing. Secret."""
+        return self._token.authorization if self._carrier.place == "cookie" else ""
+
+    def forget_url(self, error: BaseException) -> None:
+        """Take `url_ending` out of an error: aiohttp's errors quote the URL of the request."""
+        forget_text(error, self.url_ending)
 
     def answered(self, status: int, *, challenges: Sequence[str] = (), dpop_nonce: str | None = None) -> Step:
         """Decide what an answer means.

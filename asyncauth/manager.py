@@ -158,7 +158,7 @@ class TokenManager:
         self._options = options_of(self._provider)
         self._prover = self._options.prover  # at hand for each request
         self._store_client = None if store is None else self._share(store)
-        self._state = TokenState(self._policy, self._guard)
+        self._state = TokenState(self._policy, self._guard, self._options.carrier)
         self._flight: Flight[CachedToken] | None = None
         self._used_at = -math.inf
         self._timer: Timer | None = None
@@ -260,15 +260,24 @@ class TokenManager:
     async def headers(self) -> dict[str, str]:
         """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does.
 
+        Where the provider declares another header or a cookie, it is that one: ``{"Cookie": "SESSION=…"}``.
+
         Raises:
-            ConfigurationError: The token is bound to a key (DPoP): each request needs a proof of its own.
+            ConfigurationError: The token is bound to a key (DPoP), so each request needs a proof of its own; or it is
+                carried in the query.
         """
         if self._prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
+        carrier = self._options.carrier
+        if carrier.place == "query":
+            raise ConfigurationError(
+                f"no header carries this token: let BearerAuth send it, or pass"
+                f" params={{{carrier.name!r}: (await manager.token()).value}}"
+            )
         cached = self._state.cached
         if boottime() >= cached.fast_until:
             cached = await self._obtain()
-        return {"Authorization": cached.authorization}
+        return carrier.as_headers(cached.authorization)
 
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it.

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from aiohttp.hdrs import AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, WWW_AUTHENTICATE
 
 from asyncauth._core.frames import forget_frames
-from asyncauth._http.aiohttp_compat import is_whole, own_files
+from asyncauth._http.aiohttp_compat import (
+    add_to_url,
+    forget_cookie,
+    is_from_netrc,
+    is_whole,
+    own_files,
+    reset_url,
+)
 from asyncauth.auth_flow import DPOP_NONCE, UNAUTHORIZED, AuthFlow, ServedOrigins, Step, check_proxy
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError
@@ -29,8 +36,9 @@ class BearerAuth:
         async with aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http: ...
 
     For each request, and each hop of a redirect, the manager is chosen by the origin. A request to any other origin
-    passes untouched, as does one that has an ``Authorization`` header already. A request whose token can't be had is
-    not sent: the ``AuthError`` reaches the caller.
+    passes untouched, as does one that has an ``Authorization`` header already, unless aiohttp took that from the user's
+    ``.netrc`` file. A provider may declare another header, a cookie or a query parameter (`ProviderOptions`): then that
+    one counts instead. A request whose token can't be had is not sent: the ``AuthError`` reaches the caller.
 
     When the API refuses the token (a 401 that the token explains), it is dropped, a new one obtained, and the request
     sent once more, if its body is known to be whole still: none, bytes, text, JSON, a form, seekable files. Otherwise,
@@ -51,6 +59,8 @@ class BearerAuth:
             raise ConfigurationError("BearerAuth takes at least one TokenManager")
         self._served = ServedOrigins(managers)
         (self._scheme, self._host), self._manager = self._served.first
+        if not self._manager._options.carrier.in_authorization:
+            self._host = ""  # which no request has: the look-up finds it, and `_elsewhere` sends its requests
 
     async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
         self, request: ClientRequest, handler: ClientHandlerType
@@ -68,7 +78,9 @@ class BearerAuth:
             manager: TokenManager | None = self._manager
         else:
             manager = self._served.manager_for(url)
-        if manager is None or AUTHORIZATION in headers:
+            if manager is not None and not manager._options.carrier.in_authorization:
+                return await _elsewhere(manager, request, handler)
+        if manager is None or (AUTHORIZATION in headers and not await is_from_netrc(request)):
             return await handler(request)
         if request.proxy is not None:
             check_proxy(url, request.proxy)
@@ -98,6 +110,23 @@ class BearerAuth:
             response = None
         flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
         return await _carry_out(flow, manager, request, response, handler)
+
+
+async def _elsewhere(manager: TokenManager, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send a request whose token goes somewhere else than into the ``Authorization`` header.
+
+    Raises:
+        AuthError: See `BearerAuth.__call__`.
+    """
+    url = request.url
+    if manager._options.carrier.is_taken(request.headers, url):
+        return await handler(request)
+    if request.proxy is not None:
+        check_proxy(url, request.proxy)
+    await own_files(request.body)
+    cached = await manager._obtain()
+    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
+    return await _carry_out(flow, manager, request, None, handler)
 
 
 async def _carry_out(
@@ -139,11 +168,23 @@ async def _carry_out(
 
 async def _send(flow: AuthFlow, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     """Send a request with the token and the proof that it must have; see `_core.frames` for what its errors lose."""
+    url, in_url = request.url, flow.url_ending != ""
+    response: ClientResponse | None = None
     try:
         flow.authorize(request.headers)
-        return await handler(request)
+        if in_url:
+            add_to_url(request, flow.url_ending)
+        response = await handler(request)
     except BaseException as error:
         forget_frames(error)
+        if in_url:
+            flow.forget_url(error)
         raise
+    else:
+        if flow.cookie:
+            forget_cookie(response, flow.cookie)
+        return response
     finally:
         flow.strip(request.headers)
+        if in_url:
+            reset_url(request, response, url)

@@ -130,11 +130,19 @@ class ProviderOptions(Protocol):
         prover: Makes the proofs for tokens that are bound to a key (DPoP, RFC 9449): an object with the methods
             ``proof``, ``nonce`` and ``note`` of `asyncauth.provider.DPoPProver`. ``None`` (default): they are bound to
             none.
+        carried_as: Where API requests carry the token: ``"header:Authorization"`` (default, RFC 6750 §2.1), another
+            header such as ``"header:X-Api-Token"``, a cookie such as ``"cookie:SESSION"``, or a query parameter such
+            as ``"query:access_token"``. What the caller of a request puts there is never overridden. A query parameter
+            is shown by the logs of servers and proxies (RFC 6750 §2.3, RFC 9700 §4.3.2), of which a manager warns once.
+        scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
+            in ``Authorization`` the token's ``token_type``, in any other header nothing.
     """
 
     deadline: float | None = None
     needs_lock: bool = False
     prover: DPoPProver | None = None
+    carried_as: str = "header:Authorization"
+    scheme: str | None = None
 
 
 class TokenSource(Protocol):

@@ -21,6 +21,7 @@ from asyncauth._core.failures import (
     remember_api_401,
     remember_failure,
 )
+from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.token import Token, type_flaw
 
@@ -42,7 +43,7 @@ class CachedToken:
 
     Attributes:
         token: The token (an empty one in `NOTHING`, which is never handed out).
-        authorization: Its header value, made once.
+        authorization: What requests carry of it, made once: see `Carrier.text`.
         since: When it became the current one; when it got a 401, if it did.
         fresh_until: From then on it is to be renewed.
         usable_until: From then on it is spent.
@@ -108,6 +109,7 @@ class TokenState:
     Args:
         policy: The manager's.
         guard: Its lock; ``None`` = one of this one's own.
+        carrier: How requests carry the provider's tokens.
 
     Attributes:
         cached: The token and its moments, replaced as a whole.
@@ -116,6 +118,7 @@ class TokenState:
     """
 
     __slots__ = (
+        "_carrier",
         "_durations",
         "_failures",
         "_guard",
@@ -126,7 +129,8 @@ class TokenState:
         "waits",
     )
 
-    def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None) -> None:
+    def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None, carrier: Carrier = PLAIN) -> None:
+        self._carrier = carrier
         self.cached = NOTHING
         self.refreshes = self.waits = 0
         self._guard = new_guard() if guard is None else guard
@@ -198,7 +202,7 @@ class TokenState:
         Raises:
             InvalidTokenResponse: It can't be sent, or was spent on arrival.
         """
-        lifetime = _checked_lifetime(token)
+        lifetime = self._checked_lifetime(token)
         with self._guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
             self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
@@ -229,7 +233,7 @@ class TokenState:
         if token.value in (before.token.value, self._failures.api_401s.last_dropped):
             return None
         try:
-            lifetime = _checked_lifetime(token)
+            lifetime = self._checked_lifetime(token)
         except InvalidTokenResponse:
             return None  # marked as refused
         age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
@@ -267,6 +271,14 @@ class TokenState:
         """Return the seconds that the slowest of the last token requests took."""
         return max((duration for (duration,) in _DURATION.iter_unpack(self._durations)), default=0.0)
 
+    def _checked_lifetime(self, token: Token) -> float | None:
+        """Return the seconds that a token lives, if it can be sent. Raises as the function of that name does."""
+        lifetime = _checked_lifetime(token)
+        flaw = self._carrier.flaw(token)
+        if flaw is not None:
+            raise InvalidTokenResponse(flaw)
+        return lifetime
+
     def _cached(
         self, token: Token, lifetime: float | None, *, sent_at: float, now: float, wall: float, unit_random: float
     ) -> CachedToken:
@@ -276,7 +288,7 @@ class TokenState:
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(
             token=attrs.evolve(token, issued_at=issued_at, expires_at=expires_at),
-            authorization=token.authorization,
+            authorization=self._carrier.text(token),
             since=now,
             fresh_until=sent_at + windows.fresh,
             usable_until=sent_at + windows.usable,

@@ -1,13 +1,16 @@
-"""Remove the frames that hold request headers from errors: crash reporters record local variables."""
+"""Remove what was sent from errors: the frames that hold it, since crash reporters record local variables; texts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from yarl import URL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["bare", "forget_frames"]
+__all__ = ["bare", "forget_frames", "forget_text"]
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -25,20 +28,30 @@ def forget_frames(error: BaseException) -> None:
     Args:
         error: The exception, about to be re-raised. Changed in place.
     """
-    seen: set[int] = set()
-    unseen: list[BaseException | None] = [error]
-    while unseen:
-        each = unseen.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
+    for each in _all_of(error):
         _prune(each)
         if isinstance(each, UnicodeEncodeError):
             each.object, each.start, each.end = "", 0, 0
             each.args = (each.encoding, "", 0, 0, each.reason)
-        unseen += each.__cause__, each.__context__
-        if isinstance(each, BaseExceptionGroup):
-            unseen += cast("BaseExceptionGroup[BaseException]", each).exceptions
+
+
+def forget_text(error: BaseException, secret: str) -> None:
+    """Take a text out of what an exception, its causes and its contexts say: arguments and attributes.
+
+    aiohttp's errors quote the URL of the request, which has the token in it if that is sent in the query.
+
+    Args:
+        error: The exception, about to be re-raised. Changed in place.
+        secret: What must not be shown. Nothing comes in its place.
+    """
+    for each in _all_of(error):
+        args = _without(each.args, secret)
+        if args != each.args:
+            BaseException.args.__set__(each, args)  # type: ignore[attr-defined]
+        for name, value in (*vars(each).items(), ("strerror", getattr(each, "strerror", None))):
+            clean = _without(value, secret)
+            if clean is not value and clean != value:
+                BaseException.__setattr__(each, name, clean)  # whatever the class makes of it
 
 
 def bare(error: _E) -> _E:
@@ -52,6 +65,34 @@ def bare(error: _E) -> _E:
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def _all_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, its causes and contexts, and the members of groups, each once."""
+    seen: set[int] = set()
+    unseen: list[BaseException | None] = [error]
+    while unseen:
+        each = unseen.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        unseen += each.__cause__, each.__context__
+        if isinstance(each, BaseExceptionGroup):
+            unseen += cast("BaseExceptionGroup[BaseException]", each).exceptions
+
+
+def _without(value: Any, secret: str) -> Any:
+    """Return a text or URL without a secret, and a tuple of such; anything else as it is."""
+    if isinstance(value, str):
+        return value.replace(secret, "")
+    if isinstance(value, URL):
+        return URL(str(value).replace(secret, ""), encoded=True)
+    if isinstance(value, tuple):
+        held = cast("tuple[object, ...]", value)
+        make: Callable[[Iterator[Any]], Any] = getattr(held, "_make", tuple)  # aiohttp's RequestInfo is a named one
+        return make(_without(each, secret) for each in held)
+    return value
 
 
 def _prune(error: BaseException) -> None:

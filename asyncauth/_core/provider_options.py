@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth._base.printable import name_of
+from asyncauth._http.carrier import IN_AUTHORIZATION, PLAIN, Carrier
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,9 +25,12 @@ class OptionValues:
     deadline: float | None = None
     needs_lock: bool = False
     prover: DPoPProver | None = None
+    carrier: Carrier = PLAIN
 
 
 _DEFAULTS = OptionValues()
+
+_log = logging.getLogger("asyncauth.manager")
 
 
 def options_of(provider: Provider) -> OptionValues:
@@ -43,5 +50,24 @@ def options_of(provider: Provider) -> OptionValues:
         raise ConfigurationError("the provider's needs_lock must be True or False")
     if prover is not None and not all(callable(getattr(prover, call, None)) for call in ("proof", "nonce", "note")):
         raise ConfigurationError("the provider's prover must have the methods proof, nonce and note, or be None")
-    values = OptionValues(deadline, needs_lock, prover)
+    carrier = Carrier.of(getattr(provider, "carried_as", IN_AUTHORIZATION), getattr(provider, "scheme", None))
+    if prover is not None and carrier != PLAIN:
+        raise ConfigurationError(
+            "a DPoP token goes into the Authorization header, after DPoP: leave carried_as and scheme out"
+            " (RFC 9449 §7.1)"
+        )
+    if carrier.place == "query":
+        _warn_of_query(name_of(provider.name), carrier)
+    values = OptionValues(deadline, needs_lock, prover, carrier)
     return _DEFAULTS if values == _DEFAULTS else values  # most have none: one object for all of them
+
+
+@functools.lru_cache(maxsize=256)  # a pool makes a manager per tenant
+def _warn_of_query(provider: str, carrier: Carrier) -> None:
+    """Warn once per provider's name that a URL is no place for a secret."""
+    _log.warning(
+        "%s: the token is sent in the URL (%s), which the logs of servers and proxies show."
+        " Declare a header if the API takes one (RFC 6750 section 2.3, RFC 9700 section 4.3.2)",
+        provider,
+        carrier,
+    )

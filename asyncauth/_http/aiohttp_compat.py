@@ -1,4 +1,4 @@
-"""What aiohttp keeps private, read in this one place: a session's settings, and a request's body.
+"""What aiohttp keeps private, read in this one place: a session's settings, a request's URL, header and body.
 
 Whether a body can be sent a second time is known by its kind, never by ``body.consumed``: depending on aiohttp's
 version that is missing, or says ``False`` for a generator that has given everything away. Such a body would be
@@ -7,6 +7,9 @@ sent again empty, and the server would answer 200.
 aiohttp reads a file in threads. When a server answers before it has read all of it, the read in progress continues
 without anybody waiting for it. Left alone it takes its bytes away from the second sending, which then lacks them;
 the server waits for ever, or stores a damaged file. `own_files` prevents that.
+
+With ``trust_env=True`` aiohttp writes an ``Authorization`` header from the user's ``.netrc`` file before any middleware
+sees the request, and keeps no note of it. `is_from_netrc` tells it by its value.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import MultipartWriter, payload
-from aiohttp.hdrs import EXPECT
+from aiohttp.hdrs import AUTHORIZATION, EXPECT
+from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
+from yarl import URL
 
 from asyncauth._base.forks import new_guard
 
@@ -23,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import aiohttp
-    from aiohttp import ClientMiddlewareType, ClientRequest
+    from aiohttp import ClientMiddlewareType, ClientRequest, ClientResponse
 
-__all__ = ["is_whole", "loop_of", "middlewares_of", "own_files", "settings_of"]
+__all__ = ["add_to_url", "forget_cookie", "is_from_netrc", "is_whole", "loop_of", "middlewares_of", "own_files",
+           "reset_url", "settings_of"]  # fmt: skip
 
 
 def loop_of(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop:
@@ -77,6 +83,70 @@ def settings_of(session: aiohttp.ClientSession) -> dict[str, Any]:
         argument: getattr(session, attribute) for argument, attribute in _KEPT_AS.items() if hasattr(session, attribute)
     }
     return {argument: value for argument, value in settings.items() if value is not None}
+
+
+async def is_from_netrc(request: ClientRequest) -> bool:
+    """Return whether aiohttp took a request's ``Authorization`` header from the user's ``.netrc`` file.
+
+    The file is read again, in a thread, as aiohttp has read it: on each such request.
+
+    Args:
+        request: One that has the header.
+    """
+    session = getattr(request, "session", None)  # users' tests make requests without one
+    if session is None or not session.trust_env or not request.headers[AUTHORIZATION].startswith("Basic "):
+        return False
+    loop, host = asyncio.get_running_loop(), request.url.host or ""
+    return request.headers[AUTHORIZATION] == await loop.run_in_executor(None, _netrc_authorization, host)
+
+
+def _netrc_authorization(host: str) -> str | None:
+    """Return the header that aiohttp makes of a host's entry; ``None``: there is no entry. Blocks."""
+    try:
+        return basicauth_from_netrc(netrc_from_env(), host).encode()
+    except LookupError:
+        return None
+
+
+def add_to_url(request: ClientRequest, ending: str) -> None:
+    """Have a request sent to its URL with something more at the end, such as a query parameter.
+
+    ``response.url`` stays as it was. `reset_url` is needed afterwards, whatever happens.
+
+    Args:
+        request: The request. Changed in place.
+        ending: It begins with ``?`` or ``&``. Nothing that stands before it is written anew.
+    """
+    request.url = URL(f"{request.url}{ending}", encoded=True)
+
+
+def reset_url(request: ClientRequest, response: ClientResponse | None, url: URL) -> None:
+    """Take back what `add_to_url` did to a request, and to what its response tells of it.
+
+    Args:
+        request: The request. Changed in place.
+        response: Its answer, if there is one. Changed in place.
+        url: What the request's URL was before.
+    """
+    request.url = url
+    if response is not None:
+        # What a ClientResponseError shows. Not the public attribute, which keeps what it is first asked for.
+        response._request_info = response._request_info._replace(url=url)
+
+
+def forget_cookie(response: ClientResponse, cookie: str) -> None:
+    """Keep a cookie that the server only sent back out of the session's cookie jar, where it would outlive its time.
+
+    Args:
+        response: The answer, of which aiohttp has filled no jar yet. Changed in place; its headers stay.
+        cookie: ``name=value``. One with another value is the server's own.
+    """
+    name, _, value = cookie.partition("=")
+    sent_back = response.cookies.get(name)
+    if sent_back is not None and sent_back.value == value:
+        del response.cookies[name]
+        lines: tuple[str, ...] = getattr(response, "_raw_cookie_headers", None) or ()  # new in 3.13
+        response._raw_cookie_headers = tuple(line for line in lines if line.partition(";")[0].strip() != cookie)
 
 
 _READS = "_asyncauth_reads"

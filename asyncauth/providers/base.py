@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
+from asyncauth._http.carrier import IN_AUTHORIZATION, Carrier
 from asyncauth._http.origin import absolute_url, origin_of, origins_of, require_secure
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import Part, hashed, identity_of, nested
@@ -28,11 +29,15 @@ class EndpointProvider:
         name: What errors, logs and ``status()`` call it.
         origins: Where its token may be sent.
         identity: Canonical JSON without secrets that differs wherever the token does; ``None`` = unknown.
+        carried_as: Where API requests carry the token; see `ProviderOptions`.
+        scheme: What stands before it; see there.
     """
 
     name: str
     origins: tuple[str, ...]
     identity: str | None
+    carried_as: str = IN_AUTHORIZATION
+    scheme: str | None = None
 
     _endpoint: Endpoint
     _credentials: tuple[Credential, ...]
@@ -61,6 +66,20 @@ class EndpointProvider:
         self._endpoint = endpoint
         self._credentials = credentials
         self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
+
+    def _carry(self, carried_as: str, scheme: str | None) -> None:
+        """Set how API requests carry the token. It is no part of the identity: the token is the same.
+
+        Raises:
+            ConfigurationError: It can't be carried so.
+        """
+        Carrier.of(carried_as, scheme)
+        self.carried_as, self.scheme = carried_as, scheme
+
+    @property
+    def _takes_any_type(self) -> bool:
+        """Whether it is declared how the token is carried, whatever the answer calls its type."""
+        return self.scheme is not None or self.carried_as != IN_AUTHORIZATION
 
     def _identify(self, whose: Mapping[str, str | None], grant: tuple[Credential, ...], **parts: Part) -> None:
         """Set the identity. Called once, after `_configure`; no provider adds to it afterwards.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from asyncauth._http.carrier import IN_AUTHORIZATION
 from asyncauth._http.origin import absolute_url
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
@@ -70,6 +71,11 @@ class DeclaredProvider(EndpointProvider):
         unit: In what: ``"seconds"`` (default), ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
         refusals: The statuses that mean "this credential was refused" (default: 400, 401, 403).
         origins: Where the token may be sent; default: where it comes from.
+        carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
+            (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
+            which the logs of servers and proxies show). See `ProviderOptions`.
+        scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
+            ``Bearer`` in ``Authorization``, nothing in any other header.
         account: A name for whose token it is, so that a shared store can keep it; default: ``username``.
 
     Raises:
@@ -94,6 +100,8 @@ class DeclaredProvider(EndpointProvider):
         unit: Unit = "seconds",
         refusals: Iterable[int] = (400, 401, 403),
         origins: str | Iterable[str] | None = None,
+        carried_as: str = IN_AUTHORIZATION,
+        scheme: str | None = None,
         account: str | None = None,
     ) -> None:
         secret = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
@@ -123,6 +131,7 @@ class DeclaredProvider(EndpointProvider):
             declared=(*_texts(self._fields), *self._headers.values()),
         )
         self._configure(endpoint, (secret,), origins=origins)
+        self._carry(carried_as, scheme)
         request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
         self._identify({"account": account, "username": username or None}, (secret,), request=hashed(request))
 
@@ -159,7 +168,11 @@ class DeclaredProvider(EndpointProvider):
                 found[until.text] = value = until.value(response.fields)
                 durations, instants = ([], []) if value is None else lifetime_of(value, until.text, self._unit)
         return response.with_fields(found, without=str(path.steps[0])).token(
-            path.text, durations=durations, instants=instants, times=() if until is None else (until.text,)
+            path.text,
+            durations=durations,
+            instants=instants,
+            times=() if until is None else (until.text,),
+            any_type=self._takes_any_type,
         )
 
 

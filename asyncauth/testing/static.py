@@ -16,7 +16,11 @@ __all__ = ["static_manager"]
 
 
 def static_manager(
-    value: str = "test-token", *, origins: str | Iterable[str] = ("https://api.example.com",)
+    value: str = "test-token",
+    *,
+    origins: str | Iterable[str] = ("https://api.example.com",),
+    carried_as: str = "header:Authorization",
+    scheme: str | None = None,
 ) -> TokenManager:
     """Return a `TokenManager` that has one token, for ever, and makes no request.
 
@@ -30,12 +34,15 @@ def static_manager(
     Args:
         value: The token's value.
         origins: Where it may be sent: one or several, as ``origins=`` of the providers.
+        carried_as: Where requests carry it, see `asyncauth.ProviderOptions`.
+        scheme: What stands before it there, see the same.
 
     Raises:
+        ConfigurationError: It can't be carried so.
         InvalidTokenResponse: The value is empty, or can't travel in a header.
     """
     kept = (origins,) if isinstance(origins, str) else tuple(origins)
-    return _StaticManager(_StaticProvider(Token(value), kept))
+    return _StaticManager(_StaticProvider(Token(value), kept, carried_as, scheme))
 
 
 class _StaticProvider:
@@ -44,9 +51,10 @@ class _StaticProvider:
     name = "static"
     identity = None
 
-    def __init__(self, token: Token, origins: tuple[str, ...]) -> None:
+    def __init__(self, token: Token, origins: tuple[str, ...], carried_as: str, scheme: str | None) -> None:
         self.token = token
         self.origins = origins
+        self.carried_as, self.scheme = carried_as, scheme
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         return self.token

@@ -118,6 +118,18 @@ def _post(url: str, *, bearer: str | None = None, **fields: str) -> dict[str, st
     return found
 
 
+async def _tokens_of(request: web.Request) -> list[str]:
+    """Return what may be a token, wherever a page's API takes it."""
+    found = [
+        request.headers.get("Authorization", "").removeprefix("Bearer "),
+        request.headers.get("X-Api-Token", ""),
+        request.cookies.get("SESSION", ""),
+    ]
+    if request.content_type == "application/json":
+        found.append((await request.json()).get("token", ""))
+    return found
+
+
 @contextlib.contextmanager
 def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
@@ -199,7 +211,7 @@ class _Servers:
                 return web.json_response({"message": "unknown key"}, status=403)
             until = datetime.now(UTC) + timedelta(hours=2)
             return web.json_response({"data": {"session": self._issue(), "valid_until": until.isoformat()}})
-        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.issued:
+        if not self.issued.intersection(await _tokens_of(request)):
             return web.json_response({}, status=401, headers={"WWW-Authenticate": "Bearer"})
         return web.json_response({"path": request.path})
 

@@ -45,6 +45,8 @@ class Api:
         denied: The body of a 401.
         challenges: The ``WWW-Authenticate`` lines of a 401.
         routes: Paths that somebody else answers.
+        carried: What a request carries as its token.
+        tokens: What they carried, in their order.
     """
 
     def __init__(self, *good: str) -> None:
@@ -54,6 +56,8 @@ class Api:
         self.denied = DENIED
         self.challenges: Iterable[str] = ()
         self.routes: dict[str, Route] = {}
+        self.carried: Callable[[web.Request], str | None] = _bearer
+        self.tokens: list[str | None] = []
         self.url = ""
 
     @property
@@ -62,8 +66,9 @@ class Api:
         return [got.bearer for got in self.got]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        admitted = self.good is None or bearer in self.good
+        token = self.carried(request)
+        self.tokens.append(token)
+        admitted = self.good is None or token in self.good
         unread = self.early and not admitted
         got = Got(request.method, request.path, request.headers.copy(), None if unread else await request.read())
         self.got.append(got)
@@ -81,7 +86,8 @@ class Api:
         """Listen on a free port."""
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{tail:.*}", self._handle)
-        runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+        # No access log: it would show a token that is carried in the query, as real servers' do.
+        runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -90,6 +96,10 @@ class Api:
             yield self
         finally:
             await runner.cleanup()
+
+
+def _bearer(request: web.Request) -> str | None:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 Moment: TypeAlias = Literal["before", "while"]

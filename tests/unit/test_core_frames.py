@@ -9,12 +9,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from aioresponses import CallbackResult
 from harness.canary import MARK, secret
 from harness.crash_reports import crash_report, every_frame
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from asyncauth import BearerAuth, Token, TokenManager
-from asyncauth._core.frames import bare, forget_frames
+from asyncauth._core.frames import bare, forget_frames, forget_text
 from asyncauth.testing import FakeProvider, mock_aiohttp
 
 Make = Callable[..., TokenManager]
@@ -186,3 +188,23 @@ def test_what_could_not_be_encoded_goes_too() -> None:
     assert isinstance(error, UnicodeEncodeError)
     assert not shows(error)
     assert str(error) == "'utf-8' codec can't encode characters in position 0--1: surrogates not allowed"
+
+
+def test_a_text_goes_out_of_all_that_an_error_says() -> None:
+    """Arguments, attributes and what a cause says lose it; everything else stays."""
+    api, ending = yarl.URL(URL), f"?key={secret('token')}"
+    sent = yarl.URL(f"{URL}{ending}", encoded=True)
+    info = aiohttp.RequestInfo(sent, "GET", CIMultiDictProxy(CIMultiDict()), api)
+    response = aiohttp.ClientResponseError(info, (), status=400, message=f"odd answer of {sent}")
+    writing = aiohttp.ClientOSError(5, f"can't write to {sent}")
+    writing.__cause__ = response
+    timeout = aiohttp.ConnectionTimeoutError(f"no connection to {sent}")
+    other = ValueError(7, None, ("kept", 8))
+    group = BaseExceptionGroup("several", [writing, timeout, other])
+    forget_text(group, ending)
+    assert MARK not in crash_report(group)
+    assert (str(writing), str(timeout)) == (f"[Errno 5] can't write to {URL}", f"no connection to {URL}")
+    assert response.request_info == aiohttp.RequestInfo(api, "GET", info.headers, api)
+    assert response.message == f"odd answer of {URL}"
+    assert MARK not in repr(response)
+    assert other.args == (7, None, ("kept", 8))

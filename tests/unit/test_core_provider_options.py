@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from asyncauth import ConfigurationError, ProviderOptions, Token, TokenManager
+from asyncauth import ConfigurationError, InvalidTokenResponse, ProviderOptions, Token, TokenManager
 from asyncauth._core.provider_options import OptionValues, options_of
+from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -32,7 +33,9 @@ def declaring(**options: object) -> FakeProvider:
 def test_a_provider_need_declare_nothing() -> None:
     """Without options a provider has the defaults of `ProviderOptions`, and thousands of managers share one object."""
     assert options_of(FakeProvider()) is options_of(FakeProvider())
-    defaults = OptionValues(ProviderOptions.deadline, ProviderOptions.needs_lock, ProviderOptions.prover)
+    carrier = Carrier.of(ProviderOptions.carried_as, ProviderOptions.scheme)
+    defaults = OptionValues(ProviderOptions.deadline, ProviderOptions.needs_lock, ProviderOptions.prover, carrier)
+    assert carrier == PLAIN
     assert options_of(FakeProvider()) == defaults
 
 
@@ -99,3 +102,67 @@ async def test_the_deadline_of_a_provider_holds_for_its_refreshes(clock: FakeClo
     await clock.advance(51)
     token: Token = await waiting
     assert token.value == "token-1"
+
+
+@pytest.mark.parametrize(
+    ("options", "headers"),
+    [
+        ({}, {"Authorization": "Bearer token-1"}),
+        ({"scheme": "Token"}, {"Authorization": "Token token-1"}),
+        ({"scheme": ""}, {"Authorization": "token-1"}),
+        ({"carried_as": "header:X-Api-Token"}, {"X-Api-Token": "token-1"}),
+        ({"carried_as": "cookie:SESSION"}, {"Cookie": "SESSION=token-1"}),
+    ],
+)
+async def test_a_provider_says_how_its_token_is_carried(
+    clock: FakeClock, options: dict[str, object], headers: dict[str, str]
+) -> None:
+    """A class of a user's own has two attributes for it, and `headers()` follows them."""
+    provider = declaring(**options)
+    provider.clock = clock
+    assert await TokenManager(provider, clock=clock).headers() == headers
+
+
+async def test_a_token_of_a_users_own_provider_keeps_its_scheme(clock: FakeClock) -> None:
+    """Whatever its type is, it is a scheme that somebody chose."""
+    provider = FakeProvider(clock=clock)
+    provider.answers = [Token("token-1", token_type="Zoho-oauthtoken")]
+    assert await TokenManager(provider, clock=clock).headers() == {"Authorization": "Zoho-oauthtoken token-1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"carried_as": "X-Api-Token"}, "carried_as= names a place and its name"),
+        ({"carried_as": None}, "carried_as= takes a str such as 'header:X-Api-Token', not NoneType"),
+        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= goes with a header"),
+        ({"prover": Prover(), "scheme": ""}, "a DPoP token goes into the Authorization header"),
+        ({"prover": Prover(), "carried_as": "header:X"}, "a DPoP token goes into the Authorization header"),
+    ],
+)
+def test_a_place_that_cant_be(options: dict[str, object], says: str) -> None:
+    """It is refused when the manager is made."""
+    with pytest.raises(ConfigurationError, match=says):
+        TokenManager(declaring(**options))
+
+
+async def test_a_token_in_the_query(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """It is warned of once, and no header carries it: the error of `headers()` says what to write."""
+
+    class InQuery(FakeProvider):
+        carried_as = "query:access_token"
+
+    managers = [TokenManager(InQuery(name="a query", clock=clock), clock=clock) for _ in range(2)]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("a query: the token is sent in the URL (query:access_token)")
+    assert "RFC 9700" in line
+    with pytest.raises(ConfigurationError, match=r"params=\{'access_token': \(await manager.token\(\)\).value\}"):
+        await managers[0].headers()
+
+
+async def test_a_token_that_cant_stand_in_a_cookie(clock: FakeClock) -> None:
+    """It could forge another cookie: it is refused when it comes, not when it is sent."""
+    provider = declaring(carried_as="cookie:SESSION")
+    provider.answers = [Token("a;admin=1")]
+    with pytest.raises(InvalidTokenResponse, match="characters that can't stand in a cookie"):
+        await TokenManager(provider, clock=clock).token()

@@ -111,7 +111,7 @@ ROWS = (
     ("_base.forks", "_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors", "provider",
      "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
-    ("_http.aiohttp_compat", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
+    ("_http.aiohttp_compat", "_http.carrier", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.try_state",

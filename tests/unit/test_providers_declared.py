@@ -268,3 +268,48 @@ def test_its_identity() -> None:
     ]
     assert len(set(ids)) == len(ids)
     assert None not in ids
+
+
+# --- How the API takes the token
+
+
+@pytest.mark.parametrize(
+    ("options", "headers"),
+    [
+        ({}, {"Authorization": "Bearer at-1"}),
+        ({"scheme": "Zoho-oauthtoken"}, {"Authorization": "Zoho-oauthtoken at-1"}),
+        ({"scheme": ""}, {"Authorization": "at-1"}),
+        ({"carried_as": "header:X-Api-Token"}, {"X-Api-Token": "at-1"}),
+        ({"carried_as": "header:X-Api-Token", "scheme": "Token"}, {"X-Api-Token": "Token at-1"}),
+        ({"carried_as": "cookie:B1SESSION"}, {"Cookie": "B1SESSION=at-1"}),
+    ],
+)
+async def test_how_the_api_takes_the_token(
+    mocked_http: MockedHttp, options: dict[str, Any], headers: dict[str, str]
+) -> None:
+    """In the header or cookie that is declared; the token is the same in a shared store, however it is carried."""
+    mocked_http.answers(URL, {"access_token": "at-1", "token_type": "label"})
+    provider = acme(account="me", **options)
+    assert await TokenManager(provider).headers() == headers
+    assert provider.identity == acme(account="me").identity
+
+
+@pytest.mark.parametrize("options", [{"scheme": "MAC"}, {"carried_as": "header:X-Api-Token"}])
+async def test_a_type_that_is_no_bearer_token(mocked_http: MockedHttp, options: dict[str, Any]) -> None:
+    """It is an error that says what to give, unless it is declared how the token is carried."""
+    mocked_http.answers(URL, {"access_token": "at-1", "token_type": "mac"}, times=2)
+    assert "give scheme=" in str(await failure(acme()))
+    assert (await fetch(acme(**options))).value == "at-1"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"carried_as": "X-Api-Token"}, "carried_as= names a place and its name"),
+        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= goes with a header"),
+    ],
+)
+def test_a_place_that_cant_be(options: dict[str, Any], says: str) -> None:
+    """It is refused when the provider is made."""
+    with pytest.raises(ConfigurationError, match=says):
+        acme(**options)

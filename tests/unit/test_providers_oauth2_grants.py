@@ -231,7 +231,7 @@ def test_whose_token_an_assertion_is_for() -> None:
 
 async def test_a_token_exchange(mocked_http: MockedHttp) -> None:
     """Subject, actor and their kinds travel as the form's fields (RFC 8693 §2.1)."""
-    mocked_http.answers(URL, answer(issued_token_type="urn:x", token_type="N_A"))
+    mocked_http.answers(URL, answer(issued_token_type="urn:x"))
     provider = TokenExchange(
         token_url=URL,
         subject_token="subject",

@@ -78,7 +78,10 @@ def test_a_null_beside_something_readable_is_no_error() -> None:
         ("Bearer", "Bearer"),
         ("bEARER", "Bearer"),
         ("DPoP", "DPoP"),
-        ("mac", "mac"),
+        ("dpop", "DPoP"),
+        ("bot", "Bearer"),
+        ("BearerToken", "Bearer"),
+        ("JWT", "Bearer"),
         ("", "Bearer"),
         ("Bearer\r\nX: 1", "Bearer"),
         ("a b", "Bearer"),
@@ -89,8 +92,18 @@ def test_a_null_beside_something_readable_is_no_error() -> None:
     ],
 )
 def test_token_types(sent: object, kept: str) -> None:
-    """A token type that can stand in a header is kept; nonsense means Bearer."""
-    assert reply(token_type=sent).token("access_token").token_type == kept
+    """A label of the server's own and nonsense mean Bearer, and the label stays readable."""
+    token = reply(token_type=sent).token("access_token")
+    assert token.token_type == kept
+    assert token.extra["token_type"] == sent
+
+
+@pytest.mark.parametrize("kind", ["N_A", "n_a", "mac", "MAC", "PoP"])
+def test_types_that_are_no_bearer_tokens(kind: str) -> None:
+    """Sending one as a bearer token is an error, unless the provider says how it is sent."""
+    with pytest.raises(InvalidTokenResponse, match=r"token_type is (N_A|mac|pop), which is not sent as Bearer: give"):
+        reply(token_type=kind).token("access_token")
+    assert reply(token_type=kind).token("access_token", any_type=True).token_type == "Bearer"
 
 
 def test_scope_and_extra() -> None:

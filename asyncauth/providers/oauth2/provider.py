@@ -210,6 +210,7 @@ class OAuthProvider(EndpointProvider):
             durations=response.durations("expires_in"),
             times=("expires_in",),
             refresh_token=refresh_token,
+            any_type=self._takes_any_type,
         )
 
 

@@ -19,7 +19,8 @@ from asyncauth.token import Token
 __all__ = ["TokenResponse", "cleaned", "parse", "secrets_of", "server_message"]
 
 _LONGEST_MESSAGE = 200
-_LONGEST_TOKEN_TYPE = 32
+_NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
+"""Types of tokens that are no bearer tokens, in lower case: not to be sent at all, or with a signature."""
 _MOST_READ = 1 << 14
 """Characters of a message that are looked at."""
 _CODES = REJECTING_CODES | BUSY_CODES
@@ -96,6 +97,7 @@ class TokenResponse:
         instants: Iterable[float] = (),
         times: Iterable[str] = (),
         refresh_token: str | None = None,
+        any_type: bool = False,
     ) -> Token:
         """Return the token in a field, with the lifetime that the answer and, if it is a JWT, itself give it.
 
@@ -105,9 +107,11 @@ class TokenResponse:
             instants: Moments until which it lives, by the server's clock, in Unix epoch seconds.
             times: The fields these come from: without any of them the lifetime is unknown, but not with a ``null``.
             refresh_token: The refresh token to keep with it.
+            any_type: Whether it is known how the token is sent, whatever the answer calls its type.
 
         Raises:
-            InvalidTokenResponse: There is none, it can't travel, or it was expired on arrival.
+            InvalidTokenResponse: There is none, it can't travel, it was expired on arrival, or its type says that it is
+                not sent as a bearer token.
         """
         value = self.text(name)
         jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.server_now)
@@ -129,18 +133,29 @@ class TokenResponse:
             value,
             issued_at=self.sent_at,
             expires_at=expires_at,
-            token_type=_token_type(self.fields.get("token_type")),
+            token_type=_token_type(self.fields.get("token_type"), any_type=any_type),
             refresh_token=refresh_token,
             scope=scope,
             extra={key: held for key, held in self.fields.items() if key not in {name, "refresh_token"}},
         )
 
 
-def _token_type(value: object) -> str:
-    """Return a token type that can stand in a header: none, or nonsense, means Bearer."""
-    if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= _LONGEST_TOKEN_TYPE:
-        return "Bearer" if value.lower() == "bearer" else value
-    return "Bearer"
+def _token_type(value: object, *, any_type: bool) -> str:
+    """Return the scheme that a token is sent with: ``Bearer``, or ``DPoP`` if it is bound to a key.
+
+    Any other type is a label of the server's own, such as Slack's ``bot``, or nonsense. `Token.extra` keeps it.
+
+    Raises:
+        InvalidTokenResponse: The type says that sending the token as a bearer token does not work.
+
+    Source: RFC 6749 §7.1; RFC 8693 §2.2.1 (``N_A``).
+    """
+    kind = value.lower() if isinstance(value, str) else ""
+    if kind in _NOT_BEARER and not any_type:
+        raise InvalidTokenResponse(
+            f"token_type is {_NOT_BEARER[kind]}, which is not sent as Bearer: give scheme=, if the API takes it anyway"
+        )
+    return "DPoP" if kind == "dpop" else "Bearer"
 
 
 def parse(body: bytes) -> Mapping[str, Any] | None:

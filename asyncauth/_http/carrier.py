@@ -1,0 +1,186 @@
+"""How an API request carries its token: in which header, cookie or query parameter, and after which scheme.
+
+Pure: no I/O. What is put on a request is taken off it again when there is an answer, or none.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import attrs
+from aiohttp.hdrs import AUTHORIZATION, COOKIE
+from yarl import URL
+
+from asyncauth.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, MutableMapping
+
+    from asyncauth.token import Token
+
+__all__ = ["IN_AUTHORIZATION", "PLAIN", "Carrier"]
+
+IN_AUTHORIZATION: Final = "header:Authorization"
+"""What `carried_as` says by default (RFC 6750 §2.1)."""
+
+_PLACES: Final = ("header", "cookie", "query")
+_WORD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a header, a cookie or a scheme (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
+_COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
+"""RFC 6265 §4.1.1: anything else would end the cookie, or begin another one."""
+_FRAMING: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
+"""Headers that aiohttp sets by itself, since they say where a request ends and goes."""
+
+
+@attrs.frozen
+class Carrier:
+    """How requests carry a token. Immutable; any thread.
+
+    Attributes:
+        place: What kind of place it is in: ``"header"``, ``"cookie"`` or ``"query"``.
+        name: The name of that header, cookie or query parameter.
+        scheme: What stands before the token in a header; ``""``: nothing. ``None``: in ``Authorization`` the scheme
+            that the token's type says, in any other header nothing.
+    """
+
+    place: str = "header"
+    name: str = AUTHORIZATION
+    scheme: str | None = None
+
+    @classmethod
+    def of(cls, carried_as: object, scheme: object) -> Carrier:
+        """Return what a provider declares with ``carried_as`` and ``scheme``. Equal ones are one object.
+
+        Raises:
+            ConfigurationError: One of them can't work; the message says what to write.
+        """
+        if not isinstance(carried_as, str):
+            kind = type(carried_as).__name__
+            raise ConfigurationError(f"carried_as= takes a str such as 'header:X-Api-Token', not {kind}")
+        if scheme is not None and not isinstance(scheme, str):
+            raise ConfigurationError(f"scheme= takes a str such as 'Token', '' or None, not {type(scheme).__name__}")
+        return _parsed(carried_as, scheme)
+
+    @property
+    def in_authorization(self) -> bool:
+        """Whether the place is the ``Authorization`` header."""
+        return self.name == AUTHORIZATION and self.place == "header"
+
+    def text(self, token: Token) -> str:
+        """Return what requests carry of a token: the header's value, the whole cookie, or the parameter's value."""
+        if self.place != "header":
+            return f"{self.name}={token.value}" if self.place == "cookie" else token.value
+        if self.scheme is None:
+            return token.authorization if self.in_authorization else token.value
+        return f"{self.scheme} {token.value}".lstrip()
+
+    def flaw(self, token: Token) -> str | None:
+        """Return why a token can't be carried so, without the token; ``None``: it can."""
+        if self.place == "cookie" and not _COOKIE_VALUE.fullmatch(token.value):
+            return "the token holds characters that can't stand in a cookie"
+        return None
+
+    def is_taken(self, headers: Mapping[str, str], url: URL) -> bool:
+        """Return whether the place has something in it: the caller's own, which is not overridden.
+
+        Args:
+            headers: The request's.
+            url: The request's.
+        """
+        if self.place == "header":
+            return self.name in headers
+        if self.place == "query":
+            return self.name in url.query
+        return any(_name_of(cookie) == self.name for line in _cookies(headers) for cookie in line.split(";"))
+
+    def put_on(self, headers: MutableMapping[str, str], text: str) -> None:
+        """Put a token into the headers, unless its place is the query.
+
+        Args:
+            headers: The request's, whose place is not taken. Changed in place.
+            text: What `text` returned.
+        """
+        if self.place == "header":
+            headers[self.name] = text
+        elif self.place == "cookie":
+            headers[COOKIE] = "; ".join((*_cookies(headers), text))
+
+    def take_off(self, headers: MutableMapping[str, str]) -> None:
+        """Take off what `put_on` put on, if it is still there."""
+        if self.place == "header":
+            if self.name in headers:  # the caller's middlewares may have taken it off
+                del headers[self.name]
+        elif self.place == "cookie" and COOKIE in headers:
+            left = ";".join(each for each in headers[COOKIE].split(";") if _name_of(each) != self.name).strip()
+            if left:
+                headers[COOKIE] = left
+            else:
+                del headers[COOKIE]
+
+    def added_to(self, url: URL, text: str) -> str:
+        """Return what a URL ends with that carries the token, beyond the URL itself; ``""``: its place is another.
+
+        Args:
+            url: The request's, whose place is not taken. What stands in its query is left as it is, to the letter:
+                it may be signed.
+            text: What `text` returned.
+        """
+        if self.place != "query":
+            return ""
+        return f"{'&' if url.raw_query_string else '?'}{quote(self.name, safe='')}={quote(text, safe='')}"
+
+    def as_headers(self, text: str) -> dict[str, str]:
+        """Return the headers of a request without any other that carries the token.
+
+        Args:
+            text: What `text` returned.
+        """
+        headers: dict[str, str] = {}
+        self.put_on(headers, text)
+        return headers
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.name}"
+
+
+PLAIN: Final = Carrier()
+"""``Authorization``, and the scheme that the token's type says."""
+
+
+@functools.lru_cache(maxsize=256)  # the managers of a pool have one for all
+def _parsed(carried_as: str, scheme: str | None) -> Carrier:
+    place, colon, name = carried_as.partition(":")
+    if not colon or place not in _PLACES:
+        raise ConfigurationError(
+            "carried_as= names a place and its name: 'header:X-Api-Token', 'cookie:SESSION' or 'query:access_token'"
+        )
+    if place == "query":
+        if not name.strip() or not name.isprintable():
+            raise ConfigurationError(
+                "carried_as= needs the parameter's name after 'query:', as in 'query:access_token'"
+            )
+    elif not _WORD.fullmatch(name):
+        raise ConfigurationError(f"carried_as= needs the {place}'s name after '{place}:', without blanks and colons")
+    if place == "header" and name.lower() == "cookie":
+        raise ConfigurationError("carried_as= takes 'cookie:NAME' for a cookie, so that other cookies stay")
+    if place == "header" and name.lower() in _FRAMING:
+        raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets it by itself")
+    if scheme is not None and place != "header":
+        raise ConfigurationError(f"scheme= goes with a header: a token in a {place} has none")
+    if scheme and not _WORD.fullmatch(scheme):
+        raise ConfigurationError("scheme= takes one word such as 'Token', or '' for none")
+    if place == "header" and name.lower() == "authorization":
+        name = AUTHORIZATION
+    return Carrier(place, name, scheme)
+
+
+def _cookies(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of the ``Cookie`` header that hold anything."""
+    return (line for name, line in headers.items() if name.lower() == "cookie" and line.strip())
+
+
+def _name_of(cookie: str) -> str:
+    return cookie.partition("=")[0].strip()
