@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from email.utils import formatdate
+from re import Pattern
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -72,7 +73,7 @@ class MockedHttp:
 
     def answers(
         self,
-        url: str,
+        url: str | Pattern[str],
         fields: object = None,
         *,
         status: int = 200,

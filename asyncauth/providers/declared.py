@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from asyncauth._http.carrier import IN_AUTHORIZATION
 from asyncauth._http.origin import absolute_url
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.identity import hashed
-from asyncauth.providers.oauth2.options import is_json
+from asyncauth.providers.request_shape import HEADER_NAME, DeclaredCredentials, RequestShape, SentAs
 from asyncauth.providers.wire.classify import rejects
-from asyncauth.providers.wire.credential import Credential, CredentialLike
-from asyncauth.providers.wire.endpoint import Endpoint, Request
+from asyncauth.providers.wire.credential import CredentialLike
+from asyncauth.providers.wire.endpoint import Endpoint
 from asyncauth.providers.wire.lifetime_fields import UNITS, Path, Unit, lifetime_of
 
 if TYPE_CHECKING:
@@ -28,12 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeclaredProvider"]
 
-SentAs = Literal["form", "json", "bearer", "basic", "header"]
-
-_WAYS = ("form", "json", "bearer", "basic", "header")
-_IN_HEADERS = ("bearer", "header")
 _LEAST_STATUS = 400
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class DeclaredProvider(EndpointProvider):
@@ -56,13 +49,19 @@ class DeclaredProvider(EndpointProvider):
     Args:
         name: What errors, logs and ``status()`` call it.
         url: Where the token comes from. It may have a query.
-        credential: What it is asked for with: a ``str``, a callable that returns one, or another manager.
-        sent_as: How that travels: ``"form"`` or ``"json"`` (as the body's ``field``), ``"bearer"``, ``"basic"`` (as
-            the password of ``username``) or ``"header"`` (as the header ``field``).
-        field: The name of the body's field, or of the header, that holds the credential.
+        credential: What it is asked for with: a ``str``, a callable that returns one, or another manager. Several: a
+            mapping from where each goes, as ``field`` says it, to the credential.
+        sent_as: How credential and ``fields`` travel: ``"form"``, ``"json"`` or ``"query"`` (as ``field`` of a form, of
+            a JSON body, of the query), ``"bearer"``, ``"basic"`` (as the password of ``username``),
+            ``"header"`` (as the header ``field``), ``"text"`` (as the body, or where ``{field}`` stands in it) or
+            ``"xml"`` (likewise, escaped). A query is seen in logs of servers and proxies.
+        field: The field, or the header, that holds the credential. In a JSON body it is a path (``"auth.password"``,
+            ``"params[2]"`` where ``fields`` has ``None``). With another way before it, it travels that way, beside
+            ``fields``: ``"header:X-Key"``, ``"basic:me"`` (the password of ``me``), ``"query:key"``.
         username: The user name of ``"basic"``.
-        fields: What else the form or JSON holds, without secrets. With another ``sent_as``: a JSON body.
-        headers: What other headers go along, without secrets.
+        fields: What else the form, JSON or query holds. With ``"bearer"``, ``"basic"`` or ``"header"``: a JSON body.
+            With ``"text"`` and ``"xml"``: the body's text.
+        headers: What other headers go along.
         method: The HTTP method (default: ``"POST"``).
         token: Where the answer's JSON holds the token: ``"access_token"`` (default), ``"data.token"``,
             ``"items[0].token"``, ``"['odd.name']"``.
@@ -88,11 +87,11 @@ class DeclaredProvider(EndpointProvider):
         *,
         name: str,
         url: str | URL,
-        credential: CredentialLike,
+        credential: CredentialLike | Mapping[str, CredentialLike],
         sent_as: SentAs,
         field: str | None = None,
         username: str | None = None,
-        fields: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
         token: str = "access_token",  # noqa: S107 (a field's name)
@@ -104,15 +103,12 @@ class DeclaredProvider(EndpointProvider):
         scheme: str | None = None,
         account: str | None = None,
     ) -> None:
-        secret = Credential(credential, "credential", bearer=sent_as in _IN_HEADERS)
+        declared = DeclaredCredentials.of(credential, sent_as, field, username)
         del credential  # a traceback through here that shows locals must not show it
         self.name = checked_text(name, "name")
-        self._sent_as, self._field, self._username = sent_as, field or "", username or ""
-        self._fields: Mapping[str, Any] = {} if fields is None else fields
-        self._headers: Mapping[str, str] = {} if headers is None else headers
-        _check(sent_as, field, username, self._fields)
-        _check_http(method, self._headers)
-        self._fields, self._headers = dict(self._fields), dict(self._headers)
+        declared.check()
+        self._shape = shape = RequestShape.of(sent_as, declared.places, fields, headers)
+        _check_method(method)
         if unit not in UNITS:
             raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
         self._token = Path.of(token, "token")
@@ -128,33 +124,18 @@ class DeclaredProvider(EndpointProvider):
             url=where,
             hook=rejects(*statuses),
             method=method.upper(),
-            declared=(*_texts(self._fields), *self._headers.values()),
+            declared=shape.texts,
         )
-        self._configure(endpoint, (secret,), origins=origins)
+        self._configure(endpoint, declared.credentials, origins=origins)
         self._carry(carried_as, scheme)
-        request = (endpoint.method, sent_as, field, self._fields, self._headers, token, lifetime, unit)
-        self._identify({"account": account, "username": username or None}, (secret,), request=hashed(request))
+        places = declared.names if field is None else field
+        request = (endpoint.method, sent_as, places, shape.fields, shape.headers, token, lifetime, unit)
+        whose = {"account": account, "username": declared.username or None}
+        self._identify(whose, declared.credentials, request=hashed(request))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask for a token, as declared."""
-        return await self._endpoint.fetch(http, self._credentials, self._request, self._read)
-
-    def _request(self, value: str) -> Request:
-        name, fields, headers = self._field, self._fields, dict(self._headers)
-        if self._sent_as == "form":
-            form = {key: str(each) for key, each in fields.items()}
-            return Request(headers=headers, form={**form, name: value})
-        if self._sent_as == "json":
-            return Request(headers=headers, json={**fields, name: value})
-        made: tuple[str, ...] = ()
-        if self._sent_as == "basic":
-            made = (base64.b64encode(f"{self._username}:{value}".encode()).decode(),)
-            headers["Authorization"] = f"Basic {made[0]}"
-        elif self._sent_as == "bearer":
-            headers["Authorization"] = f"Bearer {value}"
-        else:
-            headers[name] = value
-        return Request(headers=headers, json=fields or None, secrets=made)
+        return await self._endpoint.fetch(http, self._credentials, self._shape.request, self._read)
 
     def _read(self, response: TokenResponse) -> Token:
         path, until = self._token, self._lifetime
@@ -176,55 +157,11 @@ class DeclaredProvider(EndpointProvider):
         )
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Yield the texts and numbers of what JSON can hold, at any depth, as texts."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        yield str(value)
-
-
-def _check(sent_as: str, field: str | None, username: str | None, fields: Mapping[str, Any]) -> None:
-    """Refuse arguments that don't go together.
-
-    Raises:
-        ConfigurationError: They don't.
-    """
-    if sent_as not in _WAYS:
-        raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
-    for name, value in (("field", field), ("username", username)):
-        if value is not None and not isinstance(value, str):
-            raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
-    if (field is None) == (sent_as in {"form", "json", "header"}):
-        needs = "needs field=, the name of" if field is None else "has no use for field=, the name of"
-        raise ConfigurationError(f"sent_as={sent_as!r} {needs} the field or header that holds the credential")
-    if (username is None) == (sent_as == "basic"):
-        raise ConfigurationError("username= goes with sent_as='basic'; elsewhere it is one of fields=")
-    if username is not None and ":" in username:
-        raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
-    if sent_as == "header" and not _HEADER.fullmatch(field or ""):
-        raise ConfigurationError("field= is no name that a header can have")
-    if not is_json(fields):
-        raise ConfigurationError("fields= takes a mapping of what JSON can hold")
-    if field is not None and field in fields:
-        raise ConfigurationError(f"fields= holds {field!r} already, which is for the credential")
-
-
-def _check_http(method: str, headers: Mapping[str, str]) -> None:
-    """Refuse what no HTTP request can be made of.
+def _check_method(method: str) -> None:
+    """Refuse what no HTTP method is named.
 
     Raises:
         ConfigurationError: It is so.
     """
-    if not isinstance(method, str) or not _HEADER.fullmatch(method):  # a method is written as a header's name is
+    if not isinstance(method, str) or not HEADER_NAME.fullmatch(method):  # a method is written as a header's name is
         raise ConfigurationError("method= takes the name of an HTTP method, such as 'POST'")
-    if not isinstance(headers, Mapping) or not all(_is_header(*each) for each in headers.items()):
-        raise ConfigurationError("headers= takes a mapping of headers' names to texts without line breaks")
-
-
-def _is_header(name: object, value: object) -> bool:
-    named = isinstance(name, str) and _HEADER.fullmatch(name)
-    return bool(named) and isinstance(value, str) and not any(char in "\r\n\0" for char in value)

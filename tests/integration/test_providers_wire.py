@@ -17,6 +17,7 @@ from loopback import Api, Got, nothing_left
 from asyncauth import (
     AuthError,
     CredentialsRejected,
+    DeclaredProvider,
     InvalidTokenResponse,
     PagoFacil,
     PagoFacilJWT,
@@ -445,3 +446,66 @@ async def test_faults(sandbox: Sandbox, fault: str) -> None:
     assert sandbox.password not in repr(caught.value) + str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+async def test_a_credential_in_the_query(server: Api) -> None:
+    """It reaches the server, beside the address' own query, and nothing that a trace is told at the request's ends."""
+    urls: list[Any] = []
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        urls.append(request.url)
+        return web.json_response({"access_token": "at-1", "expires_in": 60})
+
+    server.routes["/session"] = answer
+
+    async def note(_: object, __: object, params: Any) -> None:
+        seen.append(f"{params.url} {getattr(params, 'response', None)!r} {params!r}")
+        if (response := getattr(params, "response", None)) is not None:
+            seen.append(f"{response.url} {response.real_url} {response.request_info!r}")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(note)
+    trace.on_request_end.append(note)
+    secret = "in-the-query+&=% ñ"  # which the server's own log shows
+    provider = DeclaredProvider(
+        name="acme",
+        url=f"{server.url}/session?v=1%2B2",
+        method="GET",
+        credential=secret,
+        sent_as="query",
+        field="the key",
+        fields={"n": 1},
+    )
+    async with aiohttp.ClientSession(trace_configs=[trace]) as http, TokenManager(provider, http=http) as manager:
+        assert (await manager.token()).value == "at-1"
+    (url,) = urls
+    assert url.raw_query_string.startswith("v=1%2B2&")
+    assert dict(url.query) == {"v": "1+2", "n": "1", "the key": secret}
+    assert len(seen) == 3
+    assert "in-the-query" not in "".join(seen)
+
+
+@pytest.mark.parametrize(
+    ("options", "body", "content_type"),
+    [
+        ({"sent_as": "text"}, PASSWORD, "text/plain"),
+        ({"sent_as": "xml", "field": "p", "fields": "<p>{p}</p>"}, PASSWORD.replace("&", "&amp;"), "text/xml"),
+        ({"sent_as": "form", "field": "basic:me", "fields": {"a": "b"}}, "a=b", "application/x-www-form-urlencoded"),
+        ({"field": "a.b", "sent_as": "json"}, {"a": {"b": PASSWORD}}, "application/json"),
+    ],
+)
+async def test_bodies(server: Api, options: dict[str, Any], body: Any, content_type: str) -> None:
+    """Each body arrives as what it says it is."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"access_token": "at-1"})
+
+    server.routes["/session"] = answer
+    provider = DeclaredProvider(name="acme", url=f"{server.url}/session", credential=PASSWORD, **options)
+    async with TokenManager(provider) as manager:
+        await manager.token()
+    (got,) = server.got
+    assert got.headers["Content-Type"].partition(";")[0] == content_type
+    text = (got.body or b"").decode()
+    assert (json.loads(text) == body) if isinstance(body, dict) else (body in text)

@@ -148,4 +148,6 @@ def any_server() -> list[Provider]:
         TokenExchange(token_url=url, subject_token=upstream, audience="api", origins="https://api.example.com"),
         DeviceCode(issuer="https://login.example.com", client_id="c", show=show),
         DeclaredProvider(name="acme", url=url, credential="s", sent_as="json", field="secret", unit="epoch_ms"),
+        DeclaredProvider(name="b", url=url, credential={"basic:me": "s", "key": secret}, sent_as="query", method="GET"),
+        DeclaredProvider(name="c", url=url, credential=secret, sent_as="xml", field="key", fields="<k>{key}</k>"),
     ]

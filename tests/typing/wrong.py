@@ -80,7 +80,7 @@ async def wrong(http: aiohttp.ClientSession) -> None:
     PagoFacilJWT(access_token="a", lifetime="1h")  # type: ignore[arg-type]
     ClientCredentials(token_url="https://a.example", client_id="c", client_auth="client_secret_jwt")  # type: ignore[arg-type]
     ClientCredentials(token_url="https://a.example", client_id="c", client_secert="s")  # type: ignore[call-arg]
-    DeclaredProvider(name="a", url="https://a.example", credential="s", sent_as="query")  # type: ignore[arg-type]
+    DeclaredProvider(name="a", url="https://a.example", credential="s", sent_as="cookie")  # type: ignore[arg-type]
     current_request_context().sending(b"secret")  # type: ignore[arg-type]
     current_request_context().answered("200", {})  # type: ignore[arg-type]
     # Stores and pools

@@ -126,7 +126,7 @@ ROWS = (
      "providers.oauth2.client_auth", "providers.oauth2.dpop", "providers.oauth2.client_request",
      "providers.oauth2.provider", "providers.oauth2.device_code", "providers.oauth2.grants",
      "providers.oauth2.jwt_bearer", "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange",
-     "providers.pago_facil", "providers.declared", "providers.peakly"),
+     "providers.pago_facil", "providers.request_shape", "providers.declared", "providers.peakly"),
     # the manager
     ("manager",),
     # how requests get their token

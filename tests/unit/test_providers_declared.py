@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
+import yarl
 from harness.canary import MARK
 from provider_kit import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 
@@ -168,6 +170,108 @@ async def test_what_means_refused(mocked_http: MockedHttp) -> None:
         assert isinstance(await failure(provider), CredentialsRejected) is refused
 
 
+def basic(user: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{MARK}'.encode()).decode()}"}
+
+
+@pytest.mark.parametrize(
+    ("options", "query", "headers", "body"),
+    [
+        ({"sent_as": "query", "field": "key"}, {"key": CANARY}, {}, b""),
+        (
+            {"sent_as": "query", "field": "key", "fields": {"n": 1, "a b": "&="}},
+            {"n": "1", "a b": "&=", "key": CANARY},
+            {},
+            b"",
+        ),
+        ({"sent_as": "form", "field": "query:key", "fields": {"n": 1}}, {"key": CANARY}, {}, b"n=1"),
+        ({"sent_as": "form", "field": "basic:ana", "fields": {"n": 1}}, {}, basic("ana"), b"n=1"),
+        (
+            {"sent_as": "json", "field": "bearer:", "fields": {"n": 1}},
+            {},
+            {"Authorization": f"Bearer {CANARY}"},
+            {"n": 1},
+        ),
+        ({"sent_as": "query", "field": "header:X-Key", "fields": {"n": 1}}, {"n": "1"}, {"X-Key": CANARY}, b""),
+        ({"field": "auth.password"}, {}, {}, {"auth": {"password": CANARY}}),
+        (
+            {"field": "auth.password", "fields": {"auth": {"user": "ana", "password": None}, "n": 1}},
+            {},
+            {},
+            {"auth": {"user": "ana", "password": CANARY}, "n": 1},
+        ),
+        ({"field": "a[1].b", "fields": {"a": [0, {"c": 1}]}}, {}, {}, {"a": [0, {"c": 1, "b": CANARY}]}),
+        ({"field": "a[-1]", "fields": {"a": ["db", None]}}, {}, {}, {"a": ["db", CANARY]}),
+        ({"field": "['a.b']"}, {}, {}, {"a.b": CANARY}),
+        ({"sent_as": "text", "field": None}, {}, {"Content-Type": "text/plain; charset=utf-8"}, CANARY.encode()),
+        ({"sent_as": "text", "field": "k", "fields": "{n} {k}."}, {}, {}, f"{{n}} {CANARY}.".encode()),
+        ({"sent_as": "text", "field": "basic:ana", "fields": "{n}"}, {}, basic("ana"), b"{n}"),
+        (
+            {"sent_as": "xml", "field": "k", "fields": "<k>{k}</k>", "headers": {"SOAPAction": "login"}},
+            {},
+            {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": "login"},
+            f"<k>{CANARY}</k>".encode(),
+        ),
+    ],
+)
+async def test_other_places(
+    mocked_http: MockedHttp, options: dict[str, Any], query: dict[str, str], headers: dict[str, str], body: Any
+) -> None:
+    """In the query, beside fields that travel another way, at a path of a JSON body, in a text: there alone."""
+    mocked_http.answers(re.compile(".*"), {"access_token": "at-1"})
+    await fetch(acme(url=f"{URL}?v=1", **options))
+    (sent,) = mocked_http.sent
+    assert dict(yarl.URL(sent.url).query) == {"v": "1", **query}
+    assert headers.items() <= sent.headers.items()
+    if isinstance(body, dict):
+        assert sent.json == body
+    else:
+        assert sent.body == body
+    shown = f"{sent.url} {sent.body!r} {dict(sent.headers)}"
+    assert shown.count(MARK) == (0 if "Basic" in shown else 1)
+
+
+async def test_several_credentials(mocked_http: MockedHttp) -> None:
+    """Each goes where its name says; one of a callable is asked for each time; a rejection names them all."""
+    mocked_http.answers(URL, {"access_token": "at-1"})
+    mocked_http.answers(URL, {"message": f"{MARK}-1 {MARK}-2 {MARK}-3"}, status=401)
+    numbers = iter("34")
+    provider = acme(
+        credential={
+            "password": f"{MARK}-1",
+            "header:X-Key": f"{MARK}-2",
+            "basic:ana": lambda: f"{MARK}-{next(numbers)}",
+        },
+        sent_as="form",
+        field=None,
+    )
+    assert "ana" in (provider.identity or "")
+    await fetch(provider)
+    (sent,) = mocked_http.sent
+    assert sent.form == {"password": f"{MARK}-1"}
+    assert sent.headers["X-Key"] == f"{MARK}-2"
+    assert base64.b64decode(sent.headers["Authorization"].removeprefix("Basic ")).decode() == f"ana:{MARK}-3"
+    error = await failure(provider)
+    assert "the server refused the password and X-Key" in str(error)
+    keeps_quiet(error, MARK)
+
+
+async def test_a_text_with_several_credentials(mocked_http: MockedHttp) -> None:
+    """Each is put in once and escaped, also one that looks like another's name."""
+    mocked_http.answers(URL, {"access_token": "at-1"})
+    await fetch(
+        acme(credential={"a": "{b}<&", "b": "\"x'\n"}, sent_as="xml", field=None, fields="<a b='{b}'>{a}{a}</a>")
+    )
+    assert mocked_http.sent[0].body == b"<a b='&quot;x&#x27;\n'>{b}&lt;&amp;{b}&lt;&amp;</a>"
+
+
+async def test_a_server_that_repeats_a_text(mocked_http: MockedHttp) -> None:
+    """What stands between the tags is taken out of errors; their names are the protocol's."""
+    mocked_http.answers(URL, {"message": f"<partnerKey> {MARK}-1 is wrong: {MARK}"}, status=401)
+    error = await failure(acme(sent_as="xml", field="k", fields=f"<partnerKey>{MARK}-1</partnerKey><k>{{k}}</k>"))
+    assert error.error_description == "<partnerKey> … is wrong: …"
+
+
 KEYS = [f"{MARK}-{number}" for number in range(6)]
 
 
@@ -214,6 +318,28 @@ async def test_a_method(mocked_http: MockedHttp) -> None:
     ("options", "words"),
     [
         ({"name": ""}, "name"),
+        ({"sent_as": "query", "field": None}, "field"),
+        ({"sent_as": "query", "field": ""}, "field"),
+        ({"sent_as": "form", "field": "header:X Key"}, "header"),
+        ({"sent_as": "form", "field": "basic:a:b"}, "colon"),
+        ({"sent_as": "form", "field": "json:x"}, "one body"),
+        ({"sent_as": "form", "field": "basic:ana", "username": "ana"}, "username"),
+        ({"sent_as": "basic", "field": None, "username": "ana", "headers": {"authorization": "x"}}, "authorization"),
+        ({"field": "a.b", "fields": {"a": "x"}}, "fields="),
+        ({"field": "a.b", "fields": {"a": {"b": ""}}}, "fields="),
+        ({"field": "a[1]", "fields": {"a": [None]}}, "fields="),
+        ({"field": "a[0]"}, "fields="),
+        ({"field": "a..b"}, "field is a path"),
+        ({"sent_as": "text", "fields": {"a": 1}, "field": None}, "fields="),
+        ({"sent_as": "text", "fields": "{n}", "field": "k"}, "fields="),
+        ({"credential": {}, "field": None}, "several credentials"),
+        ({"credential": {"a": CANARY}}, "several credentials"),
+        ({"credential": {"a": CANARY}, "sent_as": "basic", "field": None, "username": "ana"}, "several credentials"),
+        ({"credential": {"a": CANARY, "json:a": CANARY}, "field": None}, "same place"),
+        ({"credential": {"a": CANARY, "b": ""}, "field": None}, "b is empty"),
+        ({"credential": {"a": CANARY, "b": CANARY}, "sent_as": "text", "field": None}, "fields="),
+        ({"credential": {"bearer:": CANARY, "basic:ana": CANARY}, "field": None}, "authorization"),
+        ({"credential": {"header:X": CANARY + " ", "b": CANARY}, "field": None}, "white space"),
         ({"url": "nowhere"}, "url"),
         ({"credential": ""}, "credential"),
         ({"sent_as": "cookie"}, "sent_as"),
@@ -264,6 +390,9 @@ def test_its_identity() -> None:
         acme(account="eva").identity,
         acme(account="ana", fields={"scope": "x"}).identity,
         acme(account="ana", url=URL + "?p=1").identity,
+        acme(account="ana", field="a.secret").identity,
+        acme(account="ana", credential={"secret": "a"}, field=None).identity,
+        acme(account="ana", credential={"secret": "a", "key": "b"}, field=None).identity,
         acme(sent_as="basic", field=None, username="ana").identity,
     ]
     assert len(set(ids)) == len(ids)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import attrs
@@ -19,6 +20,7 @@ from yarl import URL
 from asyncauth import expiry
 from asyncauth._base.redaction import Redactor
 from asyncauth._core.try_state import current_try
+from asyncauth._http.aiohttp_compat import add_to_url, reset_url
 from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
@@ -38,18 +40,24 @@ LARGEST_ANSWER = 1 << 20
 
 @attrs.frozen(repr=False)
 class Request:
-    """A token request: headers, and a form or a JSON body. Holds secrets; its repr shows none.
+    """A token request: headers, fields of the address' query, and a body. Holds secrets; its repr shows none.
 
     Attributes:
         headers: Besides those that every token request carries.
+        query: Fields that are added to the address' query.
         form: The fields of a form; a sequence where a name may come more than once.
         json: A JSON body.
+        text: A body as it is.
+        content_type: What kind of text that is.
         secrets: What was made of the credentials, such as a signed assertion: no error may show it.
     """
 
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    query: Sequence[tuple[str, str]] = ()
     form: Mapping[str, str] | Sequence[tuple[str, str]] | None = None
     json: Mapping[str, Any] | None = None
+    text: str | None = None
+    content_type: str | None = None
     secrets: tuple[str, ...] = ()
 
     def body(self) -> bytes | aiohttp.FormData | None:
@@ -57,6 +65,8 @@ class Request:
         if self.form is not None:
             fields = self.form.items() if isinstance(self.form, Mapping) else self.form
             return aiohttp.FormData(list(fields))  # application/x-www-form-urlencoded, UTF-8
+        if self.text is not None:
+            return self.text.encode()
         return None if self.json is None else json.dumps(self.json).encode()
 
     def common_headers(self) -> dict[str, str]:
@@ -64,22 +74,33 @@ class Request:
         common = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
         if self.json is not None:
             common["Content-Type"] = "application/json"
+        elif self.text is not None and self.content_type is not None:
+            common["Content-Type"] = self.content_type
         elif self.form is not None:  # else a session's own default would stand, or skip_auto_headers leave it out
             common["Content-Type"] = "application/x-www-form-urlencoded"
         return common
 
     async def authorize(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with `headers`, as an aiohttp client middleware does.
+        """Send a request with `headers` and `query`, as an aiohttp client middleware does.
 
-        The headers given to a session's ``request()`` reach its ``TraceConfig`` callbacks at the request's start and
-        end, where instrumentation records them; those that a middleware sets don't.
+        What is given to a session's ``request()`` reaches its ``TraceConfig`` callbacks at the request's start and
+        end, where instrumentation records it; what a middleware sets doesn't.
         """
         request.headers.update(self.headers)
         try:
-            return await handler(request)
+            return await (self._with_query(request, handler) if self.query else handler(request))
         finally:
             for name in self.headers:
                 request.headers.popall(name, None)  # `request_info` would show them
+
+    async def _with_query(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        url, response = request.url, None
+        add_to_url(request, f"{'&' if url.raw_query_string else '?'}{urlencode(self.query, quote_via=quote)}")
+        try:
+            response = await handler(request)
+        finally:
+            reset_url(request, response, url)
+        return response
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +246,7 @@ class Endpoint:
                 self.url,
                 data=request.body(),
                 headers=request.common_headers(),
-                middlewares=(request.authorize,) if request.headers else (),
+                middlewares=(request.authorize,) if request.headers or request.query else (),
                 raise_for_status=False,
                 allow_redirects=False,
                 auto_decompress=False,

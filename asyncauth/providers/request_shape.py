@@ -1,0 +1,347 @@
+"""What a declared token request looks like: where each credential goes, and what goes along. Pure."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import attrs
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.providers.oauth2.options import is_json
+from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.endpoint import Request
+from asyncauth.providers.wire.lifetime_fields import Path
+
+__all__ = ["HEADER_NAME", "DeclaredCredentials", "Place", "RequestShape", "SentAs"]
+
+SentAs = Literal["form", "json", "query", "bearer", "basic", "header", "text", "xml"]
+
+_HOLDER = "field=, the name of the field or header that holds the credential"
+
+Fields: TypeAlias = "Mapping[str, Any] | str"
+
+_WAYS: tuple[str, ...] = get_args(SentAs)
+_BODIES = ("form", "json", "text", "xml")
+_IN_AUTHORIZATION = ("basic", "bearer")
+_NAMED = ("form", "json", "query", "header")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BETWEEN = re.compile(r"<[^<>]*>|\{[^{}]*\}")
+"""What is no value in a text: the tags of XML, and the names of credentials."""
+_CONTENT_TYPES = {"text": "text/plain; charset=utf-8", "xml": "text/xml; charset=utf-8"}
+
+
+@attrs.frozen
+class Place:
+    """Where a request holds one credential.
+
+    Attributes:
+        way: One of `SentAs`.
+        name: The field's name, the path in a JSON body, the header's name, the user name of Basic, or the name that
+            stands in braces in a text; ``""``: the way needs none, or a text is nothing but the credential.
+    """
+
+    way: str
+    name: str
+
+    @classmethod
+    def of(cls, text: str, way: str) -> Place:
+        """Return a place as it is declared: a name, or a way and a name, such as ``"header:X-Key"``.
+
+        Args:
+            text: The declaration.
+            way: How the credential travels if the text does not say.
+        """
+        prefix, colon, name = text.partition(":")
+        return cls(prefix, name) if colon and prefix in _WAYS else cls(way, text)
+
+    @property
+    def steps(self) -> tuple[str | int, ...]:
+        """The names and numbers on the way to a place in a JSON body."""
+        return Path.of(self.name, "field").steps
+
+    @property
+    def called(self) -> str:
+        """What errors call a credential of several."""
+        return "password" if self.way == "basic" else self.name or self.way
+
+    def credential(self, value: CredentialLike, name: str) -> Credential:
+        """Return the credential that goes here. Raises nothing."""
+        in_header, in_text = self.way in ("bearer", "header"), self.way in ("text", "xml")
+        return Credential(value, name, bearer=in_header, multiline=in_text)
+
+    def check(self) -> None:
+        """Refuse a name that can't work.
+
+        Raises:
+            ConfigurationError: It can't.
+        """
+        if self.way == "header" and not HEADER_NAME.fullmatch(self.name):
+            raise ConfigurationError("field= is no name that a header can have")
+        if self.way == "basic" and ":" in self.name:
+            raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
+        if self.way in _NAMED and not self.name:
+            raise ConfigurationError("field= is empty: it is the name of the field that holds the credential")
+
+
+@attrs.frozen(repr=False)
+class DeclaredCredentials:
+    """What a declaration says of its credentials. Its repr shows none.
+
+    Attributes:
+        sent_as: How they travel, unless a place says otherwise.
+        field: ``field=``.
+        user: ``username=``.
+        names: Where each goes, as it is declared; ``None``: there is one, and ``field`` and ``user`` say where.
+        credentials: They themselves.
+    """
+
+    sent_as: str
+    field: str | None
+    user: str | None
+    names: tuple[str, ...] | None
+    credentials: tuple[Credential, ...]
+
+    @classmethod
+    def of(
+        cls,
+        credential: CredentialLike | Mapping[str, CredentialLike],
+        sent_as: str,
+        field: str | None,
+        username: str | None,
+    ) -> DeclaredCredentials:
+        """Return what a declaration says. Raises nothing: its frame holds the secrets."""
+        if isinstance(credential, Mapping):
+            several = cls(sent_as, field, username, tuple(map(str, credential)), ())
+            values = zip(several.places, credential.values(), strict=True)
+            return attrs.evolve(
+                several, credentials=tuple(place.credential(value, place.called) for place, value in values)
+            )
+        single = cls(sent_as, field, username, None, ())
+        return attrs.evolve(single, credentials=(single.places[0].credential(credential, "credential"),))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where each goes."""
+        if self.names is not None:
+            return tuple(Place.of(name, self.sent_as) for name in self.names)
+        name = self.user if self.field is None and self.sent_as == "basic" else self.field
+        return (Place.of(str(name or ""), self.sent_as),)
+
+    @property
+    def username(self) -> str | None:
+        """The user name that says whose the token is, if one does."""
+        return next((place.name for place in self.places if place.way == "basic"), None)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ConfigurationError: It does not.
+        """
+        if self.sent_as not in _WAYS:
+            raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
+        for name, value in (("field", self.field), ("username", self.user)):
+            if value is not None and not isinstance(value, str):
+                raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
+        if self.names is None:
+            self._check_single()
+        elif not self.names or self.field is not None or self.user is not None:
+            raise ConfigurationError("several credentials name their fields themselves: leave field= and username= out")
+
+    def _check_single(self) -> None:
+        told = self.field is not None and self.places[0].way != self.sent_as
+        if self.field is None and self.sent_as in _NAMED:
+            raise ConfigurationError(f"sent_as={self.sent_as!r} needs {_HOLDER}")
+        if self.field is not None and self.sent_as in _IN_AUTHORIZATION and not told:
+            raise ConfigurationError(f"sent_as={self.sent_as!r} has no use for {_HOLDER}")
+        if (self.user is None) == (self.sent_as == "basic" and self.field is None):
+            raise ConfigurationError("username= goes with sent_as='basic'; elsewhere it is one of fields=")
+
+
+@attrs.frozen(repr=False)
+class RequestShape:
+    """A token request without its credentials.
+
+    Attributes:
+        sent_as: How the further fields travel.
+        places: Where each credential goes.
+        fields: The further fields, or the text in which the credentials stand.
+        headers: Further headers.
+    """
+
+    sent_as: str
+    places: tuple[Place, ...]
+    fields: Fields
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, sent_as: str, places: tuple[Place, ...], fields: Fields | None, headers: Mapping[str, str] | None
+    ) -> RequestShape:
+        """Return the shape that a declaration describes.
+
+        Raises:
+            ConfigurationError: Its parts don't go together.
+        """
+        for place in places:
+            place.check()
+        shape = cls(sent_as, places, _fields(sent_as, fields), _headers(headers))
+        shape._check()
+        return shape
+
+    def _check(self) -> None:
+        if len(set(self.places)) < len(self.places):
+            raise ConfigurationError("two credentials have the same place")
+        bodies = {each for each in (self.sent_as, *(place.way for place in self.places)) if each in _BODIES}
+        if len(bodies) > 1:
+            raise ConfigurationError(f"a request has one body, not {' and '.join(sorted(bodies))}")
+        header_names = [place.name.lower() for place in self.places if place.way == "header"]
+        header_names += ["authorization" for place in self.places if place.way in _IN_AUTHORIZATION]
+        header_names += [name.lower() for name in self.headers]
+        twice = sorted({name for name in header_names if header_names.count(name) > 1})
+        if twice:
+            raise ConfigurationError(f"the header {twice[0]!r} is declared twice")
+        for place in self.places:
+            if not self._is_free(place):
+                raise ConfigurationError(f"fields= holds {place.name!r} already, which is for the credential")
+
+    def _is_free(self, place: Place) -> bool:
+        """Return whether the fields have a place for a credential."""
+        if isinstance(self.fields, str) and place.way in _CONTENT_TYPES:
+            is_whole = not self.fields and [each.way for each in self.places].count(place.way) == 1
+            return is_whole or f"{{{place.name}}}" in self.fields
+        if place.way == "json":
+            return _is_free(self.fields, place.steps)
+        return place.way != self.sent_as or place.name not in self.fields
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What may be a key besides the credentials: the texts of the fields, and the values of headers."""
+        fields = _BETWEEN.split(self.fields) if isinstance(self.fields, str) else self.fields
+        return (*_texts(fields), *self.headers.values())
+
+    def request(self, *values: str) -> Request:
+        """Return the request with these credentials, in the order of the places."""
+        headers, json, made = dict(self.headers), self._json_fields, list[str]()
+        pairs = {"form": self._pairs("form"), "query": self._pairs("query")}
+        texts: dict[str, str] = {}
+        for place, value in zip(self.places, values, strict=True):
+            if place.way in pairs:
+                pairs[place.way].append((place.name, value))
+            elif place.way == "json":
+                json = cast("dict[str, Any]", _placed(json, place.steps, value))
+            elif place.way == "header":
+                headers[place.name] = value
+            elif place.way == "bearer":
+                headers["Authorization"] = f"Bearer {value}"
+            elif place.way == "basic":
+                made.append(base64.b64encode(f"{place.name}:{value}".encode()).decode())
+                headers["Authorization"] = f"Basic {made[-1]}"
+            else:
+                texts[f"{{{place.name}}}"] = html.escape(value) if place.way == "xml" else value
+        return Request(
+            headers=headers,
+            query=pairs["query"],
+            form=pairs["form"] or None,
+            json=json or None,
+            text=self._text(texts),
+            content_type=_CONTENT_TYPES.get(self.sent_as),
+            secrets=tuple(made),
+        )
+
+    def _text(self, texts: Mapping[str, str]) -> str | None:
+        """Return the body that is a text, with the credentials in it, by their names in braces."""
+        if not isinstance(self.fields, str):
+            return None
+        if not self.fields:
+            return "".join(texts.values())
+        return re.sub("|".join(map(re.escape, texts)) or "$^", lambda match: texts[match[0]], self.fields)
+
+    def _pairs(self, way: str) -> list[tuple[str, str]]:
+        """Return the further fields, if they travel this way."""
+        if self.sent_as != way or isinstance(self.fields, str):
+            return []
+        return [(name, str(value)) for name, value in self.fields.items()]
+
+    @property
+    def _json_fields(self) -> dict[str, Any]:
+        """The further fields, if they travel as JSON: also beside a credential that travels in a header."""
+        return {} if isinstance(self.fields, str) or self.sent_as in {"form", "query"} else dict(self.fields)
+
+
+def _fields(sent_as: str, fields: Fields | None) -> Fields:
+    """Return the further fields, copied.
+
+    Raises:
+        ConfigurationError: They are of the wrong kind.
+    """
+    if sent_as in _CONTENT_TYPES:
+        if fields is not None and not isinstance(fields, str):
+            raise ConfigurationError(
+                f"sent_as={sent_as!r} takes a text as fields=, with the credential's name in braces"
+            )
+        return fields or ""
+    if fields is None:
+        return {}
+    if not isinstance(fields, Mapping) or not is_json(fields):
+        raise ConfigurationError("fields= takes a mapping of what JSON can hold")
+    return dict(fields)
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the further headers, copied.
+
+    Raises:
+        ConfigurationError: They can't be sent.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping) or not all(_is_header(*each) for each in headers.items()):
+        raise ConfigurationError("headers= takes a mapping of headers' names to texts without line breaks")
+    return dict(headers)
+
+
+def _is_header(name: object, value: object) -> bool:
+    named = isinstance(name, str) and HEADER_NAME.fullmatch(name)
+    return bool(named) and isinstance(value, str) and not any(char in "\r\n\0" for char in value)
+
+
+def _is_free(container: object, steps: Sequence[str | int]) -> bool:
+    """Return whether a value can be put at a path: there is nothing, or ``None``, and all before it has a place."""
+    if not steps:
+        return container is None
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, int):
+        return (
+            isinstance(container, list) and -len(container) <= step < len(container) and _is_free(container[step], rest)
+        )
+    return container is None or (isinstance(container, Mapping) and _is_free(container.get(step), rest))
+
+
+def _placed(container: Any, steps: Sequence[str | int], value: str) -> Any:
+    """Return a copy of a JSON document with a value at a path that is free."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, int):
+        items = list(container)
+        items[step] = _placed(items[step], rest, value)
+        return items
+    inner = dict(container or {})
+    inner[step] = _placed(inner.get(step), rest, value)
+    return inner
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts and numbers of what JSON can hold, at any depth, as texts."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        yield str(value)
