@@ -50,12 +50,8 @@ def options_of(provider: Provider) -> OptionValues:
         raise ConfigurationError("the provider's needs_lock must be True or False")
     if prover is not None and not all(callable(getattr(prover, call, None)) for call in ("proof", "nonce", "note")):
         raise ConfigurationError("the provider's prover must have the methods proof, nonce and note, or be None")
-    carrier = Carrier.of(getattr(provider, "carried_as", IN_AUTHORIZATION), getattr(provider, "scheme", None))
-    if prover is not None and carrier != PLAIN:
-        raise ConfigurationError(
-            "a DPoP token goes into the Authorization header, after DPoP: leave carried_as and scheme out"
-            " (RFC 9449 §7.1)"
-        )
+    carried_as: object = getattr(provider, "carried_as", IN_AUTHORIZATION)
+    carrier = Carrier.of(carried_as, getattr(provider, "scheme", None), bound=prover is not None)
     if carrier.place == "query":
         _warn_of_query(name_of(provider.name), carrier)
     values = OptionValues(deadline, needs_lock, prover, carrier)

@@ -51,8 +51,13 @@ class Carrier:
     scheme: str | None = None
 
     @classmethod
-    def of(cls, carried_as: object, scheme: object) -> Carrier:
+    def of(cls, carried_as: object, scheme: object, *, bound: bool = False) -> Carrier:
         """Return what a provider declares with ``carried_as`` and ``scheme``. Equal ones are one object.
+
+        Args:
+            carried_as: The place and its name.
+            scheme: What stands before the token there.
+            bound: Whether the token is bound to a key (DPoP): then there is no choice.
 
         Raises:
             ConfigurationError: One of them can't work; the message says what to write.
@@ -62,7 +67,13 @@ class Carrier:
             raise ConfigurationError(f"carried_as= takes a str such as 'header:X-Api-Token', not {kind}")
         if scheme is not None and not isinstance(scheme, str):
             raise ConfigurationError(f"scheme= takes a str such as 'Token', '' or None, not {type(scheme).__name__}")
-        return _parsed(carried_as, scheme)
+        carrier = _parsed(carried_as, scheme)
+        if bound and carrier != PLAIN:
+            raise ConfigurationError(
+                "a DPoP token goes into the Authorization header, after DPoP: leave carried_as and scheme out"
+                " (RFC 9449 §7.1)"
+            )
+        return carrier
 
     @property
     def in_authorization(self) -> bool:

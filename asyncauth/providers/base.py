@@ -67,13 +67,18 @@ class EndpointProvider:
         self._credentials = credentials
         self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
 
-    def _carry(self, carried_as: str, scheme: str | None) -> None:
+    def _carry(self, carried_as: str, scheme: str | None, *, bound: bool = False) -> None:
         """Set how API requests carry the token. It is no part of the identity: the token is the same.
+
+        Args:
+            carried_as: The place.
+            scheme: What stands before the token there.
+            bound: Whether the token is bound to a key (DPoP).
 
         Raises:
             ConfigurationError: It can't be carried so.
         """
-        Carrier.of(carried_as, scheme)
+        Carrier.of(carried_as, scheme, bound=bound)
         self.carried_as, self.scheme = carried_as, scheme
 
     @property

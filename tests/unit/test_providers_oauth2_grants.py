@@ -13,11 +13,13 @@ from oauth2_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
+    ClientCredentials,
     ConfigurationError,
     CredentialsRejected,
     InvalidTokenResponse,
     JWTBearer,
     PasswordGrant,
+    RefreshGrant,
     Token,
     TokenEndpointUnavailable,
     TokenExchange,
@@ -29,6 +31,7 @@ from asyncauth.testing import FakeClock, FakeProvider
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asyncauth.providers.oauth2.provider import OAuthProvider
 
 CANARY = MARK
 
@@ -279,7 +282,50 @@ def test_whose_token_an_exchange_is_for() -> None:
     assert TokenExchange(token_url=URL, subject_token="x", account="me").identity is not None
 
 
-# --- Token types
+# --- Token types, and how the API takes the token
+
+
+GRANTS: dict[str, Callable[..., OAuthProvider]] = {
+    "client credentials": lambda **given: ClientCredentials(client_id="app", client_secret="secret", **given),
+    "password": lambda **given: PasswordGrant(username="ana", password="secret", **given),
+    "refresh token": lambda **given: RefreshGrant(refresh_token="rt-1", **given),
+    "assertion": lambda **given: JWTBearer(assertion="secret", **given),
+    "exchange": lambda **given: TokenExchange(subject_token="secret", **given),
+}
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+@pytest.mark.parametrize(
+    ("options", "headers"),
+    [
+        ({}, {"Authorization": "Bearer at-1"}),
+        ({"scheme": "Zoho-oauthtoken"}, {"Authorization": "Zoho-oauthtoken at-1"}),
+        ({"scheme": ""}, {"Authorization": "at-1"}),
+        ({"carried_as": "header:X-Api-Token"}, {"X-Api-Token": "at-1"}),
+        ({"carried_as": "cookie:SESSION"}, {"Cookie": "SESSION=at-1"}),
+    ],
+)
+async def test_how_the_api_takes_the_token(
+    mocked_http: MockedHttp, grant: str, options: dict[str, Any], headers: dict[str, str]
+) -> None:
+    """Each grant takes both arguments; a label in the answer changes nothing."""
+    mocked_http.answers(URL, answer(token_type="bot"))
+    assert await TokenManager(GRANTS[grant](token_url=URL, **options)).headers() == headers
+
+
+@pytest.mark.parametrize("options", [{"scheme": "MAC"}, {"carried_as": "cookie:SESSION"}])
+async def test_a_type_that_is_no_bearer_token(mocked_http: MockedHttp, options: dict[str, Any]) -> None:
+    """It is an error that says what to give, unless it is declared how the token is carried (RFC 8693 §2.2.1)."""
+    mocked_http.answers(URL, answer(token_type="N_A"), times=2)
+    assert "token_type is N_A, which is not sent as Bearer: give scheme=" in str(await failure(password()))
+    assert (await fetch(password(**options))).value == "at-1"
+
+
+@pytest.mark.parametrize("options", [{"scheme": ""}, {"carried_as": "cookie:SESSION"}])
+def test_a_bound_token_is_carried_one_way(options: dict[str, Any]) -> None:
+    """DPoP has a header and a scheme of its own (RFC 9449 §7.1)."""
+    with pytest.raises(ConfigurationError, match="a DPoP token goes into the Authorization header"):
+        password(dpop=True, **options)
 
 
 @pytest.mark.parametrize(("dpop", "kind"), [(False, "DPoP"), (True, "Bearer"), (True, ...)])

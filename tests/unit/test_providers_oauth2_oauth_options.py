@@ -40,7 +40,11 @@ GRANTS: dict[type, dict[str, Any]] = {
     TokenExchange: {"subject_token": CANARY, "actor_token": CANARY},
     DeviceCode: {"client_id": "app", "device_authorization_url": URL, "show": print},
 }
-DEFAULTS = dict.fromkeys(OAuthOptions.__annotations__) | {"client_auth": "client_secret_basic", "dpop": False}
+DEFAULTS = dict.fromkeys(OAuthOptions.__annotations__) | {
+    "client_auth": "client_secret_basic",
+    "carried_as": "header:Authorization",
+    "dpop": False,
+}
 
 every_grant = pytest.mark.parametrize("grant", GRANTS, ids=lambda grant: grant.__name__)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 import attrs
 from yarl import URL
 
+from asyncauth._http.carrier import IN_AUTHORIZATION
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 __all__ = ["ClientAuth", "Given", "OAuthOptions", "Secrets", "Several", "takes_options"]
@@ -46,6 +47,11 @@ class OAuthOptions(TypedDict, total=False):
         extra: Further form fields, as some servers have them.
         origins: Where the token may be sent, such as ``"https://api.example.com"``. ``None`` (default): nowhere;
             `BearerAuth` needs it.
+        carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
+            (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
+            which the logs of servers and proxies show). See `ProviderOptions`. Not with ``dpop``.
+        scheme: What stands before the token in that header, such as ``"Zoho-oauthtoken"``; ``""``: nothing. ``None``
+            (default): ``Bearer`` in ``Authorization``, nothing in any other header. Not with ``dpop``.
         dpop: Whether to bind the token to a key (RFC 9449; extra ``jwt``). Without ``dpop_key`` to a new one. Default:
             ``False``.
         dpop_key: The key to bind it to, as ``private_key``. Processes that share a store need the same one.
@@ -66,6 +72,8 @@ class OAuthOptions(TypedDict, total=False):
     resource: Several | None
     extra: Mapping[str, str] | None
     origins: str | Iterable[str] | None
+    carried_as: str
+    scheme: str | None
     dpop: bool
     dpop_key: str | None
     dpop_algorithm: str | None
@@ -116,6 +124,8 @@ class Given:
     resource: Several | None = None
     extra: Mapping[str, str] | None = None
     origins: str | Iterable[str] | None = None
+    carried_as: str = IN_AUTHORIZATION
+    scheme: str | None = None
     dpop: bool = False
     dpop_algorithm: str | None = None
 

@@ -92,6 +92,7 @@ class OAuthProvider(EndpointProvider):
         dpop_key = given.secrets.dpop_key
         if given.dpop or dpop_key is not None:
             self.prover = _prover(dpop_key, given.dpop_algorithm)
+        self._carry(given.carried_as, given.scheme, bound=self.prover is not None)
         thumbprint = None if self.prover is None else self.prover.thumbprint
         found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
