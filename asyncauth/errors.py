@@ -137,13 +137,16 @@ class ConfigurationError(AuthError):
 
 
 class StoreError(AuthError):
-    """A shared token store failed, and the manager was told to insist on it."""
+    """A shared token store failed for as long as a caller could wait, and nothing can be had without it.
+
+    That is so for a store with ``strict=True``, and for a provider whose only credential is a rotating refresh token.
+    """
+
+    transient = True
 
 
 class LockTimeout(StoreError):
     """Another process held the store's lock for longer than a refresh may wait."""
-
-    transient = True
 
 
 class ManagerClosed(AuthError):

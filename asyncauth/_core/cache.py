@@ -186,6 +186,7 @@ class TokenState:
         wall: float,
         unit_random: float,
         started: float | None = None,
+        store_time: float = 0.0,
     ) -> CachedToken:
         """Return a fetched token as it is to be held. Of its times only the lifetime counts; the rest is by our clock.
 
@@ -198,6 +199,7 @@ class TokenState:
             unit_random: A random number from 0 to 1, for the jitter.
             started: When the try began. In a chain, or with a slow callable, what precedes the token request takes
                 its time as well, and the next renewal must begin early enough for it. ``None`` = `sent_at`.
+            store_time: Seconds that a refresh spends on calls to a shared store. Renewal begins so much earlier, too.
 
         Raises:
             InvalidTokenResponse: It can't be sent, or was spent on arrival.
@@ -206,7 +208,10 @@ class TokenState:
         with self._guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
             self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
-            cached = self._cached(token, lifetime, sent_at=sent_at, now=now, wall=wall, unit_random=unit_random)
+            slowest = self._slowest() + store_time
+            cached = self._cached(
+                token, lifetime, sent_at=sent_at, now=now, wall=wall, unit_random=unit_random, slowest=slowest
+            )
         if cached.usable_until <= now:
             raise InvalidTokenResponse(
                 f"the token was spent on arrival: it lives {lifetime:g} s, its answer took {now - sent_at:.3g} s"
@@ -215,7 +220,14 @@ class TokenState:
         return cached
 
     def adoptable(
-        self, token: Token, *, before: CachedToken, now: float, wall: float, unit_random: float
+        self,
+        token: Token,
+        *,
+        before: CachedToken,
+        now: float,
+        wall: float,
+        unit_random: float,
+        store_time: float = 0.0,
     ) -> CachedToken | None:
         """Return another process' token as it is to be held; ``None`` = it is not for us.
 
@@ -229,6 +241,7 @@ class TokenState:
             now: The monotonic clock's seconds.
             wall: The same moment by the wall clock, in Unix epoch seconds.
             unit_random: A random number from 0 to 1, for the jitter.
+            store_time: Seconds that a refresh spends on calls to the store.
         """
         if token.value in (before.token.value, self._failures.api_401s.last_dropped):
             return None
@@ -238,10 +251,13 @@ class TokenState:
             return None  # marked as refused
         age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
         with self._guard:
-            plain = self._policy.windows(lifetime, slowest=self._slowest())
+            slowest = self._slowest() + store_time
+            plain = self._policy.windows(lifetime, slowest=slowest)
             if age >= (plain.fresh if now < before.usable_until else plain.usable):
                 return None
-            cached = self._cached(token, lifetime, sent_at=now - age, now=now, wall=wall, unit_random=unit_random)
+            cached = self._cached(
+                token, lifetime, sent_at=now - age, now=now, wall=wall, unit_random=unit_random, slowest=slowest
+            )
         if before.api_401:
             if cached.token.issued_at <= before.token.issued_at:
                 return None  # older than the refused one: refused, too, most likely
@@ -280,10 +296,18 @@ class TokenState:
         return lifetime
 
     def _cached(
-        self, token: Token, lifetime: float | None, *, sent_at: float, now: float, wall: float, unit_random: float
+        self,
+        token: Token,
+        lifetime: float | None,
+        *,
+        sent_at: float,
+        now: float,
+        wall: float,
+        unit_random: float,
+        slowest: float,
     ) -> CachedToken:
         """Return a token with its times and windows by our own clocks."""
-        windows = self._policy.windows(lifetime, slowest=self._slowest(), unit_random=unit_random)
+        windows = self._policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
         issued_at = wall - (now - sent_at)
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from asyncauth.entry import MOST, Rejection
-from asyncauth.errors import AuthError, CredentialsRejected
+from asyncauth.errors import AuthError, CredentialsRejected, StoreError
 from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = [
     "begin_cooldown",
     "credential_rejected_cooldown",
     "kind_of_failed_try",
-    "rejection_in_force",
+    "rejections_in_force",
     "remember_api_401",
     "remember_failure",
     "remember_rejection",
@@ -39,6 +39,9 @@ __all__ = [
 
 ACCEPTED_AFTER = 5.0
 """Seconds after which a token that got no 401 counts as accepted by the API."""
+
+STORE_GLANCE = 1.0
+"""Seconds at most until a store that failed is looked at again, if nothing can be done without it."""
 
 _MOST_DOUBLINGS = 60
 """Of a wait: its limit is reached long before, and a larger power would not fit a float."""
@@ -225,6 +228,8 @@ def remember_failure(
         while_blocked = WhileBlocked.ASK
     elif not error.transient:
         while_blocked = WhileBlocked.FAIL
+    elif isinstance(error, StoreError):
+        retry_at = min(retry_at, now + STORE_GLANCE)
     elif error.retry_after is not None:
         retry_at = max(retry_at, now + min(error.retry_after, LONGEST_HOLD))
         while_blocked = WhileBlocked.WAIT if retry_at <= deadline else WhileBlocked.FAIL
@@ -289,15 +294,14 @@ class SharedHold:
         return None if rejection is None else cls(rejection.times, min(rejection.until - wall, LONGEST_HOLD))
 
 
-def rejection_in_force(known: Rejection | None, *, wall: float, at_once: bool) -> Rejection | None:
-    """Return the stored rejection whose credential must not be sent now; ``None``: any may be.
+def rejections_in_force(known: tuple[Rejection, ...], wall: float) -> tuple[Rejection, ...]:
+    """Return the stored rejections whose credentials must not be sent now.
 
     Args:
-        known: The rejection in the store.
+        known: The rejections in the store.
         wall: The wall clock, in Unix epoch seconds.
-        at_once: Whether somebody has asked for a try at once, whatever was rejected.
     """
-    return known if known is not None and known.until > wall and not at_once else None
+    return tuple(each for each in known if each.until > wall)
 
 
 def remember_rejection(
@@ -306,13 +310,13 @@ def remember_rejection(
     """Return what all processes are to know of a credential that was just rejected.
 
     Args:
-        known: The rejection in the store.
+        known: The rejection of this credential in the store; ``None``: there is none.
         policy: The manager's.
         mark: What the credential is known by in the store.
         times_here: How often in a row this process knew it to be rejected, before this time.
         wall: The wall clock, in Unix epoch seconds.
     """
-    theirs = known.times if known is not None and known.digest == mark else 0
+    theirs = 0 if known is None else known.times
     times = min(max(theirs, times_here) + 1, MOST)  # an entry may claim any count that can be read
     return Rejection(digest=mark, until=wall + credential_rejected_cooldown(policy, times), times=times)
 

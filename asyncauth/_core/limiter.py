@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 from asyncauth._base.loops import LoopRef
@@ -25,18 +26,57 @@ class LoopSlots:
     Attributes:
         answered_at: When a slot last brought an answer, in seconds of the clock.
         loop: The loop.
-        queued: How many wait for a slot.
         taken: How many slots are taken.
-        semaphore: What hands them out.
     """
 
-    __slots__ = ("answered_at", "loop", "queued", "semaphore", "taken")
+    __slots__ = ("_limit", "_queue", "answered_at", "loop", "taken")
 
     def __init__(self, limit: int) -> None:
-        self.semaphore = asyncio.Semaphore(limit)  # hands them out in the order in which they were asked for
         self.loop = LoopRef()
-        self.taken = self.queued = 0
+        self.taken = 0
         self.answered_at = -math.inf
+        self._limit = limit
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def free(self) -> bool:
+        """Whether a slot is had without waiting."""
+        return self.taken < self._limit and not self.queued
+
+    @property
+    def queued(self) -> int:
+        """How many wait for a slot."""
+        return sum(not waiter.done() for waiter in self._queue.copy())  # another thread may ask
+
+    async def take(self, *, first: bool) -> None:
+        """Return when a slot is taken, in the order in which they were asked for.
+
+        Args:
+            first: Whether to wait at the head of the queue.
+        """
+        if self.free:
+            self.taken += 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if first:
+            self._queue.appendleft(waiter)
+        else:
+            self._queue.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled():  # a slot was handed over in this very moment
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Hand a slot over to the next who waits for one."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.taken -= 1
 
 
 class RequestLimiter:
@@ -83,7 +123,7 @@ class RequestLimiter:
         return slots
 
     @contextlib.asynccontextmanager
-    async def slot(self, clock: Clock, patience: float) -> AsyncGenerator[float, None]:
+    async def slot(self, clock: Clock, patience: float, *, first: bool = False) -> AsyncGenerator[float, None]:
         """Wait for a slot, and keep it for the block, in which a token is asked for.
 
         Args:
@@ -91,6 +131,7 @@ class RequestLimiter:
             patience: Seconds to wait in a queue that does not move: each answer that another's slot brought starts
                 the count anew. So a long queue is waited for to its end while the endpoint serves, and given up,
                 by all who have waited for so long, when it does not.
+            first: Whether to queue at the head: it had a slot before, and gave it back for others to use.
 
         Yields:
             How many seconds the slot was waited for.
@@ -100,12 +141,7 @@ class RequestLimiter:
         """
         slots = self.slots_here()
         asked = clock.monotonic()
-        slots.queued += 1
-        try:
-            await slots.semaphore.acquire()
-        finally:
-            slots.queued -= 1
-        slots.taken += 1
+        await slots.take(first=first)
         try:
             now = clock.monotonic()
             if now - max(asked, slots.answered_at) > patience:
@@ -120,6 +156,5 @@ class RequestLimiter:
                 raise
             slots.answered_at = clock.monotonic()
         finally:
-            slots.taken -= 1
             if not slots.loop.closed:  # else this is the garbage collector, and those who wait are gone as well
-                slots.semaphore.release()
+                slots.give_back()

@@ -16,11 +16,11 @@ from asyncauth._core.failures import (
     SharedHold,
     WhileBlocked,
     kind_of_failed_try,
-    rejection_in_force,
+    rejections_in_force,
     remember_rejection,
 )
 from asyncauth._core.frames import bare
-from asyncauth._core.store_client import LockHandle, StoreClient, StoreTrouble
+from asyncauth._core.store_client import CLOCK_ADJUSTED, LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import within
@@ -57,6 +57,10 @@ _STORE_CALLS = 12
 """Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
+_IN_USE = 10.0
+"""Seconds that another process may take to send a refresh token and save its successor: as long as a lease."""
+_IN_USE_ONLY_WAY = 20.0
+"""The same where the refresh token is the only way to a token: sent again too soon, it is lost."""
 
 
 class Refresh:
@@ -158,7 +162,7 @@ class Refresh:
         self._at_once = True
         asking, rest = self._asking, self._rest
         if asking is not None:
-            asking.context.credential_rejected = asking.context.rejected = None
+            asking.context.credential_rejected, asking.context.rejected = None, frozenset()
         if rest is not None:
             call_soon(rest.get_loop(), rest.cancel)  # or its loop was closed, and it with it
 
@@ -240,12 +244,13 @@ class Refresh:
         except StoreTrouble as trouble:
             store_client.note(trouble)
             return False
+        if stored is None or stored.token is None or not store_client.is_news(stored):
+            return False
         wall = self._clock.wall()
-        token = None if stored is None else stored.token
-        return (
-            token is not None
-            and self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=0) is not None
+        adoptable = self._state.adoptable(
+            stored.token, before=before, now=now, wall=wall, unit_random=0, store_time=store_client.refresh_time
         )
+        return adoptable is not None
 
     async def _adopt_or_fetch(self) -> CachedToken:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
@@ -259,12 +264,7 @@ class Refresh:
                     await store_client.delete(before.token)
                 cached = await self._adopt(store_client, await store_client.load())
                 if cached is None:
-                    async with self._slot(), store_client.locked(self._longest_wait()) as lock_handle:
-                        self._lock_handle = lock_handle
-                        stored = await store_client.load()
-                        cached = await self._adopt(store_client, stored) or await self._fetch_under(
-                            lock_handle, store_client, stored
-                        )
+                    cached = await self._fetch_alone(store_client)
             store_client.note_success()
         except StoreTrouble as trouble:
             problem = trouble
@@ -283,8 +283,67 @@ class Refresh:
         async with self._slot():
             return await self._fetch(last, TryState(self._clock))
 
+    async def _fetch_alone(self, store_client: StoreClient) -> CachedToken:
+        """Ask the provider under the store's lock, unless another process is faster.
+
+        In a pool, no slot is held while another process is waited for, and no lock while a slot is.
+        """
+        patience, first = self._longest_wait(), False
+        while True:
+            async with store_client.locking() as lock:
+                while True:
+                    async with self._slot(first=first):
+                        quick = patience if self._limiter is None else min(patience, store_client.quick_lock)
+                        lock_handle = await lock.had_within(quick)
+                        if lock_handle is not None:
+                            cached = await self._fetch_with(lock_handle, store_client)
+                            if cached is not None:
+                                return cached
+                            break
+                    if await lock.had_within(patience - lock.waited) is None:
+                        raise StoreTrouble(f"another process held the lock for {lock.waited:.3g} s", lock_timeout=True)
+                    if self._limiter is not None and not self._limiter.slots_here().free:
+                        break
+            first, patience = True, patience - lock.waited
+            in_use = self._seconds_in_use(store_client)
+            if in_use > 0:
+                await self._rested(min(in_use, _GLANCE_AT_STORE))
+
+    async def _fetch_with(self, lock_handle: LockHandle, store_client: StoreClient) -> CachedToken | None:
+        """Adopt a token or ask the provider, while the lock is held.
+
+        ``None``: another process is sending the refresh token, although it has lost the lock.
+        """
+        self._lock_handle = lock_handle
+        stored = await store_client.load()
+        cached = await self._adopt(store_client, stored)
+        if cached is not None:
+            return cached
+        entry = store_client.newest(stored)
+        if store_client.in_use(stored):
+            if self._seconds_in_use(store_client) > 0 and not lock_handle.ends_with_holder:
+                return None
+            if not self._options.needs_lock:
+                entry = entry.with_refresh_token(None)  # whoever sent it has died, and may have used it up
+        return await self._fetch_under(lock_handle, store_client, entry)
+
+    def _seconds_in_use(self, store_client: StoreClient) -> float:
+        """Return for how long to wait for another process that sends the refresh token; 0 = no longer.
+
+        Raises:
+            StoreTrouble: There is no other way to a token, and no time left to wait.
+        """
+        left = self._deadline - self._clock.monotonic()
+        if self._options.needs_lock:
+            seconds = store_client.seconds_in_use(_IN_USE_ONLY_WAY)
+            if seconds > 0 and left <= 0:
+                raise StoreTrouble("another process is using the refresh token", lock_timeout=True)
+            return seconds
+        seconds = store_client.seconds_in_use(_IN_USE)
+        return seconds if seconds <= left - _TIME_TO_FETCH else 0.0
+
     @contextlib.asynccontextmanager
-    async def _slot(self) -> AsyncGenerator[None, None]:
+    async def _slot(self, *, first: bool = False) -> AsyncGenerator[None, None]:
         """Wait for a slot to ask the provider, and keep it for the block. The deadline stands still meanwhile."""
         if self._limiter is None:
             yield
@@ -292,46 +351,35 @@ class Refresh:
         now = self._queued_at = self._clock.monotonic()
         self._slots = self._limiter.slots_here()
         try:
-            async with self._limiter.slot(self._clock, self._deadline - now) as waited:
+            async with self._limiter.slot(self._clock, self._deadline - now, first=first) as waited:
                 self._deadline += waited
                 self._slots = None
                 yield
         finally:
             self._slots = None
 
-    async def _fetch_under(
-        self, lock_handle: LockHandle, store_client: StoreClient, stored: Entry | None
-    ) -> CachedToken:
-        """Ask the provider under the store's lock, with the refresh token that is in the store."""
+    async def _fetch_under(self, lock_handle: LockHandle, store_client: StoreClient, entry: Entry) -> CachedToken:
+        """Ask the provider under the store's lock, with the refresh token that counts.
+
+        Args:
+            lock_handle: The lock.
+            store_client: The manager's.
+            entry: What to obtain the token with.
+        """
         wall = self._clock.wall()
-        known = None if stored is None else stored.known_rejection(wall)
-        waited_out = rejection_in_force(known, wall=wall, at_once=self._at_once)
-        rejected = None if waited_out is None else waited_out.digest
-        context = TryState(self._clock, release=lock_handle.release, mark_of=store_client.mark_of, rejected=rejected)
-        entry = store_client.previous(stored)
-        previous = None if entry is None else entry.token
-        try:
-            if self._options.needs_lock:
-                # A store that was emptied: our own is later than the one that the provider was given.
-                return await self._fetch(
-                    previous or self._state.cached.last, context, store_client=store_client, lock_handle=lock_handle
-                )
-            async with store_client.escrowed(entry, lock_handle, used=lambda: self._refresh_token_spent(context)):
-                return await self._fetch(previous, context, store_client=store_client, lock_handle=lock_handle)
-        except CredentialsRejected as error:
-            if context.mark is not None and error.credential is not None:
-                if error.unsent:
-                    self._rejection = waited_out
-                else:
-                    self._rejection = remember_rejection(
-                        known,
-                        self._policy,
-                        mark=context.mark,
-                        times_here=self._state.times_rejected(error.credential),
-                        wall=self._clock.wall(),
-                    )
-                    await store_client.reject(self._rejection, lock_handle=lock_handle)
-            raise
+        in_force = () if self._at_once else rejections_in_force(entry.known_rejections(wall), wall)
+        context = TryState(
+            self._clock,
+            release=lock_handle.release,
+            mark_of=store_client.mark_of,
+            rejected=frozenset(each.digest for each in in_force),
+        )
+        ahead = store_client.ahead
+        used = self._options.needs_lock or entry.refresh_token is not None
+        if used:
+            entry = await store_client.use(entry)
+        under_lock = _UnderLock(store_client, lock_handle, entry, ahead, used)
+        return await self._fetch(entry.token, context, under_lock)
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
@@ -340,30 +388,34 @@ class Refresh:
 
     async def _adopt(self, store_client: StoreClient, stored: Entry | None) -> CachedToken | None:
         """Take over what another process stored, if it is for us."""
-        token = None if stored is None else stored.token
+        token = None if stored is None or not store_client.is_news(stored) else stored.token
         if token is None:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
         before = self._state.cached  # by now: it may have been refused while the store was asked
-        cached = self._state.adoptable(token, before=before, now=now, wall=wall, unit_random=self._random())
+        cached = self._state.adoptable(
+            token,
+            before=before,
+            now=now,
+            wall=wall,
+            unit_random=self._random(),
+            store_time=store_client.refresh_time,
+        )
         if cached is not None:
             self._state.install(cached, wall=wall, adopted=True)
             self.adopted = True
-            await store_client.note_adopted(token)
         return cached
 
     async def _fetch(
         self,
         previous: Token | None,
         context: TryState,
-        *,
-        store_client: StoreClient | None = None,
-        lock_handle: LockHandle | None = None,
+        under_lock: _UnderLock | None = None,
     ) -> CachedToken:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
         before, started = self._state.cached, self._clock.monotonic()
         token: Token | None = None
-        asking = _Asking(context, before, started, previous, store_client)
+        asking = _Asking(context, before, started, previous, under_lock)
         context.credential_rejected = self._withheld()
         set_try(context)  # in the flight's own context
         try:
@@ -372,7 +424,7 @@ class Refresh:
                 # A task of its own, so that what it brings can be kept whatever happens to us.
                 asking.asked = asyncio.create_task(self._answered(asking, http))
                 token = await within(self._clock, self._deadline - started, asking.asked)
-            cached = self._cached_from(token, context, before, started)
+            cached = self._cached_from(token, asking)
         except GeneratorExit:
             raise  # a flight that is closed as garbage, after its loop: see `abandon`
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
@@ -388,19 +440,13 @@ class Refresh:
             problem.upstream = problem.upstream or not isinstance(error, Exception)
         else:
             try:
-                if store_client is not None and lock_handle is not None:
-                    await store_client.save(cached.token, instead_of=previous, lock_handle=lock_handle)
+                if under_lock is not None:
+                    await under_lock.save(under_lock.renewed(cached.token, context))
             finally:  # also when the save is cancelled: what came is kept
                 self._state.install(cached, wall=self._clock.wall())
                 self._asking = None
             return cached
-        self._sent = self._sent or context.sent_at is not None
-        if isinstance(token, Token) and token.refresh_token is not None:
-            await self._keep_refresh_token(
-                token, previous, context, before, store_client=store_client, lock_handle=lock_handle
-            )
-        else:
-            self._note_loss(context, before)
+        await self._failed(asking, token, problem)
         self._asking = None
         if context.annotate is not None:
             context.annotate(problem)  # what the deadline cut short has no name yet
@@ -423,56 +469,82 @@ class Refresh:
             problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
         raise problem
 
-    def _cached_from(self, token: Token, context: TryState, before: CachedToken, started: float) -> CachedToken:
+    async def _failed(self, asking: _Asking, token: Token | None, problem: AuthError) -> None:
+        """Keep of a try that failed what counts for the next one, here and in other processes.
+
+        Args:
+            asking: The try.
+            token: What the provider gave, which is of no use; ``None``: nothing.
+            problem: Why.
+        """
+        context, before, under_lock = asking.context, asking.before, asking.under_lock
+        self._sent = self._sent or context.sent_at is not None
+        if isinstance(token, Token) and token.refresh_token is not None:
+            # It came with an access token of no use; the one that was sent is spent.
+            context.unanswered = True
+            self._state.lose_refresh_token(before, successor=token.refresh_token)
+            if under_lock is not None:
+                await under_lock.save(under_lock.with_refresh_token_of(token, context))
+        else:
+            self._note_loss(context, before)
+            if under_lock is not None:
+                await self._settle(under_lock, context, problem)
+
+    async def _settle(self, under_lock: _UnderLock, context: TryState, problem: AuthError) -> None:
+        """Tell the other processes what a try without a token means: for the refresh token, and for the credential."""
+        entry, mark = under_lock.entry, context.mark
+        if under_lock.used and self._refresh_token_spent(context):
+            entry = entry.with_refresh_token(None)
+        known = None
+        if isinstance(problem, CredentialsRejected) and mark is not None and problem.credential is not None:
+            wall = self._clock.wall()
+            known = next((each for each in entry.known_rejections(wall) if each.digest == mark), None)
+            if problem.unsent:
+                self._rejection, known = known, None
+            else:
+                times_here = self._state.times_rejected(problem.credential)
+                known = remember_rejection(known, self._policy, mark=mark, times_here=times_here, wall=wall)
+                self._rejection, entry = known, entry.with_rejection(known, wall)
+        if under_lock.used or known is not None:
+            await under_lock.settle(entry)
+
+    def _cached_from(self, token: Token, asking: _Asking) -> CachedToken:
         """Return what the provider gave, as it is to be held. Raises as `TokenState.cached_from` does."""
+        sent_at, under_lock = asking.context.sent_at, asking.under_lock
         return self._state.cached_from(
             token,
-            before=before,
-            started=started,
-            sent_at=started if context.sent_at is None else context.sent_at,
+            before=asking.before,
+            started=asking.started,
+            sent_at=asking.started if sent_at is None else sent_at,
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
             unit_random=self._random(),
+            store_time=0.0 if under_lock is None else under_lock.store_client.refresh_time,
         )
 
     def _cut_short(self, asking: _Asking) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for. Awaits nothing."""
-        asked, context, before = asking.asked, asking.context, asking.before
+        asked, context, before, under_lock = asking.asked, asking.context, asking.before, asking.under_lock
         if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
             token = asked.result()
             with contextlib.suppress(AuthError):
-                cached = self._cached_from(token, context, before, asking.started)
+                cached = self._cached_from(token, asking)
                 self._state.install(cached, wall=self._clock.wall())
-                if asking.store_client is not None:  # whose entry holds the spent refresh token
-                    asking.store_client.keep(cached.token, instead_of=asking.previous)
+                if under_lock is not None:  # whose entry holds the spent refresh token
+                    under_lock.hold(under_lock.renewed(cached.token, context))
                 return
             if isinstance(token, Token) and token.refresh_token is not None:
                 self._state.lose_refresh_token(before, successor=token.refresh_token)
+                if under_lock is not None:
+                    under_lock.hold(under_lock.with_refresh_token_of(token, context))
         else:
             self._note_loss(context, before)
+            if under_lock is not None and under_lock.used and self._refresh_token_spent(context):
+                under_lock.hold(under_lock.entry.with_refresh_token(None))
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
         error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
         error.upstream = True  # it holds nobody off who needs a token now
         self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, unit_random=self._random())
-
-    async def _keep_refresh_token(
-        self,
-        token: Token,
-        previous: Token | None,
-        context: TryState,
-        before: CachedToken,
-        *,
-        store_client: StoreClient | None,
-        lock_handle: LockHandle | None,
-    ) -> None:
-        """Keep the refresh token that came with an access token of no use: the one that was sent is spent."""
-        context.unanswered = True
-        self._state.lose_refresh_token(before, successor=token.refresh_token)
-        if store_client is not None and lock_handle is not None:
-            entry = token if previous is None else attrs.evolve(previous, refresh_token=token.refresh_token)
-            await store_client.save(
-                attrs.evolve(entry, expires_at=entry.issued_at), instead_of=previous, lock_handle=lock_handle
-            )
 
     def _note_loss(self, context: TryState, before: CachedToken) -> None:
         """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
@@ -506,8 +578,55 @@ class Refresh:
                 unit_random=self._random(),
                 shared=SharedHold.of(rejection, self._clock.wall()),
             )
-        self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)
+        if not isinstance(error, StoreError):  # then none was made
+            self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)
         return failure.goes_on(self._deadline)
+
+
+@attrs.frozen(eq=False)
+class _UnderLock:
+    """An entry while a token is obtained with it, under the store's lock.
+
+    Attributes:
+        store_client: The manager's.
+        lock_handle: The lock.
+        ahead: `StoreClient.ahead` when the entry's times were written.
+        used: Whether it was marked as being in use.
+    """
+
+    store_client: StoreClient
+    lock_handle: LockHandle
+    _entry: Entry
+    ahead: float
+    used: bool
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, with its times by the wall clock as it is set now."""
+        drift = self.store_client.ahead - self.ahead
+        return self._entry if abs(drift) < CLOCK_ADJUSTED else self._entry.moved(drift)
+
+    def renewed(self, token: Token, context: TryState) -> Entry:
+        """Return the entry of a token that was obtained with it."""
+        return self.entry.renewed(token, accepted=context.offered, now=self.store_client.clock.wall())
+
+    def with_refresh_token_of(self, token: Token, context: TryState) -> Entry:
+        """Return the entry with the refresh token that came with an access token of no use."""
+        entry = self.entry
+        entry = entry.with_refresh_token(token.refresh_token) if entry.value else self.renewed(token, context)
+        return attrs.evolve(entry, expires_at=entry.issued_at)
+
+    async def save(self, entry: Entry) -> None:
+        """Save what was obtained."""
+        await self.store_client.save(entry, lock_handle=self.lock_handle)
+
+    async def settle(self, entry: Entry) -> None:
+        """Save what became of it without a token."""
+        await self.store_client.settle(entry, lock_handle=self.lock_handle)
+
+    def hold(self, entry: Entry) -> None:
+        """Keep what became of it, without waiting for the store."""
+        self.store_client.hold(entry)
 
 
 @attrs.define(eq=False)
@@ -518,7 +637,7 @@ class _Asking:
     before: CachedToken
     started: float
     previous: Token | None
-    store_client: StoreClient | None
+    under_lock: _UnderLock | None
     asked: asyncio.Task[Token] | None = None
 
     def end(self) -> None:

@@ -1,7 +1,10 @@
 """A manager's dealings with a store that it shares with other processes.
 
 Every call has a time limit. The first one that fails ends the store's part in a refresh (`StoreTrouble`): the manager
-does without, and comes back to the store with its next refresh.
+does without, or waits for the store if it must, and comes back to it.
+
+**A refresh token is sent by one process at a time.** Before it is sent, the entry is marked under the lock as being in
+use (`StoreClient.use`). The lock is kept for as long as the outcome is not saved: a task saves it in the background.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import attrs
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
-from asyncauth.entry import Entry, Rejection
+from asyncauth.entry import Entry, is_later, newest
 from asyncauth.expiry import left_of
 from asyncauth.provider import key_of
 from asyncauth.token import SEALED, Token, type_flaw
@@ -29,14 +32,17 @@ if TYPE_CHECKING:
     from asyncauth._core.emitter import Emitter
     from asyncauth.stores.base import TokenStore
 
-__all__ = ["LockHandle", "StoreClient", "StoreTrouble"]
+__all__ = ["LockHandle", "LockWait", "StoreClient", "StoreTrouble"]
 
 _T = TypeVar("_T")
-_Entry = TypeVar("_Entry", bound=Token)
 
 _SAVES = 3
 """How many times a save is tried before it is left to the background."""
+_SAVE_AGAIN = 0.3
+"""Seconds between the first saves in the background: others wait for what is saved."""
 _LONGEST_PAUSE = 30.0
+_PAUSE_SHARE = 0.02
+"""The pause between saves in the background, as a part of the time for which they have failed."""
 _TELL_EVERY = 60.0
 """Seconds between events of a trouble that lasts."""
 _MARK_DIGITS = 4
@@ -45,6 +51,16 @@ _MARK_DIGITS = 4
 So few that they are no help in guessing the credential: of all guesses, one in 65,536 matches by chance. As rarely a
 changed credential is taken for the rejected one, and waits for the end of its cool-down.
 """
+CLOCK_ADJUSTED = 1.0
+"""Seconds by which a wall clock may be adjusted without having been set."""
+_LONG_AGO = 300.0
+"""Seconds after which a refresh token is not in use any more, whatever clock its mark was written by."""
+_FORGETTING = 0.97
+"""What each call leaves of the longest call before it: after eight refreshes a quarter."""
+_CALLS = 5.0
+"""Calls to the store that a refresh waits for: load, lock, load, mark, save."""
+_AT_ONCE = 0.05
+"""Seconds in which a free lock is had from a store on this machine."""
 
 
 class StoreTrouble(Exception):
@@ -86,6 +102,16 @@ class LockHandle:
         except Exception:  # noqa: BLE001 (a lease may be anybody's)
             return True
 
+    @property
+    def ends_with_holder(self) -> bool:
+        """Whether it is never lost while its holder lives: whoever has it knows that no other process is at work."""
+        return self._lease is None
+
+    @property
+    def here(self) -> bool:
+        """Whether it is held on the running loop."""
+        return self._loop.here
+
     async def release(self) -> None:
         """Give it back, unless that was done before."""
         if self._loop.closed:  # this is the garbage collector
@@ -111,6 +137,83 @@ class LockHandle:
                 leaving.close()
 
 
+class LockWait:
+    """The wait for an entry's lock, which may be interrupted and goes on meanwhile.
+
+    Args:
+        store: Whose lock it is.
+        key: The entry's.
+        clock: The manager's.
+        call: Makes a call to the store.
+        handle: The lock, if it is held already.
+
+    Attributes:
+        handle: The lock; ``None``: it is not held.
+        waited: Seconds that it was waited for.
+    """
+
+    __slots__ = ("_call", "_clock", "_entering", "_key", "_lock", "_store", "handle", "waited")
+
+    def __init__(
+        self,
+        store: TokenStore,
+        key: str,
+        clock: Clock,
+        call: Callable[..., Awaitable[object]],
+        handle: LockHandle | None,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._call = call
+        self._lock: AbstractAsyncContextManager[Any] | None = None
+        self._entering: asyncio.Future[Any] | None = None
+        self.handle = handle
+        self.waited = 0.0
+
+    async def had_within(self, seconds: float) -> LockHandle | None:
+        """Return the lock; ``None``: it was not to be had so quickly, and is still being waited for.
+
+        Raises:
+            StoreTrouble: It can't be had at all.
+        """
+        if self.handle is not None:
+            return self.handle
+        since = self._clock.monotonic()
+        try:
+            if self._lock is None or self._entering is None:
+                self._lock = self._store.lock(self._key)
+                self._entering = asyncio.ensure_future(self._lock.__aenter__())
+            with contextlib.suppress(TimeoutError):
+                await within(self._clock, seconds, asyncio.wait((self._entering,)))
+            if not self._entering.done():
+                return None
+            if self._entering.cancelled():
+                raise InterruptedError  # noqa: TRY301 (a CancelledError would look like one of the caller's)
+            lease = self._entering.result()
+        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
+            problem = StoreTrouble(f"lock: {type(error).__name__}")
+        else:
+            leave: Any = self._lock.__aexit__  # a coroutine's, as a rule
+            self.handle = LockHandle(lease, leave, self._call)
+            return self.handle
+        finally:
+            self.waited += self._clock.monotonic() - since
+        raise problem
+
+    async def end(self) -> None:
+        """Give the lock back, or wait for it no longer."""
+        lock, entering = self._lock, self._entering
+        if self.handle is not None:
+            await self.handle.release()
+        elif lock is not None and entering is not None and not entering.get_loop().is_closed():
+            entering.cancel()
+            await asyncio.gather(entering, return_exceptions=True)
+            if not entering.cancelled() and entering.exception() is None:  # had in this very moment
+                with contextlib.suppress(StoreTrouble):
+                    await self._call("unlock", lock.__aexit__, None, None, None)
+
+
 class StoreClient:
     """One manager's entry in a store.
 
@@ -122,35 +225,50 @@ class StoreClient:
         emitter: Where it tells of what happens.
 
     Attributes:
+        clock: As given.
         emitter: As given.
         trouble: What is the matter with the store; ``None`` = nothing is known of any.
-        unsaved: A token that could not be saved yet, after the value of the one that it was obtained with.
+        held: The latest entry with a refresh token that this process has seen or obtained.
     """
 
     __slots__ = (
-        "_ahead",
-        "_clock",
+        "_ahead_at",
+        "_failing",
+        "_in_store",
+        "_in_use",
+        "_kept",
         "_key",
+        "_longest_call",
+        "_marked",
+        "_own_use",
         "_saving",
         "_store",
         "_time_limit",
         "_told_at",
+        "clock",
         "emitter",
+        "held",
         "trouble",
-        "unsaved",
     )
 
     def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, emitter: Emitter) -> None:
         self._store = store
         self._key = key_of(identity)
         self.emitter = emitter
-        self._clock = clock
+        self.clock = clock
         self._time_limit = time_limit
         self._told_at = -math.inf
         self._saving: asyncio.Task[None] | None = None
+        self._kept: LockHandle | None = None  # while something is unsaved
         self.trouble: str | None = None
-        self.unsaved: tuple[str | None, Token] | None = None
-        self._ahead = 0.0  # the wall clock, of the monotonic one, when the times of the unsaved token were written
+        self.held: Entry | None = None
+        self._ahead_at = 0.0  # `ahead` when the times of the held entry were written
+        self._in_store = 0  # rotations of the entry in the store, as far as is known
+        self._marked = False  # whether it has this process' mark
+        self._failing = False  # whether the last save failed
+        self._own_use: float | None = None  # the mark that this process wrote last
+        self._in_use: tuple[float, float] | None = None  # another's mark, and since when it was seen
+        self._longest_call = 0.0
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
@@ -163,6 +281,16 @@ class StoreClient:
             return bool(getattr(self._store, "strict", False))
         except Exception:  # noqa: BLE001 (a store may be anybody's)
             return False
+
+    @property
+    def refresh_time(self) -> float:
+        """The seconds that a refresh spends on calls to the store, if they are as slow as of late."""
+        return _CALLS * self._longest_call
+
+    @property
+    def quick_lock(self) -> float:
+        """The seconds in which a lock is had that nobody holds."""
+        return min(max(_AT_ONCE, 3 * self._longest_call), self._time_limit)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:
@@ -181,9 +309,10 @@ class StoreClient:
                     await self._call("close", store.__aexit__, None, None, None)
 
     async def load(self) -> Entry | None:
-        """Return what is stored."""
+        """Return what is stored, and take note of it."""
         stored: object = await self._call("load", self._store.load, self._key)
         if stored is None:
+            self._note(None)
             return None
         if not isinstance(stored, Token):
             raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
@@ -196,160 +325,175 @@ class StoreClient:
             flaw = "times are not finite"
         if flaw is not None:
             raise StoreTrouble(f"load: the token's {flaw}")
-        return Entry.of(stored)
+        entry = Entry.of(stored)
+        self._note(entry)
+        return entry
+
+    def _note(self, stored: Entry | None) -> None:
+        """Take note of what is stored now."""
+        self._in_store = 0 if stored is None else stored.rotations
+        mark, seen = None if stored is None else stored.in_use_since, self._in_use
+        self._marked = mark is not None and mark == self._own_use
+        if mark is None or self._marked:
+            self._in_use = None
+        elif seen is None or seen[0] != mark:
+            recent = abs(self.clock.wall() - mark) < _LONG_AGO
+            self._in_use = (mark, self.clock.monotonic() if recent else -math.inf)
+        if stored is not None and (stored.refresh_token is not None or stored.rotations):
+            held = self.held
+            if held is None or stored.rotations >= held.rotations:
+                self.hold(stored)
+                self._failing = False
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
         await self._call("delete", self._store.delete, self._key, token)
 
-    # What all processes know of a rejected credential
+    # Whose refresh token counts
 
     def mark_of(self, secret: str) -> str:
         """Return what a rejected credential is known by in the entry: the same in all processes. See SECURITY.md."""
         key = bytes.fromhex(self._key)  # two accounts' credentials can't be compared
         return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_MARK_DIGITS]
 
-    async def reject(self, rejection: Rejection, *, lock_handle: LockHandle) -> None:
-        """Have all processes know of a rejected credential, beside what else is stored. Trouble is no matter here.
+    def is_news(self, stored: Entry) -> bool:
+        """Return whether an entry is as late as what this process has seen: else the store was set back."""
+        return self.held is None or stored.rotations >= self.held.rotations
+
+    def newest(self, stored: Entry | None) -> Entry:
+        """Return the entry that the next token is to be obtained with; an empty one if there is none."""
+        held = self.held
+        entry = newest(stored, None if held is None else self._by_our_wall(held))
+        return Entry.without_token(now=self.clock.wall()) if entry is None else attrs.evolve(entry, in_use_since=None)
+
+    def in_use(self, stored: Entry | None) -> bool:
+        """Return whether another process has marked the refresh token that counts as being sent."""
+        return self._in_use is not None and stored is not None and self.is_news(stored)
+
+    def seconds_in_use(self, seconds: float) -> float:
+        """Return for how long another process may still be sending the refresh token; 0.0 = it is not.
+
+        It counts from when its mark was seen first, so that no two clocks are compared.
 
         Args:
-            rejection: The rejection.
-            lock_handle: The lock it is saved under; once that is lost, it is not saved.
+            seconds: How long sending it, and saving what came of it, may take.
         """
-        with contextlib.suppress(StoreTrouble):
-            stored = await self.load()
-            if stored is None:
-                entry = Entry.without_token(rejection=rejection, now=self._clock.wall())
-            else:
-                entry = attrs.evolve(stored, rejection=rejection)
-            if not lock_handle.lost:
-                await self._call("save", self._store.save, self._key, entry)
+        if self._in_use is None:
+            return 0.0
+        return max(0.0, self._in_use[1] + seconds - self.clock.monotonic())
 
-    @contextlib.asynccontextmanager
-    async def locked(self, wait: float) -> AsyncGenerator[LockHandle, None]:
-        """Hold the entry's lock.
+    async def use(self, entry: Entry) -> Entry:
+        """Mark an entry's refresh token as being sent, and return the entry without the mark. Under the lock.
 
-        Args:
-            wait: Seconds that waiting for it may take.
+        A process that dies meanwhile leaves the mark: sent again, a server that rotates would take the refresh token
+        for a stolen one, and revoke all that came of it.
+
+        Raises:
+            StoreTrouble: It could not be marked. It must not be sent then.
         """
-        lock: AbstractAsyncContextManager[Any] | None = None
-        entering: asyncio.Future[Any] | None = None
-        try:
-            lock = self._store.lock(self._key)
-            entering = asyncio.ensure_future(lock.__aenter__())
-            lease = await within(self._clock, wait, entering)
-        except TimeoutError:
-            problem = StoreTrouble(f"another process held the lock for {wait:.3g} s", lock_timeout=True)
-        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            problem = StoreTrouble(f"lock: {type(error).__name__}")
-        except asyncio.CancelledError:
-            await self._give_back(lock, entering)
-            raise
-        else:
-            leave: Any = lock.__aexit__  # a coroutine's, as a rule
-            lock_handle = LockHandle(lease, leave, self._call)
-            try:
-                yield lock_handle
-            finally:
-                await lock_handle.release()
-            return
-        await self._give_back(lock, entering)
-        raise problem
-
-    async def _give_back(
-        self, lock: AbstractAsyncContextManager[Any] | None, entering: asyncio.Future[Any] | None
-    ) -> None:
-        """Give a lock back that was had in the very moment in which it was not wanted any more."""
-        if lock is None or entering is None or not entering.done() or entering.cancelled():
-            return
-        if entering.exception() is None:
-            with contextlib.suppress(StoreTrouble):
-                await self._call("unlock", lock.__aexit__, None, None, None)
-
-    @contextlib.asynccontextmanager
-    async def escrowed(
-        self, stored: Entry | None, lock_handle: LockHandle, used: Callable[[], bool]
-    ) -> AsyncGenerator[None, None]:
-        """Take an entry's refresh token out of the store while it is being sent, and put it back if it was not used.
-
-        A process that dies meanwhile leaves none behind that the server may have replaced: sent again, a server that
-        rotates would take it for a theft, and revoke all that came of it. The others use the primary grant then.
-
-        Args:
-            stored: The entry; ``None``, or one without a refresh token: there is nothing to take out.
-            lock_handle: The lock that is held.
-            used: Asked after a failure: whether the server may have used the refresh token up.
-        """
-        if stored is None or stored.refresh_token is None:
-            yield
-            return
-        clock = self._clock
-        ahead = clock.wall() - clock.monotonic()
-        if left_of(stored.expires_at, stored.issued_at, clock.wall()) <= 0:
+        wall = self.clock.wall()
+        if left_of(entry.expires_at, entry.issued_at, wall) <= 0:
             # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
-            stored = attrs.evolve(stored, expires_at=stored.issued_at)
-        await self._save_escrowed(attrs.evolve(stored, refresh_token=None))
-        try:
-            yield
-        except Exception:
-            if not used():
-                stored = _moved(stored, clock.wall() - clock.monotonic() - ahead)
-                try:
-                    await self._save_unless_older(stored, checked=lock_handle.lost)
-                except StoreTrouble:
-                    self.keep(stored, instead_of=stored)
-            raise
+            entry = attrs.evolve(entry, expires_at=entry.issued_at)
+        self._own_use = wall
+        await self._write(attrs.evolve(entry, in_use_since=wall))
+        self.hold(entry)
+        return entry
 
-    async def _save_escrowed(self, escrowed: Token) -> None:
-        """Save an entry without its refresh token, which nothing that was left unsaved may bring back."""
-        saving = self._saving is not None
+    async def settle(self, entry: Entry, *, lock_handle: LockHandle) -> None:
+        """Save what became of an entry that no new token came of. Trouble is no matter here.
+
+        Args:
+            entry: The entry, without its mark.
+            lock_handle: The lock it is saved under.
+        """
+        if self._marked:
+            self.hold(entry)
+        with contextlib.suppress(StoreTrouble):
+            if lock_handle.lost:
+                await self.load()
+                if not self._marked:  # another process may have saved what it had
+                    return
+            await self._write(entry)
+
+    def hold(self, entry: Entry) -> None:
+        """Remember an entry as the latest."""
+        self.held, self._ahead_at = attrs.evolve(entry, in_use_since=None), self.ahead
+
+    @property
+    def ahead(self) -> float:
+        """The wall clock's seconds, of the monotonic clock's: they change when the wall clock is set."""
+        return self.clock.wall() - self.clock.monotonic()
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store does not know yet what became of a refresh token that this process has sent."""
+        return self.held is not None and (self._marked or self.held.rotations > self._in_store)
+
+    # The lock
+
+    @contextlib.asynccontextmanager
+    async def locking(self) -> AsyncGenerator[LockWait, None]:
+        """Wait for the entry's lock in the block, and give it back at its end.
+
+        It is not given back while something is unsaved: then it is kept, and saving goes on in the background.
+        """
+        wait = LockWait(self._store, self._key, self.clock, self._call, await self._take_over())
+        try:
+            try:
+                yield wait
+            except Exception:
+                self._keep(wait)
+                raise
+            self._keep(wait)
+        finally:
+            await wait.end()
+
+    def _keep(self, wait: LockWait) -> None:
+        """Go on to save what is unsaved, and keep the lock meanwhile."""
+        if self.unsaved and self._saving is None:
+            self._kept, wait.handle = wait.handle, None
+            self._saving = asyncio.ensure_future(self._save_later(self._kept))
+
+    async def _take_over(self) -> LockHandle | None:
+        """Return the lock that is kept while something is unsaved, and end the saving; ``None``: there is none."""
+        saving, kept = self._saving, self._kept
+        loop = None if saving is None else saving.get_loop()
+        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+            return None  # it goes on there
+        self._kept = None
         await self.stop_saving()
-        try:
-            await self._call("save", self._store.save, self._key, escrowed)
-        except StoreTrouble:
-            unsaved = self.unsaved
-            if saving and unsaved is not None:
-                self._saving = asyncio.ensure_future(self._save_later(unsaved[1]))
-            raise
-        self.unsaved = None
+        if kept is not None and (kept.lost or not kept.here):
+            await kept.release()
+            return None
+        return kept
 
-    def keep(self, token: Token, *, instead_of: Token | None) -> None:
-        """Remember a token that is not saved yet; see `save` for the arguments."""
-        self.unsaved = (None if instead_of is None else instead_of.value, token)
-        self._ahead = self._clock.wall() - self._clock.monotonic()
+    # Saving
 
-    async def save(self, token: Token, *, instead_of: Token | None, lock_handle: LockHandle) -> None:
+    async def save(self, entry: Entry, *, lock_handle: LockHandle) -> None:
         """Keep a token that was just obtained. Tried again when it fails, in the end in the background.
 
         Args:
-            token: The new one.
-            instead_of: The entry that it was obtained with, whose refresh token it may have used up.
+            entry: Its entry.
             lock_handle: The lock it is saved under.
         """
-        await self.stop_saving()
-        self.keep(token, instead_of=instead_of)
-        tries = _SAVES if token.refresh_token is not None else 1
+        if entry.refresh_token is not None or entry.rotations:
+            self.hold(entry)
+        tries = _SAVES if self.unsaved else 1
         for number in range(1, tries + 1):
             try:
-                await self._save_unless_older(token, checked=lock_handle.lost)
+                await self._save_unless_older(entry, checked=lock_handle.lost)
             except StoreTrouble as trouble:
-                if number == tries:
-                    self._give_to_background(token, trouble)
-                else:
-                    await self._clock.sleep(0.1)
+                if number < tries:
+                    await self.clock.sleep(0.1)
+                    continue
+                if self.unsaved and entry.refresh_token is not None:  # the only one that is in force, perhaps
+                    self.emitter.refresh_token_unsaved(str(trouble), lost=False)
+                    self._told_at = self.clock.monotonic()
+                self._failing = True
+                self.note(trouble)
             else:
-                self.unsaved = None
                 return
-
-    def _give_to_background(self, token: Token, trouble: StoreTrouble) -> None:
-        if token.refresh_token is None:  # nothing is lost: the others obtain tokens of their own
-            self.note(trouble)
-            return
-        # The only one that is in force, perhaps.
-        self.emitter.refresh_token_unsaved(str(trouble), lost=False)
-        self._told_at = self._clock.monotonic()
-        self.note(trouble)
-        self._saving = asyncio.ensure_future(self._save_later(token))
 
     async def stop_saving(self) -> None:
         """End what is left to the background."""
@@ -360,90 +504,92 @@ class StoreClient:
 
     async def close(self) -> None:
         """End what is left to the background, after one more try to save a refresh token that would be lost."""
-        await self.stop_saving()
-        unsaved = self.unsaved
-        if unsaved is None or unsaved[1].refresh_token is None:
-            return
+        kept, self._kept = self._kept, None
         try:
-            await self._call("save", self._save_anew, unsaved[1])
+            await self.stop_saving()
+            if self.unsaved:
+                await self._call("save", self._save_held)
         except StoreTrouble as trouble:
-            self.emitter.refresh_token_unsaved(str(trouble), lost=True)
-        else:
-            self.unsaved = None
-
-    def previous(self, stored: Entry | None) -> Entry | None:
-        """Return the entry whose refresh token counts, of what is stored and what could not be.
-
-        An entry that our unsaved token was obtained with holds a refresh token that has been used up.
-        """
-        if stored is not None and stored.token is None:
-            stored = None
-        unsaved = self.unsaved
-        if unsaved is None:
-            return stored
-        spent, token = unsaved
-        return Entry.of(self._by_our_wall(token)) if stored is None or stored.value == spent else stored
+            held = self.held
+            if held is not None and held.refresh_token is not None and held.rotations > self._in_store:
+                self.emitter.refresh_token_unsaved(str(trouble), lost=True)
+        finally:
+            if kept is not None:
+                await kept.release()
 
     def note(self, trouble: StoreTrouble) -> None:
         """Remember a trouble for ``status()``, and tell of it, once a minute while it lasts."""
         self.trouble = str(trouble)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if now - self._told_at >= _TELL_EVERY:
             self._told_at = now
             self.emitter.store_failed(self.trouble)
 
-    async def note_adopted(self, token: Token) -> None:
-        """Forget an unsaved token: another process has stored a later one."""
-        unsaved = self.unsaved
-        if unsaved is not None and unsaved[0] != token.value:
-            self.unsaved = None
-            await self.stop_saving()
-
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""
-        if self.trouble is not None and self.unsaved is None:
+        if self.trouble is not None and not self._failing:
             self.trouble = None
             self._told_at = -math.inf
             self.emitter.store_recovered()
 
-    async def _save_unless_older(self, token: Token, *, checked: bool) -> None:
+    async def _save_unless_older(self, entry: Entry, *, checked: bool) -> None:
         if checked:
             stored = await self.load()
-            if stored is not None and stored.value and stored.issued_at > token.issued_at:
+            if stored is not None and stored.value and is_later(stored, entry):
                 return
-        await self._call("save", self._store.save, self._key, token)
+        await self._write(entry)
 
-    async def _save_anew(self, token: Token) -> None:
+    async def _save_held(self) -> None:
+        """Save the held entry, unless a later one is stored: then that one is held."""
         async with self.opened():
-            await self._save_unless_older(self._by_our_wall(token), checked=True)
+            stored = await self.load()
+            held = self.held
+            if held is not None and self.unsaved:
+                marks = () if stored is None else stored.rejections
+                await self._write(attrs.evolve(self._by_our_wall(held), rejections=marks))
 
-    def _by_our_wall(self, token: Token) -> Token:
-        """Return the unsaved token with its times by the wall clock as it is set now."""
-        return _moved(token, self._clock.wall() - self._clock.monotonic() - self._ahead)
+    async def _save_later(self, lock_handle: LockHandle | None) -> None:
+        """Save what is unsaved, however long that takes, and then give the lock back."""
+        since = self.clock.monotonic()
+        try:
+            while self.unsaved:
+                failing_for = self.clock.monotonic() - since
+                await self.clock.sleep(min(max(_SAVE_AGAIN, _PAUSE_SHARE * failing_for), _LONGEST_PAUSE))
+                try:
+                    await self._save_held()
+                except StoreTrouble as trouble:
+                    self.note(trouble)
+            self._saving = None
+            self.note_success()
+        finally:
+            if lock_handle is not None and self._kept is lock_handle:  # else a refresh has taken it over
+                self._kept = None
+                await lock_handle.release()
 
-    async def _save_later(self, token: Token) -> None:
-        pause = 1.0
-        while True:
-            await self._clock.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            try:
-                await self._save_anew(token)
-            except StoreTrouble as trouble:
-                self.note(trouble)
-            else:
-                unsaved = self.unsaved
-                if unsaved is not None and unsaved[1] is token:
-                    self.unsaved = None
-                self.note_success()
-                return
+    async def _write(self, entry: Entry) -> None:
+        """Save an entry, or delete what is stored if there is nothing in it."""
+        if entry.holds_nothing:
+            await self._call("delete", self._store.delete, self._key, entry)
+        else:
+            await self._call("save", self._store.save, self._key, entry)
+        self._in_store, self._marked, self._failing = entry.rotations, entry.in_use_since is not None, False
+
+    def _by_our_wall(self, entry: Entry) -> Entry:
+        """Return the held entry with its times by the wall clock as it is set now."""
+        drift = self.ahead - self._ahead_at
+        return entry if abs(drift) < CLOCK_ADJUSTED else entry.moved(drift)
 
     async def _call(self, what: str, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
+        since = self.clock.monotonic()
         try:
-            return await within(self._clock, self._time_limit, call_user(call, *arguments))
+            answer = await within(self.clock, self._time_limit, call_user(call, *arguments))
         except TimeoutError:
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
             problem = StoreTrouble(f"{what}: {type(error).__name__}")
+        else:
+            self._longest_call = max(self.clock.monotonic() - since, _FORGETTING * self._longest_call)
+            return answer
         raise problem
 
 
@@ -452,11 +598,3 @@ def _is_moment(seconds: float) -> bool:
         return math.isfinite(seconds)
     except OverflowError:  # an int beyond all floats
         return False
-
-
-def _moved(token: _Entry, seconds: float) -> _Entry:
-    """Return an entry with its times by a wall clock that was set meanwhile."""
-    if abs(seconds) < 1.0:  # no more than clocks are adjusted by
-        return token
-    expires_at = None if token.expires_at is None else token.expires_at + seconds
-    return attrs.evolve(token, issued_at=token.issued_at + seconds, expires_at=expires_at)

@@ -49,8 +49,9 @@ class TryState:
         refresh_token_rejected: Whether the server rejected that refresh token: it is of no more use.
         dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
         mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
-        rejected: A mark: another process had this credential rejected, and it is not sent either.
+        rejected: Marks: other processes had these credentials rejected, and they are not sent either.
         mark: The mark of the credential that was rejected last, here or elsewhere.
+        offered: The mark of the credential that was sent last.
         sent: The credential that was sent last, as `RequestContext.sending` noted it.
         release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
             for a person. ``None``: no lock is held.
@@ -67,8 +68,9 @@ class TryState:
     refresh_token_rejected: bool = False
     dpop_nonce: str | None = None
     mark_of: Callable[[str], str] | None = None
-    rejected: str | None = None
+    rejected: frozenset[str] = frozenset()
     mark: str | None = None
+    offered: str | None = None
     sent: SentCredential = SentCredential()
     release: Callable[[], Awaitable[None]] | None = None
 
@@ -81,13 +83,13 @@ class TryState:
             credential: What is about to be sent.
             names: What it is called, for the error.
         """
-        rejected, self.mark = self.credential_rejected, None
+        rejected, self.mark, self.offered = self.credential_rejected, None, credential.mark
         if rejected is not None and rejected.credential is not None and rejected.credential == credential.digest:
             known = rejected.again()
-        elif self.rejected is not None and self.rejected == credential.mark:
+        elif credential.mark in self.rejected:
             known = CredentialsRejected(f"the server refused the {names} that another process sent; check it")
             known.credential, known.may_change = credential.digest, credential.may_change
-            self.mark = self.rejected
+            self.mark = credential.mark
         else:
             return None
         known.unsent = True

@@ -41,7 +41,7 @@ class _Written:
     extra: dict[str, Any]
     rotations: int
     in_use_since: float | None
-    rejection: Rejection | None
+    rejections: tuple[Rejection, ...]
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(_Written) if field.name != "v")
@@ -111,17 +111,13 @@ def loads(text: str | bytes) -> Entry:
                 entry = Entry(**{name: getattr(read, name) for name in _FIELDS})
     if (
         entry is None
-        or not (entry.value or _holds_a_rejection_alone(entry))
+        or (entry.holds_nothing or not (entry.value or entry.lifetime == 0.0))
         or not all("\x21" <= char <= "\x7e" for char in entry.value)
         or not (entry.token_type.isascii() and entry.token_type.replace("-", "").isalnum())
     ):
         msg = "an entry that is damaged, or of another version"
         raise ValueError(msg)
     return entry
-
-
-def _holds_a_rejection_alone(entry: Entry) -> bool:
-    return entry.rejection is not None and entry.lifetime == 0.0
 
 
 class Reader:

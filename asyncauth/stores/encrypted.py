@@ -25,7 +25,7 @@ __all__ = ["EncryptedStore"]
 class EncryptedStore:
     """Encrypts tokens before another store keeps them (Fernet: AES-128-CBC and HMAC-SHA256).
 
-    Only the times of an entry, and whether there is a refresh token or a rejection, can be read there. All of them are
+    Only the times of an entry, and whether there is a refresh token or a mark, can be read there. All of them are
     inside the seal as well, which is bound to the entry's key: what stands outside can end an entry earlier, never
     later. An entry that no key opens counts as absent. An old one that somebody puts back is used no longer than it
     would have been.
@@ -133,7 +133,9 @@ class EncryptedStore:
             issued_at=entry.issued_at,
             refresh_token=None if entry.refresh_token is None else SEALED,
             extra={name: entry.extra[name] for name in ("refresh_expires_in",) if name in entry.extra},
-            rejection=None if entry.rejection is None else attrs.evolve(entry.rejection, digest=SEALED, times=1),
+            rotations=min(entry.rotations, 1),
+            in_use_since=entry.in_use_since,
+            rejections=tuple(attrs.evolve(each, digest=SEALED, times=1) for each in entry.rejections),
         )
 
     def _open(self, key: str, sealed: Token | None) -> Entry | None:
@@ -179,4 +181,4 @@ def _shortened(entry: Entry, outside: Token, now: float) -> Entry:
     # The order of the arguments matters: NaN, which anybody may write, is neither less nor more, and loses.
     end = sealed_end if outside.expires_at is None else min(sealed_end, outside.expires_at)
     earlier = min(sealed_end - end, max(0.0, entry.issued_at - outside.issued_at))
-    return attrs.evolve(entry, issued_at=entry.issued_at - earlier, expires_at=end)
+    return attrs.evolve(entry.moved(-earlier), expires_at=end)

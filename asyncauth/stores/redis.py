@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
     from types import TracebackType
 
+    from asyncauth.entry import Entry
     from asyncauth.token import Token
 
 __all__ = ["RedisStore"]
@@ -183,20 +184,19 @@ class RedisStore:
     # The store
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key; of its lifetime no more is left than Redis' own clock says."""
+        """Return the token under a key, as old as it is by Redis' own clock, whatever the writer's wall clock said."""
         name = self.prefix + key
         async with self._client() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.get(name)
             pipeline.pttl(name)
             raw, milliseconds = await pipeline.execute()
-        token = self._read(key, raw)
-        if token is None or token.expires_at is None or milliseconds < 0:
-            return token
+        entry = self._read(key, raw)
+        if entry is None or milliseconds < 0:
+            return entry
         # The entry was given its whole life less the age it had: what is missing now is its age.
-        age = _life(token) - milliseconds / 1000
-        ahead = max(0.0, token.issued_at - (time.time() - age))  # the writer's clock, of ours
-        return attrs.evolve(token, issued_at=token.issued_at - ahead, expires_at=token.expires_at - ahead)
+        age = max(0.0, _life(entry) - milliseconds / 1000)
+        return entry.moved(time.time() - age - entry.issued_at)  # our clock is so far ahead of the writer's
 
     async def keys(self) -> list[str]:
         """Return the keys that have an entry, in order (``SCAN``: Redis serves others meanwhile). Only reads."""
@@ -249,7 +249,7 @@ class RedisStore:
             finally:
                 await lease.end(mark)
 
-    def _read(self, key: str, raw: Any) -> Token | None:
+    def _read(self, key: str, raw: Any) -> Entry | None:
         return None if raw is None else self._reader.read(key, raw)
 
     def __repr__(self) -> str:

@@ -84,7 +84,7 @@ class StoreConformance:
                 Entry.of(_token(refresh_token="refresh me")),
                 rotations=3,
                 in_use_since=time.time() - 0.5,
-                rejection=_rejection(),
+                rejections=(_rejection(),),
             )
             await one.save(_KEY, entry)
             _same(await two.load(_KEY), entry)
@@ -96,7 +96,7 @@ class StoreConformance:
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("before"))
-            entry = Entry.without_token(rejection=_rejection(), now=time.time())
+            entry = Entry.without_token(rejections=(_rejection(),), now=time.time())
             await one.save(_KEY, entry)
             stored = await two.load(_KEY)
             _same(stored, entry)
@@ -223,13 +223,13 @@ class StoreConformance:
         """An entry that remembers a rejected credential stays for its sake, with an access token that is spent."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
-            entry = attrs.evolve(Entry.of(_token("refused")), rejection=_rejection())
+            entry = attrs.evolve(Entry.of(_token("refused")), rejections=(_rejection(),))
             await one.save(_KEY, entry)
             await two.delete(_KEY, _token("refused"))
             stored = await one.load(_KEY)
             _is_spent(stored, refresh_token=None)
             assert isinstance(stored, Entry)
-            assert stored.rejection == entry.rejection
+            assert [each.digest for each in stored.rejections] == [each.digest for each in entry.rejections]
 
         self._run(test)
 
@@ -387,8 +387,13 @@ def _token(value: str = "token", *, expires_in: float | None = 3600.0, age: floa
 def _same(stored: Token | None, token: Token) -> None:
     """Check that a token came back; its times are another test's."""
     assert stored is not None
-    kept, saved = (attrs.evolve(Entry.of(each), issued_at=0, expires_at=0) for each in (stored, token))
-    assert kept == saved
+    assert _timeless(stored) == _timeless(token)
+
+
+def _timeless(token: Token) -> Entry:
+    entry = Entry.of(token)
+    rejections = tuple(attrs.evolve(each, until=0) for each in entry.rejections)
+    return attrs.evolve(entry, issued_at=0, expires_at=0, rejections=rejections)
 
 
 def _rejection() -> Rejection:

@@ -78,7 +78,7 @@ def test_what_a_folder_holds(shell: Shell, tmp_path: Path) -> None:
 def test_a_rejection_without_a_token(shell: Shell, tmp_path: Path) -> None:
     """An entry that only remembers that a credential was rejected is told from one of a token."""
     rejection = Rejection(digest="ab12", until=time.time() + 60, times=1)
-    fill(FileStore(tmp_path), _1a=Entry.without_token(rejection=rejection, now=time.time()))
+    fill(FileStore(tmp_path), _1a=Entry.without_token(rejections=(rejection,), now=time.time()))
     ended = shell.run("status", str(tmp_path))
     assert re.search(rf"{ONE[:12]}  rejected +no +1\.0 h", ended.out)
     assert ended.code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from asyncauth._core.lifecycle import Closings
 from asyncauth._core.store_client import LockHandle, StoreClient
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
+from asyncauth.stores import Entry
 
 MOST = 4000
 """Rows of events in which a fault must be found: about 100 are enough for the hardest, and chance never needs 4,000."""
@@ -148,27 +150,30 @@ def _unanswered_refresh_token_stays(patch: Patch) -> None:
     patch.setattr(TokenState, "lose_refresh_token", lambda *_, **__: None)
 
 
-def _refresh_token_stays_in_the_store(patch: Patch) -> None:
-    """A process that dies leaves the refresh token behind that it has sent."""
+def _refresh_token_is_not_marked(patch: Patch) -> None:
+    """A process that dies leaves no mark on the refresh token that it has sent."""
 
-    @contextlib.asynccontextmanager
-    async def kept(*_: Any, **__: Any) -> AsyncIterator[None]:
-        yield
+    async def use(client: StoreClient, entry: Entry) -> Entry:
+        client.hold(entry)
+        return entry
 
-    patch.setattr(StoreClient, "escrowed", kept)
+    patch.setattr(StoreClient, "use", use)
 
 
 def _no_lock(patch: Patch) -> None:
     """Processes look in the store, and fetch without a lock."""
 
     @contextlib.asynccontextmanager
-    async def unlocked(*_: Any, **__: Any) -> AsyncIterator[LockHandle]:
+    async def unlocked(*_: Any, **__: Any) -> AsyncIterator[SimpleNamespace]:
         async def nothing(*_: object) -> None:
             """Release nothing."""
 
-        yield LockHandle(None, nothing, nothing)
+        async def had_within(_: float) -> LockHandle:
+            return LockHandle(None, nothing, nothing)
 
-    patch.setattr(StoreClient, "locked", unlocked)
+        yield SimpleNamespace(had_within=had_within, waited=0.0)
+
+    patch.setattr(StoreClient, "locking", unlocked)
 
 
 ALONE = [
@@ -185,7 +190,7 @@ ALONE = [
     _unanswered_refresh_token_stays,
     _entering_waits_for_no_closing,
 ]
-SHARED = [_refresh_token_stays_in_the_store, _no_lock]
+SHARED = [_refresh_token_is_not_marked, _no_lock]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
+import attrs
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from scenario_subject import Managed
 
 from asyncauth import AuthError, InvalidTokenResponse, Provider, Token
 from asyncauth.clock import Clock
-from asyncauth.stores import TokenStore
+from asyncauth.stores import Entry, TokenStore
 
 __all__ = [
     "Clinging",
@@ -283,7 +284,7 @@ class _ReadBefore:
             return self._before
         stored = await self._store.load(key)
         if stored is not None and stored.refresh_token is not None:
-            self._before = stored
+            self._before = attrs.evolve(Entry.of(stored), in_use_since=None)  # which would tell
         return stored
 
     @contextlib.asynccontextmanager

@@ -83,6 +83,7 @@ class _World:
         self._policy = given.get("policy", {})
         self.clock = FakeClock()
         self._endpoint = ScriptedEndpoint(self.clock, given.get("endpoint", {}), 0 if self._cached != "none" else 1)
+        self._copy: dict[str, Any] = {}
         self._store = FaultyStore(self.clock, strict=given.get("store") == "strict") if "store" in given else None
         self._loops: dict[str, Loop] = {}
         self._callers: dict[str, _Caller] = {}
@@ -239,6 +240,14 @@ class _World:
     def _do_mend_store(self, step: Mapping[str, Any]) -> None:
         assert self._store is not None
         self._store.fault, self._store.calls = None, ()
+
+    def _do_copy_store(self, step: Mapping[str, Any]) -> None:
+        assert self._store is not None
+        self._copy = dict(self._store.tokens)
+
+    def _do_restore_store(self, step: Mapping[str, Any]) -> None:
+        assert self._store is not None
+        self._store.tokens = dict(self._copy)
 
     def _do_hold_lock(self, step: Mapping[str, Any]) -> None:
         assert self._store is not None

@@ -84,9 +84,9 @@ class DictStore:
     async def save(self, key: str, token: Token) -> None:
         kept: Token | None = remains(token)
         entry: Entry = Entry.of(token)
-        rejection: Rejection | None = entry.rejection
+        rejections: tuple[Rejection, ...] = entry.rejections
         seconds: float = time_to_live(token, 0.0)
-        assert kept or rejection or seconds
+        assert kept or rejections or seconds
         self._texts[key] = dumps(token)
 
     async def delete(self, key: str, token: Token) -> None:

@@ -18,7 +18,7 @@ from asyncauth._core.emitter import Emitter
 from asyncauth._core.listeners import Listeners
 from asyncauth._core.try_state import current_try
 from asyncauth.clock import Clock
-from asyncauth.stores import remains
+from asyncauth.stores import Entry, remains
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0, idle_timeout=0.0)
 CALLS = ("load", "save", "delete", "lock", "unlock")
@@ -53,6 +53,11 @@ class CommandedStore:
     @property
     def token(self) -> Token | None:
         return next(iter(self.tokens.values()), None)
+
+    @property
+    def entry(self) -> Entry:
+        assert self.token is not None
+        return Entry.of(self.token)
 
     def _call(self, what: str, answer: Any) -> Any:
         self.calls.append(what)

@@ -12,7 +12,9 @@ from asyncauth import (
     ConfigurationError,
     CredentialsRejected,
     InvalidTokenResponse,
+    LockTimeout,
     RefreshPolicy,
+    StoreError,
     TokenEndpointUnavailable,
 )
 from asyncauth._core.failures import (
@@ -26,7 +28,7 @@ from asyncauth._core.failures import (
     backoff_after,
     credential_rejected_cooldown,
     kind_of_failed_try,
-    rejection_in_force,
+    rejections_in_force,
     remember_api_401,
     remember_failure,
     remember_rejection,
@@ -296,7 +298,6 @@ def test_a_credential_that_could_not_be_obtained_may_be_the_rejected_one(
         (None, 2, 3),
         (STORED, 0, 4),
         (STORED, 5, 6),
-        (attrs.evolve(STORED, digest="other"), 0, 1),
     ],
 )
 def test_rejections_count_on_from_whoever_counted_furthest(
@@ -314,13 +315,22 @@ def test_a_count_that_an_entry_claims_can_be_counted_on() -> None:
     assert after == Rejection(digest=known.digest, times=MOST, until=500.0 + 3600.0)
 
 
-@pytest.mark.parametrize(
-    ("wall", "at_once", "holds"), [(999.9, False, True), (1_000.0, False, False), (0.0, True, False)]
-)
-def test_a_stored_rejection_holds_until_it_ends(wall: float, *, at_once: bool, holds: bool) -> None:
-    """Or until somebody asks for a try at once."""
-    assert (rejection_in_force(STORED, wall=wall, at_once=at_once) is STORED) == holds
-    assert rejection_in_force(None, wall=wall, at_once=at_once) is None
+def test_a_stored_rejection_holds_until_it_ends() -> None:
+    """Each by itself."""
+    later = attrs.evolve(STORED, digest="later", until=1_001.0)
+    assert rejections_in_force((later, STORED), 999.9) == (later, STORED)
+    assert rejections_in_force((later, STORED), 1_000.0) == (later,)
+    assert rejections_in_force((), 999.9) == ()
+
+
+@pytest.mark.parametrize("error", [StoreError("down"), LockTimeout("held")])
+def test_a_store_is_looked_at_again_within_a_second(error: StoreError) -> None:
+    """Callers who need it wait meanwhile, however often it has failed."""
+    before = None
+    for now in range(30):
+        before = remember_failure(error, before, POLICY, now=now, deadline=now + 30.0, unit_random=1.0)
+        assert (before.while_blocked, before.goes_on(now + 30.0)) == (WhileBlocked.WAIT, True)
+        assert now < before.retry_at <= now + 1.0
 
 
 @pytest.mark.parametrize(("wall", "seconds"), [(900.0, 100.0), (1_100.0, -100.0), (-9_000.0, 3_600.0)])

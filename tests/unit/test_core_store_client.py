@@ -28,7 +28,7 @@ from asyncauth import (
 )
 from asyncauth._core.store_client import StoreClient
 from asyncauth.clock import SystemClock
-from asyncauth.stores import FileStore, MemoryStore
+from asyncauth.stores import Entry, FileStore, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 LOST = TokenEndpointUnavailable("no answer in time")
@@ -551,11 +551,11 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     await clock.advance(3)
     shared = process._store_client
     assert shared is not None
-    assert shared.unsaved is not None
+    assert shared.unsaved
     wall = clock.wall()
-    store.tokens[shared._key] = Token("theirs", issued_at=wall, expires_at=wall + 3600)
+    store.tokens[shared._key] = Entry("theirs", issued_at=wall, expires_at=wall + 3600, rotations=1)
     assert (await during(clock, process.refresh())).value == "theirs"
-    assert shared.unsaved is None
+    assert not shared.unsaved
     saves = store.calls.count("save")
     store.faults.clear()
     await clock.advance(120)
@@ -590,34 +590,31 @@ async def test_a_refresh_token_that_was_not_used_and_could_not_be_put_back_is_se
     rotating.faults = [(LOST, False)]
     waiting = asyncio.ensure_future(process.token())
     await clock.advance(1)
-    assert store.token is not None
-    assert store.token.refresh_token is None
+    assert store.entry.in_use_since == clock.wall() - 1
     store.faults["save"] = "raise"
     await clock.advance(4.01)
     store.faults.clear()
     assert (await during(clock, waiting)).value == "access-2"
+    assert store.entry.in_use_since is None
     assert rotating.sent == [None, "refresh-1", "refresh-1"]
     assert rotating.stolen == 0
 
 
-async def test_a_save_in_the_background_does_not_stand_for_a_later_token(
+async def test_what_is_saved_in_the_background_is_the_latest(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:
-    """While an older token is being saved here, a later one could not be on another loop: that one is still unsaved."""
+    """While a token is being saved here, a later one could not be on another loop: the later one is saved."""
     process = manager(rotating, store, clock)
     store.faults["save"] = "raise"
-    older = await during(clock, process.token())
+    await during(clock, process.token())
     shared = process._store_client
     assert shared is not None
-    later = Token("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9")
-    shared.unsaved = (older.value, later)
+    shared.hold(Entry("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9", rotations=2))
     store.faults.clear()
     await clock.advance(10)
-    assert store.token is not None
-    assert store.token.value == older.value
-    assert shared.unsaved == (older.value, later)
+    assert store.entry.value == "access-9"
+    assert not shared.unsaved
     await process.close()
-    assert store.token.value == "access-9"
 
 
 async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
@@ -643,7 +640,7 @@ async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
 
 
 async def _failing(key: str, token: Token) -> None:
-    if token.refresh_token is not None:
+    if Entry.of(token).in_use_since is None:
         raise OSError
 
 
@@ -731,9 +728,10 @@ def test_an_answer_that_was_not_saved_before_its_loop_was_closed_is_not_lost(
     asyncio.run(clock.advance(3600))
     loop = asyncio.new_event_loop()
     waiting = loop.create_task(process.token())
-    store.faults["save"] = "hang"
     while len(rotating.sent) < 2:
         loop.run_until_complete(asyncio.sleep(0))
+    store.faults["save"] = "hang"
+    loop.run_until_complete(asyncio.sleep(0.01))
     close_under_its_tasks(loop)
     assert not waiting.done()
     store.faults.clear()
@@ -956,7 +954,8 @@ async def test_a_lock_had_in_the_moment_of_a_cancellation_is_given_back(clock: F
         shared = StoreClient(store, "identity", clock, 1.0, silent(clock))
 
         async def refresh(shared: StoreClient = shared) -> None:
-            async with shared.locked(5.0):
+            async with shared.locking() as lock:
+                assert await lock.had_within(5.0) is not None
                 await asyncio.sleep(0)
 
         if not free:

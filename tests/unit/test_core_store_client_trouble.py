@@ -12,7 +12,7 @@ from harness.crash_reports import crash_report, family
 from store_client_kit import CommandedStore, Rotating, Trouble, during, manager
 
 from asyncauth import AuthError, LockTimeout, StoreError, Token
-from asyncauth.stores import MemoryStore
+from asyncauth.stores import Entry, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 FAULTS = ("raise", "raise at once", "hang", "garbage")
@@ -243,7 +243,7 @@ async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, stor
     store.faults["save"] = "raise"
     await during(clock, process.token())
     await clock.advance(0.5)
-    newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
+    newer = Entry("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600, rotations=1)
     store.tokens[process._store_client._key] = newer  # type: ignore[union-attr]
     store.faults.clear()
     await clock.advance(60)

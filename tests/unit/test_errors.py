@@ -26,7 +26,11 @@ def test_every_error_is_an_auth_error_and_a_client_error(kind: type[Exception]) 
 
 def test_only_some_errors_can_be_mended_by_a_retry() -> None:
     """``transient`` says whether a retry with the same arguments can succeed."""
-    assert {kind.__name__ for kind in CLASSES if kind.transient} == {"TokenEndpointUnavailable", "LockTimeout"}
+    assert {kind.__name__ for kind in CLASSES if kind.transient} == {
+        "TokenEndpointUnavailable",
+        "StoreError",
+        "LockTimeout",
+    }
     assert issubclass(LockTimeout, StoreError)
 
 

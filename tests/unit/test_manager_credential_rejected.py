@@ -359,7 +359,9 @@ async def test_a_changed_password_is_sent_at_once(server: Server, clock: FakeClo
     (key,) = await store.keys()
     stored = await store.load(key)
     assert stored is not None
-    assert Entry.of(stored).rejection is None
+    assert Entry.of(stored).token is not None
+    assert await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock) == ["token-2"]
+    assert server.sent("password") == server.sent("password")[:2]
 
 
 async def test_a_refresh_by_hand_sends_what_another_process_had_rejected(server: Server, clock: FakeClock) -> None:
@@ -373,8 +375,8 @@ async def test_a_refresh_by_hand_sends_what_another_process_had_rejected(server:
     (key,) = await store.keys()
     stored = await store.load(key)
     assert isinstance(stored, Entry)
-    assert stored.rejection is not None
-    assert (stored.rejection.times, round(stored.rejection.until - clock.wall())) == (2, 120)
+    (rejection,) = stored.rejections
+    assert (rejection.times, round(rejection.until - clock.wall())) == (2, 120)
     server.right = "wrong"
     assert (await manager.refresh()).value == "token-3"
 
@@ -385,9 +387,7 @@ async def test_what_is_stored_of_a_rejected_password(server: Server, clock: Fake
     for username in ("ana", "eva"):
         grant = PasswordGrant(token_url=URL, username=username, password="wrong", client_auth="none", origins=API)
         await outcomes([TokenManager(grant, store=store, clock=clock)], clock)
-    digests = [
-        entry.rejection.digest for entry in store.tokens.values() if isinstance(entry, Entry) and entry.rejection
-    ]
+    digests = [each.digest for entry in store.tokens.values() for each in Entry.of(entry).rejections]
     assert [len(each) for each in digests] == [4, 4]
     assert digests[0] != digests[1]
     manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
@@ -421,14 +421,13 @@ async def test_a_rejection_by_an_absurd_clock_keeps_nobody_out(server: Server, c
     (key,) = store.tokens
     entry = store.tokens[key]
     assert isinstance(entry, Entry)
-    assert entry.rejection is not None
-    store.tokens[key] = attrs.evolve(entry, rejection=attrs.evolve(entry.rejection, until=until))
+    (rejection,) = entry.rejections
+    store.tokens[key] = attrs.evolve(entry, rejections=(attrs.evolve(rejection, until=until),))
     await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
     assert len(server.seen) == 2
     stored = store.token
     assert isinstance(stored, Entry)
-    assert stored.rejection is not None
-    assert stored.rejection.times == 1
+    assert [each.times for each in stored.rejections] == [1]
 
 
 @pytest.mark.parametrize("fault", ["raise", "hang"])

@@ -101,7 +101,7 @@ MADE: dict[type, Callable[[], Any]] = {
     asyncauth.DeclaredProvider: lambda: asyncauth.DeclaredProvider(
         name="acme", url=URL, credential=secret("key"), sent_as="basic", username="ana", headers={"X": secret("head")}
     ),
-    stores.Entry: lambda: attrs.evolve(stores.Entry.of(token()), rejection=rejection()),
+    stores.Entry: lambda: attrs.evolve(stores.Entry.of(token()), rejections=(rejection(),)),
     stores.MemoryStore: memory,
     stores.RedisStore: lambda: stores.RedisStore(f"redis://user:{secret('password')}@localhost:1/0"),
     stores.EncryptedStore: lambda: stores.EncryptedStore(MemoryStore(), Fernet.generate_key()),

@@ -40,15 +40,16 @@ tokens = st.builds(
 
 
 rejections = st.builds(Rejection, digest=st.text(max_size=8), until=moments, times=st.integers(1, 2**53))
+memories = st.lists(rejections, max_size=8).map(tuple)
 entries = st.builds(
     lambda token, **marks: attrs.evolve(Entry.of(token), **marks),
     tokens,
     rotations=st.integers(0, 2**53),
     in_use_since=st.none() | moments,
-    rejection=st.none() | rejections,
-) | st.builds(Entry.without_token, rejection=rejections, now=moments)
+    rejections=memories,
+) | st.builds(Entry.without_token, rejections=st.tuples(rejections), in_use_since=st.none() | moments, now=moments)
 REJECTION = Rejection(digest="ab12", until=NOW + 60, times=2)
-MARKED = attrs.evolve(Entry.of(WHOLE), rotations=3, in_use_since=NOW - 1, rejection=REJECTION)
+MARKED = attrs.evolve(Entry.of(WHOLE), rotations=3, in_use_since=NOW - 1, rejections=(REJECTION,))
 
 
 def written(**changes: Any) -> str:
@@ -73,7 +74,7 @@ def test_an_entry_comes_back_whole(entry: Entry) -> None:
 
 def test_an_entry_without_a_token_is_none() -> None:
     """Nobody takes an entry that only remembers a rejection for a token."""
-    entry = Entry.without_token(rejection=REJECTION, now=NOW)
+    entry = Entry.without_token(rejections=(REJECTION,), now=NOW)
     assert entry.token is None
     assert (entry.value, entry.lifetime) == ("", 0)
 
@@ -99,14 +100,14 @@ def test_the_form_is_versioned_json() -> None:
         "extra": {"x": [1, None]},
         "rotations": 0,
         "in_use_since": None,
-        "rejection": None,
+        "rejections": [],
     }
     assert {
         name: value for name, value in json.loads(dumps(MARKED)).items() if value != json.loads(dumps(WHOLE))[name]
     } == {
         "rotations": 3,
         "in_use_since": NOW - 1,
-        "rejection": {"digest": "ab12", "until": NOW + 60, "times": 2},
+        "rejections": [{"digest": "ab12", "until": NOW + 60, "times": 2}],
     }
 
 
@@ -163,23 +164,25 @@ def test_what_json_cannot_hold_is_left_out() -> None:
         written(extra=None),
         written(extra=[1]),
         written(surprise=1),
-        written(value="", expires_at=NOW),  # and no rejection
-        written(value="", rejection={"digest": "", "until": NOW, "times": 1}),  # and not expired
-        written(value="", expires_at=None, rejection={"digest": "", "until": NOW, "times": 1}),
+        written(value="", expires_at=NOW),  # and no mark
+        written(value="", rejections=[{"digest": "", "until": NOW, "times": 1}]),  # and not expired
+        written(value="", in_use_since=NOW),
+        written(value="", expires_at=None, rejections=[{"digest": "", "until": NOW, "times": 1}]),
         written(rotations=-1),
         written(rotations=1.0),
         written(rotations=True),
         written(rotations=2**53 + 1),
         written(rotations=...),
         written(in_use_since="now"),
-        written(rejection={}),
-        written(rejection="ab12"),
-        written(rejection={"digest": "", "until": NOW}),
-        written(rejection={"digest": "", "until": None, "times": 1}),
-        written(rejection={"digest": 5, "until": NOW, "times": 1}),
-        written(rejection={"digest": "", "until": NOW, "times": 0}),
-        written(rejection={"digest": "", "until": NOW, "times": 10**400}),
-        written(rejection={"digest": "", "until": NOW, "times": 1, "surprise": 1}),
+        written(rejections=[{}]),
+        written(rejections="ab12"),
+        written(rejections=[{"digest": "", "until": NOW, "times": 1}] * 9),
+        written(rejections=[{"digest": "", "until": NOW}]),
+        written(rejections=[{"digest": "", "until": None, "times": 1}]),
+        written(rejections=[{"digest": 5, "until": NOW, "times": 1}]),
+        written(rejections=[{"digest": "", "until": NOW, "times": 0}]),
+        written(rejections=[{"digest": "", "until": NOW, "times": 10**400}]),
+        written(rejections=[{"digest": "", "until": NOW, "times": 1, "surprise": 1}]),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -225,9 +228,11 @@ def test_a_flipped_byte_never_escapes(token: Token, data: st.DataObject) -> None
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 90}), NOW, 90),
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": 0}), NOW, 2592000),
         (Token("t", issued_at=NOW, expires_at=NOW, refresh_token="r", extra={"refresh_expires_in": "x"}), NOW, 2592000),
-        (Entry.without_token(rejection=REJECTION, now=NOW), NOW, 3660),  # until then, and an hour for the next try
-        (Entry.without_token(rejection=REJECTION, now=NOW), NOW + 3660, 0),
-        (attrs.evolve(MARKED, refresh_token=None, expires_at=NOW + 9999), NOW, 9999),
+        (Entry.without_token(rejections=(REJECTION,), now=NOW), NOW, 3660),  # until then, and an hour for the next try
+        (Entry.without_token(rejections=(REJECTION,), now=NOW), NOW + 3660, 0),
+        (Entry.without_token(in_use_since=NOW + 1, now=NOW), NOW, 3601),  # its holder may have died
+        (Entry("t", issued_at=NOW, expires_at=NOW + 60, rotations=1), NOW, 30 * 86400),  # its refresh token is dropped
+        (attrs.evolve(MARKED, refresh_token=None, rotations=0, expires_at=NOW + 9999), NOW, 9999),
         (MARKED, NOW, 30 * 86400),
         (attrs.evolve(MARKED, extra={"refresh_expires_in": 90}), NOW, 3660),
     ],
@@ -243,9 +248,11 @@ def test_what_remains_of_a_refused_entry() -> None:
     left = remains(WHOLE)
     assert left is not None
     assert (left.refresh_token, left.lifetime, time_to_live(left, NOW)) == ("refresh", 0, 30 * 86400)
+    for mark in ({"rotations": 1}, {"in_use_since": NOW}, {"rejections": (REJECTION,)}):
+        assert remains(Entry("t", issued_at=NOW, expires_at=NOW + 60, **mark)) is not None
     alone = remains(attrs.evolve(MARKED, refresh_token=None))
     assert isinstance(alone, Entry)
-    assert (alone.value, alone.lifetime, alone.rejection, alone.rotations) == ("access", 0, REJECTION, 3)
+    assert (alone.value, alone.lifetime, alone.rejections, alone.rotations) == ("access", 0, (REJECTION,), 3)
 
 
 @pytest.mark.parametrize("levels", [1, 64, 65, 400, 900])

@@ -118,7 +118,7 @@ forgeries = st.fixed_dictionaries(
         "extra": st.just({"refresh_expires_in": 1e9}),
         "rotations": st.just(9),
         "in_use_since": st.just(NOW),
-        "rejection": st.none() | st.just(Rejection(digest="sealed", until=NOW + 1e9, times=1)),
+        "rejections": st.just(()) | st.just((Rejection(digest="sealed", until=NOW + 1e9, times=1),)),
     },
 )
 lives = st.tuples(st.floats(-1e6, 1e6), st.none() | st.floats(-1e6, 1e6))
@@ -142,7 +142,7 @@ async def test_whoever_can_write_the_inner_store_can_only_shorten(
         return
     assert (stored.value, stored.refresh_token, dict(stored.extra)) == ("t", "r", {})
     assert isinstance(stored, Entry)
-    assert (stored.rotations, stored.in_use_since, stored.rejection) == (2, None, None)
+    assert (stored.rotations, stored.in_use_since, stored.rejections) == (2, None, ())
     now = NOW + later
     sealed, found = (left_of(each.expires_at, each.issued_at, now) for each in (entry, stored))
     assert not found > sealed + 1e-3  # NaN is not more: such an entry is not taken for a token
@@ -188,14 +188,14 @@ async def test_an_older_entry_that_is_put_back_ends_when_it_would_have(inner: Me
 async def test_a_rejection_is_sealed(inner: MemoryStore) -> None:
     """Outside it shows that there is one, and until when; a refusal of the access token leaves it."""
     store, rejection = EncryptedStore(inner, OLD), Rejection(digest="ab12", until=NOW + 60, times=3)
-    await store.save(KEY, Entry("t", issued_at=NOW, expires_at=NOW + 10, rejection=rejection))
+    await store.save(KEY, Entry("t", issued_at=NOW, expires_at=NOW + 10, rejections=(rejection,)))
     sealed = await inner.load(KEY)
     assert isinstance(sealed, Entry)
-    assert sealed.rejection == Rejection(digest="sealed", until=NOW + 60, times=1)
+    assert sealed.rejections == (Rejection(digest="sealed", until=NOW + 60, times=1),)
     await store.delete(KEY, Token("t"))
     stored = await store.load(KEY)
     assert isinstance(stored, Entry)
-    assert (stored.lifetime, stored.rejection) == (0, rejection)
+    assert (stored.lifetime, stored.rejections) == (0, (rejection,))
 
 
 class _Dict(MemoryStore):
