@@ -34,9 +34,12 @@ if _TYPE_CHECKING:
     from asyncauth.providers.oauth2.token_exchange import TokenExchange
     from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
     from asyncauth.providers.peakly import Peakly
+    from asyncauth.providers.wire.answer_fields import AnswerFields
+    from asyncauth.providers.wire.error_fields import ErrorFields
     from asyncauth.status import PoolStatus, Status
 
 __all__ = [
+    "AnswerFields",
     "AuthError",
     "BearerAuth",
     "ClientCredentials",
@@ -46,6 +49,7 @@ __all__ = [
     "DeclaredProvider",
     "DeviceCode",
     "DevicePrompt",
+    "ErrorFields",
     "InsecureTransport",
     "InvalidTokenResponse",
     "JWTBearer",
@@ -89,6 +93,8 @@ _LATER = {
     "PagoFacilJWT": "asyncauth.providers.pago_facil",
     "PagoFacilLogin": "asyncauth.providers.pago_facil",
     "Peakly": "asyncauth.providers.peakly",
+    "AnswerFields": "asyncauth.providers.wire.answer_fields",
+    "ErrorFields": "asyncauth.providers.wire.error_fields",
     "RefreshGrant": "asyncauth.providers.oauth2.refresh_grant",
     "TokenExchange": "asyncauth.providers.oauth2.token_exchange",
     "PoolStatus": "asyncauth.status",

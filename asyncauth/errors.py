@@ -111,11 +111,13 @@ class CredentialsRejected(AuthError):
         credential: A keyed digest of what was refused, by which the manager knows it again; ``None`` = unknown.
         may_change: Whether the credential comes from a callable, which may give another one next time.
         unsent: Whether it was not sent this time: it is known to be the one that was refused before.
+        declared: Whether the provider declares that such an answer means it (`ErrorFields`).
     """
 
     credential: str | None = None
     may_change: bool = False
     unsent: bool = False
+    declared: bool = False
 
 
 class TokenEndpointUnavailable(AuthError):

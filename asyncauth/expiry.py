@@ -42,12 +42,15 @@ __all__ = [
     "jwt_times",
     "left_of",
     "lifetime",
+    "lifetime_seconds",
     "retry_after",
+    "seconds_until",
     "server_now",
     "try_http_date",
 ]
 
 _MILLISECONDS_FROM: Final = 1e11  # as seconds it would be the year 5138; as milliseconds it is 1973
+_LONGEST_DURATION: Final = 1e9  # seconds, 31 years; as an instant it is 2001
 _ABSURD_FROM: Final = 1e14  # neither seconds nor milliseconds: microseconds, or .NET ticks
 _MAX_TEXT: Final = 64  # characters; no number and no date worth reading is longer
 # Characters; of a longer text an error shows nothing: it may be a token. Nor of one that would have to be cleaned,
@@ -83,12 +86,13 @@ _ASCTIME: Final = re.compile(
 )
 
 
-def duration(value: object, field: str) -> float:
+def duration(value: object, field: str, unit: float = 1.0) -> float:
     """Return the seconds that a wire value such as ``expires_in`` stands for.
 
     Args:
         value: The field's value as JSON or a form brought it: ``3600``, ``3600.0``, ``"3600"``.
         field: The field's name, for the error's message. Not a secret.
+        unit: The seconds that 1 stands for (default: 1).
 
     Returns:
         Seconds, finite and greater than 0.
@@ -99,11 +103,27 @@ def duration(value: object, field: str) -> float:
 
     Source: RFC 6749 §5.1 (``expires_in``), whose number arrives as a string from more than one server.
     """
-    seconds = _number(value)
-    if seconds is None:
-        raise _unreadable(value, field, "a number of seconds")
+    number = _number(value)
+    if number is None:
+        raise _unreadable(value, field, "a number of seconds" if unit == 1 else "a number")
+    seconds = number * unit
     if seconds <= 0:
-        raise InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} is {seconds:g}: the token was expired on arrival")
+        raise InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival")
+    return seconds
+
+
+def lifetime_seconds(value: object, field: str, unit: float = 1.0) -> float:
+    """Return the seconds that a token's lifetime stands for, as `duration` does, unless it is over 1e9 s.
+
+    Raises:
+        InvalidTokenResponse: As `duration`; or the value looks like a Unix time, which no token's lifetime does.
+    """
+    seconds = duration(value, field, unit)
+    if seconds > _LONGEST_DURATION:
+        raise InvalidTokenResponse(
+            f"{_clean(field, _MAX_TEXT)} is {seconds / unit:.15g}: that looks like a Unix time, not like a lifetime; "
+            'if it is one, declare unit="epoch_seconds"'
+        )
     return seconds
 
 
@@ -228,18 +248,38 @@ def retry_after(value: str | None, now: float | None) -> float | None:
 
     Returns:
         Seconds, finite and at least 0; a date in the past is 0. ``None`` if nothing can be read (negative
-        seconds included), or for a date without a ``now``. There is no upper bound: what is too long is the
-        policy's matter.
+        seconds included), or for a date without a ``now``. A number from 1e9 on is read as a Unix time, which is a
+        mistake that servers make. What is too long is the policy's matter.
 
     Source: RFC 9110 §10.2.3.
     """
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds if seconds >= 0 else None
+    if _number(value) is not None:
+        return seconds_until(value, now)
     if now is None:
         return None
     instant = _http_date(value, now)
     return None if instant is None else max(0.0, instant - now)
+
+
+def seconds_until(value: object, now: float | None, unit: float = 1.0) -> float | None:
+    """Return the seconds that are left until something, said as such or as a Unix time.
+
+    Args:
+        value: The number, or a string that holds one. From 1e9 on it is a Unix time, in seconds or milliseconds.
+        now: The server's now, Unix epoch seconds, which a Unix time is reckoned from; ``None`` if it isn't known.
+        unit: The seconds that 1 stands for (default: 1).
+
+    Returns:
+        Seconds, finite and at least 0; a time in the past is 0. ``None`` if it can't be read, is negative, or is a
+        Unix time without a ``now``.
+    """
+    number = _number(value)
+    if number is None or number < 0:
+        return None
+    if number < _LONGEST_DURATION:
+        return number * unit
+    instant = _seconds(number)
+    return None if instant is None or now is None else max(0.0, instant - now)
 
 
 def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: float) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from asyncauth._http.carrier import IN_AUTHORIZATION
 from asyncauth._http.origin import absolute_url
@@ -12,21 +14,24 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.identity import hashed
 from asyncauth.providers.request_shape import HEADER_NAME, DeclaredCredentials, RequestShape, SentAs
-from asyncauth.providers.wire.classify import rejects
+from asyncauth.providers.wire.answer_fields import AnswerFields
+from asyncauth.providers.wire.answer_fields import declared as declared_answer
+from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import CredentialLike
 from asyncauth.providers.wire.endpoint import Endpoint
-from asyncauth.providers.wire.lifetime_fields import UNITS, Path, Unit, lifetime_of
+from asyncauth.providers.wire.error_fields import refusal_hook
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from asyncauth.providers.wire.response import TokenResponse
+    from asyncauth.providers.wire.error_fields import ErrorFields
+    from asyncauth.providers.wire.lifetime_fields import Unit
     from asyncauth.token import Token
 
 __all__ = ["DeclaredProvider"]
 
-_LEAST_STATUS = 400
+_USUAL = AnswerFields()
 
 
 class DeclaredProvider(EndpointProvider):
@@ -63,12 +68,15 @@ class DeclaredProvider(EndpointProvider):
             With ``"text"`` and ``"xml"``: the body's text.
         headers: What other headers go along.
         method: The HTTP method (default: ``"POST"``).
-        token: Where the answer's JSON holds the token: ``"access_token"`` (default), ``"data.token"``,
-            ``"items[0].token"``, ``"['odd.name']"``.
+        token: Where the answer has the token: ``"access_token"`` (default), ``"data.token"``, ``"items[0].token"``,
+            ``"['odd.name']"``, ``"header:X-Token"``, ``"$"``. `AnswerFields` explains them.
         lifetime: Where it says how long the token lives (default: ``"expires_in"``); an answer without it means
             that nobody knows, and so does ``None``: the token is used until the API refuses it.
-        unit: In what: ``"seconds"`` (default), ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
+        unit: In what: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``, ``"hh:mm:ss"``,
+            ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
         refusals: The statuses that mean "this credential was refused" (default: 400, 401, 403).
+        answer: In place of ``token``, ``lifetime`` and ``unit``: all that can be said of the answer, `AnswerFields`.
+        errors: How the API tells of failures (`ErrorFields`). Its ``refusals``, if it has any, replace this argument.
         origins: Where the token may be sent; default: where it comes from.
         carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
             (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
@@ -94,10 +102,12 @@ class DeclaredProvider(EndpointProvider):
         fields: Mapping[str, Any] | str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
-        token: str = "access_token",  # noqa: S107 (a field's name)
-        lifetime: str | None = "expires_in",
-        unit: Unit = "seconds",
+        token: str = _USUAL.token,
+        lifetime: str | None = _USUAL.lifetime,
+        unit: Unit = _USUAL.unit,
         refusals: Iterable[int] = (400, 401, 403),
+        answer: AnswerFields | None = None,
+        errors: ErrorFields | None = None,
         origins: str | Iterable[str] | None = None,
         carried_as: str = IN_AUTHORIZATION,
         scheme: str | None = None,
@@ -109,52 +119,43 @@ class DeclaredProvider(EndpointProvider):
         declared.check()
         self._shape = shape = RequestShape.of(sent_as, declared.places, fields, headers)
         _check_method(method)
-        if unit not in UNITS:
-            raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
-        self._token = Path.of(token, "token")
-        self._lifetime = None if lifetime is None else Path.of(lifetime, "lifetime")
-        self._unit: Unit = unit
-        statuses = tuple(refusals) if isinstance(refusals, Iterable) else None
-        if statuses is None or not all(isinstance(each, int) and each >= _LEAST_STATUS for each in statuses):
-            raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
+        flat = AnswerFields(token=token, lifetime=lifetime, unit=unit)
+        if answer is not None and flat != _USUAL:
+            raise ConfigurationError("answer= takes the place of token=, lifetime= and unit=")
+        answer, rules = declared_answer(answer or flat, errors)
+        refused = refusal_hook(refusals)
+        rules = attrs.evolve(rules, refusals=rules.refusals or refused)
+        self._answer = answer.reader
         where = absolute_url(url, "url", query=True)
         endpoint = Endpoint(
             provider=self.name,
             step="token",
             url=where,
-            hook=rejects(*statuses),
+            hook=composed(self._answer.verdict, rules.verdict),
             method=method.upper(),
             declared=shape.texts,
+            errors=rules,
         )
         self._configure(endpoint, declared.credentials, origins=origins)
         self._carry(carried_as, scheme)
         places = declared.names if field is None else field
-        request = (endpoint.method, sent_as, places, shape.fields, shape.headers, token, lifetime, unit)
+        request = (
+            endpoint.method,
+            sent_as,
+            places,
+            shape.fields,
+            shape.headers,
+            answer.token,
+            answer.lifetime,
+            answer.unit,
+        )
         whose = {"account": account, "username": declared.username or None}
         self._identify(whose, declared.credentials, request=hashed(request))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask for a token, as declared."""
-        return await self._endpoint.fetch(http, self._credentials, self._shape.request, self._read)
-
-    def _read(self, response: TokenResponse) -> Token:
-        path, until = self._token, self._lifetime
-        found: dict[str, Any] = {}
-        durations: list[float] = []
-        instants: list[float] = []
-        with contextlib.suppress(LookupError):
-            found[path.text] = path.value(response.fields)
-        with contextlib.suppress(LookupError):
-            if until is not None:
-                found[until.text] = value = until.value(response.fields)
-                durations, instants = ([], []) if value is None else lifetime_of(value, until.text, self._unit)
-        return response.with_fields(found, without=str(path.steps[0])).token(
-            path.text,
-            durations=durations,
-            instants=instants,
-            times=() if until is None else (until.text,),
-            any_type=self._takes_any_type,
-        )
+        read = partial(self._answer.read, any_type=self._takes_any_type)
+        return await self._endpoint.fetch(http, self._credentials, self._shape.request, read)
 
 
 def _check_method(method: str) -> None:

@@ -64,10 +64,13 @@ class Peakly(PasswordGrant):
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         durations = response.durations("expires_in")
         instants: list[float] = []
-        issued, expires = (
-            expiry.http_date(response.fields[field], field) if response.has(field) else None
-            for field in (".issued", ".expires")
-        )
+        times = {field: response.fields.get(field) for field in (".issued", ".expires")}
+        issued = response.optional(expiry.http_date, times[".issued"], ".issued")
+        expires = None
+        if durations:
+            expires = response.optional(expiry.http_date, times[".expires"], ".expires")
+        elif times[".expires"] is not None:
+            expires = expiry.http_date(times[".expires"], ".expires")
         if expires is not None and issued is not None:  # both by the server's clock: safe whatever ours says
             durations.append(expiry.duration(expires - issued, ".expires"))
         elif expires is not None:

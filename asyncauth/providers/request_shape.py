@@ -14,7 +14,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.providers.oauth2.options import is_json
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.providers.wire.endpoint import Request
-from asyncauth.providers.wire.lifetime_fields import Path
+from asyncauth.providers.wire.path import Path
 
 __all__ = ["HEADER_NAME", "DeclaredCredentials", "Place", "RequestShape", "SentAs"]
 

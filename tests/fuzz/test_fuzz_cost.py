@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from asyncauth import AuthError, Peakly, expiry
 from asyncauth._base.redaction import Redactor
 from asyncauth._http import challenge
+from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.lifetime_fields import iso_date
-from asyncauth.providers.wire.response import parse, server_message
+from asyncauth.providers.wire.words import server_message
 from asyncauth.stores import loads
 
 Work: TypeAlias = Callable[[str], object]
@@ -55,7 +56,7 @@ READERS: dict[str, Work] = {
     "challenges": lambda text: challenge.reason_of(text.split("a")),
     "a JWT": expiry.jwt_times,
     "a JWT's claims": lambda text: expiry.jwt_times(hostile.jwt(text.encode("utf-8", "surrogatepass"))),
-    "an answer": lambda text: parse(text.encode("utf-8", "surrogatepass")),
+    "an answer": lambda text: fields_of(read_document(text.encode("utf-8", "surrogatepass"), None)),
     "a message": lambda text: server_message({"error": text, "message": text}, Redactor((text[:-1] + "y", SECRET))),
     "a text with secrets": lambda text: Redactor((SECRET, text[: len(text) // 2] + "y", "pin")).text(text),
     "an entry": _ignoring_errors(loads),

@@ -8,12 +8,14 @@ from typing import Unpack
 import aiohttp
 
 from asyncauth import (
+    AnswerFields,
     AuthError,
     BearerAuth,
     ClientCredentials,
     DeclaredProvider,
     DeviceCode,
     DevicePrompt,
+    ErrorFields,
     JWTBearer,
     OAuthOptions,
     PagoFacil,
@@ -150,4 +152,21 @@ def any_server() -> list[Provider]:
         DeclaredProvider(name="acme", url=url, credential="s", sent_as="json", field="secret", unit="epoch_ms"),
         DeclaredProvider(name="b", url=url, credential={"basic:me": "s", "key": secret}, sent_as="query", method="GET"),
         DeclaredProvider(name="c", url=url, credential=secret, sent_as="xml", field="key", fields="<k>{key}</k>"),
+        DeclaredProvider(
+            name="d",
+            url=url,
+            credential=secret,
+            sent_as="bearer",
+            answer=AnswerFields(
+                token="body.token", unit="ms", never=(0, -1), default_lifetime=60, extra={"id": "user.id"}
+            ),
+            errors=ErrorFields(succeeded={"status": 0, "ok": (True, None)}, busy=601, message=("why", "error.why")),
+        ),
+        ClientCredentials(
+            token_url=url,
+            client_id="app",
+            client_secret="s",
+            answer=AnswerFields(lifetime=None),
+            errors=ErrorFields(busy={"code": ("a", 5)}, rejected=("b", 6), refusals=(401, 422), retry_after=20),
+        ),
     ]

@@ -18,6 +18,7 @@ PACKAGE = Path(asyncauth.__file__).parent
 
 PUBLIC = {
     "asyncauth": {
+        "AnswerFields",
         "AuthError",
         "BearerAuth",
         "ClientCredentials",
@@ -27,6 +28,7 @@ PUBLIC = {
         "DeclaredProvider",
         "DeviceCode",
         "DevicePrompt",
+        "ErrorFields",
         "InsecureTransport",
         "InvalidTokenResponse",
         "JWTBearer",
@@ -119,8 +121,11 @@ ROWS = (
      "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
      "_core.store_client", "_core.tenant_key", "_core.refresh"),
     # one module per kind of token endpoint
-    ("providers.identity", "providers.wire.classify", "providers.wire.credential", "providers.wire.decompress",
-     "providers.wire.lifetime_fields", "providers.wire.response", "providers.wire.endpoint", "providers.base",
+    ("providers.identity", "providers.wire.credential", "providers.wire.decompress", "providers.wire.lifetime_fields",
+     "providers.wire.xml_document", "providers.wire.document", "providers.wire.path", "providers.wire.error_codes",
+     "providers.wire.words", "providers.wire.pause", "providers.wire.cases", "providers.wire.classify",
+     "providers.wire.error_fields", "providers.wire.response", "providers.wire.answer_fields",
+     "providers.wire.endpoint", "providers.base",
      "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.oauth_options",
      "providers.oauth2.options",
      "providers.oauth2.client_auth", "providers.oauth2.dpop", "providers.oauth2.client_request",

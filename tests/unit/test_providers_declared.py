@@ -368,7 +368,7 @@ async def test_a_method(mocked_http: MockedHttp) -> None:
         ({"token": "a..b"}, "token"),
         ({"token": "[0]"}, "token"),
         ({"lifetime": "a["}, "lifetime"),
-        ({"unit": "minutes"}, "unit"),
+        ({"unit": "fortnights"}, "unit"),
         ({"refusals": (200,)}, "refusals"),
         ({"refusals": None}, "refusals"),
         ({"refusals": [[]]}, "refusals"),

@@ -261,9 +261,8 @@ async def test_an_unknown_lifetime(mocked_http: MockedHttp, changes: dict[str, o
         ({"expires_in": None, ".issued": ..., ".expires": ...}, "expires_in"),
         ({"expires_in": ..., ".issued": ..., ".expires": None}, ".expires"),
         ({"expires_in": ..., ".expires": None}, ".expires"),
-        ({".expires": "abc"}, ".expires"),
-        ({".expires": 1700000000}, ".expires"),
-        ({".issued": "abc"}, ".issued"),
+        ({".expires": "abc", "expires_in": ...}, ".expires"),
+        ({".expires": 1700000000, "expires_in": ...}, ".expires"),
         ({".expires": http_date(NOW)}, ".expires"),
         ({".expires": http_date(NOW - 1)}, ".expires"),
     ],
@@ -399,13 +398,44 @@ async def test_a_refresh_token_is_kept(mocked_http: MockedHttp) -> None:
     assert "refresh_token" not in token.extra
 
 
-@pytest.mark.parametrize("bad", ["", "a\nb", 7, "é"])
-async def test_a_bad_refresh_token(mocked_http: MockedHttp, bad: object) -> None:
-    """A refresh token that can't be one is an error that names the field."""
+@pytest.mark.parametrize("bad", [None, "", " ", False, 0, "a\nb", 7, "é", [], {}, ["r1"]])
+async def test_a_refresh_token_that_is_none_costs_nothing(mocked_http: MockedHttp, bad: object) -> None:
+    """A server without refresh tokens may write anything in its place: the access token is as good as ever."""
     mocked_http.answers(URL, answer(refresh_token=bad))
-    error = await failure(peakly())
-    assert type(error) is InvalidTokenResponse
-    assert "refresh_token" in error.message
+    token = await fetch(peakly())
+    assert (token.value, token.refresh_token) == ("4dpCfWf9", None)
+    assert "refresh_token" not in token.extra
+
+
+async def test_what_is_ignored_is_told_once(mocked_http: MockedHttp, caplog: pytest.LogCaptureFixture) -> None:
+    """A field that can't be read is one warning, without its value; what stands for "none" is no warning."""
+    provider = peakly()
+    for changes in ({"refresh_token": f"{PASSWORD}\n"}, {"refresh_token": 7}, {".expires": ""}, {"refresh_token": 8}):
+        mocked_http.answers(URL, answer(**changes))
+        await fetch(provider)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"peakly: a field of the token answer is ignored: 'refresh_token' {flaw}"
+        for flaw in ("holds characters that can't travel in a header", "is no token")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({".issued": "lun, 19 nov 2018 18:16:31 GMT"}, 1209599),
+        ({".expires": "lun, 3 dic 2018 18:16:31 GMT"}, 1209599),
+        ({".expires": "abc", ".issued": 7}, 1209599),
+        ({".expires": 1700000000}, 1209599),
+        ({".expires": ""}, 1209599),
+        ({".issued": "abc", "expires_in": ...}, 1209600),
+    ],
+)
+async def test_a_time_that_another_one_replaces_costs_nothing(
+    mocked_http: MockedHttp, changes: dict[str, object], seconds: int
+) -> None:
+    """A time that can't be read is ignored where another one says how long the token lives."""
+    mocked_http.answers(URL, answer(**changes))
+    assert (await fetch(peakly())).lifetime == seconds
 
 
 async def test_the_refresh_token_is_used(mocked_http: MockedHttp) -> None:

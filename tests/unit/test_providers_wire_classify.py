@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from asyncauth.providers.wire.classify import Answer, Kind, Verdict, classify, rejects
+from asyncauth.providers.wire.classify import Answer, Kind, Verdict, classify, composed, rejects
 
 PAGE = b"<!DOCTYPE html><html><title>Request blocked</title></html>"
 
@@ -23,7 +24,7 @@ def answer(
     **headers: str,
 ) -> Answer:
     named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-    return Answer(status=status, headers=named, fields=fields, body=body, server_now=date)
+    return Answer(status=status, headers=CIMultiDict(named), fields=fields, body=body, server_now=date)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,57 @@ def test_json_is_read_whatever_its_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "slow_down", Kind.BUSY),
+        (400, "rate_limit_exceeded", Kind.BUSY),
+        (400, "TooManyRequests", Kind.BUSY),
+        (404, "QPSLimit", Kind.BUSY),
+        (200, "ratelimited", Kind.BUSY),
+        (200, "bad_refresh_token", Kind.REJECTED),
+        (401, "server_error", Kind.REJECTED),
+        (401, "temporarily_unavailable", Kind.REJECTED),
+        (401, "slow_down", Kind.REJECTED),
+        (403, "server_error", Kind.REJECTED),
+        (403, "rate_limit_exceeded", Kind.REJECTED),
+    ],
+)
+def test_codes_of_the_field(status: int, code: str, kind: Kind) -> None:
+    """Codes that are known count without being declared; with a 401 or 403, none means "later"."""
+    assert classify(answer(status, {"error": code})) == Verdict(kind)
+
+
+@pytest.mark.parametrize("fields", [{"errors": [{"code": "rate_limited"}]}, {"errcode": "QPS_LIMIT"}])
+def test_codes_of_the_field_stand_anywhere(fields: dict[str, Any]) -> None:
+    """In a refusal they count wherever servers write codes; in a success nothing but ``error`` does."""
+    assert classify(answer(400, fields)) == Verdict(Kind.BUSY)
+    assert classify(answer(200, {**fields, "access_token": "at-1"})) == Verdict(Kind.SUCCESS)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_that_says_when_is_busy(status: int) -> None:
+    """With ``Retry-After`` in the header or its like in the body, a refusal is one of the moment."""
+    assert classify(answer(status, {}, retry_after="7")) == Verdict(Kind.BUSY, 7.0)
+    assert classify(answer(status, {"retry_after_ms": 1500})) == Verdict(Kind.BUSY, 1.5)
+    assert classify(answer(200, {"error": "nope"}, retry_after="7")) == Verdict(Kind.BUSY, 7.0)
+    assert classify(answer(200, {}, retry_after="7")) == Verdict(Kind.SUCCESS)
+    assert classify(answer(302, {}, retry_after="7")) == Verdict(Kind.UNREADABLE)
+
+
+def test_a_quota_that_is_used_up() -> None:
+    """A 429 tells its time in one of many headers; so does a 403, if the header says that nothing is left."""
+    reset: dict[str, Any] = {"x_ratelimit_reset": "60"}
+    assert classify(answer(429, {}, **reset)) == Verdict(Kind.BUSY, 60.0)
+    assert classify(answer(429, {}, retry_after="7", **reset)) == Verdict(Kind.BUSY, 7.0)
+    assert classify(answer(400, {"error": "rate_limited"}, **reset)) == Verdict(Kind.BUSY, 60.0)
+    assert classify(answer(403, {}, x_ratelimit_remaining="0", **reset)) == Verdict(Kind.BUSY, 60.0)
+    assert classify(answer(403, {}, x_ratelimit_remaining="9", **reset)) == Verdict(Kind.REJECTED)
+    assert classify(answer(403, {}, **reset)) == Verdict(Kind.REJECTED)
+    assert classify(answer(401, {}, x_ratelimit_remaining="0", **reset)) == Verdict(Kind.REJECTED)
+    assert classify(answer(503, {}, x_ratelimit_remaining="0", **reset)) == Verdict(Kind.BUSY)
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({}, None),
@@ -161,6 +213,16 @@ def test_a_provider_has_the_last_word() -> None:
     given = answer(400, {"error": "invalid_grant"})
     assert classify(given, hook) == Verdict(Kind.BUSY, retry_after=5.0)
     assert seen == [(given, Verdict(Kind.REJECTED))]
+
+
+def test_hooks_are_asked_in_their_order() -> None:
+    """Each sees what the one before it said."""
+
+    def busy(_: Answer, verdict: Verdict) -> Verdict:
+        return Verdict(Kind.BUSY, 1.0 + (verdict.retry_after or 0.0))
+
+    assert classify(answer(200, {}), composed()) == Verdict(Kind.SUCCESS)
+    assert classify(answer(200, {}), composed(busy, busy)) == Verdict(Kind.BUSY, 2.0)
 
 
 JSON = st.recursive(

@@ -162,7 +162,6 @@ async def test_no_token_endpoint(mocked_http: MockedHttp, status: int) -> None:
         b"7",
         b"true",
         b'{"access_token": "new-token", "expires_in": 60',
-        b"access_token=new-token&expires_in=60",
         b"[" * 100_000,
         b'{"a":' * 20_000,
         b'{"access_token": "new-token", "x": "\xff"}',

@@ -114,6 +114,8 @@ MADE: dict[type, Callable[[], Any]] = {
 
 TAKE_NONE: set[type] = {
     asyncauth.OAuthOptions,  # the type of arguments: a constructor takes them out of the dict at once
+    asyncauth.AnswerFields,  # names of fields
+    asyncauth.ErrorFields,  # names of fields, and values that are no secrets
     asyncauth.DevicePrompt,  # shows a person what they are to type
     asyncauth.RefreshPolicy,
     stores.FileStore,  # holds a path

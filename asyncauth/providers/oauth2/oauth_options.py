@@ -11,7 +11,9 @@ import attrs
 from yarl import URL
 
 from asyncauth._http.carrier import IN_AUTHORIZATION
+from asyncauth.providers.wire.answer_fields import AnswerFields
 from asyncauth.providers.wire.credential import Credential, CredentialLike
+from asyncauth.providers.wire.error_fields import ErrorFields
 
 __all__ = ["ClientAuth", "Given", "OAuthOptions", "Secrets", "Several", "takes_options"]
 
@@ -52,6 +54,10 @@ class OAuthOptions(TypedDict, total=False):
             which the logs of servers and proxies show). See `ProviderOptions`. Not with ``dpop``.
         scheme: What stands before the token in that header, such as ``"Zoho-oauthtoken"``; ``""``: nothing. ``None``
             (default): ``Bearer`` in ``Authorization``, nothing in any other header. Not with ``dpop``.
+        answer: Where the answer has its fields, if not where RFC 6749 §5.1 says (`AnswerFields`). ``None`` (default):
+            there.
+        errors: How the server tells of failures, if the common rules misread it (`ErrorFields`). ``None`` (default):
+            they do not.
         dpop: Whether to bind the token to a key (RFC 9449; extra ``jwt``). Without ``dpop_key`` to a new one. Default:
             ``False``.
         dpop_key: The key to bind it to, as ``private_key``. Processes that share a store need the same one.
@@ -74,6 +80,8 @@ class OAuthOptions(TypedDict, total=False):
     origins: str | Iterable[str] | None
     carried_as: str
     scheme: str | None
+    answer: AnswerFields | None
+    errors: ErrorFields | None
     dpop: bool
     dpop_key: str | None
     dpop_algorithm: str | None
@@ -126,6 +134,8 @@ class Given:
     origins: str | Iterable[str] | None = None
     carried_as: str = IN_AUTHORIZATION
     scheme: str | None = None
+    answer: AnswerFields | None = None
+    errors: ErrorFields | None = None
     dpop: bool = False
     dpop_algorithm: str | None = None
 

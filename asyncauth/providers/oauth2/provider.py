@@ -19,6 +19,8 @@ from asyncauth.providers.oauth2.discovery import Issuer
 from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
+from asyncauth.providers.wire.answer_fields import AnswerFields, AnswerReader, declared
+from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import Credential
 from asyncauth.providers.wire.endpoint import Endpoint
 
@@ -50,6 +52,7 @@ class OAuthProvider(EndpointProvider):
     _parameters: Parameters
     _issuer: Issuer | None
     _located: bool
+    _answer: AnswerReader
 
     def _set_up(
         self,
@@ -78,12 +81,16 @@ class OAuthProvider(EndpointProvider):
         parameters = self._parameters = Parameters.of(given)
         self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name)
         self._located = given.token_url is not None
+        answer, errors = declared(given.answer, given.errors)
+        self._answer = answer.reader
         self._configure(
             Endpoint(
                 provider=self.name,
                 step="token",
                 url=self._address(given),
                 declared=tuple(value for _, value in parameters.extra),
+                hook=composed(self._answer.verdict, errors.verdict),
+                errors=errors,
             ),
             (*credentials, *client.credentials),
             origins=() if given.origins is None else given.origins,  # the token's API is somewhere else
@@ -96,6 +103,7 @@ class OAuthProvider(EndpointProvider):
         thumbprint = None if self.prover is None else self.prover.thumbprint
         found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
+        parts["answer"] = None if answer.token == AnswerFields().token else answer.token
         self._identify(whose, credentials, **parts)
         if dpop_key is None and self.prover is not None:
             self.identity = None  # a token that no other process has the key of
@@ -194,7 +202,7 @@ class OAuthProvider(EndpointProvider):
             response: The answer.
             kept: The token whose refresh token the answer may replace.
         """
-        token = self._token(response, response.text("refresh_token") if response.has("refresh_token") else None)
+        token = self._token(response, self._answer.refreshed(response))
         bound = token.token_type.lower() == "dpop"
         if bound and self.prover is None:
             raise InvalidTokenResponse("the token is bound to a key (token_type DPoP): give dpop=True or dpop_key=")
@@ -206,13 +214,7 @@ class OAuthProvider(EndpointProvider):
 
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         """Return the token with its lifetime, as this system's answers tell it."""
-        return response.token(
-            "access_token",
-            durations=response.durations("expires_in"),
-            times=("expires_in",),
-            refresh_token=refresh_token,
-            any_type=self._takes_any_type,
-        )
+        return self._answer.read(response, refresh_token, any_type=self._takes_any_type)
 
 
 def _prover(key: Credential | None, algorithm: str | None) -> Prover:

@@ -77,7 +77,7 @@ class RefreshGrant(OAuthProvider):
                 return await self._renew(endpoint, http, previous)
             except CredentialsRejected as error:
                 problem = error.again()
-            if problem.error != "invalid_grant":
+            if problem.error != "invalid_grant" and not problem.declared:
                 raise problem
         if not await self._differs(http, previous):
             raise problem

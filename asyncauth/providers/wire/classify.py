@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import attrs
 
-from asyncauth import expiry
+from asyncauth.providers.wire.error_codes import means_busy, means_rejected
+from asyncauth.providers.wire.pause import asked_pause, quota_pause
+from asyncauth.providers.wire.words import error_codes
 
-__all__ = ["BUSY_CODES", "REJECTING_CODES", "Answer", "Hook", "Kind", "Verdict", "classify", "rejects"]
+__all__ = ["Answer", "Hook", "Kind", "Verdict", "classify", "composed", "rejects"]
 
 _OK, _REDIRECTS, _CLIENT_ERRORS, _SERVER_ERRORS = 200, 300, 400, 500
 """Where the classes of statuses begin (RFC 9110 §15)."""
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-BUSY_CODES = frozenset({"temporarily_unavailable", "server_error"})
-"""The protocols' own codes of a server that can't answer now (RFC 6749 §4.1.2.1)."""
-REJECTING_CODES = frozenset(
-    {
-        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
-        "invalid_scope", "authorization_pending", "slow_down", "access_denied", "expired_token", "invalid_target",
-        "use_dpop_nonce", "invalid_dpop_proof",
-    }
-)  # fmt: skip
-"""The protocols' own codes of a refusal (RFC 6749 §5.2, 8628 §3.5, 8693 §2.2.2, 9449 §8)."""
+_CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+"""Statuses that say something of the credential, whatever the error code."""
 _ADDRESS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 """Statuses that say something of the address, and nothing of the credential."""
 _BLOCKING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
@@ -42,8 +37,9 @@ class Answer:
     Attributes:
         status: The HTTP status.
         headers: The headers; names in any case.
-        fields: The body's JSON object; ``None``: the body holds none.
+        fields: The members of the body's JSON object, XML document or form; ``None``: it holds none.
         body: The body, unpacked.
+        document: What the body holds, as `read_document` returns it.
         server_now: The server's clock, in Unix epoch seconds; ``None``: it sent no ``Date``.
     """
 
@@ -51,6 +47,7 @@ class Answer:
     headers: Mapping[str, str]
     fields: Mapping[str, Any] | None
     body: bytes = b""
+    document: object = attrs.field(default=attrs.Factory(lambda self: self.fields, takes_self=True))
     server_now: float | None = None
 
     @property
@@ -62,6 +59,16 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether the status is a redirection (3xx)."""
         return _REDIRECTS <= self.status < _CLIENT_ERRORS
+
+    @property
+    def is_client_error(self) -> bool:
+        """Whether the status is an error of the client's (4xx)."""
+        return _CLIENT_ERRORS <= self.status < _SERVER_ERRORS
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the status is an error of the server's (5xx)."""
+        return self.status >= _SERVER_ERRORS
 
     @property
     def is_block(self) -> bool:
@@ -79,6 +86,11 @@ class Answer:
     def code(self) -> object:
         """What stands in ``error``, where RFC 6749 §5.2 has a code: anything in an odd answer; ``None``: nothing."""
         return None if self.fields is None else self.fields.get("error")
+
+    @property
+    def asked_pause(self) -> float | None:
+        """For how many seconds the server asks not to be asked; ``None``: it does not ask."""
+        return asked_pause(self.headers, self.document, self.server_now)
 
 
 class Kind(enum.Enum):
@@ -101,10 +113,12 @@ class Verdict:
     Attributes:
         kind: In one word.
         retry_after: Of a busy one: seconds until the server wants to be asked again; ``None``: it named none.
+        declared: Of a rejection: whether it is one because the provider declares it.
     """
 
     kind: Kind
     retry_after: float | None = None
+    declared: bool = False
 
 
 Hook: TypeAlias = Callable[[Answer, Verdict], Verdict]
@@ -122,6 +136,17 @@ def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
     """
     verdict = _by_common_rules(answer)
     return verdict if hook is None else hook(answer, verdict)
+
+
+def composed(*hooks: Hook) -> Hook:
+    """Return the hook that calls several, each with what the one before it returned."""
+    return partial(_in_turn, hooks)
+
+
+def _in_turn(hooks: tuple[Hook, ...], answer: Answer, verdict: Verdict) -> Verdict:
+    for hook in hooks:
+        verdict = hook(answer, verdict)
+    return verdict
 
 
 def rejects(*statuses: int, errors_in_successes: bool = False) -> Hook:
@@ -149,22 +174,33 @@ def rejects(*statuses: int, errors_in_successes: bool = False) -> Hook:
 def _by_common_rules(answer: Answer) -> Verdict:
     if answer.is_success and not answer.code:
         return Verdict(Kind.SUCCESS) if answer.fields is not None else Verdict(Kind.UNREADABLE)
-    if answer.status in _BUSY or answer.status >= _SERVER_ERRORS or _is_busy_code(answer.code):
-        return Verdict(Kind.BUSY, expiry.retry_after(answer.headers.get("Retry-After"), answer.server_now))
+    asked = answer.asked_pause
+    if answer.is_server_error:
+        return Verdict(Kind.BUSY, asked)
+    if answer.status in _BUSY or _has_busy_code(answer):
+        quota = quota_pause(answer.headers, answer.server_now, unless_told=True)
+        return Verdict(Kind.BUSY, quota if asked is None else asked)
+    if answer.status == HTTPStatus.FORBIDDEN and asked is None:  # GitHub's rate limit, for one
+        asked = quota_pause(answer.headers, answer.server_now, unless_told=False)
+    if asked is not None and (answer.is_success or answer.is_client_error):
+        return Verdict(Kind.BUSY, asked)
     return Verdict(Kind.REJECTED) if _is_rejection(answer) else Verdict(Kind.UNREADABLE)
 
 
 def _is_rejection(answer: Answer) -> bool:
     """Return whether an answer that is neither busy nor brings a token rejects the credential."""
     if answer.is_success:  # some servers send a refusal with status 200: in the protocol's own words, it is one
-        return isinstance(answer.code, str) and answer.code in REJECTING_CODES
+        return means_rejected(answer.code)
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return True
     if answer.status in _BLOCKING:
         return not answer.is_block
-    is_client_error = _CLIENT_ERRORS <= answer.status < _SERVER_ERRORS
-    return is_client_error and answer.fields is not None and answer.status not in _ADDRESS
+    return answer.is_client_error and answer.fields is not None and answer.status not in _ADDRESS
 
 
-def _is_busy_code(code: object) -> bool:
-    return isinstance(code, str) and code in BUSY_CODES
+def _has_busy_code(answer: Answer) -> bool:
+    """Return whether an error code says that the server can't answer now. With a 401 or 403, none does."""
+    if answer.status in _CREDENTIAL:
+        return False
+    found = (answer.code,) if answer.is_success else error_codes(answer.document)
+    return any(map(means_busy, found))

@@ -8,6 +8,7 @@ try: a refused credential that came from another manager is invalidated there, o
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ import attrs
 from yarl import URL
 
 from asyncauth import expiry
+from asyncauth._base.printable import name_of
 from asyncauth._base.redaction import Redactor
 from asyncauth._core.try_state import current_try
 from asyncauth._http.aiohttp_compat import add_to_url, reset_url
@@ -25,7 +27,10 @@ from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenRespons
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
-from asyncauth.providers.wire.response import TokenResponse, cleaned, parse, secrets_of, server_message
+from asyncauth.providers.wire.document import fields_of, read_document
+from asyncauth.providers.wire.error_fields import ErrorRules
+from asyncauth.providers.wire.response import TokenResponse, secrets_of
+from asyncauth.providers.wire.words import cleaned, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType
@@ -33,6 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Request"]
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger("asyncauth.refresh")
+
+_MOST_WARNINGS = 8
+"""Warnings of one endpoint. Its server may write something else into each answer."""
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of a token answer that are read at most, packed or not."""
@@ -117,6 +127,8 @@ class Endpoint:
             may be a key: an error shows none of them.
         waits: Error codes that reject nothing yet (RFC 8628 §3.5). They are raised as rejections are, and no manager
             that a credential came from is told.
+        errors: Where the answers have the server's message; ``None``: the usual places are searched.
+        warned: The warnings that were logged already.
     """
 
     provider: str
@@ -126,6 +138,8 @@ class Endpoint:
     method: str = "POST"
     declared: tuple[str, ...] = attrs.field(default=(), repr=False)
     waits: frozenset[str] = frozenset()
+    errors: ErrorRules | None = None
+    warned: set[str] = attrs.field(factory=set[str], repr=False)
 
     async def fetch(
         self,
@@ -205,14 +219,26 @@ class Endpoint:
 
     def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse) -> _T:
         try:
-            return read(response)
+            result = read(response)
         except InvalidTokenResponse as error:
             # It may quote a field, where a server may repeat what was sent, or what it hands out in another field.
             # In no variable: frames are shown.
             redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
             problem = self.annotate(InvalidTokenResponse(cleaned(error.message, redactor) or ""))
+            _, problem.error_description = server_message(response.fields, redactor)
+        else:
+            self._tell_ignored(response)
+            return result
         current_try().unanswered = True
         raise problem
+
+    def _tell_ignored(self, response: TokenResponse) -> None:
+        """Log, once per endpoint, what is wrong with fields that the token does without."""
+        for flaw in response.ignored:
+            if flaw not in self.warned and len(self.warned) < _MOST_WARNINGS:
+                self.warned.add(flaw)
+                shown = cleaned(flaw, self._redactor((*response.sent, *secrets_of(response.fields))))
+                _log.warning("%s: a field of the token answer is ignored: %s", name_of(self.provider), shown)
 
     async def _ask(
         self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
@@ -228,7 +254,8 @@ class Endpoint:
         if isinstance(answer, AuthError):
             raise self.annotate(answer)
         state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
-        verdict = classify(answer, self.hook)
+        waits = not answer.is_server_error and isinstance(answer.code, str) and answer.code in self.waits
+        verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
         state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
         error = self._error(verdict, answer, resolved, request.secrets)
@@ -236,7 +263,14 @@ class Endpoint:
             return error
         if error is not None:
             raise error
-        return TokenResponse(answer.fields or {}, sent_at, answer.server_now, (*resolved.values, *request.secrets))
+        return TokenResponse(
+            answer.fields or {},
+            sent_at,
+            answer.server_now,
+            (*resolved.values, *request.secrets),
+            answer.document,
+            answer.headers,
+        )
 
     async def _send(self, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
         """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
@@ -277,6 +311,7 @@ class Endpoint:
         elif verdict.kind is Kind.REJECTED:
             state = current_try()
             error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
+            error.declared = verdict.declared
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
             error = InvalidTokenResponse(
@@ -293,9 +328,10 @@ class Endpoint:
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:
             error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
-        if answer.fields is not None:
-            redactor = self._redactor((*resolved.values, *made))
-            error.error, error.error_description = server_message(answer.fields, redactor)
+        declared = None if self.errors is None else self.errors.said(answer)
+        document = answer.fields if answer.is_success else answer.document  # a text may be a token
+        redactor = self._redactor((*resolved.values, *made))
+        error.error, error.error_description = server_message(document, redactor, declared)
         return self.annotate(error, answer.status)
 
 
@@ -313,5 +349,12 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)
         return TokenEndpointUnavailable("the answer was damaged on its way: it can't be unpacked", status=status)
     now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
-    plain = plain or b""
-    return Answer(status=status, headers=response.headers, fields=parse(plain), body=plain, server_now=now)
+    document = read_document(plain or b"", response.headers.get("Content-Type"))
+    return Answer(
+        status=status,
+        headers=response.headers,
+        fields=fields_of(document),
+        body=plain or b"",
+        document=document,
+        server_now=now,
+    )

@@ -1,72 +1,27 @@
-"""The ways in which APIs say how long a token lives, and where in an answer they say it. Pure."""
+"""The ways in which APIs say how long a token lives. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
-
-import attrs
+from typing import Literal
 
 from asyncauth import expiry
-from asyncauth.errors import ConfigurationError, InvalidTokenResponse
+from asyncauth.errors import InvalidTokenResponse
 
-__all__ = ["UNITS", "Path", "Unit", "iso_date", "lifetime_of"]
+__all__ = ["UNITS", "Unit", "iso_date", "lifetime_of"]
 
-Unit = Literal["seconds", "epoch_seconds", "epoch_ms", "http_date", "iso8601"]
+Unit = Literal[
+    "seconds", "ms", "minutes", "hours", "days", "hh:mm:ss", "epoch_seconds", "epoch_ms", "http_date", "iso8601"
+]
 
-UNITS = ("seconds", "epoch_seconds", "epoch_ms", "http_date", "iso8601")
+_SECONDS: Mapping[str, float] = {"seconds": 1.0, "ms": 0.001, "minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
+"""What the units of a duration are worth."""
+UNITS: tuple[str, ...] = (*_SECONDS, "hh:mm:ss", "epoch_seconds", "epoch_ms", "http_date", "iso8601")
 
-_STEP = re.compile(r"""\.?([^.\[\]]+)|\[(-?[0-9]+)\]|\[(?:'([^']+)'|"([^"]+)")\]""")
+_CLOCK = re.compile(r"(?:([0-9]{1,6})\.)?([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)")
 _LONGEST_DATE = 64
-
-
-@attrs.frozen
-class Path:
-    """Where a value stands in a JSON answer: ``access_token``, ``data.token``, ``items[0].token``, ``['.expires']``.
-
-    Attributes:
-        text: As it was written; a ``$.`` before it is allowed.
-        steps: The names and numbers on the way.
-    """
-
-    text: str
-    steps: tuple[str | int, ...]
-
-    @classmethod
-    def of(cls, text: str, argument: str) -> Path:
-        """Return a path.
-
-        Raises:
-            ConfigurationError: It can't be read.
-        """
-        rest = text.removeprefix("$").removeprefix(".") if isinstance(text, str) else ""
-        steps: list[str | int] = []
-        position = 0
-        while position < len(rest):
-            match = _STEP.match(rest, position)
-            if match is None:
-                break
-            steps.append(int(match[2]) if match[2] else match[1] or match[3] or match[4])
-            position = match.end()
-        if not steps or position < len(rest) or not isinstance(steps[0], str):
-            raise ConfigurationError(f"{argument} is a path such as 'data.token', 'items[0].token' or \"['.expires']\"")
-        return cls(text, tuple(steps))
-
-    def value(self, fields: Mapping[str, Any]) -> Any:
-        """Return what stands there.
-
-        Raises:
-            LookupError: Nothing does.
-        """
-        value: Any = fields
-        for step in self.steps:
-            kind: Any = list if isinstance(step, int) else Mapping
-            if not isinstance(value, kind):
-                raise LookupError(self.text)  # noqa: TRY004 (as a missing name or number is)
-            value = value[step]
-        return value
 
 
 def lifetime_of(value: object, field: str, unit: Unit) -> tuple[list[float], list[float]]:
@@ -75,13 +30,26 @@ def lifetime_of(value: object, field: str, unit: Unit) -> tuple[list[float], lis
     Raises:
         InvalidTokenResponse: It can't be read, or is a duration that is not positive.
     """
-    if unit == "seconds":
-        return [expiry.duration(value, field)], []
-    if unit == "epoch_seconds":
+    if unit in _SECONDS:
+        return [expiry.lifetime_seconds(value, field, _SECONDS[unit])], []
+    if unit == "hh:mm:ss":
+        return [expiry.duration(_clock_reading(value, field), field)], []
+    if unit in {"epoch_seconds", "epoch_ms"}:  # told apart by their size, whatever is declared
         return [], [expiry.epoch(value, field)]
-    if unit == "epoch_ms":
-        return [], [expiry.duration(value, field) / 1000]
     return [], [expiry.http_date(value, field) if unit == "http_date" else iso_date(value, field)]
+
+
+def _clock_reading(value: object, field: str) -> float:
+    """Return the seconds of ``"177:05:38"``, or of ``"7.09:05:38"`` with days before.
+
+    Raises:
+        InvalidTokenResponse: It is none.
+    """
+    match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST_DATE else None
+    if match is None:
+        raise InvalidTokenResponse(f"{field} can't be read: it is not a duration such as 177:05:38")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def iso_date(value: object, field: str) -> float:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import attrs
 
 from asyncauth import expiry
-from asyncauth._base.printable import printable
-from asyncauth._base.redaction import Redactor
 from asyncauth.errors import InvalidTokenResponse
-from asyncauth.providers.wire.classify import BUSY_CODES, REJECTING_CODES
 from asyncauth.token import Token
 
-__all__ = ["TokenResponse", "cleaned", "parse", "secrets_of", "server_message"]
+__all__ = ["TokenResponse", "secrets_of", "token_text"]
 
-_LONGEST_MESSAGE = 200
+_T = TypeVar("_T")
+
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
 """Types of tokens that are no bearer tokens, in lower case: not to be sent at all, or with a signature."""
-_MOST_READ = 1 << 14
-"""Characters of a message that are looked at."""
-_CODES = REJECTING_CODES | BUSY_CODES
-"""The protocols' own codes, by which a refresh decides (`classify`).
-
-They stay whole: whatever the credential, such a word is the protocol's and no echo, and ``auth`` taken out of
-``authorization_pending`` would make a refusal of it.
-"""
-
 _SECRET_NAME = re.compile(
     r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
     re.IGNORECASE,
@@ -43,29 +31,35 @@ class TokenResponse:
     """A successful answer.
 
     Attributes:
-        fields: The JSON object's members. Secret.
+        fields: The members of the JSON object, XML document or form. Secret.
         sent_at: When the request was sent, in Unix epoch seconds of our wall clock.
         server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None`` = it sent none.
         sent: The secrets that the request carried: an error may quote a field that repeats one.
+        document: What the body holds, as `read_document` returns it. Secret.
+        headers: The headers; names in any case.
+        ignored: What stands in optional fields that can't be used, without their values.
     """
 
     fields: Mapping[str, Any]
     sent_at: float
     server_now: float | None
     sent: tuple[str, ...] = ()
+    document: object = attrs.field(default=attrs.Factory(lambda self: self.fields, takes_self=True))
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    ignored: list[str] = attrs.field(factory=list[str])
 
     def has(self, name: str) -> bool:
         """Return whether the answer has a field, and not as ``null``."""
         return self.fields.get(name) is not None
 
-    def with_fields(self, fields: Mapping[str, Any], *, without: str) -> TokenResponse:
-        """Return the answer with more fields, and without one.
+    def with_fields(self, fields: Mapping[str, Any], *, without: Collection[str]) -> TokenResponse:
+        """Return the answer with more fields, and without some.
 
         Args:
             fields: What comes.
-            without: What goes, such as one that holds a secret somewhere within.
+            without: The names of what goes, such as those that hold a secret somewhere within.
         """
-        kept = {name: value for name, value in self.fields.items() if name != without}
+        kept = {name: value for name, value in self.fields.items() if name not in without}
         return attrs.evolve(self, fields={**kept, **fields})
 
     def text(self, name: str) -> str:
@@ -74,12 +68,26 @@ class TokenResponse:
         Raises:
             InvalidTokenResponse: It is missing, or holds something that can't travel in a header.
         """
-        value = self.fields.get(name)
-        if not isinstance(value, str) or not value:
-            raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
-        if not all("\x21" <= char <= "\x7e" for char in value):
-            raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
-        return value
+        return token_text(self.fields.get(name), name)
+
+    def optional(self, read: Callable[[Any, str], _T], value: object, name: str) -> _T | None:
+        """Return what a field holds that the token can do without; ``None``: nothing, or nothing that can be read.
+
+        A server that has nothing to put there writes ``null``, ``""``, ``false`` or ``0``. Anything else that can't be
+        read is noted in ``ignored``.
+
+        Args:
+            read: Reads the value, given the field's name; raises ``InvalidTokenResponse`` if it can't.
+            value: What stands in the field.
+            name: Its name.
+        """
+        if not value or (isinstance(value, str) and not value.strip()):
+            return None
+        try:
+            return read(value, name)
+        except InvalidTokenResponse as error:
+            self.ignored.append(error.message)
+            return None
 
     def durations(self, name: str = "expires_in") -> list[float]:
         """Return a field's seconds in a list that is empty where the answer lacks the field.
@@ -87,7 +95,7 @@ class TokenResponse:
         Raises:
             InvalidTokenResponse: It can't be read, or is not positive.
         """
-        return [expiry.duration(self.fields[name], name)] if self.has(name) else []
+        return [expiry.lifetime_seconds(self.fields[name], name)] if self.has(name) else []
 
     def token(
         self,
@@ -96,6 +104,7 @@ class TokenResponse:
         durations: Iterable[float] = (),
         instants: Iterable[float] = (),
         times: Iterable[str] = (),
+        default: float | None = None,
         refresh_token: str | None = None,
         any_type: bool = False,
     ) -> Token:
@@ -106,6 +115,7 @@ class TokenResponse:
             durations: Seconds that it lives, by the answer's fields.
             instants: Moments until which it lives, by the server's clock, in Unix epoch seconds.
             times: The fields these come from: without any of them the lifetime is unknown, but not with a ``null``.
+            default: Seconds that it lives if nothing says it; ``None``: unknown.
             refresh_token: The refresh token to keep with it.
             any_type: Whether it is known how the token is sent, whatever the answer calls its type.
 
@@ -120,6 +130,7 @@ class TokenResponse:
             instants=[*instants, *jwt_instants],
             now=self.sent_at if self.server_now is None else self.server_now,
         )
+        lifetime = default if lifetime is None else lifetime
         expires_at = None if lifetime is None else self.sent_at + lifetime
         if expires_at == self.sent_at:
             raise InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
@@ -140,6 +151,19 @@ class TokenResponse:
         )
 
 
+def token_text(value: object, name: str) -> str:
+    """Return a token, a string of visible ASCII characters (RFC 6750 §2.1).
+
+    Raises:
+        InvalidTokenResponse: It is something else.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
+    if not all("\x21" <= char <= "\x7e" for char in value):
+        raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
+    return value
+
+
 def _token_type(value: object, *, any_type: bool) -> str:
     """Return the scheme that a token is sent with: ``Bearer``, or ``DPoP`` if it is bound to a key.
 
@@ -156,15 +180,6 @@ def _token_type(value: object, *, any_type: bool) -> str:
             f"token_type is {_NOT_BEARER[kind]}, which is not sent as Bearer: give scheme=, if the API takes it anyway"
         )
     return "DPoP" if kind == "dpop" else "Bearer"
-
-
-def parse(body: bytes) -> Mapping[str, Any] | None:
-    """Return the JSON object that a body holds, or ``None`` if it holds none."""
-    try:
-        fields: Any = json.loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, absurd numbers, nested too deeply
-        return None
-    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
 def secrets_of(fields: object) -> Iterator[str]:
@@ -184,26 +199,3 @@ def secrets_of(fields: object) -> Iterator[str]:
             unseen += [(f"{name}.{inner}", each) for inner, each in named.items()]
         elif isinstance(value, list):
             unseen += [(name, each) for each in cast("list[object]", value)]
-
-
-def server_message(fields: Mapping[str, Any], redactor: Redactor) -> tuple[str | None, str | None]:
-    """Return the server's error code (RFC 6749 §5.2) and its own short message, fit to be shown.
-
-    Args:
-        fields: The answer's.
-        redactor: Knows what was sent: a server that repeats it must not put it in our log.
-    """
-    code, text = fields.get("error"), fields.get("error_description") or fields.get("message")
-    if isinstance(code, str) and not code.replace("_", "").isalnum():
-        code, text = None, text or code  # a sentence where others have a code (Pago Fácil)
-    known = isinstance(code, str) and code in _CODES
-    return code if known else cleaned(code, redactor), cleaned(text, redactor)
-
-
-def cleaned(text: object, redactor: Redactor) -> str | None:
-    """Return a text without what was sent, without control characters, and short; ``None`` if nothing is left."""
-    if not isinstance(text, str):
-        return None
-    # The redactor sees the text as it will be shown.
-    text = redactor.text(" ".join(printable(text[:_MOST_READ]).split()))
-    return printable(text, _LONGEST_MESSAGE) or None

@@ -1,0 +1,147 @@
+"""How an API tells of failures, as a user declares it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from asyncauth import expiry
+from asyncauth.errors import ConfigurationError
+from asyncauth.providers.wire.cases import Cases, CasesLike
+from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, rejects
+from asyncauth.providers.wire.path import Path
+
+__all__ = ["ErrorFields", "ErrorRules", "refusal_hook"]
+
+_LEAST_STATUS = 400
+
+
+@attrs.frozen
+class ErrorRules:
+    """What `ErrorFields` says, as it is applied to answers."""
+
+    message: tuple[Path, ...]
+    rejected: Cases
+    busy: Cases
+    failed: Cases
+    succeeded: Cases
+    retry_after: Path | float | None
+    refusals: Hook | None
+
+    def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
+        """Return what an answer means (a `Hook`)."""
+        if self._has(self.busy, answer):
+            return self._paused(answer, Verdict(Kind.BUSY, answer.asked_pause))
+        if self._has(self.rejected, answer):
+            return Verdict(Kind.REJECTED, declared=True)
+        if verdict.kind is Kind.BUSY:
+            return self._paused(answer, verdict)
+        succeeded = self._has(self.succeeded, answer)
+        if self._has(self.failed, answer) or (answer.is_success and self.succeeded and not succeeded):
+            return Verdict(Kind.UNREADABLE) if self.rejected else Verdict(Kind.REJECTED, declared=True)
+        if answer.is_success and succeeded and answer.fields is not None:
+            return Verdict(Kind.SUCCESS)
+        return verdict if self.refusals is None else self.refusals(answer, verdict)
+
+    def said(self, answer: Answer) -> str | None:
+        """Return the server's message from where it is declared to stand; ``None``: nothing stands there."""
+        texts = (path.find(answer.document, answer.headers) for path in self.message)
+        return next((text for text in texts if isinstance(text, str) and text.strip()), None)
+
+    @staticmethod
+    def _has(cases: Cases, answer: Answer) -> bool:
+        return cases.match(answer.document, answer.headers)
+
+    def _paused(self, answer: Answer, busy: Verdict) -> Verdict:
+        """Return the verdict of a busy server, with the pause that is declared where it asks for none."""
+        if busy.retry_after is not None or self.retry_after is None:
+            return busy
+        if isinstance(self.retry_after, float):
+            return Verdict(Kind.BUSY, self.retry_after)
+        told = self.retry_after.find(answer.document, answer.headers)
+        return Verdict(Kind.BUSY, expiry.seconds_until(told, answer.server_now))
+
+
+@attrs.frozen(kw_only=True)
+class ErrorFields:
+    """How an API tells of failures, where the common rules misread it.
+
+    ::
+
+        ErrorFields(succeeded={"status": 0}, busy={"status": (601, 2555)}, message="error")
+
+    What is declared counts whatever the answer's status is: a rejection inside a 200, a rate limit told as 403.
+
+    ``rejected``, ``busy``, ``failed`` and ``succeeded`` each take error codes (``"ratelimited"``, ``(4001, 4002)``),
+    which are looked for where servers write them (``error``, ``code``, ``errcode``, ``errors[0].code`` …), or a mapping
+    of paths to values (``{"status": 601}``, ``{"error.message": "TOO_MANY_*"}``). Values are compared as texts: ``0``
+    is ``"0"``, ``False`` is ``"false"``, ``None`` is ``null``, empty or missing. ``*`` stands for any text.
+    `AnswerFields` says how paths are written.
+
+    Args:
+        message: The path of the server's message, or several. Default: the usual places are searched.
+        rejected: What means "this credential was rejected": `CredentialsRejected`.
+        busy: What means "not now": `TokenEndpointUnavailable`. It is asked again after a pause.
+        failed: What means "this failed". Beside none of ``busy`` and ``rejected``, the credential was rejected; where
+            ``rejected`` is given, the answer is unreadable instead: `InvalidTokenResponse`.
+        succeeded: What each answer with a status of success (2xx) has, unless it failed.
+        retry_after: Where a busy answer says for how long to wait, in seconds or as Unix epoch seconds; or seconds for
+            those that do not say. ``Retry-After`` and its like are read without it.
+        refusals: The statuses that mean "this credential was rejected"; any other 4xx is then unreadable. Default: 401,
+            and other 4xx with a JSON object.
+
+    Raises:
+        ConfigurationError: An argument can't be read; the message says which.
+    """
+
+    message: str | Iterable[str] = ()
+    rejected: CasesLike = None
+    busy: CasesLike = None
+    failed: CasesLike = None
+    succeeded: CasesLike = None
+    retry_after: str | float | None = None
+    refusals: Iterable[int] | None = None
+    rules: ErrorRules = attrs.field(init=False, repr=False, eq=False)
+
+    @rules.default
+    def _compiled(self) -> ErrorRules:
+        return ErrorRules(
+            _paths(self.message),
+            Cases.of(self.rejected, "rejected"),
+            Cases.of(self.busy, "busy"),
+            Cases.of(self.failed, "failed"),
+            Cases.of(self.succeeded, "succeeded"),
+            _pause(self.retry_after),
+            None if self.refusals is None else refusal_hook(self.refusals),
+        )
+
+
+def _paths(message: str | Iterable[str]) -> tuple[Path, ...]:
+    if not isinstance(message, Iterable):
+        raise ConfigurationError("message takes a path, or several")
+    return tuple(Path.of(each, "message") for each in ((message,) if isinstance(message, str) else message))
+
+
+def _pause(retry_after: str | float | None) -> Path | float | None:
+    if retry_after is None:
+        return None
+    if isinstance(retry_after, str):
+        return Path.of(retry_after, "retry_after")
+    number = isinstance(retry_after, int | float) and not isinstance(retry_after, bool)
+    if not number or not 0 < retry_after < math.inf:
+        raise ConfigurationError("retry_after takes a path, or a positive number of seconds")
+    return float(retry_after)
+
+
+def refusal_hook(statuses: Iterable[int]) -> Hook:
+    """Return the hook that a ``refusals=`` asks for.
+
+    Raises:
+        ConfigurationError: It names what is not a status of a failure.
+    """
+    each = tuple(statuses) if isinstance(statuses, Iterable) else None
+    if each is None or not all(isinstance(status, int) and status >= _LEAST_STATUS for status in each):
+        raise ConfigurationError("refusals takes HTTP statuses from 400 up, such as (401, 403)")
+    return rejects(*each)

@@ -1,0 +1,101 @@
+"""Where in an answer a value stands: ``data.token``, ``items[0].token``, ``header:Token``, ``$``. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.providers.wire.document import fields_of, read_text
+
+__all__ = ["Path"]
+
+_STEP = re.compile(r"""\.?([^.\[\]]+)|\[(-?[0-9]+)\]|\[(?:'([^']+)'|"([^"]+)")\]""")
+_HEADER = re.compile(r"header:([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
+
+
+@attrs.frozen
+class Path:
+    """Where in an answer a value stands.
+
+    Attributes:
+        text: As it was written: ``access_token``, ``data.token``, ``items[0].token``, ``['.expires']``; a ``$.`` before
+            it is allowed. In XML the steps are names of elements and attributes. ``$`` is the whole body, and
+            ``header:Token`` a header.
+        steps: The names and numbers on the way; none: the whole body, or a header.
+        header: The header's name; ``None``: it stands in the body.
+    """
+
+    text: str
+    steps: tuple[str | int, ...]
+    header: str | None = None
+
+    @classmethod
+    def of(cls, text: str, argument: str) -> Path:
+        """Return a path.
+
+        Raises:
+            ConfigurationError: It can't be read.
+        """
+        header = _HEADER.fullmatch(text) if isinstance(text, str) else None
+        if header is not None:
+            return cls(text, (), header[1])
+        if text == "$":
+            return cls(text, ())
+        steps = _steps(text) if isinstance(text, str) else ()
+        if not steps:
+            raise ConfigurationError(
+                f"{argument} is a path such as 'data.token', 'items[0].token', \"['.expires']\", 'header:Token' or '$'"
+            )
+        return cls(text, steps)
+
+    def beside(self, other: Path) -> Path:
+        """Return the same steps from where another path's value stands."""
+        return attrs.evolve(self, steps=(*other.steps[:-1], *self.steps))
+
+    def value(self, document: object, headers: Mapping[str, str]) -> Any:
+        """Return what stands there. A text on the way that holds JSON, XML or a form is read.
+
+        Args:
+            document: What the body holds.
+            headers: The answer's headers; names in any case.
+
+        Raises:
+            LookupError: Nothing does.
+        """
+        if self.header is not None:
+            return headers[self.header]
+        value: Any = document
+        for step in self.steps:
+            if isinstance(value, str):
+                value = read_text(value)
+                value = fields_of(value) or value
+            kind: Any = list if isinstance(step, int) else Mapping
+            if not isinstance(value, kind):
+                raise LookupError(self.text)  # noqa: TRY004 (as a missing name or number is)
+            value = value[step]
+        return value
+
+    def find(self, document: object, headers: Mapping[str, str]) -> Any:
+        """Return what stands there, as `value` does; ``None``: nothing does, or a ``null``."""
+        try:
+            return self.value(document, headers)
+        except LookupError:
+            return None
+
+
+def _steps(text: str) -> tuple[str | int, ...]:
+    """Return the names and numbers of a path in a JSON document, of which the first is a name; none: it is no path."""
+    rest = text.removeprefix("$").removeprefix(".")
+    steps: list[str | int] = []
+    position = 0
+    while position < len(rest):
+        match = _STEP.match(rest, position)
+        if match is None:
+            return ()
+        steps.append(int(match[2]) if match[2] else match[1] or match[3] or match[4])
+        position = match.end()
+    return tuple(steps) if steps and isinstance(steps[0], str) else ()

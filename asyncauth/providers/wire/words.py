@@ -1,0 +1,96 @@
+"""The server's own words in an answer: its error code and its short message, wherever it writes them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, cast
+
+from asyncauth._base.printable import printable
+from asyncauth._base.redaction import Redactor
+from asyncauth.providers.wire.error_codes import PROTOCOL_CODES
+
+__all__ = ["cleaned", "error_codes", "parts", "server_message"]
+
+_LONGEST_MESSAGE = 200
+_MOST_READ = 1 << 14
+"""Characters of a message that are looked at."""
+# Names of an answer's members, in lower case and without "_" and "-"; the best ones first.
+_MESSAGES = (
+    "errordescription", "message", "errormessage", "detail", "details", "msg", "errmsg", "errormsg", "reason", "title",
+    "description", "errorsummary", "summary", "faultstring", "statusmessage", "value", "mensaje",
+)  # fmt: skip
+_CODES = ("error", "errorcode", "errcode", "code", "errortype", "faultcode", "type")
+_ERRORS = ("message", "messages", "errormessages", "detail", "details", "errors", "error", "fault", "nonfielderrors")
+"""What tells of an error if it is a mapping, or a list of them or of texts."""
+_ON_TOP = frozenset({"type", "value"})
+_ELSEWHERE = _ON_TOP | {"code", "title", "description", "reason", "summary"}
+"""Names that mean something else in the answer itself, and in what it holds besides errors."""
+
+_CODE = re.compile(r"(?!-?[0-9]+\Z)[\w.:-]{0,63}\w", re.ASCII)
+"""A code that is worth showing. A number says less than the message."""
+_DEEPEST = 4
+"""Levels of an answer that are searched: SOAP has its message on the fourth."""
+_MOST = 64
+"""Members of one mapping, and parts of one level, that are searched."""
+
+
+def server_message(document: object, redactor: Redactor, declared: str | None = None) -> tuple[str | None, str | None]:
+    """Return the server's error code (RFC 6749 §5.2) and its own short message, fit to be shown.
+
+    Args:
+        document: What the answer's body holds.
+        redactor: Knows what was sent: a server that repeats it must not put it in our log.
+        declared: The message, from where the provider declares that it stands; ``None``: it is searched for.
+    """
+    code = next((each for each in error_codes(document) if _CODE.fullmatch(each)), None)
+    text = declared or next((each for each in _messages(document) if each != code), None)
+    # The protocol's own codes stay whole: a refresh decides by them, and whatever the credential, such a word is no
+    # echo. "auth" taken out of "authorization_pending" would make a rejection of it.
+    return code if code in PROTOCOL_CODES else cleaned(code, redactor), cleaned(text, redactor)
+
+
+def error_codes(document: object) -> Iterator[str]:
+    """Yield the error codes of an answer, numbers among them, the most likely first."""
+    for part in parts(document):
+        if not isinstance(part, str):
+            values = (part.get(name) for name in _CODES)
+            yield from (str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
+
+
+def cleaned(text: object, redactor: Redactor) -> str | None:
+    """Return a text without what was sent, without control characters, and short; ``None`` if nothing is left."""
+    if not isinstance(text, str):
+        return None
+    # The redactor sees the text as it will be shown.
+    text = redactor.text(" ".join(printable(text[:_MOST_READ]).split()))
+    return printable(text, _LONGEST_MESSAGE) or None
+
+
+def _messages(document: object) -> Iterator[str]:
+    """Yield what may be the server's message, the most likely first."""
+    for part in parts(document):
+        texts = [part] if isinstance(part, str) else [part.get(name) for name in _MESSAGES]
+        yield from (text for text in texts if isinstance(text, str) and text.strip())
+
+
+def parts(document: object) -> Iterator[Mapping[str, Any] | str]:
+    """Yield the parts of an answer that may tell of an error: the whole first, then level by level.
+
+    A part is a text, or a mapping whose names are in lower case and without "_" and "-".
+    """
+    level: list[tuple[object, frozenset[str]]] = [(document, _ON_TOP)]
+    for _ in range(_DEEPEST):
+        below: list[tuple[object, frozenset[str]]] = []
+        for part, hidden in level:
+            first: object = part[0] if isinstance(part, list) and part else part
+            if isinstance(first, str):
+                yield first
+            elif isinstance(first, Mapping):
+                members = islice(cast("Mapping[str, Any]", first).items(), _MOST)
+                named = {name.lower().replace("_", "").replace("-", ""): value for name, value in members}
+                yield {name: value for name, value in named.items() if name not in hidden}
+                below += [(named.pop(name), frozenset()) for name in _ERRORS if name in named]
+                below += [(value, _ELSEWHERE) for value in named.values() if isinstance(value, Mapping)]
+        level = below[:_MOST]
