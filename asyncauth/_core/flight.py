@@ -18,7 +18,7 @@ from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth._base.loops import GLANCE, LoopRef, call_soon
 from asyncauth._core.frames import bare
 from asyncauth.clock import SYSTEM_CLOCK
-from asyncauth.errors import AuthError, ManagerClosed, TokenEndpointUnavailable
+from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -37,6 +37,10 @@ _LONGEST_WATCH = 3600.0
 
 _MOST_CALLERS = 128
 """Contexts that are kept: as many as a span has links."""
+
+
+_running: contextvars.ContextVar[list[Flight[Any]]] = contextvars.ContextVar("asyncauth_flight")
+"""The flight whose work is running, in a list that is empty when it has ended: what it started may live on."""
 
 
 class FlightOrphaned(Exception):
@@ -81,6 +85,7 @@ class Flight(Generic[_T]):
         done: Whether it has an outcome.
         hurried: Whether somebody has asked for a try at once.
         loop: Where it runs; ``None`` = it was not started.
+        waits_for: The flights that its own work waits for now.
         callers: The contexts of the first of those who waited and noted theirs.
         work: What it does, for who wants to hurry it; ``None`` = nothing that can be hurried.
     """
@@ -99,12 +104,14 @@ class Flight(Generic[_T]):
         "done",
         "hurried",
         "loop",
+        "waits_for",
         "work",
     )
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.done = self.hurried = False
         self.callers: list[contextvars.Context] = []
+        self.waits_for: list[Flight[Any]] = []
         self.work: Work | None = None
         self.loop: LoopRef | None = None
         self._clock = clock
@@ -195,8 +202,37 @@ class Flight(Generic[_T]):
 
         Raises:
             AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
+            ConfigurationError: The caller is part of the flight's own work, which would wait for itself.
             FlightOrphaned: The flight's loop ended.
         """
+        running = _running.get(None)
+        if not running:
+            return await self._outcome()
+        caller = running[0]
+        caller.waits_for.append(self)
+        try:
+            if self._leads_to(caller):
+                raise ConfigurationError(
+                    "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
+                    " asks for that same token; let it send its requests with a session that has no BearerAuth"
+                )
+            return await self._outcome()
+        finally:
+            caller.waits_for.remove(self)
+
+    def _leads_to(self, flight: Flight[Any]) -> bool:
+        """Return whether this flight is another one, or waits for it, perhaps by way of further ones."""
+        unseen, seen = [self], set[Flight[Any]]()
+        while unseen:
+            each = unseen.pop()
+            if each is flight:
+                return True
+            if each not in seen:
+                seen.add(each)
+                unseen += each.waits_for
+        return False
+
+    async def _outcome(self) -> _T:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._guard:
             if self.done:
@@ -320,6 +356,8 @@ class Flight(Generic[_T]):
             await asyncio.sleep(0)
         if self.done or self._task is not asyncio.current_task():
             return
+        running: list[Flight[Any]] = [self]
+        _running.set(running)  # in the flight's own context, which what it starts inherits
         try:
             self._settle(result=await work())
         except AuthError as error:
@@ -333,6 +371,7 @@ class Flight(Generic[_T]):
             # A loss would make each waiter start another flight, without end. By its class alone: see above.
             self._settle(error=AuthError(f"the refresh raised {type(error).__name__}"))
         finally:
+            running.clear()
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
             self._settle(error=FlightOrphaned())
 
