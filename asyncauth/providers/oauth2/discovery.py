@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from asyncauth._http.origin import absolute_url, require_secure
-from asyncauth.errors import InvalidTokenResponse
+from asyncauth.errors import AuthError, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.wire.classify import rejects
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
@@ -20,30 +21,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Issuer"]
 
+_NOT_HERE = frozenset({404, 405})
+"""Statuses that say that an endpoint is not, or no longer, at its address."""
+
 
 class Issuer:
-    """An authorization server that is known by its issuer. Its metadata is read once, when it is needed.
+    """An authorization server that is known by its issuer.
+
+    Its metadata is read when it is needed. Only metadata that names the wanted endpoint is kept, until `moved`.
 
     Args:
         issuer: Its identifier, exactly as the server writes it: with a slash at the end or without.
         provider: The provider's name, for errors.
+        insecure_hosts: Hosts to which plain http may go.
 
     Raises:
         ConfigurationError: It is no URL, or has a query or a fragment.
         InsecureTransport: Plain http to another machine.
     """
 
-    __slots__ = ("_metadata", "_provider", "name", "url")
+    __slots__ = ("_insecure_hosts", "_metadata", "_provider", "name", "url")
 
-    def __init__(self, issuer: str, provider: str) -> None:
+    def __init__(self, issuer: str, provider: str, insecure_hosts: frozenset[str] = frozenset()) -> None:
         self.url = absolute_url(issuer, "issuer")
-        require_secure(self.url, "the issuer")
+        require_secure(self.url, "the issuer", insecure_hosts)
+        self._insecure_hosts = insecure_hosts
         self.name = str(issuer)
         self._provider = provider
-        self._metadata: Mapping[str, Any] | None = None
+        self._metadata: Mapping[str, Any] = {}
 
     async def endpoint(self, http: aiohttp.ClientSession, name: str) -> URL:
         """Return an endpoint's address.
+
+        Every well-known place is tried. If none serves, the error tells of the place that came closest.
 
         Args:
             http: The session to ask with.
@@ -54,27 +64,21 @@ class Issuer:
             InsecureTransport: The endpoint is plain http on another machine.
             TokenEndpointUnavailable: The server can't be asked now.
         """
-        if self._metadata is None:
-            self._metadata = await self._read(http)
-        address = self._metadata.get(name)
-        if not isinstance(address, str):
-            raise self._problem(f"the issuer's metadata has no {name!r}")
-        url = absolute_url(address, f"the metadata's {name}", query=True)
-        require_secure(url, f"the metadata's {name}")
-        return url
-
-    async def _read(self, http: aiohttp.ClientSession) -> Mapping[str, Any]:
-        message = "the issuer has no metadata: check issuer=, or give token_url= instead"
-        problem = self._problem(message)
-        for url in _well_known(self.url):
-            endpoint = Endpoint(provider=self._provider, step="discovery", url=url, method="GET", hook=rejects())
+        with contextlib.suppress(AuthError):
+            return self._address(self._metadata, name)
+        problem: AuthError | None = None
+        for place in _well_known(self.url):
             try:
-                return await endpoint.fetch(http, (), Request, self._checked)
-            except InvalidTokenResponse as error:
-                problem = error.again()
-            if problem.status is None:  # it was there, and another issuer's
-                raise problem
-        problem.message = message
+                metadata = await self._read(http, place)
+                url = self._address(metadata, name)
+            except AuthError as error:
+                problem = _closest(problem, error.again())
+                if isinstance(error, TokenEndpointUnavailable) and error.status is None:
+                    break  # the server can't be reached: neither can its other places
+            else:
+                self._metadata = metadata
+                return url
+        assert problem is not None  # noqa: S101 (there is at least one place)
         raise problem
 
     def says(self, name: str) -> object:
@@ -83,7 +87,43 @@ class Issuer:
         Args:
             name: What the metadata calls it, such as ``"dpop_signing_alg_values_supported"``.
         """
-        return (self._metadata or {}).get(name)
+        return self._metadata.get(name)
+
+    async def moved(self, http: aiohttp.ClientSession, name: str, known: URL, error: AuthError) -> URL | None:
+        """Return where an endpoint is by now, if an error says that it is not at its known address any more.
+
+        The metadata is read anew then.
+
+        Args:
+            http: The session to ask with.
+            name: What the metadata calls the endpoint.
+            known: The address that was asked.
+            error: What came of it.
+
+        Returns:
+            ``None`` if the error says no such thing, or if the metadata, read anew, names the same addresses.
+
+        Raises:
+            AuthError: As `endpoint` does.
+        """
+        status = error.status or 0
+        if not isinstance(error, InvalidTokenResponse) or not (status in _NOT_HERE or 300 <= status < 400):  # noqa: PLR2004
+            return None
+        before, self._metadata = self._metadata, {}
+        url = await self.endpoint(http, name)
+        same = url == known and _endpoints(before) == _endpoints(self._metadata)
+        return None if same else url
+
+    async def _read(self, http: aiohttp.ClientSession, place: URL) -> Mapping[str, Any]:
+        endpoint = Endpoint(
+            provider=self._provider,
+            step="discovery",
+            url=place,
+            method="GET",
+            hook=rejects(),
+            insecure_hosts=self._insecure_hosts,
+        )
+        return await endpoint.fetch(http, (), Request, self._checked)
 
     def _checked(self, response: TokenResponse) -> Mapping[str, Any]:
         if response.fields.get("issuer") != self.name:
@@ -91,14 +131,58 @@ class Issuer:
             raise InvalidTokenResponse("the metadata is another issuer's: compare the two to the last character")
         return response.fields
 
-    def _problem(self, message: str) -> InvalidTokenResponse:
-        return InvalidTokenResponse(message, provider=self._provider, step="discovery", endpoint=self.name)
+    def _address(self, metadata: Mapping[str, Any], name: str) -> URL:
+        """Return an endpoint's address by the metadata. Raises as `endpoint` does."""
+        address = metadata.get(name)
+        if not isinstance(address, str):
+            raise InvalidTokenResponse(
+                f"the issuer's metadata has no {name!r}",
+                provider=self._provider,
+                step="discovery",
+                endpoint=self.name,
+            )
+        url = absolute_url(address, f"the metadata's {name}", query=True)
+        require_secure(url, f"the metadata's {name}", self._insecure_hosts)
+        return url
+
+
+def _endpoints(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name.endswith("_endpoint")}
+
+
+def _closest(first: AuthError | None, other: AuthError) -> AuthError:
+    """Return which of two places' errors says more.
+
+    A server that can't answer now may have metadata that serves; metadata that does not serve says more than none.
+    """
+    if isinstance(other, InvalidTokenResponse) and other.status is not None:  # there is none at this place
+        other = InvalidTokenResponse(
+            "the issuer has no metadata: check issuer=, or give token_url= instead",
+            provider=other.provider,
+            step=other.step,
+            endpoint=other.endpoint,
+            status=other.status,
+        )
+    return other if first is None or _worth(other) > _worth(first) else first
+
+
+def _worth(error: AuthError) -> int:
+    if isinstance(error, TokenEndpointUnavailable):
+        return 2
+    return 1 if error.status is None else 0
 
 
 def _well_known(issuer: URL) -> tuple[URL, ...]:
-    """Return where an issuer's metadata may be: RFC 8414 §3.1 puts the path last, OpenID Connect §4 first."""
+    """Return where an issuer's metadata may be, each place once.
+
+    RFC 8414 §3.1 puts the issuer's path last, and so do some OpenID Connect servers (RFC 8414 §5); OpenID Connect
+    Discovery §4 puts it first.
+    """
     path = issuer.raw_path.rstrip("/")
-    return (
-        issuer.with_path(f"/.well-known/oauth-authorization-server{path}", encoded=True),
-        issuer.with_path(f"{path}/.well-known/openid-configuration", encoded=True),
+    places = (
+        f"/.well-known/oauth-authorization-server{path}",
+        f"{path}/.well-known/openid-configuration",
+        f"/.well-known/openid-configuration{path}",
+        f"{path}/.well-known/oauth-authorization-server",
     )
+    return tuple(issuer.with_path(place, encoded=True) for place in dict.fromkeys(places))

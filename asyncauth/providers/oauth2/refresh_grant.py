@@ -66,9 +66,8 @@ class RefreshGrant(OAuthProvider):
         given = Given.of(self, options)
         self._set_up(given, credential, client_id=client_id, whose={"account": account})
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token with the last answer's refresh token, or with the given one."""
-        endpoint = await self._find(http)
         if previous is None:
             return await self._grant(endpoint, http)
         problem = CredentialsRejected("the refresh token was rotated, and its successor is lost: obtain a new one")
