@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from asyncauth._core.cache import CachedToken
 
-__all__ = ["DPOP_NONCE", "UNAUTHORIZED", "AuthFlow", "Place", "ServedOrigins", "Step", "check_proxy"]
+__all__ = ["DPOP_NONCE", "UNAUTHORIZED", "AuthFlow", "Place", "ServedOrigins", "Step"]
 
 DPOP_NONCE = "DPoP-Nonce"
 """The header in which a server gives the nonce for the next proof (RFC 9449 §8.2)."""
@@ -81,7 +81,7 @@ class ServedOrigins:
             self._add(manager)
 
     def _add(self, manager: TokenManager) -> None:
-        served, in_the_clear = _places(manager.origins)
+        served, in_the_clear = _places(manager.origins, manager.insecure_hosts)
         if not served:
             raise ConfigurationError(
                 f"{manager!r} has no origins, so its token can go nowhere:"
@@ -110,23 +110,6 @@ class ServedOrigins:
         if manager is None and place in self._in_the_clear:
             raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
         return manager
-
-
-def check_proxy(url: URL, proxy: URL) -> None:
-    """Refuse to send a token by plain http to a proxy on another machine, even if the token is meant for this one.
-
-    Args:
-        url: The request's.
-        proxy: The proxy's.
-
-    Raises:
-        InsecureTransport: The proxy could read the token.
-    """
-    if url.scheme in {"http", "ws"} and not is_loopback(proxy.host):
-        raise InsecureTransport(
-            f"plain http by way of the proxy {proxy.host}, which can read what you send: write https, or keep"
-            f" {url.host} from the proxy (no_proxy)"
-        )
 
 
 class Step(enum.Enum):
@@ -266,11 +249,11 @@ def _place(url: URL) -> Place:
 
 
 @functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins
-def _places(origins: tuple[str, ...]) -> tuple[tuple[Place, ...], frozenset[Place]]:
+def _places(origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> tuple[tuple[Place, ...], frozenset[Place]]:
     """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket."""
     served: dict[Place, None] = {}
     in_the_clear: set[Place] = set()
-    for origin in map(URL, origins_of(origins)):
+    for origin in map(URL, origins_of(origins, insecure_hosts=insecure_hosts)):
         socket = "wss" if origin.scheme == "https" else "ws"  # a WebSocket's URL keeps its scheme
         served.update(dict.fromkeys((_place(origin), _place(origin.with_scheme(socket)))))
         if origin.is_default_port() and not is_loopback(origin.host):

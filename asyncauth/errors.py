@@ -127,7 +127,20 @@ class TokenEndpointUnavailable(AuthError):
 
 
 class InvalidTokenResponse(AuthError):
-    """The token endpoint's answer can't be used: unreadable, a field missing or absurd, or spent on arrival."""
+    """The token endpoint's answer can't be used: unreadable, a field missing or absurd, or spent on arrival.
+
+    Attributes:
+        quoted: What the message quotes of the answer, if it quotes something.
+    """
+
+    quoted: str | None = None
+
+    @classmethod
+    def quoting(cls, message: str, quoted: str) -> Self:
+        """Return an error whose message quotes the answer somewhere."""
+        error = cls(message)
+        error.quoted = quoted
+        return error
 
 
 class InsecureTransport(AuthError):

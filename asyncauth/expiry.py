@@ -108,7 +108,9 @@ def duration(value: object, field: str, unit: float = 1.0) -> float:
         raise _unreadable(value, field, "a number of seconds" if unit == 1 else "a number")
     seconds = number * unit
     if seconds <= 0:
-        raise InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival")
+        raise InvalidTokenResponse.quoting(
+            f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival", f"{number:g}"
+        )
     return seconds
 
 
@@ -120,9 +122,10 @@ def lifetime_seconds(value: object, field: str, unit: float = 1.0) -> float:
     """
     seconds = duration(value, field, unit)
     if seconds > _LONGEST_DURATION:
-        raise InvalidTokenResponse(
+        raise InvalidTokenResponse.quoting(
             f"{_clean(field, _MAX_TEXT)} is {seconds / unit:.15g}: that looks like a Unix time, not like a lifetime; "
-            'if it is one, declare unit="epoch_seconds"'
+            'if it is one, declare unit="epoch_seconds"',
+            f"{seconds / unit:.15g}",
         )
     return seconds
 
@@ -414,7 +417,11 @@ def _full_year(digits: int, rest: tuple[int, int, int, int, int], now: float | N
 
 def _unreadable(value: object, field: str, expected: str) -> InvalidTokenResponse:
     """Return the error for a field that can't be read."""
-    return InvalidTokenResponse(f"{_clean(field, _MAX_TEXT)} can't be read: {_excerpt(value)} is not {expected}")
+    excerpt = _excerpt(value)
+    message = f"{_clean(field, _MAX_TEXT)} can't be read: {excerpt} is not {expected}"
+    if excerpt.startswith('"') or isinstance(value, (int, float)):
+        return InvalidTokenResponse.quoting(message, excerpt)
+    return InvalidTokenResponse(message)
 
 
 def _excerpt(value: object) -> str:

@@ -14,7 +14,6 @@ from functools import partial
 from random import random as machine_random
 from typing import TYPE_CHECKING, Any, Self
 
-import aiohttp
 import attrs
 
 from asyncauth._base.printable import name_of
@@ -25,7 +24,7 @@ from asyncauth._core.listeners import Listener, Listeners, SharedListeners
 from asyncauth._core.provider_options import options_of
 from asyncauth._core.refresh import Refresh
 from asyncauth._core.runtime import Runtime, check
-from asyncauth._core.sessions import LoopEntry, Sessions, run_each
+from asyncauth._core.sessions import Http, LoopEntry, Sessions, run_each
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
@@ -79,7 +78,9 @@ class TokenManager:
 
     Args:
         provider: Whose token it is. Another provider in place of its credential becomes a manager of this one's own.
-        http: The session for token requests on its own event loop; ``None`` (default) = one of its own.
+        http: What token requests are sent with: a function, plain or ``async``, that makes an ``aiohttp.ClientSession``
+            for each event loop, which the manager closes; or a session, which stays yours and is used on its own event
+            loop alone. ``None`` (default): sessions of the manager's own, without a proxy.
         store: Where it shares the token with other processes, see `asyncauth.stores`; ``None`` = with none. It stays
             the caller's to close.
         policy: When to renew, to give up, to try again.
@@ -113,7 +114,7 @@ class TokenManager:
         self,
         provider: Provider,
         *,
-        http: aiohttp.ClientSession | None = None,
+        http: Http | None = None,
         store: TokenStore | None = None,
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
@@ -131,7 +132,7 @@ class TokenManager:
         runtime: Runtime,
         tenant: Hashable,
         *,
-        http: aiohttp.ClientSession | None,
+        http: Http | None,
         store: TokenStore | None,
     ) -> None:
         """Begin with nothing.
@@ -176,7 +177,7 @@ class TokenManager:
             )
         return StoreClient(store, self.identity, self._clock, self._policy.store_timeout, self._emitter())
 
-    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
+    def _manage(self, upstream: Provider, http: Http | None, store: TokenStore | None) -> TokenManager:
         """Return a manager of this one's own for an upstream provider, which renews only when it is asked."""
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self._policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self._policy.deadline)
@@ -364,6 +365,11 @@ class TokenManager:
         return tuple(origins)
 
     @property
+    def insecure_hosts(self) -> frozenset[str]:
+        """The hosts to which the token may travel by plain http: the provider's ``insecure_hosts``."""
+        return self._options.insecure_hosts
+
+    @property
     def identity(self) -> str | None:
         """The provider's ``identity``: a string without secrets that differs wherever the token does."""
         return self._provider.identity
@@ -528,8 +534,7 @@ class TokenManager:
         try:
             await timer.sweep()
         finally:
-            if entry.session is not None:
-                await entry.session.close()
+            await entry.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         runtime: Runtime | None = getattr(self, "_runtime", None)  # None = __init__ refused its arguments

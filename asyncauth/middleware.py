@@ -16,7 +16,8 @@ from asyncauth._http.aiohttp_compat import (
     own_files,
     reset_url,
 )
-from asyncauth.auth_flow import DPOP_NONCE, UNAUTHORIZED, AuthFlow, ServedOrigins, Step, check_proxy
+from asyncauth._http.origin import check_proxy
+from asyncauth.auth_flow import DPOP_NONCE, UNAUTHORIZED, AuthFlow, ServedOrigins, Step
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError
 
@@ -83,7 +84,7 @@ class BearerAuth:
         if manager is None or (AUTHORIZATION in headers and not await is_from_netrc(request)):
             return await handler(request)
         if request.proxy is not None:
-            check_proxy(url, request.proxy)
+            check_proxy(url, request.proxy, manager.insecure_hosts)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
         cached = manager._state.cached
@@ -122,7 +123,7 @@ async def _elsewhere(manager: TokenManager, request: ClientRequest, handler: Cli
     if manager._options.carrier.is_taken(request.headers, url):
         return await handler(request)
     if request.proxy is not None:
-        check_proxy(url, request.proxy)
+        check_proxy(url, request.proxy, manager.insecure_hosts)
     await own_files(request.body)
     cached = await manager._obtain()
     flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))

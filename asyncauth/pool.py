@@ -15,7 +15,6 @@ from functools import partial
 from random import random as machine_random
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-import aiohttp
 import attrs
 
 from asyncauth._core.flight import Flight, FlightOrphaned
@@ -23,7 +22,7 @@ from asyncauth._core.lifecycle import Closings, all_ended
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.listeners import Listener, Listeners, SharedListeners
 from asyncauth._core.runtime import Runtime, check
-from asyncauth._core.sessions import LoopEntry, Sessions, SharedSessions, run_each
+from asyncauth._core.sessions import Http, LoopEntry, Sessions, SharedSessions, run_each
 from asyncauth._core.tenant_key import check_key, name_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.user_code import call_user, sanitize
@@ -112,8 +111,8 @@ class ManagerPool(Generic[Key]):
             wait for their turn in the order in which they came. A chain of requests for one token takes one turn.
             Neither the refresh's deadline nor the measured slowness of the endpoint counts that wait. It ends with
             ``TokenEndpointUnavailable`` when nobody's request was answered for as long as the refresh may take.
-        http: The session for token requests on its own event loop, with an ``aiohttp.DummyCookieJar``; ``None``
-            (default) = one of the pool's own.
+        http: What token requests are sent with, see `TokenManager`: a session with an ``aiohttp.DummyCookieJar``, or a
+            function that makes such sessions. ``None`` (default): sessions of the pool's own.
         store: Where the managers share their tokens with other processes, see `asyncauth.stores`; ``None`` = with
             none. The tenant's key is part of the store's: take strings, numbers, UUIDs, enums, or tuples of them.
         policy: The managers'.
@@ -132,7 +131,7 @@ class ManagerPool(Generic[Key]):
         max_size: int | None = 10_000,
         idle_timeout: float | None = 3600.0,
         limit: int = 20,
-        http: aiohttp.ClientSession | None = None,
+        http: Http | None = None,
         store: TokenStore | None = None,
         policy: RefreshPolicy = _DEFAULT_POLICY,
         clock: Clock | None = None,
@@ -150,10 +149,6 @@ class ManagerPool(Generic[Key]):
             raise ConfigurationError(f"idle_timeout= takes a positive number of seconds or None, not {idle_timeout!r}")
         if isinstance(idle_timeout, int) and idle_timeout > sys.float_info.max:
             raise ConfigurationError("idle_timeout= takes a number that fits a float, or None, which is never")
-        if http is not None and not isinstance(http.cookie_jar, aiohttp.DummyCookieJar):
-            raise ConfigurationError(
-                "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
-            )
         self._factory = factory
         self._max_size = max_size
         self._idle_timeout = math.inf if idle_timeout is None else float(idle_timeout)
@@ -162,7 +157,7 @@ class ManagerPool(Generic[Key]):
         self._clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._limiter = RequestLimiter(limit)
         self._listeners = Listeners()
-        self._sessions = Sessions(http, policy.deadline / 2)
+        self._sessions = Sessions(http, policy.deadline / 2, several_tenants=True)
         self._runtime = Runtime(
             policy,
             self._clock,
@@ -355,8 +350,7 @@ class ManagerPool(Generic[Key]):
         try:
             await timer.sweep()
         finally:
-            if entry.session is not None:
-                await entry.session.close()
+            await entry.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         sessions: Sessions | None = getattr(self, "_sessions", None)  # None = __init__ refused its arguments
@@ -485,7 +479,7 @@ class _TenantManager(TokenManager):
         if self._store_client is not None:
             self._store_client.keep_apart(name_of(key))
 
-    def _manage(self, upstream: Provider, http: aiohttp.ClientSession | None, store: TokenStore | None) -> TokenManager:
+    def _manage(self, upstream: Provider, http: Http | None, store: TokenStore | None) -> TokenManager:
         """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
         manager = super()._manage(upstream, http, store)
         manager._work_with(self._tenant, sessions=self._sessions)

@@ -136,6 +136,8 @@ class ProviderOptions(Protocol):
             is shown by the logs of servers and proxies (RFC 6750 §2.3, RFC 9700 §4.3.2), of which a manager warns once.
         scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
             in ``Authorization`` the token's ``token_type``, in any other header nothing.
+        insecure_hosts: Hosts to which its token may travel by plain http, exactly as URLs name them, without a port:
+            for containers and meshes. A warning names each host once per process. Default: none but this machine.
     """
 
     deadline: float | None = None
@@ -143,6 +145,7 @@ class ProviderOptions(Protocol):
     prover: DPoPProver | None = None
     carried_as: str = "header:Authorization"
     scheme: str | None = None
+    insecure_hosts: Collection[str] = ()
 
 
 class TokenSource(Protocol):

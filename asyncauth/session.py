@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from asyncauth._core.sessions import own_session
 from asyncauth._http.aiohttp_compat import middlewares_of, settings_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
+from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
+    from asyncauth._core.sessions import Http
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["client_session", "wrap_session"]
+
+_WAY = frozenset({"trust_env", "proxy", "proxy_auth"})
+"""Arguments of ``aiohttp.ClientSession`` that say which way its requests go."""
 
 
 with warnings.catch_warnings():
@@ -47,7 +54,10 @@ with warnings.catch_warnings():
 
 
 def client_session(
-    *managers_or_providers: TokenManager | Provider, store: TokenStore | None = None, **aiohttp_kwargs: Any
+    *managers_or_providers: TokenManager | Provider,
+    store: TokenStore | None = None,
+    http: Http | None = None,
+    **aiohttp_kwargs: Any,
 ) -> aiohttp.ClientSession:
     """Return a new ``aiohttp.ClientSession`` that authorizes its requests.
 
@@ -62,10 +72,13 @@ def client_session(
             closed, with the session; a manager stays the caller's.
         store: Where the managers that are made here share their tokens with other processes; ``None`` (default) = with
             none. So one object that a worker opens when it starts, and closes when it ends, is all it needs.
+        http: What the managers that are made here send token requests with, see `TokenManager`. ``None`` (default):
+            sessions of their own, with the ``trust_env``, ``proxy`` and ``proxy_auth`` of the new session. Certificates
+            and whatever else its ``connector`` has are the new session's alone: give ``http`` a function.
         **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
 
     Raises:
-        ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` is given, and no provider.
+        ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` or ``http`` is given, and no provider.
         InsecureTransport: See `BearerAuth`.
     """
     middlewares: Any = aiohttp_kwargs.pop("middlewares", ())
@@ -74,19 +87,27 @@ def client_session(
         raise ConfigurationError(f"middlewares= takes a sequence of middlewares, or is left out, not {kind}")
     made: list[TokenManager] = []
     managers: list[TokenManager] = []
+    way = http or _way_of(aiohttp_kwargs)
     for each in managers_or_providers:
-        manager = each if isinstance(each, TokenManager) else TokenManager(each, store=store)
+        manager = each if isinstance(each, TokenManager) else TokenManager(each, store=store, http=way)
         managers.append(manager)
         if manager is not each:
             made.append(manager)
-    if store is not None and not made:
-        raise ConfigurationError("store= is for providers; a manager has its own: TokenManager(…, store=…)")
+    for name, given in (("store", store), ("http", http)):
+        if given is not None and not made:
+            raise ConfigurationError(f"{name}= is for providers; a manager has its own: TokenManager(…, {name}=…)")
     auth = BearerAuth(*managers)
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
         manager._enter()
     session._asyncauth_managers = tuple(made)
     return session
+
+
+def _way_of(aiohttp_kwargs: dict[str, Any]) -> Http | None:
+    """Return what makes sessions for token requests that go the way of the API's; ``None``: it has none of its own."""
+    way = {name: value for name, value in aiohttp_kwargs.items() if name in _WAY and value}
+    return partial(own_session, RefreshPolicy().deadline / 2, **way) if way else None
 
 
 def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aiohttp.ClientSession:

@@ -10,6 +10,7 @@ import attrs
 
 from asyncauth._base.printable import name_of
 from asyncauth._http.carrier import IN_AUTHORIZATION, PLAIN, Carrier
+from asyncauth._http.origin import insecure_hosts_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class OptionValues:
     needs_lock: bool = False
     prover: DPoPProver | None = None
     carrier: Carrier = PLAIN
+    insecure_hosts: frozenset[str] = frozenset()
 
 
 _DEFAULTS = OptionValues()
@@ -54,7 +56,8 @@ def options_of(provider: Provider) -> OptionValues:
     carrier = Carrier.of(carried_as, getattr(provider, "scheme", None), bound=prover is not None)
     if carrier.place == "query":
         _warn_of_query(name_of(provider.name), carrier)
-    values = OptionValues(deadline, needs_lock, prover, carrier)
+    insecure_hosts = insecure_hosts_of(getattr(provider, "insecure_hosts", _DEFAULTS.insecure_hosts))
+    values = OptionValues(deadline, needs_lock, prover, carrier, insecure_hosts)
     return _DEFAULTS if values == _DEFAULTS else values  # most have none: one object for all of them
 
 

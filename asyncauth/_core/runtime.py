@@ -52,16 +52,22 @@ def check(policy: object, http: object, clock: object, random: object, store: ob
     """
     if not isinstance(policy, RefreshPolicy):
         raise ConfigurationError(f"policy= takes a RefreshPolicy, not {_kind(policy)}")
-    if http is not None and not isinstance(http, aiohttp.ClientSession):
-        raise ConfigurationError(f"http= takes an aiohttp.ClientSession, not {_kind(http)}")
+    if http is not None and not isinstance(http, aiohttp.ClientSession) and not _is_function(http):
+        raise ConfigurationError(
+            f"http= takes an aiohttp.ClientSession or a function that makes one, not {_kind(http)}"
+        )
     if clock is not None and not _has(clock, "wall", "monotonic", "sleep"):
         raise ConfigurationError(f"clock= takes a Clock, with wall(), monotonic() and sleep(), not {_kind(clock)}")
-    if random is not None and (isinstance(random, type) or not callable(random)):
+    if random is not None and not _is_function(random):
         raise ConfigurationError(
             f"random= takes a function that returns numbers from 0 to 1, such as random.random, not {_kind(random)}"
         )
     if store is not None and not _has(store, "load", "save", "delete", "lock"):
         raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {_kind(store)}")
+
+
+def _is_function(thing: object) -> bool:
+    return callable(thing) and not isinstance(thing, type)
 
 
 def _has(thing: object, *calls: str) -> bool:

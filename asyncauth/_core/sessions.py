@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import logging
 import math
 import weakref
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,13 +21,22 @@ import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
+from asyncauth._core.user_code import call_user, sanitize
 from asyncauth._http.aiohttp_compat import loop_of
-from asyncauth.errors import ConfigurationError
+from asyncauth.errors import ConfigurationError, ManagerClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Coroutine, Iterable
 
-__all__ = ["LoopEntry", "Sessions", "SharedSessions", "run_each"]
+__all__ = ["Http", "LoopEntry", "Sessions", "SharedSessions", "own_session", "run_each"]
+
+Http: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
+"""What ``http=`` takes: a session, or a function that makes one per event loop."""
+
+LONGEST_HEADER = 1 << 16
+"""Bytes of one header of an answer. aiohttp's own limit of 8,190 is less than some servers' policies and cookies."""
+
+_log = logging.getLogger("asyncauth.manager")
 
 
 _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
@@ -38,6 +50,29 @@ class LoopEntry:
     loop: LoopRef = attrs.field(factory=LoopRef)
     blocks: list[_Block] = attrs.field(factory=list[_Block])
     session: aiohttp.ClientSession | None = None
+    _making: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    async def open(self, make: Callable[[], Awaitable[aiohttp.ClientSession]]) -> aiohttp.ClientSession:
+        """Return the session, which is made when it is first needed.
+
+        Raises:
+            ManagerClosed: `close` was called while it was being made.
+        """
+        async with self._making:
+            if self.session is None or self.session.closed:
+                session = await make()
+                if self._closed:
+                    await session.close()
+                    raise ManagerClosed("the manager was closed while a session for its token requests was being made")
+                self.session = session
+            return self.session
+
+    async def close(self) -> None:
+        """Close the session, if one was made, and keep none that is being made."""
+        self._closed = True
+        if self.session is not None:
+            await self.session.close()
 
     async def run(self, work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
         """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
@@ -61,18 +96,56 @@ async def run_each(entries: Iterable[LoopEntry], work: Callable[[LoopEntry], Cor
             rest.push_async_callback(entry.run, work)
 
 
+def own_session(timeout: float, **options: Any) -> aiohttp.ClientSession:
+    """Return a session for token requests.
+
+    Args:
+        timeout: Seconds for a request, if nothing else ends it sooner. Infinity: no limit.
+        **options: Further arguments of ``aiohttp.ClientSession``.
+    """
+    return aiohttp.ClientSession(
+        # No limit: a request that queued inside of aiohttp would look like a slow token endpoint.
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # aiohttp rounds its limits up to whole seconds, which infinity has not.
+        timeout=aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None),
+        max_line_size=LONGEST_HEADER,
+        max_field_size=LONGEST_HEADER,
+        **options,
+    )
+
+
+def _check_cookies(session: aiohttp.ClientSession) -> None:
+    """Refuse a session that keeps cookies. Raises `ConfigurationError`."""
+    if not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+        raise ConfigurationError(
+            "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
+        )
+
+
 class Sessions:
     """Where a manager is entered, and the sessions it has there.
 
     Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
+
+    Args:
+        http: What the caller gave.
+        timeout: Seconds for a request of a session of the manager's own.
+        several_tenants: Whether more than one tenant's token requests are sent with them.
+
+    Raises:
+        ConfigurationError: The session keeps cookies, and there are several tenants.
     """
 
-    __slots__ = ("__weakref__", "_entries", "_http", "_left_over", "_timeout")
+    __slots__ = ("__weakref__", "_entries", "_http", "_left_out", "_left_over", "_several_tenants", "_timeout")
 
-    def __init__(self, http: aiohttp.ClientSession | None, timeout: float) -> None:
+    def __init__(self, http: Http | None, timeout: float, *, several_tenants: bool = False) -> None:
+        if several_tenants and isinstance(http, aiohttp.ClientSession):
+            _check_cookies(http)
         self._http = http
-        # aiohttp rounds its limits up to whole seconds, which infinity has not.
-        self._timeout = aiohttp.ClientTimeout(total=timeout if math.isfinite(timeout) else None)
+        self._timeout = timeout
+        self._several_tenants = several_tenants
+        self._left_out = False  # whether it was logged that the given session is
         self._entries: dict[asyncio.AbstractEventLoop, LoopEntry] | None = None
         self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
         at_fork(self, Sessions._after_fork)
@@ -148,38 +221,77 @@ class Sessions:
 
         The caller's own (``http=``) on its loop; else one that lives as long as the manager is entered here; else
         one for this refresh alone.
+
+        Raises:
+            ConfigurationError: What was given as ``http=`` can't be used.
+            AuthError: The function given as ``http=`` failed.
+            ManagerClosed: The manager was closed while it was at work.
         """
         loop = asyncio.get_running_loop()
         http = self._http
-        if http is not None and loop_of(http) is loop:
-            if http.closed:
-                raise ConfigurationError("the session given as http= is closed: keep it open as long as the manager")
-            yield http
-            return
+        if isinstance(http, aiohttp.ClientSession):
+            if loop_of(http) is loop:
+                if http.closed:
+                    raise ConfigurationError(
+                        "the session given as http= is closed: keep it open as long as the manager"
+                    )
+                yield http
+                return
+            self._note_left_out()
         entries = self._entries  # read once: another thread may close
         entry = None if entries is None else entries.get(loop)
-        if entry is None:
-            session = self._new()
-            try:
-                yield session
-            finally:
-                if loop.is_closed():  # this is the garbage collector, and nothing can be waited for
-                    session.detach()
-                else:
-                    await session.close()
+        if entry is not None:
+            yield await entry.open(self._new)
             return
-        shared = entry.session
-        if shared is None:
-            shared = entry.session = self._new()
-        yield shared
+        session = await self._new()
+        try:
+            yield session
+        finally:
+            if loop.is_closed():  # this is the garbage collector, and nothing can be waited for
+                session.detach()
+            else:
+                await session.close()
 
-    def _new(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            # No limit: a request that queued inside of aiohttp would look like a slow token endpoint.
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-        )
+    def _note_left_out(self) -> None:
+        if not self._left_out:
+            self._left_out = True
+            _log.warning(
+                "the session given as http= belongs to another event loop: token requests on this one are sent without"
+                " its proxy, certificates and headers; give http= a function that makes a session per event loop"
+            )
+
+    async def _new(self) -> aiohttp.ClientSession:
+        """Return a new session: by the given function, or one of the manager's own."""
+        make = self._http
+        if make is None or isinstance(make, aiohttp.ClientSession):
+            return own_session(self._timeout)
+        try:
+            made = call_user(make)
+            session: object = await made if inspect.isawaitable(made) else made
+        except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
+            problem = sanitize(error, "the function given as http=")
+        else:
+            if not isinstance(session, aiohttp.ClientSession):
+                kind = type(session).__name__
+                raise ConfigurationError(
+                    f"the function given as http= must return an aiohttp.ClientSession, not {kind}"
+                )
+            if session.closed or loop_of(session) is not asyncio.get_running_loop():
+                raise ConfigurationError(
+                    "the function given as http= must make a new session each time: it returned one that is closed, or"
+                    " that belongs to another event loop"
+                )
+            return await self._checked(session)
+        raise problem
+
+    async def _checked(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+        try:
+            if self._several_tenants:
+                _check_cookies(session)
+        except ConfigurationError:
+            await session.close()
+            raise
+        return session
 
 
 class SharedSessions(Sessions):

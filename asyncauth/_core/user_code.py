@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import aiohttp
 
+from asyncauth._http.trouble import trouble_of
 from asyncauth.errors import AuthError, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def call_user(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
 def sanitize(error: BaseException, what: str) -> AuthError:
     """Return the error of ours that an exception from a callable or a provider amounts to.
 
-    Network trouble is transient; an ``AuthError`` says itself what it is; anything else is a fault, reported by its
-    class and place alone.
+    Network trouble is transient, and told by `trouble_of`; an ``AuthError`` says itself what it is; anything else is a
+    fault, reported by its class and place alone.
 
     Args:
         error: What was raised.
@@ -50,7 +51,7 @@ def sanitize(error: BaseException, what: str) -> AuthError:
         return again
     kind = type(error).__name__
     if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)) and not isinstance(error, _NO_NETWORK):
-        return TokenEndpointUnavailable(f"{what} failed ({kind})")
+        return TokenEndpointUnavailable(f"{what} failed: {trouble_of(error)}")
     return AuthError(f"{what} raised {kind}{place_of(error)}")
 
 

@@ -1,21 +1,38 @@
 """Where a token may go: origins, and which of them are safe to send to.
 
 An origin is scheme, host and port (RFC 6454 §4). A WebSocket's ``wss`` is ``https`` and its ``ws`` is ``http``.
+
+Plain http is accepted for this machine, and for hosts that a provider names in ``insecure_hosts=``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable
+import logging
+import re
+from collections.abc import Collection, Iterable
 
 from yarl import URL
 
 from asyncauth.errors import ConfigurationError, InsecureTransport
 
-__all__ = ["absolute_url", "is_loopback", "origin_of", "origins_of", "require_secure"]
+__all__ = [
+    "absolute_url",
+    "check_proxy",
+    "insecure_hosts_of",
+    "is_loopback",
+    "origin_of",
+    "origins_of",
+    "require_secure",
+]
 
 _WEB = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+_HOST = re.compile(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
+
+_log = logging.getLogger("asyncauth.manager")
+_warned: set[str] = set()
+"""The hosts of ``insecure_hosts=`` that this process has warned of."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -57,16 +74,78 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
     return url
 
 
-def require_secure(url: URL, argument: str) -> None:
+def insecure_hosts_of(value: str | Iterable[str] | None) -> frozenset[str]:
+    """Return the hosts of ``insecure_hosts=`` in their normal form.
+
+    Args:
+        value: One host or several, exactly as URLs name them, without a port; ``None``: none.
+
+    Raises:
+        ConfigurationError: One is not a host's name or address.
+    """
+    given: object = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"insecure_hosts takes a str or several, not {type(given).__name__}")
+    return frozenset(map(_host, given))
+
+
+def _host(value: object) -> str:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(value.strip("[]")).compressed
+        if _HOST.fullmatch(value):
+            return value.rstrip(".").lower()
+    raise ConfigurationError("insecure_hosts takes names of hosts, without scheme, port or wildcard, such as 'sandbox'")
+
+
+def _may_be_insecure(host: str | None, insecure_hosts: Collection[str]) -> bool:
+    """Return whether plain http may go to a host. For one that a provider names, warn, once per process."""
+    if is_loopback(host):
+        return True
+    host = "" if host is None else host.rstrip(".").lower()
+    if host not in insecure_hosts:
+        return False
+    if host not in _warned:
+        _warned.add(host)
+        _log.warning(
+            "plain http to %s, as insecure_hosts= permits: tokens and credentials can be read on the way", host
+        )
+    return True
+
+
+def require_secure(url: URL, argument: str, insecure_hosts: Collection[str] = ()) -> None:
     """Refuse ``http`` to any other machine.
+
+    Args:
+        url: The URL.
+        argument: Its name, for the error.
+        insecure_hosts: Hosts to which it may go nevertheless, by `insecure_hosts_of`.
 
     Raises:
         InsecureTransport: What is sent there could be read on the way.
     """
-    if _WEB.get(url.scheme) != "https" and not is_loopback(url.host):
+    if _WEB.get(url.scheme) != "https" and not _may_be_insecure(url.host, insecure_hosts):
         raise InsecureTransport(
             f"{argument} is plain http to {url.host}: a token or password would travel in the clear; use https"
-            " (http is accepted for loopback hosts only)"
+            f" (http is accepted for loopback hosts, and for those that insecure_hosts=({url.host!r},) names)"
+        )
+
+
+def check_proxy(url: URL, proxy: URL, insecure_hosts: Collection[str] = ()) -> None:
+    """Refuse to send a secret by plain http to a proxy on another machine, even if it is meant for this one.
+
+    Args:
+        url: The request's.
+        proxy: The proxy's.
+        insecure_hosts: Hosts that may read it, by `insecure_hosts_of`.
+
+    Raises:
+        InsecureTransport: The proxy could read the secret.
+    """
+    if _WEB.get(url.scheme) == "http" and not _may_be_insecure(proxy.host, insecure_hosts):
+        raise InsecureTransport(
+            f"plain http by way of the proxy {proxy.host}, which can read what you send: write https, or keep"
+            f" {url.host} from the proxy (no_proxy), or name the proxy in insecure_hosts="
         )
 
 
@@ -77,8 +156,15 @@ def origin_of(url: URL) -> URL:
     return URL(str(origin.with_scheme(_WEB.get(origin.scheme, origin.scheme))))
 
 
-def origins_of(values: str | Iterable[str], argument: str = "origins") -> tuple[str, ...]:
+def origins_of(
+    values: str | Iterable[str], argument: str = "origins", insecure_hosts: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return origins in their normal form, each once.
+
+    Args:
+        values: One or several.
+        argument: Their name, for errors.
+        insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
 
     Raises:
         ConfigurationError: One is no origin, or has a path.
@@ -92,6 +178,6 @@ def origins_of(values: str | Iterable[str], argument: str = "origins") -> tuple[
         url = absolute_url(value, argument)
         if url.path not in {"", "/"}:
             raise ConfigurationError(f"{argument} takes scheme, host and port alone: {str(url.origin())!r}")
-        require_secure(url, argument)
+        require_secure(url, argument, insecure_hosts)
         found[str(origin_of(url))] = None
     return tuple(found)

@@ -13,7 +13,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import Part, hashed, identity_of, nested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from asyncauth.provider import Provider, TokenSource
     from asyncauth.providers.wire.credential import Credential
@@ -31,6 +31,7 @@ class EndpointProvider:
         identity: Canonical JSON without secrets that differs wherever the token does; ``None`` = unknown.
         carried_as: Where API requests carry the token; see `ProviderOptions`.
         scheme: What stands before it; see there.
+        insecure_hosts: Hosts to which plain http may go.
     """
 
     name: str
@@ -38,6 +39,7 @@ class EndpointProvider:
     identity: str | None
     carried_as: str = IN_AUTHORIZATION
     scheme: str | None = None
+    insecure_hosts: frozenset[str]
 
     _endpoint: Endpoint
     _credentials: tuple[Credential, ...]
@@ -58,14 +60,16 @@ class EndpointProvider:
 
         Raises:
             ConfigurationError: Credentials or origins that can't work.
-            InsecureTransport: Plain http to another machine.
+            InsecureTransport: Plain http to another machine that the endpoint's ``insecure_hosts`` do not name.
         """
-        require_secure(endpoint.url, "the token endpoint")
+        self.insecure_hosts = endpoint.insecure_hosts
+        require_secure(endpoint.url, "the token endpoint", self.insecure_hosts)
         for credential in credentials:
             credential.check()
         self._endpoint = endpoint
         self._credentials = credentials
-        self.origins = (str(origin_of(endpoint.url)),) if origins is None else origins_of(origins)
+        own = (str(origin_of(endpoint.url)),)
+        self.origins = own if origins is None else origins_of(origins, insecure_hosts=self.insecure_hosts)
 
     def _carry(self, carried_as: str, scheme: str | None, *, bound: bool = False) -> None:
         """Set how API requests carry the token. It is no part of the identity: the token is the same.
@@ -132,13 +136,16 @@ class EndpointProvider:
         return f"<{type(self).__name__} {self._endpoint.url.with_query(None)} {credentials}>"
 
 
-def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[str, str]) -> URL:
+def base_address(
+    environment: str, base_url: str | URL | None, hosts: Mapping[str, str], insecure_hosts: Collection[str] = ()
+) -> URL:
     """Return the address that a system's endpoints are relative to.
 
     Args:
         environment: One of the system's own, by name.
         base_url: Any other; wins over ``environment``.
         hosts: The system's own.
+        insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
 
     Raises:
         ConfigurationError: There is no such environment, or ``base_url`` is no absolute URL.
@@ -146,7 +153,7 @@ def base_address(environment: str, base_url: str | URL | None, hosts: Mapping[st
     """
     if base_url is not None:
         url = absolute_url(base_url, "base_url")
-        require_secure(url, "base_url")
+        require_secure(url, "base_url", insecure_hosts)
         return url
     if not isinstance(environment, str) or environment not in hosts:
         known = " or ".join(map(repr, hosts))

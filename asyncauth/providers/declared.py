@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from asyncauth._http.carrier import IN_AUTHORIZATION
-from asyncauth._http.origin import absolute_url
+from asyncauth._http.origin import absolute_url, insecure_hosts_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.identity import hashed
@@ -83,6 +83,8 @@ class DeclaredProvider(EndpointProvider):
             which the logs of servers and proxies show). See `ProviderOptions`.
         scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
             ``Bearer`` in ``Authorization``, nothing in any other header.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
         account: A name for whose token it is, so that a shared store can keep it; default: ``username``.
 
     Raises:
@@ -111,6 +113,7 @@ class DeclaredProvider(EndpointProvider):
         origins: str | Iterable[str] | None = None,
         carried_as: str = IN_AUTHORIZATION,
         scheme: str | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
         declared = DeclaredCredentials.of(credential, sent_as, field, username)
@@ -135,6 +138,7 @@ class DeclaredProvider(EndpointProvider):
             method=method.upper(),
             declared=shape.texts,
             errors=rules,
+            insecure_hosts=insecure_hosts_of(insecure_hosts),
         )
         self._configure(endpoint, declared.credentials, origins=origins)
         self._carry(carried_as, scheme)

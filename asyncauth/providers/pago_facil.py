@@ -14,6 +14,7 @@ import attrs
 
 from asyncauth import expiry
 from asyncauth._core.try_state import current_try
+from asyncauth._http.origin import insecure_hosts_of
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider, base_address, checked_text
 from asyncauth.providers.wire.classify import rejects
@@ -64,6 +65,8 @@ class PagoFacil(_PagoFacilProvider):
         environment: ``"production"`` (default) or ``"development"``.
         base_url: Any other server, instead of an environment.
         origins: Where the token may be sent; default: where it comes from.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
         account: A name for whose token it is, so that a shared store can keep it; needed there if ``jwt`` is a
             string or a callable.
 
@@ -79,12 +82,14 @@ class PagoFacil(_PagoFacilProvider):
         environment: Environment = "production",
         base_url: str | URL | None = None,
         origins: str | Iterable[str] | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
         credential = Credential(jwt, "jwt", bearer=True)
         del jwt  # a traceback through here that shows locals must not show it
-        url = base_address(environment, base_url, _HOSTS) / "tokens" / "createToken"
-        endpoint = Endpoint(provider=self.name, step="createToken", url=url, hook=_REJECTS)
+        hosts = insecure_hosts_of(insecure_hosts)
+        url = base_address(environment, base_url, _HOSTS, hosts) / "tokens" / "createToken"
+        endpoint = Endpoint(provider=self.name, step="createToken", url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"account": account}, (credential,))
 
@@ -110,6 +115,8 @@ class PagoFacilLogin(_PagoFacilProvider):
             the newer API on its own hosts.
         base_url: Any other server, instead of an environment.
         origins: Where the token may be sent; default: where it comes from.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
@@ -125,6 +132,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         generation: Literal[1, 2] = 1,
         base_url: str | URL | None = None,
         origins: str | Iterable[str] | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
     ) -> None:
         credential = Credential(password, "password")
         del password  # a traceback through here that shows locals must not show it
@@ -132,9 +140,10 @@ class PagoFacilLogin(_PagoFacilProvider):
             raise ConfigurationError("generation is 1 (/login) or 2 (/users/login)")
         self._username = checked_text(username, "username")
         self._newer = generation == 2  # noqa: PLR2004
-        base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS)
+        hosts = insecure_hosts_of(insecure_hosts)
+        base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS, hosts)
         url = base / "users" / "login" if self._newer else base / "login"
-        endpoint = Endpoint(provider=self.name, step="login", url=url, hook=_REJECTS)
+        endpoint = Endpoint(provider=self.name, step="login", url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"username": self._username}, (credential,))
 
@@ -163,6 +172,8 @@ class PagoFacilJWT(_PagoFacilProvider):
         environment: ``"production"`` (default) or ``"development"``.
         base_url: Any other server, instead of an environment.
         origins: Where the token may be sent; default: where it comes from.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
         account: A name for whose token it is, so that a shared store can keep it; needed there if
             ``access_token`` is a string or a callable.
 
@@ -179,6 +190,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         environment: Environment = "production",
         base_url: str | URL | None = None,
         origins: str | Iterable[str] | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
         credential = Credential(access_token, "access_token", bearer=True)
@@ -187,8 +199,9 @@ class PagoFacilJWT(_PagoFacilProvider):
             raise ConfigurationError("lifetime is the seconds that the JWT shall live, at least 1, or None")
         self._lifetime = lifetime
         self._server_ahead: float | None = None
-        url = base_address(environment, base_url, _HOSTS) / "loginToken"
-        endpoint = Endpoint(provider=self.name, step="loginToken", url=url, hook=_REJECTS)
+        hosts = insecure_hosts_of(insecure_hosts)
+        url = base_address(environment, base_url, _HOSTS, hosts) / "loginToken"
+        endpoint = Endpoint(provider=self.name, step="loginToken", url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         shall_live = None if lifetime is None else float(lifetime)
         self._identify({"account": account}, (credential,), lifetime=shall_live)
@@ -204,6 +217,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         generation: Literal[1, 2] = 1,
         base_url: str | URL | None = None,
         origins: str | Iterable[str] | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
     ) -> PagoFacilJWT:
         """Return the whole chain: ``login``, ``createToken``, ``loginToken``.
 
@@ -219,6 +233,7 @@ class PagoFacilJWT(_PagoFacilProvider):
             generation: Of the login; see `PagoFacilLogin`.
             base_url: See the class; for all three steps.
             origins: Where the JWT may be sent; default: where it comes from.
+            insecure_hosts: See the class; for all three steps.
 
         Raises:
             ConfigurationError: An argument can't work; the message says which.
@@ -226,15 +241,24 @@ class PagoFacilJWT(_PagoFacilProvider):
         """
         credential = Credential(password, "password")
         del password
+        insecure_hosts = insecure_hosts_of(insecure_hosts)
         login = PagoFacilLogin(
             username=username,
             password=credential,
             environment=environment,
             generation=generation,
             base_url=base_url,
+            insecure_hosts=insecure_hosts,
         )
-        access = PagoFacil(jwt=login, environment=environment, base_url=base_url)
-        return cls(access_token=access, lifetime=lifetime, environment=environment, base_url=base_url, origins=origins)
+        access = PagoFacil(jwt=login, environment=environment, base_url=base_url, insecure_hosts=insecure_hosts)
+        return cls(
+            access_token=access,
+            lifetime=lifetime,
+            environment=environment,
+            base_url=base_url,
+            origins=origins,
+            insecure_hosts=insecure_hosts,
+        )
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``loginToken`` for a JWT, with the access token as Bearer."""

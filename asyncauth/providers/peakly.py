@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from asyncauth import expiry
-from asyncauth._http.origin import origin_of
+from asyncauth._http.origin import insecure_hosts_of, origin_of
 from asyncauth.providers.base import base_address
 from asyncauth.providers.oauth2.grants import PasswordGrant
 from asyncauth.providers.wire.credential import Credential, CredentialLike
@@ -38,6 +38,8 @@ class Peakly(PasswordGrant):
         environment: ``"production"`` (default) or ``"qa"``.
         base_url: Any other server, instead of an environment.
         origins: Where the token may be sent; default: where it comes from.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
@@ -54,12 +56,14 @@ class Peakly(PasswordGrant):
         environment: Literal["production", "qa"] = "production",
         base_url: str | URL | None = None,
         origins: str | Iterable[str] | None = None,
+        insecure_hosts: str | Iterable[str] | None = None,
     ) -> None:
         credential = Credential(password, "password")
         del password  # a traceback through here that shows locals must not show it
-        url = base_address(environment, base_url, _HOSTS) / "token"
+        hosts = insecure_hosts_of(insecure_hosts)
+        url = base_address(environment, base_url, _HOSTS, hosts) / "token"
         own = str(origin_of(url)) if origins is None else origins
-        super().__init__(token_url=url, username=username, password=credential, origins=own)
+        super().__init__(token_url=url, username=username, password=credential, origins=own, insecure_hosts=hosts)
 
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         durations = response.durations("expires_in")

@@ -145,6 +145,7 @@ class Canned:
     """A session that gives one answer to all: what a provider does with it needs no event loop."""
 
     answer: Answer
+    trust_env: bool = False
 
     @contextlib.asynccontextmanager
     async def request(self, *_: object, **__: object) -> AsyncIterator[_Response]:

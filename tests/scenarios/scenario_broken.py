@@ -177,6 +177,7 @@ class _ForEver(_Wrapped):
 class _Redirected:
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
+        self.trust_env = http.trust_env
 
     def request(self, *arguments: Any, **options: Any) -> Any:
         return self._http.request(*arguments, **{**options, "allow_redirects": True})

@@ -160,6 +160,8 @@ class ScriptedEndpoint:
 class InMemory:
     """What a provider uses of an ``aiohttp.ClientSession``, without sockets."""
 
+    trust_env = False
+
     def __init__(self, endpoint: ScriptedEndpoint) -> None:
         self._endpoint = endpoint
 
@@ -169,8 +171,8 @@ class InMemory:
         try:
             answered = await self._endpoint.answer(dict(parse_qsl(data()._value.decode())))
         except Unreachable:
-            refused: Any = aiohttp.ClientConnectorError(None, OSError(errno.ECONNREFUSED, "refused"))  # type: ignore[arg-type]
-            raise refused from None
+            key: Any = SimpleNamespace(host="api.example.com", port=443, ssl=True)
+            raise aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused")) from None
         except Lost:
             raise aiohttp.ServerDisconnectedError from None
         content = SimpleNamespace(iter_any=lambda: _chunks(answered.body))

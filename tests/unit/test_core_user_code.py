@@ -12,12 +12,20 @@ from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
 from asyncauth._core.user_code import sanitize
 
 
-@pytest.mark.parametrize("error", [aiohttp.ClientError("x"), OSError("x"), TimeoutError("x"), ConnectionResetError()])
-def test_network_trouble_is_transient(error: Exception) -> None:
-    """It is named by its class alone."""
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (aiohttp.ClientError(MARK), "no answer could be had (ClientError)"),
+        (OSError(MARK), "no answer could be had (OSError)"),
+        (TimeoutError(MARK), "no answer in time"),
+        (ConnectionResetError(), "the connection broke before the answer came (ConnectionResetError)"),
+    ],
+)
+def test_network_trouble_is_transient(error: Exception, why: str) -> None:
+    """Its cause is named, as that of the library's own token requests."""
     found = sanitize(error, "the thing")
     assert type(found) is TokenEndpointUnavailable
-    assert str(found) == f"the thing failed ({type(error).__name__})"
+    assert str(found) == f"the thing failed: {why}"
 
 
 def test_error_of_ours_stays_what_it_is() -> None:

@@ -16,7 +16,12 @@ PAGE = (PACKAGE.parent / "docs" / "errors.md").read_text(encoding="utf-8")
 
 CLASSES = {*errors.__all__, "StoreTrouble", "Problem", "ResourceWarning", "TypeError", "RuntimeError", "ImportError"}
 """Those of the table. The sandbox's ``ValueError``s are answers to settings, and name the setting."""
-MAKERS = {"_problem": "InvalidTokenResponse", "ModuleNotFoundError": "ImportError"}
+MAKERS = {
+    "_lasting": "InvalidTokenResponse",
+    "quoting": "InvalidTokenResponse",
+    "Trouble": "TokenEndpointUnavailable",
+    "ModuleNotFoundError": "ImportError",
+}
 """What makes an error under another name."""
 
 

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from harness.canary import MARK
 from yarl import URL
 
-from asyncauth import ConfigurationError, InsecureTransport, Peakly
-from asyncauth._http.origin import absolute_url, is_loopback, origin_of, origins_of, require_secure
+from asyncauth import (
+    BearerAuth,
+    ClientCredentials,
+    ConfigurationError,
+    DeclaredProvider,
+    DeviceCode,
+    InsecureTransport,
+    JWTBearer,
+    PagoFacil,
+    PagoFacilJWT,
+    PagoFacilLogin,
+    PasswordGrant,
+    Peakly,
+    RefreshGrant,
+    TokenExchange,
+    TokenManager,
+)
+from asyncauth._http.origin import (
+    absolute_url,
+    check_proxy,
+    insecure_hosts_of,
+    is_loopback,
+    origin_of,
+    origins_of,
+    require_secure,
+)
+from asyncauth.testing import FakeProvider
 
 
 @pytest.mark.parametrize(
@@ -150,3 +176,134 @@ def test_a_url_may_be_a_yarl_url() -> None:
     """A URL object is as good as text."""
     assert absolute_url(URL("https://a.example/x"), "base_url") == URL("https://a.example/x")
     assert Peakly(username="a", password="b", base_url=URL("https://a.example")).origins == ("https://a.example",)
+
+
+# --- Hosts to which plain http may go
+
+
+@pytest.fixture(autouse=True)
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test have warned of a host before."""
+    monkeypatch.setattr("asyncauth._http.origin._warned", set())
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        (None, set()),
+        ((), set()),
+        ("sandbox", {"sandbox"}),
+        (("Sandbox", "other.svc.cluster.local."), {"sandbox", "other.svc.cluster.local"}),
+        ({"10.0.0.7", "::1", "[fd00::7]"}, {"10.0.0.7", "::1", "fd00::7"}),
+        ("my_service", {"my_service"}),
+    ],
+)
+def test_insecure_hosts_have_a_normal_form(given: Any, hosts: set[str]) -> None:
+    """Letters, the dot at a name's end and an address' brackets make no difference."""
+    assert insecure_hosts_of(given) == hosts
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "*", "*.example.com", "http://sandbox", "sandbox:8080", "", " ", ".", "-a", "a/b", ("sandbox", None), ("a b",),
+        7,
+        b"sandbox", "10.0.0.0/8",
+    ],
+)  # fmt: skip
+def test_what_is_no_hosts_name_is_refused(given: Any) -> None:
+    """There is no wildcard: each host is named."""
+    with pytest.raises(ConfigurationError, match="insecure_hosts takes"):
+        insecure_hosts_of(given)
+
+
+@pytest.mark.parametrize("url", ["http://sandbox", "http://SANDBOX:8080/x", "ws://sandbox.", "https://elsewhere"])
+def test_a_named_host_may_be_asked_by_http(url: str) -> None:
+    """On any port, as a WebSocket too; https goes anywhere, as ever."""
+    require_secure(URL(url), "base_url", frozenset({"sandbox"}))
+
+
+@pytest.mark.parametrize("url", ["http://sandbox.example.com", "http://a.sandbox", "http://sandbo", "ws://other"])
+def test_no_other_host_is_meant(url: str) -> None:
+    """The name is compared whole; the error says what to write."""
+    host = URL(url).host
+    with pytest.raises(InsecureTransport, match=rf"insecure_hosts=\('{host}',\)"):
+        require_secure(URL(url), "base_url", frozenset({"sandbox"}))
+
+
+def test_a_named_host_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Once in a process, by name; this machine and https are nothing to warn of."""
+    hosts = frozenset({"sandbox", "other", "localhost"})
+    for url in ("http://localhost", "https://sandbox", "http://sandbox", "ws://Sandbox", "http://other"):
+        require_secure(URL(url), "base_url", hosts)
+    assert origins_of("http://sandbox:1", insecure_hosts=hosts) == ("http://sandbox:1",)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"plain http to {host}, as insecure_hosts= permits: tokens and credentials can be read on the way"
+                     for host in ("sandbox", "other")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com", "wss://api.example.com", "http://127.0.0.1", "ws://sandbox"]
+)
+@pytest.mark.parametrize("proxy", ["http://proxy:3128", "http://localhost:3128", "http://elsewhere:3128"])
+def test_a_proxy_that_could_read_is_named_as_well(url: str, proxy: str) -> None:
+    """By https it can't; by plain http it must be this machine, or one of the named hosts."""
+    hosts, may = frozenset({"sandbox", "proxy"}), "elsewhere" not in proxy or URL(url).scheme in {"https", "wss"}
+    if may:
+        check_proxy(URL(url), URL(proxy), hosts)
+    else:
+        with pytest.raises(InsecureTransport, match="by way of the proxy elsewhere"):
+            check_proxy(URL(url), URL(proxy), hosts)
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "Peakly": lambda url, **more: Peakly(username="u", password=MARK, base_url=url, **more),
+    "PagoFacil": lambda url, **more: PagoFacil(jwt="j.w.t", base_url=url, **more),
+    "PagoFacilLogin": lambda url, **more: PagoFacilLogin(username="u", password=MARK, base_url=url, **more),
+    "PagoFacilJWT": lambda url, **more: PagoFacilJWT(access_token="a", base_url=url, **more),
+    "chain": lambda url, **more: PagoFacilJWT.from_password(username="u", password=MARK, base_url=url, **more),
+    "ClientCredentials": lambda url, **more: ClientCredentials(
+        token_url=f"{url}/t", client_id="c", client_secret=MARK, origins=url, **more
+    ),
+    "issuer": lambda url, **more: ClientCredentials(issuer=url, client_id="c", client_secret=MARK, origins=url, **more),
+    "PasswordGrant": lambda url, **more: PasswordGrant(
+        token_url=f"{url}/t", username="u", password=MARK, origins=url, **more
+    ),
+    "RefreshGrant": lambda url, **more: RefreshGrant(token_url=f"{url}/t", refresh_token=MARK, origins=url, **more),
+    "JWTBearer": lambda url, **more: JWTBearer(token_url=f"{url}/t", assertion=MARK, origins=url, **more),
+    "TokenExchange": lambda url, **more: TokenExchange(token_url=f"{url}/t", subject_token=MARK, origins=url, **more),
+    "DeviceCode": lambda url, **more: DeviceCode(
+        token_url=f"{url}/t", device_authorization_url=f"{url}/d", client_id="c", show=print, origins=url, **more
+    ),
+    "DeclaredProvider": lambda url, **more: DeclaredProvider(
+        name="d", url=url, credential=MARK, sent_as="json", field="f", **more
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_provider_takes_insecure_hosts(name: str) -> None:
+    """For its endpoints, and for where its token goes; not without, and not for another host."""
+    make = MAKERS[name]
+    auth = BearerAuth(TokenManager(make("http://sandbox:8080", insecure_hosts=("sandbox",))))
+    assert auth._manager.origins == ("http://sandbox:8080",)
+    assert auth._manager.insecure_hosts == {"sandbox"}
+    for more in ({}, {"insecure_hosts": "other"}):
+        with pytest.raises(InsecureTransport):
+            make("http://sandbox:8080", **more)
+
+
+def test_a_provider_of_ones_own_declares_them() -> None:
+    """As an attribute; a wrong one is refused when the manager is made."""
+
+    class Declaring(FakeProvider):
+        insecure_hosts: Any = ("sandbox",)
+
+    class Wrong(FakeProvider):
+        insecure_hosts: Any = 7
+
+    with pytest.raises(InsecureTransport):
+        BearerAuth(TokenManager(FakeProvider(origins=("http://sandbox",))))
+    assert BearerAuth(TokenManager(Declaring(origins=("http://sandbox",))))
+    with pytest.raises(ConfigurationError, match="insecure_hosts"):
+        TokenManager(Wrong())

@@ -458,7 +458,10 @@ class Own:
 @pytest.mark.parametrize(
     ("make_it", "words"),
     [
-        (lambda: TokenManager(FakeProvider(), http="x"), "http= takes an aiohttp.ClientSession, not str"),  # type: ignore[arg-type]
+        (
+            lambda: TokenManager(FakeProvider(), http="x"),  # type: ignore[arg-type]
+            "http= takes an aiohttp.ClientSession or a function that makes one, not str",
+        ),
         (lambda: TokenManager(FakeProvider(), clock="x"), "clock= takes a Clock, .* not str"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider(), clock=FakeClock), "clock= takes a Clock, .* not the class FakeClock"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider(), store=MemoryStore), "store= takes .* not the class MemoryStore"),  # type: ignore[arg-type]

@@ -113,11 +113,12 @@ ROWS = (
     ("_base.forks", "_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors", "provider",
      "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
-    ("_http.aiohttp_compat", "_http.carrier", "_http.challenge", "_http.origin", "stores.base", "stores.codec",
+    ("_http.aiohttp_compat", "_http.carrier", "_http.challenge", "_http.origin", "_http.trouble", "stores.base",
+     "stores.codec",
      "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_options", "_core.try_state",
-     "_core.request_context", "_core.sessions", "_core.timer", "_core.user_code", "_core.cache",
+     "_core.request_context", "_core.user_code", "_core.sessions", "_core.timer", "_core.cache",
      "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
      "_core.store_client", "_core.tenant_key", "_core.refresh"),
     # one module per kind of token endpoint
@@ -127,10 +128,10 @@ ROWS = (
      "providers.wire.error_fields", "providers.wire.response", "providers.wire.answer_fields",
      "providers.wire.endpoint", "providers.base",
      "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.oauth_options",
-     "providers.oauth2.options",
-     "providers.oauth2.client_auth", "providers.oauth2.dpop", "providers.oauth2.client_request",
-     "providers.oauth2.provider", "providers.oauth2.device_code", "providers.oauth2.grants",
-     "providers.oauth2.jwt_bearer", "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange",
+     "providers.oauth2.options", "providers.oauth2.server_clock", "providers.oauth2.client_auth",
+     "providers.oauth2.dpop", "providers.oauth2.client_request", "providers.oauth2.provider",
+     "providers.oauth2.device_code", "providers.oauth2.grants", "providers.oauth2.jwt_bearer",
+     "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange",
      "providers.pago_facil", "providers.request_shape", "providers.declared", "providers.peakly"),
     # the manager
     ("manager",),

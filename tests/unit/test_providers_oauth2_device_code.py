@@ -237,7 +237,7 @@ async def test_who_said_no_is_not_asked_again_for_a_callables_sake(
     if kind == "private_key":
         options = {"private_key": lambda: PEM, "client_auth": "private_key_jwt"}
     mocked_http.answers(DEVICE, STARTED)
-    mocked_http.answers(URL, {"error": code}, status=status)
+    mocked_http.answers(URL, {"error": code}, status=status, date=None)
     error = await fails(device(**options))
     assert isinstance(error, CredentialsRejected)
     assert error.credential is None

@@ -167,8 +167,8 @@ async def test_an_assertion_that_is_signed_here(mocked_http: MockedHttp) -> None
         "iss": "robot@example.com",
         "sub": "ana@example.com",
         "aud": URL,
-        "iat": NOW,
-        "exp": NOW + 3600,
+        "iat": NOW - 2,
+        "exp": NOW - 2 + 3600,
         "scope": "read",
     }
     assert jwt_part(first, 0)["kid"] == "k1"

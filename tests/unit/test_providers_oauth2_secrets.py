@@ -100,6 +100,7 @@ class _Echo:
 
     sent: list[str] = attrs.field(factory=list[str])
     status: int = 400
+    trust_env: bool = False
     headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
 
     @contextlib.asynccontextmanager

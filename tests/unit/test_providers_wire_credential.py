@@ -204,8 +204,12 @@ def fails_with(error: Exception) -> Callable[[], str]:
         (ValueError(MARK), AuthError, "the password callable raised ValueError"),
         (RuntimeError(MARK), AuthError, "test_providers_wire_credential.py"),
         (FileNotFoundError(2, MARK), AuthError, "the password callable raised FileNotFoundError"),
-        (TimeoutError(MARK), TokenEndpointUnavailable, "the password callable failed (TimeoutError)"),
-        (ConnectionError(MARK), TokenEndpointUnavailable, "the password callable failed (ConnectionError)"),
+        (TimeoutError(MARK), TokenEndpointUnavailable, "the password callable failed: no answer in time"),
+        (
+            ConnectionError(MARK),
+            TokenEndpointUnavailable,
+            "the password callable failed: the connection broke before the answer came (ConnectionError)",
+        ),
     ],
 )
 async def test_a_callable_that_raises(

@@ -94,15 +94,15 @@ def request_info() -> Any:
     ("exception", "words", "unanswered"),
     [
         (aiohttp.ClientConnectorError(connection_key(), OSError(111, "refused")), "no connection", False),
-        (aiohttp.ClientConnectorDNSError(connection_key(), OSError(-2, "unknown")), "no connection", False),
+        (aiohttp.ClientConnectorDNSError(connection_key(), OSError(-2, "unknown")), "has no address", False),
         (aiohttp.ClientConnectorCertificateError(connection_key(), ValueError("self-signed")), "TLS", False),
-        (aiohttp.ClientConnectorSSLError(connection_key(), OSError(1, "handshake")), "no connection", False),
-        (aiohttp.ServerDisconnectedError(), "no answer could be had (ServerDisconnectedError)", True),
-        (aiohttp.ClientOSError(104, "reset by peer"), "no answer could be had (ClientOSError)", True),
-        (aiohttp.ClientPayloadError("half"), "no answer could be had (ClientPayloadError)", True),
+        (aiohttp.ClientConnectorSSLError(connection_key(), OSError(1, "handshake")), "no TLS handshake", False),
+        (aiohttp.ServerDisconnectedError(), "closed the connection", True),
+        (aiohttp.ClientOSError(104, "reset by peer"), "the connection broke", True),
+        (aiohttp.ClientPayloadError("half"), "the answer broke off", True),
         (aiohttp.ServerTimeoutError(), "no answer in time", True),
         (TimeoutError(), "no answer in time", True),
-        (ConnectionResetError(104, "reset"), "no answer could be had (ClientOSError)", True),
+        (ConnectionResetError(104, "reset"), "the connection broke", True),
         (
             aiohttp.ClientResponseError(request_info(), (), status=400, message=PASSWORD),
             "no answer could be had (ClientResponseError)",
@@ -113,7 +113,7 @@ def request_info() -> Any:
 async def test_trouble_on_the_way(
     *, mocked_http: MockedHttp, exception: Exception, words: str, unanswered: bool
 ) -> None:
-    """Every way of the network to fail is transient, told by its class alone; what may have been sent is known."""
+    """Every way of the network to fail is transient, and named; what may have been sent is known."""
     mocked_http.answers(ADDRESS, exception=exception)
     error = await failure(peakly())
     assert type(error) is TokenEndpointUnavailable
@@ -340,3 +340,15 @@ async def test_a_time_that_is_the_password_is_not_shown(mocked_http: MockedHttp,
     assert type(error) is InvalidTokenResponse
     assert f"{field} can't be read" in str(error)
     keeps_quiet(error, echo.strip())
+
+
+@pytest.mark.parametrize("password", ["expires_in", "can't be read", "s not posit", "number of seconds"])
+async def test_a_sentence_of_our_own_is_whole(mocked_http: MockedHttp, password: str) -> None:
+    """A gap in it would say which words the secret has: only what is quoted of the answer is cleaned."""
+    plain = Peakly(username="ana", password=PASSWORD)
+    mocked_http.answers(ADDRESS, {"access_token": "t", "expires_in": "soon"})
+    whole = str(await failure(plain))
+    mocked_http.answers(ADDRESS, {"access_token": "t", "expires_in": "soon"})
+    assert str(await failure(Peakly(username="ana", password=password))) == whole
+    assert '"soon"' in whole
+    assert "…" not in whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from asyncauth._http.trouble import distrust as why_distrusted
 from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
 
@@ -15,22 +16,6 @@ __all__ = ["certificate", "distrust"]
 
 _SOON = 14 * 86400.0
 """Seconds before its end from which on a certificate should have been renewed: most are at 30 days."""
-
-_TRUST = (
-    "if it is your company's or a proxy's own, have its authority trusted on this machine (or SSL_CERT_FILE);"
-    " if not, somebody may be listening: send nothing"
-)
-# OpenSSL's X509_V_ERR_… numbers.
-_WHY = {
-    9: ("is not valid yet", "is this machine's clock right?"),
-    10: ("has expired", "tell whoever runs the server; is this machine's clock right?"),
-    18: ("is signed by itself", _TRUST),
-    19: ("is signed by an authority that this machine does not trust", _TRUST),
-    20: ("is signed by an authority that this machine does not know", _TRUST),
-    21: ("comes without the authorities between", "tell whoever runs the server: it must send the whole chain"),
-    62: ("is for another host", "is the host's name right?"),
-    64: ("is for another address", "name the host as its certificate does"),
-}
 
 
 def certificate(subject: str, cert: Mapping[str, Any], version: str, now: float) -> Finding:
@@ -51,6 +36,5 @@ def certificate(subject: str, cert: Mapping[str, Any], version: str, now: float)
 
 def distrust(subject: str, host: str, error: ssl.SSLCertVerificationError) -> Finding:
     """Return why a certificate is not trusted."""
-    known = _WHY.get(error.verify_code)
-    says, do = known or (f"is not trusted ({error.verify_message})", _TRUST)
+    says, do = why_distrusted(error)
     return fail(subject, f"the certificate of {host} {says}", do)

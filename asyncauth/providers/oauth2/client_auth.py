@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import attrs
 
-from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2 import jose
@@ -26,6 +25,8 @@ _METHODS = ("client_secret_basic", "client_secret_basic_raw", "client_secret_pos
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 60
 """Seconds that a signed assertion is good for: it is made for one request."""
+_SHORTEST = 4
+"""Seconds from ``iat`` to ``exp`` at least: ``iat`` lies a little in the past."""
 
 
 @attrs.frozen(repr=False)
@@ -116,12 +117,15 @@ class Client:
         if self.auth == "private_key_jwt" and self.credential is not None:
             check_key(self.credential, key_id=self.key_id, algorithm=self.algorithm)
 
-    def proof(self, values: tuple[str, ...], *, audience: str, algorithms: object = None) -> Proof | ConfigurationError:
+    def proof(
+        self, values: tuple[str, ...], *, audience: str, issued_at: int, algorithms: object = None
+    ) -> Proof | ConfigurationError:
         """Return what a token request carries of the client.
 
         Args:
             values: What its `credentials` are now.
             audience: The authorization server, for an assertion that is not for another.
+            issued_at: When an assertion is signed, in Unix epoch seconds of the server's clock.
             algorithms: The algorithms of assertions that the server's metadata lists.
         """
         name = self.id or ""
@@ -137,7 +141,7 @@ class Client:
         if self.auth == "client_secret_post":
             return Proof(fields=(("client_id", name), ("client_secret", value)))
         claims = {"iss": name, "sub": name, "aud": self.audience or audience}
-        signed = assertion(value, claims, key_id=self.key_id, algorithm=self.algorithm, supported=algorithms)
+        signed = assertion(value, claims, issued_at, key_id=self.key_id, algorithm=self.algorithm, supported=algorithms)
         if isinstance(signed, ConfigurationError):
             return signed
         fields = (("client_id", name), ("client_assertion_type", _JWT_BEARER), ("client_assertion", signed))
@@ -194,6 +198,7 @@ def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> 
 def assertion(
     key: str,
     claims: Mapping[str, Any],
+    issued_at: int,
     *,
     key_id: str | None,
     algorithm: str | None,
@@ -205,6 +210,7 @@ def assertion(
     Args:
         key: The private key, in PEM or as a JWK. Secret.
         claims: What it says, besides ``jti``, ``iat`` and ``exp``.
+        issued_at: Its ``iat``, in Unix epoch seconds: a little in the past.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
         lifetime: Seconds that it is good for; ``None`` = 60.
@@ -215,6 +221,6 @@ def assertion(
         return loaded
     if algorithm is None:
         loaded = loaded.agreed(supported)
-    now = int(current_try().clock.wall())
-    times = {"iat": now, "exp": now + int(lifetime or _ASSERTION_LIFETIME), "jti": secrets.token_urlsafe(16)}
+    expires_at = issued_at + max(int(lifetime or _ASSERTION_LIFETIME), _SHORTEST)
+    times = {"iat": issued_at, "exp": expires_at, "jti": secrets.token_urlsafe(16)}
     return loaded.sign({**times, **claims}, {"typ": "JWT"})

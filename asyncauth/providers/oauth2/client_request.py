@@ -11,6 +11,7 @@ from asyncauth._core.try_state import current_try
 from asyncauth.errors import AuthError, CredentialsRejected
 from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.dpop import Prover
+from asyncauth.providers.oauth2.server_clock import ServerClock, difference
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ _REJECTS_ANOTHER = frozenset({"invalid_grant", "use_dpop_nonce", "invalid_dpop_p
 
 Fields = Sequence[tuple[str, str]]
 
+_OTHER_REASONS = frozenset(
+    {
+        "access_denied", "authorization_pending", "expired_token", "invalid_scope", "invalid_target", "slow_down",
+        "unauthorized_client", "unsupported_grant_type", "use_dpop_nonce",
+    }
+)  # fmt: skip
+"""Codes of rejections that have nothing to do with anybody's clock (RFC 6749 §5.2, RFC 8628 §3.5, RFC 8707 §2)."""
+
 
 @attrs.define(repr=False, eq=False)
 class ClientRequest:
@@ -36,19 +45,23 @@ class ClientRequest:
         endpoint: Where it goes.
         client: Whose it is.
         prover: Proves the key that the token shall be bound to; ``None`` = it shall be bound to none.
+        server_clock: What the times of assertions and proofs go by.
         issuer: The authorization server, for whom assertions are; ``None`` = they are for its endpoint.
         algorithms: The algorithms of assertions that the server's metadata lists.
         own: What it takes besides the client's credential.
         fields: Makes the form's fields from the values of these; an error is returned, not raised.
+        signs: Whether these fields hold an assertion that is signed for this request.
     """
 
     endpoint: Endpoint
     client: Client
     prover: Prover | None
+    server_clock: ServerClock
     issuer: str | None
     algorithms: object
     own: tuple[Credential, ...]
     fields: Callable[..., Fields | AuthError]
+    signs: bool
     _advice: str = attrs.field(default="", init=False)
     _nonce: str | None = attrs.field(default=None, init=False)
 
@@ -64,7 +77,10 @@ class ClientRequest:
             return form
         self._advice = self.client.advice(values[len(self.own) :])
         proof = self.client.proof(
-            values[len(self.own) :], audience=self.issuer or str(self.endpoint.url), algorithms=self.algorithms
+            values[len(self.own) :],
+            audience=self.issuer or str(self.endpoint.url),
+            issued_at=self.server_clock.signing_time(current_try().clock),
+            algorithms=self.algorithms,
         )
         if isinstance(proof, AuthError):
             return proof
@@ -81,16 +97,28 @@ class ClientRequest:
         if self.prover is not None:
             self.prover.note(self.endpoint.url, current_try().dpop_nonce)
 
+    def is_to_blame(self, rejected: CredentialsRejected) -> bool:
+        """Return whether the time at which something in it was signed may be why it was rejected."""
+        is_timed = self.signs or self.prover is not None or self.client.auth == "private_key_jwt"
+        return is_timed and rejected.error not in _OTHER_REASONS
+
     def should_retry(self, rejected: CredentialsRejected) -> bool:
-        """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""
+        """Return whether it was refused for want of a nonce, or perhaps for its time, and would not be so again."""
         self.note()
+        return self._has_other_nonce(rejected) or (self.is_to_blame(rejected) and self.server_clock.learn())
+
+    def _has_other_nonce(self, rejected: CredentialsRejected) -> bool:
+        """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""
         if self.prover is None or rejected.error != "use_dpop_nonce":
             return False
         return self._nonce != self.prover.nonce(self.endpoint.url)
 
     def advised(self, rejected: CredentialsRejected) -> CredentialsRejected:
-        """Return a rejection that says what to try, if it is one of how the client authenticated."""
+        """Return a rejection that says what to try, if it is one of how the client authenticated, and of its time."""
         code = rejected.error
         if code in _REJECTS_CLIENT or (rejected.status == _UNAUTHORIZED and code not in _REJECTS_ANOTHER):
             rejected.message += self._advice
+        clocks = difference() if self.is_to_blame(rejected) else None
+        if clocks is not None:
+            rejected.message += f"; {clocks}"
         return rejected

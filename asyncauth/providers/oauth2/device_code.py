@@ -12,7 +12,7 @@ import attrs
 from asyncauth import expiry
 from asyncauth._core.request_context import current_request_context
 from asyncauth._core.user_code import sanitize
-from asyncauth._http.origin import absolute_url, require_secure
+from asyncauth._http.origin import absolute_url, insecure_hosts_of, require_secure
 from asyncauth.errors import ConfigurationError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
@@ -114,7 +114,8 @@ class DeviceCode(OAuthProvider):
         self._device_url = None
         if device_authorization_url is not None:
             self._device_url = absolute_url(device_authorization_url, "device_authorization_url", query=True)
-            require_secure(self._device_url, "device_authorization_url")
+            hosts = insecure_hosts_of(given.insecure_hosts)
+            require_secure(self._device_url, "device_authorization_url", hosts)
         self.deadline = deadline
         self._set_up(given, client_id=client_id, whose={"account": account})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import time
 from typing import TYPE_CHECKING
 
 from asyncauth._http.origin import origin_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.oauth2 import jose
+from asyncauth.providers.oauth2.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -28,12 +28,14 @@ class Prover:
 
     Args:
         key: The private key.
+        server_clock: What the proofs' times go by; ``None`` (default): this machine's clock.
         fixed: Whether its algorithm stays, whatever a server's metadata says.
     """
 
-    __slots__ = ("_fixed", "_key", "_nonces", "_public", "thumbprint")
+    __slots__ = ("_fixed", "_key", "_nonces", "_public", "_server_clock", "thumbprint")
 
-    def __init__(self, key: jose.SigningKey, *, fixed: bool = False) -> None:
+    def __init__(self, key: jose.SigningKey, server_clock: ServerClock | None = None, *, fixed: bool = False) -> None:
+        self._server_clock = ServerClock() if server_clock is None else server_clock
         self._fixed = fixed
         self._key = key.without_id()
         self._public = key.public
@@ -41,15 +43,20 @@ class Prover:
         self.thumbprint = key.thumbprint
 
     @classmethod
-    def of(cls, key: str | None, algorithm: str | None = None) -> Prover | ConfigurationError:
+    def of(
+        cls, key: str | None, algorithm: str | None = None, server_clock: ServerClock | None = None
+    ) -> Prover | ConfigurationError:
         """Return the prover of a key in PEM or JWK, or of a new one; or what is wrong.
 
         Args:
             key: The private key; ``None``: a new one.
             algorithm: How it signs; ``None``: as the key says.
+            server_clock: See the class.
         """
         loaded = jose.new_key() if key is None else jose.load_key(key, "dpop_key", algorithm=algorithm)
-        return loaded if isinstance(loaded, ConfigurationError) else cls(loaded, fixed=algorithm is not None)
+        return (
+            loaded if isinstance(loaded, ConfigurationError) else cls(loaded, server_clock, fixed=algorithm is not None)
+        )
 
     def use(self, supported: object) -> None:
         """Sign by the name that a server has for the key's algorithm, unless that was given (RFC 9864 §2.2).
@@ -73,7 +80,7 @@ class Prover:
             "jti": secrets.token_urlsafe(16),
             "htm": method.upper(),
             "htu": str(url.with_scheme(origin.scheme).with_query(None).with_fragment(None)),
-            "iat": int(time.time()),
+            "iat": self._server_clock.signing_time(),
         }
         if token is not None:
             digest = hashlib.sha256(token.encode()).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
+from asyncauth._core.try_state import current_try
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import hashed
 from asyncauth.providers.oauth2.client_auth import assertion, check_key
@@ -116,4 +117,7 @@ class JWTBearer(OAuthProvider):
 
     def _sign(self, key: str) -> str | ConfigurationError:
         claims = {**self._claims, "aud": self._audience}
-        return assertion(key, claims, key_id=self._key_id, algorithm=self._algorithm, lifetime=self._lifetime)
+        issued_at = self._server_clock.signing_time(current_try().clock)
+        return assertion(
+            key, claims, issued_at, key_id=self._key_id, algorithm=self._algorithm, lifetime=self._lifetime
+        )

@@ -54,6 +54,8 @@ class OAuthOptions(TypedDict, total=False):
             which the logs of servers and proxies show). See `ProviderOptions`. Not with ``dpop``.
         scheme: What stands before the token in that header, such as ``"Zoho-oauthtoken"``; ``""``: nothing. ``None``
             (default): ``Bearer`` in ``Authorization``, nothing in any other header. Not with ``dpop``.
+        insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
+            meshes, such as ``("sandbox",)``. Default: none but this machine.
         answer: Where the answer has its fields, if not where RFC 6749 §5.1 says (`AnswerFields`). ``None`` (default):
             there.
         errors: How the server tells of failures, if the common rules misread it (`ErrorFields`). ``None`` (default):
@@ -80,6 +82,7 @@ class OAuthOptions(TypedDict, total=False):
     origins: str | Iterable[str] | None
     carried_as: str
     scheme: str | None
+    insecure_hosts: str | Iterable[str] | None
     answer: AnswerFields | None
     errors: ErrorFields | None
     dpop: bool
@@ -134,6 +137,7 @@ class Given:
     origins: str | Iterable[str] | None = None
     carried_as: str = IN_AUTHORIZATION
     scheme: str | None = None
+    insecure_hosts: str | Iterable[str] | None = None
     answer: AnswerFields | None = None
     errors: ErrorFields | None = None
     dpop: bool = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from asyncauth._core.try_state import current_try
-from asyncauth._http.origin import absolute_url
+from asyncauth._http.origin import absolute_url, insecure_hosts_of
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider
 from asyncauth.providers.identity import Part
@@ -19,6 +19,7 @@ from asyncauth.providers.oauth2.discovery import Issuer
 from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
+from asyncauth.providers.oauth2.server_clock import ServerClock
 from asyncauth.providers.wire.answer_fields import AnswerFields, AnswerReader, declared
 from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import Credential
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Fields", "OAuthProvider"]
 
 _T = TypeVar("_T")
+
+_NAME = "token_endpoint"
+"""What metadata calls the endpoint."""
 
 
 class OAuthProvider(EndpointProvider):
@@ -53,6 +57,9 @@ class OAuthProvider(EndpointProvider):
     _issuer: Issuer | None
     _located: bool
     _answer: AnswerReader
+    _server_clock: ServerClock
+    _signs: bool = False
+    """Whether the grant's own fields hold an assertion that is signed for each request."""
 
     def _set_up(
         self,
@@ -77,9 +84,11 @@ class OAuthProvider(EndpointProvider):
             ConfigurationError: They don't work, or not together.
             InsecureTransport: Plain http to another machine.
         """
+        hosts = insecure_hosts_of(given.insecure_hosts)
+        self._server_clock = ServerClock()
         client = self._client = Client.of(client_id, given, confidential=confidential)
         parameters = self._parameters = Parameters.of(given)
-        self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name)
+        self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name, hosts)
         self._located = given.token_url is not None
         answer, errors = declared(given.answer, given.errors)
         self._answer = answer.reader
@@ -88,6 +97,7 @@ class OAuthProvider(EndpointProvider):
                 provider=self.name,
                 step="token",
                 url=self._address(given),
+                insecure_hosts=hosts,
                 declared=tuple(value for _, value in parameters.extra),
                 hook=composed(self._answer.verdict, errors.verdict),
                 errors=errors,
@@ -98,7 +108,7 @@ class OAuthProvider(EndpointProvider):
         client.check()
         dpop_key = given.secrets.dpop_key
         if given.dpop or dpop_key is not None:
-            self.prover = _prover(dpop_key, given.dpop_algorithm)
+            self.prover = _prover(dpop_key, given.dpop_algorithm, self._server_clock)
         self._carry(given.carried_as, given.scheme, bound=self.prover is not None)
         thumbprint = None if self.prover is None else self.prover.thumbprint
         found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
@@ -111,6 +121,17 @@ class OAuthProvider(EndpointProvider):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token: with the refresh token if there is one, else by the grant itself."""
         endpoint = await self._find(http)
+        try:
+            return await self._obtain(endpoint, http, previous)
+        except InvalidTokenResponse as error:
+            problem = error.again()
+        moved = None if self._located else await self._known_issuer.moved(http, _NAME, endpoint.url, problem)
+        if moved is None:
+            raise problem
+        return await self._obtain(attrs.evolve(endpoint, url=moved), http, previous)
+
+    async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        """Ask this token endpoint for a token."""
         if previous is not None and previous.refresh_token is not None:
             state = current_try()
             state.spends_refresh_token = True
@@ -153,7 +174,7 @@ class OAuthProvider(EndpointProvider):
         """Return the token endpoint."""
         if self._located:
             return self._endpoint
-        return attrs.evolve(self._endpoint, url=await self._known_issuer.endpoint(http, "token_endpoint"))
+        return attrs.evolve(self._endpoint, url=await self._known_issuer.endpoint(http, _NAME))
 
     async def _ask(
         self,
@@ -181,10 +202,12 @@ class OAuthProvider(EndpointProvider):
             endpoint,
             self._client,
             self.prover,
+            self._server_clock,
             None if issuer is None else issuer.name,
             algorithms,
             credentials,
             fields,
+            self._signs,
         )
         try:
             answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
@@ -217,12 +240,12 @@ class OAuthProvider(EndpointProvider):
         return self._answer.read(response, refresh_token, any_type=self._takes_any_type)
 
 
-def _prover(key: Credential | None, algorithm: str | None) -> Prover:
+def _prover(key: Credential | None, algorithm: str | None, server_clock: ServerClock) -> Prover:
     if key is not None:
         key.check()
         if key.constant is None:
             raise ConfigurationError("dpop_key takes a str, in PEM or a JWK: tokens are bound to it")
-    prover = Prover.of(None if key is None else key.constant, algorithm)
+    prover = Prover.of(None if key is None else key.constant, algorithm, server_clock)
     if isinstance(prover, ConfigurationError):
         raise prover
     return prover

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import attrs
+from aiohttp.hdrs import AUTHORIZATION
 from yarl import URL
 
 from asyncauth import expiry
 from asyncauth._base.printable import name_of
 from asyncauth._base.redaction import Redactor
 from asyncauth._core.try_state import current_try
-from asyncauth._http.aiohttp_compat import add_to_url, reset_url
-from asyncauth.errors import AuthError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth._http.aiohttp_compat import add_to_url, is_from_netrc, reset_url
+from asyncauth._http.origin import check_proxy
+from asyncauth._http.trouble import trouble_of
+from asyncauth.errors import (
+    AuthError,
+    CredentialsRejected,
+    InsecureTransport,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+)
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
@@ -33,7 +41,7 @@ from asyncauth.providers.wire.response import TokenResponse, secrets_of
 from asyncauth.providers.wire.words import cleaned, server_message
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType
+    from aiohttp import ClientHandlerType, ClientMiddlewareType
 
 __all__ = ["Endpoint", "Request"]
 
@@ -43,6 +51,8 @@ _log = logging.getLogger("asyncauth.refresh")
 
 _MOST_WARNINGS = 8
 """Warnings of one endpoint. Its server may write something else into each answer."""
+_MOST_RETRIES = 2
+"""A request may lack a nonce, and then name a wrong time."""
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of a token answer that are read at most, packed or not."""
@@ -129,6 +139,7 @@ class Endpoint:
             that a credential came from is told.
         errors: Where the answers have the server's message; ``None``: the usual places are searched.
         warned: The warnings that were logged already.
+        insecure_hosts: Hosts that may read its requests, by plain http.
     """
 
     provider: str
@@ -140,6 +151,7 @@ class Endpoint:
     waits: frozenset[str] = frozenset()
     errors: ErrorRules | None = None
     warned: set[str] = attrs.field(factory=set[str], repr=False)
+    insecure_hosts: frozenset[str] = frozenset()
 
     async def fetch(
         self,
@@ -157,8 +169,8 @@ class Endpoint:
             build: Makes the request from the credentials' values. An error is returned, not raised: its frame
                 holds the secrets.
             read: Makes the token from the answer; raises ``InvalidTokenResponse`` for a field it can't read.
-            should_retry: Asked after a rejection: whether the request itself may have been at fault, and ``build`` now
-                makes another; then it is tried at once, with the same credentials.
+            should_retry: Asked after a rejection, twice at most: whether the request itself may have been at fault, and
+                ``build`` now makes another; then it is tried at once, with the same credentials.
 
         Raises:
             CredentialsRejected: A credential was refused, and so was its successor if it came from a manager.
@@ -169,7 +181,9 @@ class Endpoint:
         current_try().annotate = self.annotate
         resolved = await self._resolve(credentials, http)
         response = await self._ask(http, resolved, build)
-        if isinstance(response, CredentialsRejected) and should_retry is not None and should_retry(response):
+        for _ in range(_MOST_RETRIES):
+            if should_retry is None or not isinstance(response, CredentialsRejected) or not should_retry(response):
+                break
             response = await self._ask(http, resolved, build)
         repeat = False
         if isinstance(response, CredentialsRejected):
@@ -221,10 +235,13 @@ class Endpoint:
         try:
             result = read(response)
         except InvalidTokenResponse as error:
-            # It may quote a field, where a server may repeat what was sent, or what it hands out in another field.
-            # In no variable: frames are shown.
+            message = error.message
+            # A server may repeat somewhere what was sent, or what it hands out in another field. In no variable: frames
+            # are shown.
             redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
-            problem = self.annotate(InvalidTokenResponse(cleaned(error.message, redactor) or ""))
+            if error.quoted is not None:
+                message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
+            problem = self.annotate(InvalidTokenResponse(message))
             _, problem.error_description = server_message(response.fields, redactor)
         else:
             self._tell_ignored(response)
@@ -280,25 +297,32 @@ class Endpoint:
                 self.url,
                 data=request.body(),
                 headers=request.common_headers(),
-                middlewares=(request.authorize,) if request.headers or request.query else (),
+                middlewares=self._middlewares(http, request),
                 raise_for_status=False,
                 allow_redirects=False,
                 auto_decompress=False,
             ) as response:
                 return await _received(response)
-        except aiohttp.ClientConnectorCertificateError:
+        except InsecureTransport as error:
             current_try().unanswered = False
-            return TokenEndpointUnavailable("the server's TLS certificate is not trusted")
-        except aiohttp.ClientConnectorError as error:
-            current_try().unanswered = False  # nothing was sent
-            number = error.os_error.errno
-            why = os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
-            return TokenEndpointUnavailable(f"no connection could be made ({why})")
-        except TimeoutError:
-            return TokenEndpointUnavailable("no answer in time")
+            return error.again()
         except (aiohttp.ClientError, OSError) as error:
-            # The class and nothing else: aiohttp's texts and reprs can hold headers and queries.
-            return TokenEndpointUnavailable(f"no answer could be had ({type(error).__name__})")
+            trouble = trouble_of(error)
+        if trouble.unsent:
+            current_try().unanswered = False
+        return (InvalidTokenResponse if trouble.lasting else TokenEndpointUnavailable)(str(trouble))
+
+    def _middlewares(self, http: aiohttp.ClientSession, request: Request) -> tuple[ClientMiddlewareType, ...]:
+        guard = (self._guard,) if http.trust_env or self.url.scheme == "http" else ()
+        return (*guard, request.authorize) if request.headers or request.query else guard
+
+    async def _guard(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request, unless a proxy could read it; without what ``.netrc`` has for the host."""
+        if request.proxy is not None:
+            check_proxy(self.url, request.proxy, self.insecure_hosts)
+        if AUTHORIZATION in request.headers and await is_from_netrc(request):
+            del request.headers[AUTHORIZATION]
+        return await handler(request)
 
     def _error(
         self, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]

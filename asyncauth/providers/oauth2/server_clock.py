@@ -1,0 +1,83 @@
+"""Which time signed assertions and proofs name: this machine's, until a server's ``Date`` shows that it is wrong."""
+
+from __future__ import annotations
+
+from asyncauth._core.try_state import current_try
+from asyncauth.clock import SYSTEM_CLOCK, Clock
+
+__all__ = ["ServerClock", "difference"]
+
+_BACKDATED = 2.0
+"""Seconds by which ``iat`` lies in the past: many servers refuse what was signed a moment in their future."""
+
+_AGREE = 1.0
+"""Seconds by which clocks may differ and no signature is refused for it."""
+
+_SECOND = 1.0
+"""A ``Date`` header's resolution, in seconds."""
+
+
+class ServerClock:
+    """An authorization server's clock, as far as is known.
+
+    It is this machine's clock until `learn` has found that they differ. From then on it counts on a monotonic clock, so
+    that setting this machine's clock changes nothing.
+
+    Concurrency: safe to use from any thread.
+    """
+
+    __slots__ = ("_learned",)
+
+    def __init__(self) -> None:
+        self._learned: tuple[Clock, float] | None = None  # and how far the server's is ahead of its monotonic()
+
+    def signing_time(self, clock: Clock = SYSTEM_CLOCK) -> int:
+        """Return the time that a signature made now names, in Unix epoch seconds.
+
+        Args:
+            clock: What counts until the server's clock is known.
+        """
+        return int(self._now(clock) - _BACKDATED)
+
+    def learn(self) -> bool:
+        """Take over the server's clock from the running try's last answer, if it differs from the time that was signed.
+
+        Returns:
+            Whether they differed so much that the server may have refused them.
+        """
+        state = current_try()
+        if state.server_now is None or abs(_ahead(self._now(state.clock))) <= _AGREE:
+            return False
+        self._learned = state.clock, state.server_now - state.clock.monotonic()
+        return True
+
+    def _now(self, clock: Clock) -> float:
+        learned = self._learned
+        return clock.wall() if learned is None else learned[0].monotonic() + learned[1]
+
+
+def difference() -> str | None:
+    """Return in words how far this machine's clock and the server's are apart, by the running try's last answer.
+
+    ``None``: not so far that it matters, or the answer did not say.
+    """
+    ahead = _ahead(current_try().clock.wall())
+    if abs(ahead) <= _AGREE:
+        return None
+    return f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+
+
+def _ahead(now: float) -> float:
+    """Return the seconds that a clock is ahead of the server's, by the running try's last answer; negative: behind.
+
+    The answer's ``Date`` was written at some moment between sending and now, and its fraction of a second cut off: 0
+    where the two agree at any of these moments, or where there was no ``Date``.
+
+    Args:
+        now: What the clock says now.
+    """
+    state = current_try()
+    if state.server_now is None or state.sent_at is None:
+        return 0.0
+    when_sent = now - (state.clock.monotonic() - state.sent_at)
+    return max(0.0, when_sent - state.server_now - _SECOND) + min(0.0, now - state.server_now)

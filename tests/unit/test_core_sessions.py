@@ -1,0 +1,325 @@
+"""Which HTTP session a token request is sent with, and who closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+from harness.canary import MARK
+
+from asyncauth import (
+    AuthError,
+    ConfigurationError,
+    ManagerClosed,
+    ManagerPool,
+    PagoFacilJWT,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+    client_session,
+)
+from asyncauth._core.sessions import LONGEST_HEADER, LoopEntry, own_session
+from asyncauth.testing import FakeClock
+
+URL = "https://api.example.com"
+
+
+@attrs.define
+class Noting:
+    """A provider that notes the session and the loop of each token request."""
+
+    name: str = "noting"
+    origins: tuple[str, ...] = (URL,)
+    identity: str | None = "noting"
+    asked: list[tuple[aiohttp.ClientSession, asyncio.AbstractEventLoop]] = attrs.field(factory=list[Any])
+
+    @property
+    def sessions(self) -> list[aiohttp.ClientSession]:
+        return [session for session, _ in self.asked]
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        assert not http.closed
+        self.asked.append((http, asyncio.get_running_loop()))
+        return Token(f"token-{len(self.asked)}")
+
+
+@attrs.define
+class Maker:
+    """A function for ``http=`` that keeps what it made."""
+
+    made: list[aiohttp.ClientSession] = attrs.field(factory=list[Any])
+
+    def __call__(self) -> aiohttp.ClientSession:
+        self.made.append(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        return self.made[-1]
+
+    async def later(self) -> aiohttp.ClientSession:
+        await asyncio.sleep(0)
+        return self()
+
+
+def plain(maker: Maker) -> Callable[[], Any]:
+    return maker
+
+
+def coroutine(maker: Maker) -> Callable[[], Any]:
+    return maker.later
+
+
+WAYS = pytest.mark.parametrize("way", [plain, coroutine])
+
+
+@WAYS
+async def test_a_function_makes_one_session_while_entered(way: Callable[[Maker], Callable[[], Any]]) -> None:
+    """It serves every refresh, and the manager closes it."""
+    maker, provider = Maker(), Noting()
+    async with TokenManager(provider, http=way(maker)) as manager:
+        await manager.refresh()
+        await manager.refresh()
+        assert not maker.made[0].closed
+    assert provider.sessions == [maker.made[0]] * 2
+    assert [session.closed for session in maker.made] == [True]
+
+
+@WAYS
+async def test_a_function_makes_one_per_refresh_while_not_entered(way: Callable[[Maker], Callable[[], Any]]) -> None:
+    """Each is closed after its refresh: nothing is left to close."""
+    maker, provider = Maker(), Noting()
+    manager = TokenManager(provider, http=way(maker))
+    await manager.refresh()
+    await manager.refresh()
+    assert provider.sessions == maker.made
+    assert [session.closed for session in maker.made] == [True, True]
+
+
+@WAYS
+def test_a_function_makes_one_per_event_loop(way: Callable[[Maker], Callable[[], Any]]) -> None:
+    """A session never serves another loop than the one that it was made on."""
+    maker, provider = Maker(), Noting()
+    manager = TokenManager(provider, http=way(maker))
+
+    async def use() -> asyncio.AbstractEventLoop:
+        async with manager:
+            await manager.refresh()
+            return asyncio.get_running_loop()
+
+    loops = [asyncio.run(use()) for _ in range(2)]
+    assert len(maker.made) == 2
+    assert provider.asked == list(zip(maker.made, loops, strict=True))
+    assert all(session.closed for session in maker.made)
+
+
+async def test_each_step_of_a_chain_is_sent_that_way() -> None:
+    """The managers further upstream get the function, too."""
+    maker = Maker()
+    chain = PagoFacilJWT.from_password(username="u", password=MARK, base_url="http://127.0.0.1:1")
+    with pytest.raises(TokenEndpointUnavailable):
+        await TokenManager(chain, http=maker, policy=RefreshPolicy(deadline=0.1)).token()
+    assert len(maker.made) >= 2
+    assert all(session.closed for session in maker.made)
+
+
+async def test_a_pools_managers_share_what_a_function_makes() -> None:
+    """One session per event loop for all tenants, however many refresh at once."""
+    maker, providers = Maker(), {"a": Noting(), "b": Noting()}
+    async with ManagerPool(providers.__getitem__, http=maker.later) as pool:
+        managers = [await pool.get(key) for key in providers]
+        await asyncio.gather(*(manager.token() for manager in managers))
+    assert [provider.sessions for provider in providers.values()] == [maker.made, maker.made]
+    assert [session.closed for session in maker.made] == [True]
+
+
+async def test_a_session_that_somebody_closed_is_made_anew() -> None:
+    """A caller who closes what the manager uses costs nobody a token."""
+    maker, provider = Maker(), Noting()
+    async with TokenManager(provider, http=maker) as manager:
+        await manager.refresh()
+        await maker.made[0].close()
+        await manager.refresh()
+    assert provider.sessions == maker.made
+    assert len(maker.made) == 2
+
+
+# --- Functions that can't work
+
+
+async def refused(http: Any, kind: type[AuthError] = ConfigurationError) -> str:
+    """Return why no token could be had."""
+    with pytest.raises(kind) as caught:
+        await TokenManager(Noting(), http=http, policy=RefreshPolicy(deadline=0.05)).token()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+async def test_what_is_no_session() -> None:
+    """The error says what was returned."""
+    assert "must return an aiohttp.ClientSession, not str" in await refused(lambda: MARK)
+
+
+async def test_a_function_that_fails() -> None:
+    """Its error is told by class and place, or as network trouble; its text may hold secrets."""
+
+    async def broken() -> aiohttp.ClientSession:
+        raise KeyError(MARK)
+
+    def down() -> aiohttp.ClientSession:
+        raise ConnectionResetError(MARK)
+
+    assert "the function given as http= raised KeyError" in await refused(broken, AuthError)
+    assert "the function given as http= failed: the connection" in await refused(down, TokenEndpointUnavailable)
+
+
+async def test_a_function_that_returns_one_session_each_time() -> None:
+    """The manager closed it after the first refresh: the second one says so."""
+    async with aiohttp.ClientSession() as mine:
+        manager = TokenManager(Noting(), http=lambda: mine)
+        await manager.token()
+        with pytest.raises(ConfigurationError, match="must make a new session each time"):
+            await manager.refresh()
+
+
+async def test_a_function_that_returns_another_loops_session() -> None:
+    """It is not used, and stays whoever's it is."""
+    async with aiohttp.ClientSession() as mine:
+        words = await asyncio.to_thread(lambda: asyncio.run(refused(lambda: mine)))
+        assert "another event loop" in words
+        assert not mine.closed
+
+
+async def test_a_pool_takes_no_session_that_keeps_cookies() -> None:
+    """Also not from a function; what that made is closed."""
+    made: list[aiohttp.ClientSession] = []
+
+    def keeping() -> aiohttp.ClientSession:
+        made.append(aiohttp.ClientSession())
+        return made[-1]
+
+    def provider_of(_: str) -> Noting:
+        return Noting()
+
+    async with ManagerPool(provider_of, http=keeping) as pool:
+        manager = await pool.get("a")
+        with pytest.raises(ConfigurationError, match="DummyCookieJar"):
+            await manager.token()
+    assert [session.closed for session in made] == [True]
+
+
+async def test_a_session_that_comes_after_the_end_is_closed() -> None:
+    """Whoever closes while a session is being made has none left open."""
+    entry, begun, go_on, maker = LoopEntry(), asyncio.Event(), asyncio.Event(), Maker()
+
+    async def make() -> aiohttp.ClientSession:
+        begun.set()
+        await go_on.wait()
+        return maker()
+
+    opening = asyncio.ensure_future(entry.open(make))
+    await begun.wait()
+    await entry.close()
+    go_on.set()
+    with pytest.raises(ManagerClosed):
+        await opening
+    assert maker.made[0].closed
+
+
+# --- A given session
+
+
+def _left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "another event loop" in record.getMessage()]
+
+
+async def test_a_session_that_is_left_out_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """On another loop than its own, its proxy, certificates and headers are missing: the log says what to do."""
+    provider = Noting()
+    async with aiohttp.ClientSession() as mine:
+        manager = TokenManager(provider, http=mine)
+
+        async def elsewhere() -> None:
+            await manager.refresh()
+            await manager.refresh()
+
+        with caplog.at_level(logging.WARNING, "asyncauth.manager"):
+            await manager.refresh()
+            assert not _left_out(caplog)
+            await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    assert [session is mine for session in provider.sessions] == [True, False, False]
+    (line,) = _left_out(caplog)
+    assert "give http= a function that makes a session per event loop" in line
+
+
+# --- The manager's own
+
+
+@pytest.mark.parametrize(("seconds", "total"), [(15.0, 15.0), (float("inf"), None)])
+async def test_own_sessions_take_long_headers(seconds: float, total: float | None) -> None:
+    """64 KiB for one header: some servers send policies and cookies of more than aiohttp's 8,190 bytes."""
+    async with own_session(seconds) as session:
+        assert session._max_field_size == session._max_line_size == LONGEST_HEADER == 65_536
+        assert session.timeout.total == total
+        assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+
+
+# --- client_session
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, (False, None)),
+        ({"trust_env": True}, (True, None)),
+        ({"proxy": "http://127.0.0.1:3128"}, (False, "http://127.0.0.1:3128")),
+        ({"trust_env": False, "proxy": None}, (False, None)),
+    ],
+)
+async def test_client_sessions_way_is_the_token_requests_too(
+    given: dict[str, Any], wanted: tuple[bool, str | None]
+) -> None:
+    """``trust_env`` and ``proxy`` of the session hold for the token requests of what it makes."""
+    provider = Noting()
+    async with client_session(provider, **given) as http:
+        await http._asyncauth_managers[0].token()  # type: ignore[attr-defined]
+        (session,) = provider.sessions
+        proxy = session._default_proxy
+        assert (session.trust_env, None if proxy is None else str(proxy)) == wanted
+        assert session is not http
+
+
+async def test_client_session_takes_a_function() -> None:
+    """``http=`` is for the managers that it makes."""
+    maker, provider = Maker(), Noting()
+    async with client_session(provider, http=maker, trust_env=True) as http:
+        await http._asyncauth_managers[0].token()  # type: ignore[attr-defined]
+        assert provider.sessions == maker.made
+    assert maker.made[0].closed
+
+
+async def test_client_session_makes_no_use_of_it_for_a_manager(clock: FakeClock) -> None:
+    """A manager has its own."""
+    manager = TokenManager(Noting(), clock=clock)
+    with pytest.raises(ConfigurationError, match="http= is for providers"):
+        client_session(manager, http=Maker())
+
+
+def test_a_function_is_what_a_type_checker_takes() -> None:
+    """Plain and async functions have the type of ``http=``."""
+
+    async def make() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    functions: list[Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]] = [make, Maker()]
+    assert all(TokenManager(Noting(), http=function) for function in functions)
+
+
+@pytest.mark.parametrize(("given", "shown"), [("x", "str"), (aiohttp.ClientSession, "the class ClientSession")])
+@pytest.mark.parametrize("kind", [TokenManager, ManagerPool])
+def test_what_is_no_session_is_refused(kind: Any, given: Any, shown: str) -> None:
+    """When the manager or pool is made."""
+    with pytest.raises(ConfigurationError, match=f"or a function that makes one, not {shown}"):
+        kind(Noting(), http=given) if kind is TokenManager else kind(Noting, http=given)
