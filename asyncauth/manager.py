@@ -21,6 +21,7 @@ from asyncauth._core.cache import CachedToken, TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
 from asyncauth._core.listeners import Listener, Listeners, SharedListeners
+from asyncauth._core.provider_members import check_members, check_origins, is_of_the_library
 from asyncauth._core.provider_options import options_of
 from asyncauth._core.refresh import Refresh
 from asyncauth._core.runtime import Runtime, check
@@ -144,11 +145,7 @@ class TokenManager:
             http: As given.
             store: As given.
         """
-        if isinstance(provider, type):
-            raise ConfigurationError(f"TokenManager takes a provider, not its class: write {provider.__name__}(…)")
-        if not isinstance(provider, Provider):
-            kind = type(provider).__name__
-            raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
+        check_members(provider)
         self._runtime, self._tenant = runtime, tenant
         self._owned: tuple[TokenManager, ...] = ()
         self._provider = (
@@ -156,6 +153,7 @@ class TokenManager:
             if isinstance(provider, Chained)
             else provider
         )
+        check_origins(self.origins)
         self._options = options_of(self._provider)
         self._prover = self._options.prover  # at hand for each request
         self._store_client = None if store is None else self._share(store)
@@ -171,6 +169,11 @@ class TokenManager:
         """Return this manager's entry in a store."""
         if self.identity is None:
             kind = type(self._provider).__name__
+            if not is_of_the_library(self._provider):
+                raise ConfigurationError(
+                    f"a token of {kind} can't be shared: its identity is None; set it to a str without secrets that"
+                    " differs wherever the token does"
+                )
             whose = "dpop_key=" if self._prover is not None else "account='…'"
             raise ConfigurationError(
                 f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})"

@@ -122,11 +122,17 @@ def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aio
         managers: One for each system that is called.
 
     Raises:
-        ConfigurationError: The session is closed; or see `BearerAuth`.
+        ConfigurationError: The session is closed; it is an object of a class derived from ``aiohttp.ClientSession``,
+            whose behaviour the returned one would not have; or see `BearerAuth`.
         InsecureTransport: See `BearerAuth`.
     """
     if not isinstance(session, aiohttp.ClientSession):
         raise ConfigurationError(f"wrap_session takes an aiohttp.ClientSession, not {type(session).__name__}")
+    if type(session) not in {aiohttp.ClientSession, _OwningSession}:
+        raise ConfigurationError(
+            f"wrap_session would lose what {type(session).__name__} does beyond aiohttp.ClientSession: make it with"
+            " middlewares=(BearerAuth(manager),), or pass that to each request"
+        )
     auth = BearerAuth(*managers)
     if session.closed:
         raise ConfigurationError("wrap_session takes a session that is open")

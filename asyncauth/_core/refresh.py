@@ -20,6 +20,7 @@ from asyncauth._core.failures import (
     remember_rejection,
 )
 from asyncauth._core.frames import bare
+from asyncauth._core.provider_members import FETCH
 from asyncauth._core.store_client import CLOCK_ADJUSTED, LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
@@ -466,7 +467,8 @@ class Refresh:
         except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = sanitize(error, "the token request")
         else:
-            problem = ConfigurationError("fetch() must be an async function: write 'async def fetch'")
+            kind = type(self._provider).__name__
+            problem = ConfigurationError(f"{kind}.fetch must be an async function: write '{FETCH}'")
         raise problem
 
     async def _failed(self, asking: _Asking, token: Token | None, problem: AuthError) -> None:

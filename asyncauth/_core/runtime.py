@@ -44,6 +44,9 @@ class Runtime:
     guard: threading.RLock = attrs.field(factory=new_guard)
 
 
+_STORE = ("load", "save", "delete", "lock")
+
+
 def check(policy: object, http: object, clock: object, random: object, store: object) -> None:
     """Refuse what neither a manager nor a pool can work with.
 
@@ -62,8 +65,12 @@ def check(policy: object, http: object, clock: object, random: object, store: ob
         raise ConfigurationError(
             f"random= takes a function that returns numbers from 0 to 1, such as random.random, not {_kind(random)}"
         )
-    if store is not None and not _has(store, "load", "save", "delete", "lock"):
+    lacking = [] if store is None else [name for name in _STORE if not _has(store, name)]
+    if len(lacking) == len(_STORE):
         raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {_kind(store)}")
+    if lacking:
+        names = "() and no ".join(lacking)
+        raise ConfigurationError(f"{_kind(store)} has no {names}(): a store has load, save, delete and lock")
 
 
 def _is_function(thing: object) -> bool:

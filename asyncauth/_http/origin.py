@@ -27,6 +27,8 @@ __all__ = [
     "require_secure",
 ]
 
+_HOST_AND_PORT = re.compile(r"(?:localhost|(?:[a-z0-9-]{1,40}\.){1,8}[a-z0-9]{1,12})(?::[0-9]{1,5})?", re.IGNORECASE)
+"""A name with a dot in it, and no longer than a host's are: a token has longer parts."""
 _WEB = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _HOST = re.compile(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
 
@@ -58,20 +60,27 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
     Raises:
         ConfigurationError: It is no absolute URL, or has a user, a fragment, or a query that it may not have.
     """
-    url, complete = None, False
+    url, complete, example = None, False, _example(text)
     with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
         url = URL(text)
         complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
     del text  # and url, below: a traceback that shows locals must not show what they may hold
     if url is None:
-        raise ConfigurationError(f"{argument} is no URL: write one such as 'https://api.example.com'")
+        raise ConfigurationError(f"{argument} is no URL: write one such as {example!r}")
     if not complete:
         del url
-        raise ConfigurationError(f"{argument} must be absolute, such as 'https://api.example.com'")
+        raise ConfigurationError(f"{argument} must be absolute, such as {example!r}")
     if url.user is not None or url.password is not None or url.raw_fragment or (url.raw_query_string and not query):
         del url
         raise ConfigurationError(f"{argument} must have no user, password{'' if query else ', query'} or fragment")
     return url
+
+
+def _example(text: object) -> str:
+    """Return what somebody meant who wrote a host alone; of anything else, which may be a secret, nothing is shown."""
+    if not isinstance(text, str) or not _HOST_AND_PORT.fullmatch(text):
+        return "https://api.example.com"
+    return f"{'http' if is_loopback(text.partition(':')[0]) else 'https'}://{text}"
 
 
 def insecure_hosts_of(value: str | Iterable[str] | None) -> frozenset[str]:

@@ -85,7 +85,7 @@ class Answer:
             return
         sys.stdout.flush()
         sys.stdout.buffer.write(self.body)
-        if sys.stdout.isatty() and not self.body.endswith(b"\n"):
+        if self.body and sys.stdout.isatty() and not self.body.endswith(b"\n"):
             sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
 

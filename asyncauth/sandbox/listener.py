@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,8 +42,11 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setblocking(False)
         bound.bind(address)
-    except BaseException:
+    except BaseException as error:
         bound.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            what_to_do = "end the program that has it, or choose another port (0 = any free one)"
+            raise OSError(error.errno, f"port {port} is in use: {what_to_do}") from None
         raise
     return bound
 

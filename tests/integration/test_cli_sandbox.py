@@ -80,6 +80,7 @@ async def test_people_are_told_where_it_is() -> None:
         (["--lifetime", "-1"], 2, "lifetime must be"),
         (["--port", "99999"], 2, "--port"),
         (["--host", "..", "--allow-remote"], 2, "no host"),
+        (["--host", "192.0.2.1", "--allow-remote"], 1, "can't listen on 192.0.2.1: "),
     ],
 )
 def test_what_it_cannot_do_is_a_line(shell: Shell, arguments: list[str], code: int, words: str) -> None:
@@ -98,4 +99,6 @@ def test_a_taken_port_is_a_line(shell: Shell) -> None:
         assert main(["--page", "--page-port", port]) == 1
     assert ended.code == 1
     assert ended.err.count("\n") == 1
-    assert "can't listen on 127.0.0.1" in ended.err
+    assert (
+        f"can't listen on 127.0.0.1: port {port} is in use: end the program that has it, or choose another" in ended.err
+    )

@@ -15,6 +15,7 @@ from aiohttp import web
 from loopback import Api, echo_socket, nothing_left
 
 from asyncauth import (
+    BearerAuth,
     ConfigurationError,
     InsecureTransport,
     ManagerClosed,
@@ -533,3 +534,33 @@ async def test_a_wrapper_that_is_never_closed(api: Api) -> None:
             assert response.status == 200
     assert http.closed
     del http
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    class Metered(aiohttp.ClientSession):
+        """A session with a behaviour of its own."""
+
+
+async def test_a_session_of_a_derived_class_is_refused(api: Api) -> None:
+    """The wrapped one would lose what that class does; the error says how to keep it, and that way works."""
+    async with TokenManager(fake(api)) as manager:
+        async with Metered() as theirs:
+            with pytest.raises(ConfigurationError, match="wrap_session would lose what Metered does"):
+                wrap_session(theirs, manager)
+        async with Metered(middlewares=(BearerAuth(manager),)) as http, http.get(f"{api.url}/x") as response:
+            assert response.status == 200
+
+
+async def test_a_session_of_this_library_can_be_wrapped(api: Api) -> None:
+    """What `client_session` returns does nothing more on a request than its middlewares, which are kept."""
+    async with (
+        Api("token-1").serve() as other,
+        TokenManager(fake(other)) as manager,
+        client_session(fake(api)) as http,
+        wrap_session(http, manager) as wrapped,
+    ):
+        for each in (api, other):
+            async with wrapped.get(f"{each.url}/x") as response:
+                assert response.status == 200

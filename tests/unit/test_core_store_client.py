@@ -379,8 +379,12 @@ async def test_different_identities_share_nothing(clock: FakeClock, store: Comma
 
 def test_without_an_identity_there_is_no_sharing(clock: FakeClock, store: CommandedStore) -> None:
     """A provider that can't say whose token it gets is refused, and so is what is no store."""
-    with pytest.raises(ConfigurationError, match="account="):
+    with pytest.raises(
+        ConfigurationError, match="a token of FakeProvider can't be shared: its identity is None; set it"
+    ):
         manager(FakeProvider(identity=None), store, clock)
+    with pytest.raises(ConfigurationError, match=r"write PagoFacilJWT\(…, account='…'\)"):
+        TokenManager(PagoFacilJWT(access_token=lambda: "x"), store=store, clock=clock)
     with pytest.raises(ConfigurationError, match="takes a TokenStore"):
         manager(FakeProvider(), {}, clock)
 

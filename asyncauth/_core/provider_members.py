@@ -1,0 +1,77 @@
+"""Refuses a provider that can't work, and says what is missing or wrong in its class."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncauth._http.origin import absolute_url
+from asyncauth.errors import ConfigurationError
+from asyncauth.provider import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FETCH", "check_members", "check_origins", "is_of_the_library"]
+
+FETCH = "async def fetch(self, http, previous)"
+"""How a provider's method is written."""
+
+_MEMBERS = ("name", "origins", "identity", "fetch")
+
+
+def check_members(provider: object) -> None:
+    """Refuse what is not a provider.
+
+    Raises:
+        ConfigurationError: It lacks a member, or its ``fetch`` can't be called as a manager calls it.
+    """
+    if isinstance(provider, type):
+        raise ConfigurationError(f"TokenManager takes a provider, not its class: write {provider.__name__}(…)")
+    kind = type(provider).__name__
+    if not isinstance(provider, Provider):
+        missing = [name for name in _MEMBERS if not hasattr(provider, name)]
+        if len(missing) == len(_MEMBERS):
+            raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
+        if missing:
+            names = " and no ".join(missing)
+            raise ConfigurationError(f"{kind} has no {names}: a provider has name, origins, identity and fetch")
+    fetch: Any = getattr(provider, "fetch", None)
+    function = getattr(fetch, "__func__", None)
+    if not (_takes(function, 3) if inspect.isfunction(function) else _takes_uncached(fetch, 2)):
+        raise ConfigurationError(f"{kind}.fetch can't be called with a session and the previous token: write '{FETCH}'")
+
+
+def check_origins(origins: Iterable[str]) -> None:
+    """Refuse origins that are not absolute.
+
+    Raises:
+        ConfigurationError: One of them is not; the message says how to write it.
+    """
+    for origin in origins:
+        absolute_url(origin, "origins")
+
+
+def is_of_the_library(provider: object) -> bool:
+    """Return whether a provider's class is one of the library's, or derived from one."""
+    return any(each.__module__.startswith("asyncauth.providers.") for each in type(provider).__mro__)
+
+
+def _takes_uncached(function: Callable[..., object], count: int) -> bool:
+    """Return whether a function can be called with so many positional arguments, as far as that can be told."""
+    if not callable(function):
+        return False
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # nothing is known of it
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+_takes = functools.lru_cache(maxsize=64)(_takes_uncached)  # a pool makes a manager per tenant
