@@ -80,7 +80,8 @@ async def test_what_to_try_for_special_characters(
     mocked_http.answers(URL, {"error": code}, status=status, times=4)
     assert ("client_secret_post" in str(await failure(client()))) is advised
     assert "client_secret_post" not in str(await failure(client(client_id="app", client_secret="s3cret")))
-    assert "client_secret_post" not in str(await failure(client(client_auth="client_secret_basic_raw", client_id="a")))
+    raw = str(await failure(client(client_auth="client_secret_basic_raw", client_id="a")))
+    assert ("try client_auth='client_secret_basic'" in raw) is advised
     assert "try" not in str(await failure(client(client_auth="client_secret_post")))
 
 

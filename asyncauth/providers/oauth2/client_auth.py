@@ -161,6 +161,8 @@ class Client:
                 "; id or secret hold characters that are percent-encoded, which some servers do not decode:"
                 " try client_auth='client_secret_post' or 'client_secret_basic_raw'"
             )
+        if self.auth == "client_secret_basic_raw" and quote(special, safe="") != special:
+            return "; this server may decode id and secret: try client_auth='client_secret_basic'"
         return ""
 
 
