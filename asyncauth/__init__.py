@@ -34,6 +34,7 @@ if _TYPE_CHECKING:
     from asyncauth.providers.oauth2.token_exchange import TokenExchange
     from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
     from asyncauth.providers.peakly import Peakly
+    from asyncauth.providers.refresh_request import RefreshRequest
     from asyncauth.providers.wire.answer_fields import AnswerFields
     from asyncauth.providers.wire.error_fields import ErrorFields
     from asyncauth.status import PoolStatus, Status
@@ -67,6 +68,7 @@ __all__ = [
     "ProviderOptions",
     "RefreshGrant",
     "RefreshPolicy",
+    "RefreshRequest",
     "RequestContext",
     "Status",
     "StoreError",
@@ -95,6 +97,7 @@ _LATER = {
     "Peakly": "asyncauth.providers.peakly",
     "AnswerFields": "asyncauth.providers.wire.answer_fields",
     "ErrorFields": "asyncauth.providers.wire.error_fields",
+    "RefreshRequest": "asyncauth.providers.refresh_request",
     "RefreshGrant": "asyncauth.providers.oauth2.refresh_grant",
     "TokenExchange": "asyncauth.providers.oauth2.token_exchange",
     "PoolStatus": "asyncauth.status",

@@ -13,21 +13,25 @@ from asyncauth._http.origin import absolute_url, insecure_hosts_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import EndpointProvider, checked_text
 from asyncauth.providers.identity import hashed
-from asyncauth.providers.request_shape import HEADER_NAME, DeclaredCredentials, RequestShape, SentAs
+from asyncauth.providers.refresh_request import RefreshRequest, Renewal
+from asyncauth.providers.renewal import fetch_alone, fetch_before_grant, marked
+from asyncauth.providers.request_shape import DeclaredCredentials, RequestShape, SentAs, checked_method
 from asyncauth.providers.wire.answer_fields import AnswerFields
 from asyncauth.providers.wire.answer_fields import declared as declared_answer
 from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import CredentialLike
-from asyncauth.providers.wire.endpoint import Endpoint
+from asyncauth.providers.wire.endpoint import Endpoint, Request
 from asyncauth.providers.wire.error_fields import refusal_hook
+from asyncauth.token import Token
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
+    from asyncauth.errors import CredentialsRejected
     from asyncauth.providers.wire.error_fields import ErrorFields
     from asyncauth.providers.wire.lifetime_fields import Unit
-    from asyncauth.token import Token
+    from asyncauth.providers.wire.response import TokenResponse
 
 __all__ = ["DeclaredProvider"]
 
@@ -75,6 +79,8 @@ class DeclaredProvider(EndpointProvider):
         unit: In what: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``, ``"hh:mm:ss"``,
             ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
         refusals: The statuses that mean "this credential was refused" (default: 400, 401, 403).
+        refresh: How the token is renewed with a refresh token (`RefreshRequest`). ``None`` (default): the credential is
+            sent again.
         answer: In place of ``token``, ``lifetime`` and ``unit``: all that can be said of the answer, `AnswerFields`.
         errors: How the API tells of failures (`ErrorFields`). Its ``refusals``, if it has any, replace this argument.
         origins: Where the token may be sent; default: where it comes from.
@@ -108,6 +114,7 @@ class DeclaredProvider(EndpointProvider):
         lifetime: str | None = _USUAL.lifetime,
         unit: Unit = _USUAL.unit,
         refusals: Iterable[int] = (400, 401, 403),
+        refresh: RefreshRequest | None = None,
         answer: AnswerFields | None = None,
         errors: ErrorFields | None = None,
         origins: str | Iterable[str] | None = None,
@@ -121,7 +128,6 @@ class DeclaredProvider(EndpointProvider):
         self.name = checked_text(name, "name")
         declared.check()
         self._shape = shape = RequestShape.of(sent_as, declared.places, fields, headers)
-        _check_method(method)
         flat = AnswerFields(token=token, lifetime=lifetime, unit=unit)
         if answer is not None and flat != _USUAL:
             raise ConfigurationError("answer= takes the place of token=, lifetime= and unit=")
@@ -135,11 +141,13 @@ class DeclaredProvider(EndpointProvider):
             step="token",
             url=where,
             hook=composed(self._answer.verdict, rules.verdict),
-            method=method.upper(),
+            method=checked_method(method),
             declared=shape.texts,
             errors=rules,
             insecure_hosts=insecure_hosts_of(insecure_hosts),
         )
+        self._renewal = _renewal(refresh, endpoint, shape, declared)
+        self.needs_lock = self._renewal is not None and self._renewal.alone is not None
         self._configure(endpoint, declared.credentials, origins=origins)
         self._carry(carried_as, scheme)
         places = declared.names if field is None else field
@@ -156,17 +164,71 @@ class DeclaredProvider(EndpointProvider):
         whose = {"account": account, "username": declared.username or None}
         self._identify(whose, declared.credentials, request=hashed(request))
 
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token, as declared."""
-        read = partial(self._answer.read, any_type=self._takes_any_type)
-        return await self._endpoint.fetch(http, self._credentials, self._shape.request, read)
+        grant, renewal = partial(self._grant, http), self._renewal
+        if renewal is None:
+            return await grant()
+        renew = partial(self._renew, http, renewal)
+        if renewal.alone is None:
+            return await fetch_before_grant(previous, renew, grant)
+        return await fetch_alone(previous, renew, grant, partial(self._given, http, renewal.alone), _ends)
+
+    async def _grant(self, http: aiohttp.ClientSession) -> Token:
+        """Ask with the credentials."""
+        sent: list[Token] = []
+
+        def build(*values: str) -> Request:
+            if self._renewal is not None and self._renewal.alone is not None:
+                sent[:] = [Token("", refresh_token=values[self._renewal.alone])]
+            return self._shape.request(*values)
+
+        def read(response: TokenResponse) -> Token:
+            return self._read(response, *sent)
+
+        return await self._endpoint.fetch(http, self._credentials, build, read)
+
+    async def _renew(self, http: aiohttp.ClientSession, renewal: Renewal, previous: Token) -> Token:
+        """Ask with the last token's refresh token."""
+        credentials = renewal.credentials(self._credentials, previous)
+        return await renewal.endpoint.fetch(
+            http, credentials, renewal.shape.request, partial(self._read, kept=previous)
+        )
+
+    async def _given(self, http: aiohttp.ClientSession, number: int) -> str:
+        """Return the first refresh token."""
+        given, _, _ = await self._credentials[number].resolve(http)
+        return given
+
+    def _read(self, response: TokenResponse, kept: Token | None = None) -> Token:
+        """Return the token that an answer holds.
+
+        Args:
+            response: The answer.
+            kept: Has the refresh token that was sent, if one was: it stays in force if the answer brings no other.
+        """
+        brought = None if self._renewal is None else self._answer.refreshed(response)
+        token = self._answer.read(response, brought, any_type=self._takes_any_type)
+        if kept is None:
+            return token
+        return marked(token if brought is not None else attrs.evolve(token, refresh_token=kept.refresh_token), kept)
 
 
-def _check_method(method: str) -> None:
-    """Refuse what no HTTP method is named.
+def _renewal(
+    refresh: RefreshRequest | None, endpoint: Endpoint, shape: RequestShape, declared: DeclaredCredentials
+) -> Renewal | None:
+    """Return what is done to renew the token; ``None``: it is asked for again.
 
     Raises:
-        ConfigurationError: It is so.
+        ConfigurationError: It can't be done.
     """
-    if not isinstance(method, str) or not HEADER_NAME.fullmatch(method):  # a method is written as a header's name is
-        raise ConfigurationError("method= takes the name of an HTTP method, such as 'POST'")
+    if refresh is None:
+        return None
+    if not isinstance(refresh, RefreshRequest):
+        raise ConfigurationError(f"refresh= takes a RefreshRequest, not {type(refresh).__name__}")
+    return refresh.renewal(endpoint, shape, declared)
+
+
+def _ends(rejected: CredentialsRejected) -> bool:
+    """Return whether a rejection says that a refresh token is of no more use: each does, but one of the client."""
+    return rejected.error != "invalid_client"

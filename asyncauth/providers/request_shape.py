@@ -16,7 +16,7 @@ from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.providers.wire.endpoint import Request
 from asyncauth.providers.wire.path import Path
 
-__all__ = ["HEADER_NAME", "DeclaredCredentials", "Place", "RequestShape", "SentAs"]
+__all__ = ["HEADER_NAME", "DeclaredCredentials", "Place", "RequestShape", "SentAs", "checked_method", "checked_way"]
 
 SentAs = Literal["form", "json", "query", "bearer", "basic", "header", "text", "xml"]
 
@@ -142,8 +142,7 @@ class DeclaredCredentials:
         Raises:
             ConfigurationError: It does not.
         """
-        if self.sent_as not in _WAYS:
-            raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
+        checked_way(self.sent_as)
         for name, value in (("field", self.field), ("username", self.user)):
             if value is not None and not isinstance(value, str):
                 raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
@@ -345,3 +344,25 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         yield str(value)
+
+
+def checked_way(sent_as: str) -> str:
+    """Return how a credential travels.
+
+    Raises:
+        ConfigurationError: There is no such way.
+    """
+    if sent_as not in _WAYS:
+        raise ConfigurationError(f"sent_as is one of {', '.join(map(repr, _WAYS))}")
+    return sent_as
+
+
+def checked_method(method: str) -> str:
+    """Return an HTTP method as it is written.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not isinstance(method, str) or not HEADER_NAME.fullmatch(method):  # a method is written as a header's name is
+        raise ConfigurationError("method= takes the name of an HTTP method, such as 'POST'")
+    return method.upper()

@@ -27,6 +27,7 @@ from asyncauth import (
     ProviderOptions,
     RefreshGrant,
     RefreshPolicy,
+    RefreshRequest,
     RequestContext,
     Status,
     Token,
@@ -151,6 +152,13 @@ def any_server() -> list[Provider]:
         DeviceCode(issuer="https://login.example.com", client_id="c", show=show),
         DeclaredProvider(name="acme", url=url, credential="s", sent_as="json", field="secret", unit="epoch_ms"),
         DeclaredProvider(name="b", url=url, credential={"basic:me": "s", "key": secret}, sent_as="query", method="GET"),
+        DeclaredProvider(
+            name="d",
+            url=url,
+            credential={"password": secret, "key": "k"},
+            sent_as="json",
+            refresh=RefreshRequest(url=url, field="refresh", credentials=["key"]),
+        ),
         DeclaredProvider(name="c", url=url, credential=secret, sent_as="xml", field="key", fields="<k>{key}</k>"),
         DeclaredProvider(
             name="d",

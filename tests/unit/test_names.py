@@ -46,6 +46,7 @@ PUBLIC = {
         "ProviderOptions",
         "RefreshGrant",
         "RefreshPolicy",
+        "RefreshRequest",
         "RequestContext",
         "Status",
         "StoreError",
@@ -129,10 +130,10 @@ ROWS = (
      "providers.wire.endpoint", "providers.base",
      "providers.oauth2.discovery", "providers.oauth2.jose", "providers.oauth2.oauth_options",
      "providers.oauth2.options", "providers.oauth2.server_clock", "providers.oauth2.client_auth",
-     "providers.oauth2.dpop", "providers.oauth2.client_request", "providers.oauth2.provider",
+     "providers.oauth2.dpop", "providers.oauth2.client_request", "providers.renewal", "providers.oauth2.provider",
      "providers.oauth2.device_code", "providers.oauth2.grants", "providers.oauth2.jwt_bearer",
-     "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange",
-     "providers.pago_facil", "providers.request_shape", "providers.declared", "providers.peakly"),
+     "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange", "providers.pago_facil",
+     "providers.request_shape", "providers.refresh_request", "providers.declared", "providers.peakly"),
     # the manager
     ("manager",),
     # how requests get their token

@@ -113,6 +113,7 @@ MADE: dict[type, Callable[[], Any]] = {
 """What takes a secret, or holds what does."""
 
 TAKE_NONE: set[type] = {
+    asyncauth.RefreshRequest,  # says where a refresh token goes
     asyncauth.OAuthOptions,  # the type of arguments: a constructor takes them out of the dict at once
     asyncauth.AnswerFields,  # names of fields
     asyncauth.ErrorFields,  # names of fields, and values that are no secrets

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asyncauth._core.try_state import current_try
 from asyncauth._http.origin import absolute_url, insecure_hosts_of
 from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
 from asyncauth.providers.base import EndpointProvider
@@ -20,6 +19,7 @@ from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
 from asyncauth.providers.oauth2.server_clock import ServerClock
+from asyncauth.providers.renewal import fetch_before_grant
 from asyncauth.providers.wire.answer_fields import AnswerFields, AnswerReader, declared
 from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import Credential
@@ -132,18 +132,9 @@ class OAuthProvider(EndpointProvider):
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask this token endpoint for a token."""
-        if previous is not None and previous.refresh_token is not None:
-            state = current_try()
-            state.spends_refresh_token = True
-            try:
-                return await self._renew(endpoint, http, previous)
-            except CredentialsRejected as error:
-                state.spends_refresh_token = False
-                problem = error.again()
-            if problem.error == "invalid_client":  # the grant would be refused as well
-                raise problem
-            state.refresh_token_rejected = True
-        return await self._grant(endpoint, http)
+        return await fetch_before_grant(
+            previous, partial(self._renew, endpoint, http), partial(self._grant, endpoint, http)
+        )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
         """Ask for a token by the grant itself."""

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
-import attrs
-
-from asyncauth.errors import CredentialsRejected
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.renewal import fetch_alone, marked
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from asyncauth.errors import CredentialsRejected
     from asyncauth.providers.wire.endpoint import Endpoint
     from asyncauth.providers.wire.response import TokenResponse
 
 __all__ = ["RefreshGrant"]
-
-_ROTATED_FROM = "asyncauth_rotated_from"
-"""The name in `Token.extra` under which the refresh token that this one was first rotated from is known, by its hash.
-
-It goes into a store with the token, so that no other process sends the spent one either.
-"""
 
 
 class RefreshGrant(OAuthProvider):
@@ -68,22 +61,16 @@ class RefreshGrant(OAuthProvider):
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token with the last answer's refresh token, or with the given one."""
-        if previous is None:
-            return await self._grant(endpoint, http)
-        problem = CredentialsRejected("the refresh token was rotated, and its successor is lost: obtain a new one")
-        if previous.refresh_token is not None:
-            try:
-                return await self._renew(endpoint, http, previous)
-            except CredentialsRejected as error:
-                problem = error.again()
-            if problem.error != "invalid_grant" and not problem.declared:
-                raise problem
-        if not await self._differs(http, previous):
-            raise problem
-        return await self._grant(endpoint, http)
+        return await fetch_alone(
+            previous,
+            partial(self._renew, endpoint, http),
+            partial(self._grant, endpoint, http),
+            partial(self._given, http),
+            _ends,
+        )
 
     async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
-        return _marked(await super()._renew(endpoint, http, previous), previous)
+        return marked(await super()._renew(endpoint, http, previous), previous)
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
         sent: list[Token] = []
@@ -93,7 +80,7 @@ class RefreshGrant(OAuthProvider):
             return self._refresh_fields(refresh_token)
 
         def read(response: TokenResponse) -> Token:
-            return _marked(self._read(response, kept=sent[0]), sent[0])
+            return marked(self._read(response, kept=sent[0]), sent[0])
 
         return await self._ask(endpoint, http, self._credentials[:1], fields, read)
 
@@ -101,20 +88,12 @@ class RefreshGrant(OAuthProvider):
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
         return (*fields, *self._parameters.fields())
 
-    async def _differs(self, http: aiohttp.ClientSession, previous: Token) -> bool:
-        """Return whether the given refresh token is neither the previous one's nor its ancestor."""
+    async def _given(self, http: aiohttp.ClientSession) -> str:
+        """Return the given refresh token."""
         given, _, _ = await self._credentials[0].resolve(http)
-        return given != previous.refresh_token and _hash(given) != previous.extra.get(_ROTATED_FROM)
+        return given
 
 
-def _marked(token: Token, sent: Token) -> Token:
-    """Return a token that remembers which refresh token its own was first rotated from."""
-    mark = sent.extra.get(_ROTATED_FROM)
-    if mark is None and token.refresh_token != sent.refresh_token:
-        mark = _hash(sent.refresh_token or "")
-    return token if mark is None else attrs.evolve(token, extra={**token.extra, _ROTATED_FROM: mark})
-
-
-def _hash(refresh_token: str) -> str:
-    """Return what tells a refresh token from another in any process, and is no use to anybody else."""
-    return hashlib.sha256(refresh_token.encode()).hexdigest()[:16]
+def _ends(rejected: CredentialsRejected) -> bool:
+    """Return whether a rejection says that the refresh token is of no more use."""
+    return rejected.error == "invalid_grant" or rejected.declared
