@@ -260,6 +260,7 @@ class Refresh:
             async with self._slot():
                 return await self._fetch(before.last, TryState(self._clock))
         try:
+            await store_client.keep_open(self._sessions)
             async with store_client.opened():
                 if before.api_401:
                     await store_client.delete(before.token)

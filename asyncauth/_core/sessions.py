@@ -52,6 +52,9 @@ class LoopEntry:
     session: aiohttp.ClientSession | None = None
     _making: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _kept: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack, init=False)
+    _keeping: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _keys: dict[int, object] | None = attrs.field(factory=dict[int, object], init=False)
 
     async def open(self, make: Callable[[], Awaitable[aiohttp.ClientSession]]) -> aiohttp.ClientSession:
         """Return the session, which is made when it is first needed.
@@ -68,11 +71,35 @@ class LoopEntry:
                 self.session = session
             return self.session
 
+    async def keep(self, key: object, opened: Callable[[], contextlib.AbstractAsyncContextManager[None]]) -> None:
+        """Open something, and keep it open until `close`. Does nothing if that was done before, or is being done.
+
+        Args:
+            key: What it is.
+            opened: Returns the context that it is opened by.
+        """
+        keys = self._keys
+        if keys is None or id(key) in keys:
+            return
+        keys[id(key)] = key
+        try:
+            async with self._keeping:
+                if self._keys is keys:
+                    await self._kept.enter_async_context(opened())
+        except BaseException:
+            del keys[id(key)]
+            raise
+
     async def close(self) -> None:
-        """Close the session, if one was made, and keep none that is being made."""
-        self._closed = True
-        if self.session is not None:
-            await self.session.close()
+        """Close the session, if one was made, and whatever was kept open; keep nothing that is being made or opened."""
+        self._closed, self._keys = True, None
+        async with self._keeping:  # whatever is being opened
+            pass
+        try:
+            await self._kept.aclose()
+        finally:
+            if self.session is not None:
+                await self.session.close()
 
     async def run(self, work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
         """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
@@ -170,6 +197,11 @@ class Sessions:
         """Return whether the manager is entered anywhere."""
         return any(not entry.loop.of_parent_process for entry in list((self._entries or {}).values()))
 
+    def entry_here(self) -> LoopEntry | None:
+        """Return the entry of the running loop; ``None``: the manager is not entered there."""
+        entries = self._entries  # read once: another thread may close
+        return None if entries is None else entries.get(asyncio.get_running_loop())
+
     def unclosed(self) -> bool:
         """Return whether there is something left to close, so that whoever forgets it is to be warned."""
         return self.entered()
@@ -238,8 +270,7 @@ class Sessions:
                 yield http
                 return
             self._note_left_out()
-        entries = self._entries  # read once: another thread may close
-        entry = None if entries is None else entries.get(loop)
+        entry = self.entry_here()
         if entry is not None:
             yield await entry.open(self._new)
             return
@@ -305,6 +336,10 @@ class SharedSessions(Sessions):
     def entered_here(self) -> bool:
         """Return whether the pool is entered on the running loop."""
         return self._owner.entered_here()
+
+    def entry_here(self) -> LoopEntry | None:
+        """Return the pool's entry of the running loop."""
+        return self._owner.entry_here()
 
     def unclosed(self) -> bool:
         """Return ``False``: there is nothing that a manager would have to close."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
     from asyncauth._core.emitter import Emitter
+    from asyncauth._core.sessions import Sessions
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["LockHandle", "LockWait", "StoreClient", "StoreTrouble"]
@@ -291,6 +292,12 @@ class StoreClient:
     def quick_lock(self) -> float:
         """The seconds in which a lock is had that nobody holds."""
         return min(max(_AT_ONCE, 3 * self._longest_call), self._time_limit)
+
+    async def keep_open(self, sessions: Sessions) -> None:
+        """Keep the store open for as long as the manager is entered on the running loop, if it is."""
+        entry = sessions.entry_here()
+        if entry is not None:
+            await entry.keep(self._store, self.opened)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:

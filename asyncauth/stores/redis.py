@@ -9,7 +9,6 @@ import inspect
 import math
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import attrs
@@ -19,27 +18,23 @@ from asyncauth.clock import boottime
 from asyncauth.entry import LONGEST, remains, time_to_live
 from asyncauth.errors import ConfigurationError
 from asyncauth.stores.base import is_key
-from asyncauth.stores.codec import Reader, dumps
+from asyncauth.stores.codec import LARGEST_ENTRY, Reader, dumps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import AsyncGenerator
     from types import TracebackType
 
     from asyncauth.entry import Entry
+    from asyncauth.stores.redis_client import ClientMaker
+    from asyncauth.stores.redis_lock import RedisLease
     from asyncauth.token import Token
 
 __all__ = ["RedisStore"]
 
-_LEASE = 10.0
-"""Seconds that a lock outlives a holder that died."""
-_EXTEND_EVERY = 3.0
 _POLL = 0.05
 """Seconds between looks at a lock that another process holds."""
-_PATIENCE = 1.0
-"""Seconds that Redis may take for one answer, if the URL names no ``socket_timeout``."""
-_FAREWELL = 1.0
-"""Seconds that giving a lock back may take: it ends by itself."""
-
+_ABSENT = -2
+"""The time-to-live of a key that is not there."""
 _AT_ONCE = 1000
 """Keys that one ``SCAN`` looks at."""
 _GLOB = re.compile(r"[\\*?\[\]^-]")
@@ -68,9 +63,10 @@ class RedisStore:
     keeps them unreadable.
 
     Args:
-        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``, for which the store opens a connection when a
-            manager needs one and closes it afterwards, one a loop; or a ``redis.asyncio`` client of the caller's
-            (Sentinel, Cluster, a pool of its own), which stays open and serves on its own loop.
+        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``, for which the store has one client per event
+            loop, open while a manager or pool with it is entered there, else for the length of each refresh; or a
+            ``redis.asyncio`` client of the caller's (Sentinel, Cluster, a pool of its own), which stays open and serves
+            on its own loop.
         prefix: What the keys begin with (default ``"asyncauth:"``).
         strict: Whether callers get a ``StoreError`` when Redis can't be used; ``False`` (default) = the manager does
             without it.
@@ -83,6 +79,7 @@ class RedisStore:
         self.prefix = prefix
         self.strict = strict
         self._given = url_or_client
+        self._maker: ClientMaker | None = None
         del url_or_client  # it holds a password: a traceback through here that shows locals must not show it
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= takes a str, not {type(prefix).__name__}")
@@ -91,6 +88,9 @@ class RedisStore:
         if isinstance(self._given, str):
             if not self._given.startswith(("redis://", "rediss://", "unix://")):
                 raise ConfigurationError("RedisStore takes a URL such as 'redis://localhost:6379/0', or a client")
+            from asyncauth.stores.redis_client import ClientMaker  # noqa: PLC0415 (an extra)
+
+            self._maker = ClientMaker(self._given)
             self._check_url()
         elif not hasattr(self._given, "pipeline") or not inspect.iscoroutinefunction(
             getattr(self._given, "aclose", None)
@@ -100,6 +100,9 @@ class RedisStore:
         self._used = self._of_parent = False
         self._guard = new_guard()
         self._reader = Reader(f"Redis {prefix!r}")
+        from asyncauth.stores.redis_lock import Comparison  # noqa: PLC0415 (an extra)
+
+        self._comparison = Comparison(f"Redis {prefix!r}")
         at_fork(self, RedisStore._after_fork)
 
     def _after_fork(self) -> None:
@@ -149,17 +152,7 @@ class RedisStore:
                     raise
 
     def _new_client(self) -> Any:
-        if not isinstance(self._given, str):
-            return self._given
-        from redis.asyncio import Redis  # noqa: PLC0415 (an extra)
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-
-        # No waiting between tries: a caller has a second for a call, and does without the store then. Whoever waits
-        # for the lock has longer, but must notice as soon that Redis answers no more.
-        patience = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
-        connect: Any = getattr(Redis, "from_url")  # noqa: B009 (loosely typed there)
-        return connect(self._given, retry=Retry(NoBackoff(), 1), **patience)
+        return self._given if self._maker is None else self._maker.client()
 
     def _check_url(self) -> None:
         """Refuse a URL that redis-py can't use. Its own texts may hold the password."""
@@ -188,10 +181,10 @@ class RedisStore:
         name = self.prefix + key
         async with self._client() as client:
             pipeline = client.pipeline(transaction=False)
-            pipeline.get(name)
+            pipeline.getrange(name, 0, LARGEST_ENTRY)  # a byte more than an entry has: of a larger one no more
             pipeline.pttl(name)
             raw, milliseconds = await pipeline.execute()
-        entry = self._read(key, raw)
+        entry = None if milliseconds == _ABSENT else self._read(key, raw)
         if entry is None or milliseconds < 0:
             return entry
         # The entry was given its whole life less the age it had: what is missing now is its age.
@@ -224,33 +217,50 @@ class RedisStore:
         """Leave what remains of the entry, if it is this token's."""
         name = self.prefix + key
         async with self._client() as client:
-            raw = await client.get(name)
-            stored = self._read(key, raw)
+            raw = await client.getrange(name, 0, LARGEST_ENTRY)
+            stored = self._read(key, raw) if raw else None
             if stored is None or stored.value != token.value:
                 return
             left = remains(stored)
-            await client.eval(_SWAP, 1, name, raw, "" if left is None else dumps(left))
+            kept = "" if left is None else dumps(left)
+
+            async def script() -> bool:
+                return bool(await client.eval(_SWAP, 1, name, raw, kept))
+
+            await self._comparison.change(
+                client,
+                name,
+                raw.encode() if isinstance(raw, str) else raw,
+                script=script,
+                otherwise=lambda pipeline: pipeline.set(name, kept, keepttl=True) if kept else pipeline.delete(name),
+            )
 
     @contextlib.asynccontextmanager
-    async def lock(self, key: str) -> AsyncGenerator[_RedisLease, None]:
-        """Give one task of one process at a time the key; the lease is extended while the task lives."""
+    async def lock(self, key: str) -> AsyncGenerator[RedisLease, None]:
+        """Give one task of one process at a time the key; the lease is extended while the task lives.
+
+        Leaving raises what kept the lock from being given back: it ends by itself then, after 10 s.
+        """
+        from asyncauth.stores.redis_lock import RedisLease, RedisLock  # noqa: PLC0415 (an extra)
+
         async with self._client() as client:
-            lock = client.lock(f"{self.prefix}{key}:lock", timeout=_LEASE, sleep=_POLL, thread_local=False)
-            mark = uuid.uuid4().hex.encode()
-            lease = _RedisLease(lock)
+            lock = RedisLock(client, f"{self.prefix}{key}:lock", self._comparison)
+            lease = RedisLease(lock)
+            problem: Exception | None = None
             try:
                 sent_at = boottime()
-                # Its own token, so that a lock taken in the very moment of a cancellation can be given back.
-                while not await _unless_cancelled(lock.acquire(blocking=False, token=mark)):
+                while not await lock.acquire():
                     await asyncio.sleep(_POLL)
                     sent_at = boottime()
                 lease.begin(sent_at)
                 yield lease
             finally:
-                await lease.end(mark)
+                problem = await lease.end()
+            if problem is not None:
+                raise problem
 
     def _read(self, key: str, raw: Any) -> Entry | None:
-        return None if raw is None else self._reader.read(key, raw)
+        return self._reader.read(key, raw)
 
     def __repr__(self) -> str:
         kind = self._given.split(":", 1)[0] + "://…" if isinstance(self._given, str) else type(self._given).__name__
@@ -264,70 +274,3 @@ class RedisStore:
 def _life(token: Token) -> float:
     """Return the seconds for which an entry is kept in all."""
     return min(time_to_live(token, token.issued_at), LONGEST)  # Redis refuses far larger numbers
-
-
-async def _unless_cancelled(call: Awaitable[bool]) -> bool:
-    """Return what a call returns; raise a cancellation that it swallowed.
-
-    redis-py loses one that arrives while it connects or sends: whoever waits for a lock would wait on, and whoever
-    extends one would go on.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    result = await call
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
-
-
-class _RedisLease:
-    """A lock that is held, and the task that extends it."""
-
-    __slots__ = ("_extending", "_lock", "_until")
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-        self._until = 0.0
-        self._extending: asyncio.Task[None] | None = None
-
-    @property
-    def lost(self) -> bool:
-        """Whether another process may hold the lock by now."""
-        return boottime() >= self._until  # it runs out during suspend, too
-
-    def begin(self, since: float) -> None:
-        """Start to extend the lease, which began when its request was sent."""
-        self._until = since + _LEASE
-        self._extending = asyncio.ensure_future(self._extend())
-
-    async def _extend(self) -> None:
-        from redis.exceptions import LockError, RedisError  # noqa: PLC0415 (an extra)
-
-        while not self.lost:
-            await asyncio.sleep(_EXTEND_EVERY)
-            before = boottime()
-            try:
-                async with asyncio.timeout(_EXTEND_EVERY):
-                    await _unless_cancelled(self._lock.extend(_LEASE, replace_ttl=True))
-                self._until = before + _LEASE
-            except LockError:
-                self._until = 0.0
-            except (RedisError, OSError, TimeoutError):
-                continue  # Redis may be back before the lease is over
-
-    async def end(self, mark: bytes) -> None:
-        """Stop to extend, and give the lock back if it is held."""
-        release = asyncio.ensure_future(self._release(mark))
-        try:
-            # Not cancelled with the caller: the others would wait for the lease to run out.
-            await asyncio.wait((release,), timeout=_FAREWELL)
-        finally:
-            release.cancel()
-            await asyncio.gather(release, return_exceptions=True)
-
-    async def _release(self, mark: bytes) -> None:
-        if self._extending is not None:
-            self._extending.cancel()
-            await asyncio.gather(self._extending, return_exceptions=True)
-        with contextlib.suppress(Exception):  # lost, or Redis is: it ends by itself
-            await self._lock.do_release(mark)

@@ -349,8 +349,43 @@ def test_a_redis_that_is_well(shell: Shell) -> None:
         ended = shell.run("doctor", "--json")
         assert (ended.code, redis.everything()) == (0, b"")
     found = marks(ended)
-    assert all(found[f"store {part}".strip()] == "ok" for part in ("", "version", "clock", "writing", "lock"))
+    assert all(found[f"store {part}".strip()] == "ok" for part in ("", "rights", "version", "clock", "writing", "lock"))
     assert ended.has_none_of("s3cret-password")
+
+
+@needs_redis
+@pytest.mark.parametrize(
+    ("lacks", "code", "says"),
+    [
+        ("-@scripting", 0, "enough; no scripts, so that locks are compared in transactions"),
+        ("-@scripting -@transaction", 1, "the user may not use EVAL, EVALSHA, SCRIPT LOAD (or WATCH, MULTI, EXEC); "),
+        ("-getrange -pexpire", 1, "the user may not use GETRANGE, PEXPIRE; allow it (ACL SETUSER)"),
+        ("-scan -info -time", 0, "the user may use what a store needs"),
+    ],
+)
+def test_a_redis_user_with_few_rights(shell: Shell, lacks: str, code: int, says: str) -> None:
+    """Each command that a store needs is tried, and those that are missing are named."""
+    with redis_server(password="") as redis, redis.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "few", "on", ">s3cret-password", "~asyncauth:*", "+@all", *lacks.split()
+        )
+        shell.set(ASYNCAUTH_STORE=redis.url.replace("redis://", "redis://few:s3cret-password@"))
+        ended = shell.run("doctor")
+        assert redis.everything() == b""
+    assert ended.code == code
+    assert says in lines(ended, "store rights")[0]
+    assert any("may not list its entries (SCAN)" in line for line in lines(ended, "store")) == ("-scan" in lacks)
+    assert ended.has_none_of("s3cret-password")
+
+
+@needs_redis
+def test_a_redis_without_scripting(shell: Shell) -> None:
+    """Commands that the server lacks, as managed services do, are those that may not be used."""
+    hidden = [word for name in ("EVAL", "EVALSHA", "SCRIPT") for word in ("--rename-command", name, "")]
+    with redis_server(*hidden, password="") as redis:
+        ended = shell.run("doctor", "--store", redis.url)
+    assert ended.code == 0
+    assert "no scripts, so that" in lines(ended, "store rights")[0]
 
 
 @needs_redis

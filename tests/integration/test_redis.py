@@ -17,7 +17,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
-from asyncauth import Token, TokenManager
+from asyncauth import ManagerPool, Token, TokenManager
 from asyncauth.stores import EncryptedStore, RedisStore, TokenStore, dumps
 from asyncauth.testing import FakeProvider, StoreConformance
 
@@ -256,8 +256,8 @@ async def test_the_lease_is_extended_while_its_holder_lives(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that takes longer than the lease keeps it; nobody else gets in."""
-    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.6)
-    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.15)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.6)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.15)
     one, two = RedisStore(redis.url), RedisStore(redis.url)
     async with one, two, one.lock(KEY) as lease:
         for _ in range(8):
@@ -271,7 +271,7 @@ async def test_the_lease_is_extended_while_its_holder_lives(
 
 async def test_a_lease_ends_with_its_holder(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that died is waited for no longer than the lease."""
-    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.5)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.5)
     with redis.client() as client:
         client.set(f"asyncauth:{KEY}:lock", b"dead", px=500)
     began = time.monotonic()
@@ -283,7 +283,7 @@ async def test_a_lost_lease_is_known_and_nobody_elses_is_released(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis forgot the lock, and another took it: the late holder learns it, and leaves the other's alone."""
-    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.1)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.1)
     one, two = RedisStore(redis.url), RedisStore(redis.url)
     async with one, two:
         with redis.client() as client:
@@ -303,7 +303,7 @@ async def test_a_lock_is_given_back_while_its_lease_is_being_extended(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """redis-py loses the cancellation that ends the extending: up to Python 3.11 ``wait_for`` does."""
-    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.3)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.3)
     extending = asyncio.Event()
     extend = Lock.do_extend
 
@@ -325,8 +325,8 @@ async def test_a_lease_that_cannot_be_extended_counts_as_lost(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis answers no more: when the lease is over by our own clock, another may hold the lock."""
-    monkeypatch.setattr("asyncauth.stores.redis._LEASE", 0.6)
-    monkeypatch.setattr("asyncauth.stores.redis._EXTEND_EVERY", 0.2)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.6)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.2)
     async with RedisStore(redis.url) as store, store.lock(KEY) as lease:
         assert not lease.lost
         redis.pause()
@@ -357,16 +357,76 @@ async def test_a_client_of_the_callers_is_used_and_stays_open(redis: RedisServer
         await client.aclose()
 
 
-async def test_nothing_is_left_open(redis: RedisServer) -> None:
-    """After each refresh the connection is closed, entered or not."""
-    store = RedisStore(redis.url)
-    async with TokenManager(FakeProvider(), store=store) as manager:
-        await manager.token()
-        assert store._loops == {}
+def connections(redis: RedisServer) -> int:
+    """Return how many connections there were since the last count, without this one."""
+    with redis.client() as client:
+        found = int(client.info("stats")["total_connections_received"])
+        client.config_resetstat()
+    return found - 1
+
+
+async def nobody_is_connected(redis: RedisServer) -> None:
+    """Return when Redis has noticed."""
     with redis.client() as client:
         async with asyncio.timeout(5):
-            while len(client.client_list()) > 1:  # noqa: ASYNC110 (Redis notices a moment later)
+            while len(client.client_list()) > 1:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.02)
+
+
+async def test_a_manager_that_is_not_entered_leaves_nothing_open(redis: RedisServer) -> None:
+    """After each refresh the connection is closed."""
+    store = RedisStore(redis.url)
+    manager = TokenManager(FakeProvider(), store=store)
+    connections(redis)
+    for number in range(1, 4):
+        await manager.refresh()
+        assert store._loops == {}
+        await nobody_is_connected(redis)
+        assert connections(redis) == 1 + 1, number  # and that of the look before
+
+
+async def test_one_client_stays_open_while_a_manager_is_entered(redis: RedisServer) -> None:
+    """Its connection serves one refresh after another, also of a chain's managers, and is closed in the end."""
+    store = RedisStore(redis.url)
+    connections(redis)
+    async with TokenManager(FakeProvider(), store=store) as manager, manager:
+        for _ in range(5):
+            await manager.refresh()
+    assert store._loops == {}
+    assert connections(redis) == 1
+    await nobody_is_connected(redis)
+
+
+async def test_the_managers_of_a_pool_share_a_client(redis: RedisServer) -> None:
+    """No connection per refresh, and at most 20; closed with the pool."""
+    store = RedisStore(redis.url)
+    for closes in (False, True):
+        connections(redis)
+        async with ManagerPool[int](lambda key: FakeProvider(name=str(key)), store=store, limit=3) as pool:
+            managers = [await pool.get(key) for key in range(20)]
+            for _ in range(2):
+                await asyncio.gather(*(manager.refresh() for manager in managers))
+            assert len(store._loops) == 1
+            if closes:
+                await pool.close()
+                assert store._loops == {}
+        assert store._loops == {}
+        assert connections(redis) < 25
+        await nobody_is_connected(redis)
+
+
+async def test_a_connection_that_was_idle_for_long_is_replaced(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands between may have dropped it without a word: the next call would wait for its time limit."""
+    async with RedisStore(redis.url) as store:
+        await store.load(KEY)
+        connections(redis)
+        await store.load(KEY)
+        assert connections(redis) == 0
+        monkeypatch.setattr("asyncauth.stores.redis_client.IDLE", 0.0)
+        await store.load(KEY)
+        assert connections(redis) == 1
 
 
 async def test_a_closing_that_is_cancelled_leaves_no_connection(redis: RedisServer) -> None:

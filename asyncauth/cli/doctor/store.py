@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncauth.cli.doctor.clocks import clocks
 from asyncauth.cli.doctor.files import permissions
-from asyncauth.cli.doctor.finding import Finding, fail, ok, skip, warn
+from asyncauth.cli.doctor.finding import Finding, Mark, fail, ok, skip, warn
+from asyncauth.cli.doctor.rights import missing_commands, rights
 from asyncauth.cli.entries import entries_of
 from asyncauth.cli.stores import StoreFailure
 from asyncauth.provider import key_of
@@ -49,14 +50,19 @@ async def look_into(chosen: Chosen, again: Chosen, timeout: float, *, offline: b
         return [_future(chosen.folder)]
     found: list[Finding] = []
     try:
-        started = time.monotonic()
-        entries = await entries_of(chosen, {}, timeout)
-        took = (time.monotonic() - started) / (1 + len(entries))
-        found.append(_speed(chosen.title, len(entries), took))
-        found += [warn("store entry", f"{entry.key[:12]}: {entry.flaw}", _MEND) for entry in entries if entry.flaw]
+        missing: list[str] = []
+        if isinstance(chosen.inner, RedisStore):
+            missing = await missing_commands(chosen, chosen.inner, timeout)
+            found.append(rights(missing))
+        able = not found or found[0].mark is not Mark.FAIL
+        if "SCAN" in missing:
+            found.append(skip("store", f"{chosen.title}: the user may not list its entries (SCAN)"))
+        else:
+            found += await _entries(chosen, timeout)
         if isinstance(chosen.inner, RedisStore):
             found += await _redis(chosen, chosen.inner, timeout)
-        found += await _probe(chosen, again, timeout)
+        if able:
+            found += await _probe(chosen, again, timeout)
     except StoreFailure as failure:
         found.append(fail("store", failure.says, failure.do))
     if chosen.folder is not None:
@@ -78,6 +84,15 @@ def _future(folder: Path) -> Finding:
     return fail(
         "store", f"{folder} is not there, and can't be made in {parent}", "make it, with mode 0700, for this user"
     )
+
+
+async def _entries(chosen: Chosen, timeout: float) -> list[Finding]:  # noqa: ASYNC109
+    """Return how long a look takes, and which entries can't be read."""
+    started = time.monotonic()
+    entries = await entries_of(chosen, {}, timeout)
+    took = (time.monotonic() - started) / (1 + len(entries))
+    flawed = [warn("store entry", f"{entry.key[:12]}: {entry.flaw}", _MEND) for entry in entries if entry.flaw]
+    return [_speed(chosen.title, len(entries), took), *flawed]
 
 
 def _speed(title: str, count: int, seconds: float) -> Finding:

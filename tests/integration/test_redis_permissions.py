@@ -1,0 +1,207 @@
+"""Redis users with few rights: the documented ones are enough, and a lock that can't be given back is not taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.canary import secret
+from redis.exceptions import NoPermissionError
+from redis.exceptions import TimeoutError as RedisTimeout
+from redis_kit import RedisServer, needs_redis, redis_server
+
+from asyncauth import Token, TokenManager
+from asyncauth.stores import RedisStore
+from asyncauth.testing import FakeProvider, StoreConformance
+
+pytestmark = needs_redis
+
+KEY = "cd" * 32
+PASSWORD = secret("limited")
+FLEETS = Path(__file__).parents[2] / "docs" / "howto" / "fleets.md"
+NO_SCRIPTS = "~* +@all -@scripting"
+NEITHER = "~* +@all -@scripting -@transaction"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(running: RedisServer) -> RedisServer:
+    with running.client() as client:
+        client.flushall()
+        client.config_resetstat()
+    return running
+
+
+def allow(redis: RedisServer, rights: str) -> str:
+    """Give a user these rights and no others; return the URL with which it connects."""
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "limited", "reset", "on", f">{PASSWORD}", *rights.split())
+    return f"redis://limited:{PASSWORD}@127.0.0.1:{redis.port}/0"
+
+
+def documented(name: str) -> str:
+    """Return the rights that the documentation lists."""
+    found = re.search(rf"ACL SETUSER {name} .*?(~.*)", FLEETS.read_text(encoding="utf-8"))
+    assert found is not None
+    return found[1]
+
+
+def locks(redis: RedisServer) -> list[bytes]:
+    with redis.client() as client:
+        return list(client.keys("*:lock"))
+
+
+class _Limited(StoreConformance):
+    rights: str
+    redis: RedisServer
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis: RedisServer) -> None:
+        self.redis = redis
+
+    def make_stores(self) -> tuple[RedisStore, RedisStore]:
+        url = allow(self.redis, self.rights)
+        return RedisStore(url), RedisStore(url)
+
+
+class TestWithTheDocumentedRights(_Limited):
+    rights = documented("asyncauth")
+
+
+class TestWithTheDocumentedRightsWithoutScripts(_Limited):
+    rights = documented("no-scripts")
+
+
+@pytest.mark.parametrize("rights", [documented("asyncauth"), documented("no-scripts"), NO_SCRIPTS])
+async def test_two_managers_share_and_nothing_stays_locked(
+    redis: RedisServer, rights: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether scripts may be run or not; where they may not, the log says so once."""
+    url, provider = allow(redis, rights), FakeProvider()
+    one, two = (TokenManager(provider, store=RedisStore(url)) for _ in range(2))
+    for _ in range(3):
+        fetched = await one.refresh()
+        assert locks(redis) == []
+        assert (await two.refresh()).value == fetched.value  # taken over from the store
+        assert locks(redis) == []
+        assert (one.status().store, two.status().store) == ("ok", "ok")
+    one.invalidate(await one.token())
+    await one.token()
+    assert provider.calls == 4
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    expected = "Redis 'asyncauth:': scripts are not allowed; locks and entries are compared with WATCH"
+    assert said == ([] if "eval" in rights else [expected])  # the other one needed no lock
+
+
+async def test_a_lease_is_extended_without_scripts(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that takes longer than the lease keeps the lock, and learns that it has lost it."""
+    monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.6)
+    monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.15)
+    url = allow(redis, NO_SCRIPTS)
+    one, two = RedisStore(url), RedisStore(url)
+    async with one, two, one.lock(KEY) as lease:
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2), two.lock(KEY):
+                    pytest.fail("two are in")
+            assert not lease.lost
+        with redis.client() as client:
+            client.set(f"asyncauth:{KEY}:lock", "another's")
+            async with asyncio.timeout(5):
+                while not lease.lost:  # noqa: ASYNC110 (told by Redis)
+                    await asyncio.sleep(0.02)
+    with redis.client() as client:
+        assert client.get(f"asyncauth:{KEY}:lock") == b"another's"  # not given back by who lost it
+
+
+async def test_deleting_compares_without_scripts(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that another process saves between the look and the deletion stays."""
+    store = RedisStore(allow(redis, NO_SCRIPTS))
+    now = time.time()
+    old, new = (Token(value, issued_at=now, expires_at=now + 60) for value in ("access-old", "access-new"))
+    await store.save(KEY, old)
+    real = RedisStore._read
+
+    def read(self: RedisStore, key: str, raw: object) -> Token | None:
+        found = real(self, key, raw)
+        from asyncauth.stores import dumps
+
+        with redis.client() as client:
+            client.set(f"asyncauth:{KEY}", dumps(new), ex=60)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RedisStore, "_read", read)
+        await store.delete(KEY, old)
+    stored = await store.load(KEY)
+    assert stored is not None
+    assert stored.value == new.value
+
+
+async def test_a_lock_that_could_not_be_given_back_is_not_taken(redis: RedisServer) -> None:
+    """Neither scripts nor transactions: nobody waits for a lease, the status says so, and each has its own token."""
+    url = allow(redis, NEITHER)
+    managers = [TokenManager(FakeProvider(), store=RedisStore(url)) for _ in range(2)]
+    began = time.monotonic()
+    for manager in managers:
+        await manager.token()
+        await manager.refresh()
+        assert manager.status().store == "lock: NoPermissionError"
+    assert locks(redis) == []
+    assert time.monotonic() - began < 3
+
+
+async def test_a_lock_that_is_not_given_back_is_told(redis: RedisServer) -> None:
+    """The rights were taken away while it was held: who leaves it learns that, and it is not taken again."""
+    store = RedisStore(allow(redis, documented("asyncauth")))
+    with pytest.raises(NoPermissionError):
+        async with store.lock(KEY):
+            allow(redis, NEITHER)
+    assert len(locks(redis)) == 1
+    with pytest.raises(NoPermissionError):
+        async with store.lock(KEY):
+            pytest.fail("it can't be given back")
+    allow(redis, documented("asyncauth"))
+    with contextlib.suppress(ZeroDivisionError):  # what happens inside counts more
+        async with store.lock("ef" * 32):
+            allow(redis, NEITHER)
+            raise ZeroDivisionError
+    allow(redis, NO_SCRIPTS)
+    with redis.client() as client:
+        client.flushall()
+    async with store.lock(KEY):
+        pass
+    assert locks(redis) == []
+
+
+async def test_a_release_that_redis_does_not_answer_is_told(redis: RedisServer) -> None:
+    """It takes a second at most, and the lease ends by itself."""
+    store = RedisStore(redis.url)
+    try:
+        with pytest.raises((TimeoutError, RedisTimeout)):
+            async with store.lock(KEY):
+                redis.pause()
+    finally:
+        redis.resume()
+
+
+async def test_a_server_without_scripting_is_like_a_user_without_it() -> None:
+    """A server on which the commands have other names, as managed services do."""
+    hidden = [word for name in ("EVAL", "EVALSHA", "SCRIPT") for word in ("--rename-command", name, "")]
+    with redis_server(*hidden) as server:
+        manager = TokenManager(FakeProvider(), store=RedisStore(server.url))
+        manager.invalidate(await manager.token())
+        await manager.token()
+        assert manager.status().store == "ok"
+        assert locks(server) == []
