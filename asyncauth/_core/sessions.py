@@ -93,10 +93,9 @@ class LoopEntry:
     async def close(self) -> None:
         """Close the session, if one was made, and whatever was kept open; keep nothing that is being made or opened."""
         self._closed, self._keys = True, None
-        async with self._keeping:  # whatever is being opened
-            pass
         try:
-            await self._kept.aclose()
+            async with self._keeping:  # after whatever is being opened
+                await self._kept.aclose()
         finally:
             if self.session is not None:
                 await self.session.close()

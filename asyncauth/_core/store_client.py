@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
@@ -54,6 +55,8 @@ changed credential is taken for the rejected one, and waits for the end of its c
 """
 CLOCK_ADJUSTED = 1.0
 """Seconds by which a wall clock may be adjusted without having been set."""
+_UNLOCK = "unlock"
+"""What giving a lock back is called."""
 _LONG_AGO = 300.0
 """Seconds after which a refresh token is not in use any more, whatever clock its mark was written by."""
 _FORGETTING = 0.97
@@ -120,7 +123,7 @@ class LockHandle:
         elif not self._released:
             self._released = True
             with contextlib.suppress(StoreTrouble):
-                await self._call("unlock", self._leave, None, None, None)
+                await self._call(_UNLOCK, self._leave, None, None, None)
 
     def abandon(self) -> None:
         """Give it back if its loop was closed, as far as that can be done without waiting. From any thread.
@@ -212,7 +215,7 @@ class LockWait:
             await asyncio.gather(entering, return_exceptions=True)
             if not entering.cancelled() and entering.exception() is None:  # had in this very moment
                 with contextlib.suppress(StoreTrouble):
-                    await self._call("unlock", lock.__aexit__, None, None, None)
+                    await self._call(_UNLOCK, lock.__aexit__, None, None, None)
 
 
 class StoreClient:
@@ -233,6 +236,7 @@ class StoreClient:
     """
 
     __slots__ = (
+        "__weakref__",
         "_ahead_at",
         "_failing",
         "_in_store",
@@ -244,6 +248,7 @@ class StoreClient:
         "_own_use",
         "_saving",
         "_store",
+        "_stuck_until",
         "_time_limit",
         "_told_at",
         "clock",
@@ -267,9 +272,16 @@ class StoreClient:
         self._in_store = 0  # rotations of the entry in the store, as far as is known
         self._marked = False  # whether it has this process' mark
         self._failing = False  # whether the last save failed
+        self._stuck_until = -math.inf  # until when a lock that could not be given back is told of
         self._own_use: float | None = None  # the mark that this process wrote last
         self._in_use: tuple[float, float] | None = None  # another's mark, and since when it was seen
         self._longest_call = 0.0
+
+    def _after_fork(self) -> None:
+        """Leave to the parent process the lock that it holds, and its mark."""
+        leave_to_parent(self._kept, self._saving)
+        self._kept = self._saving = self._own_use = None
+        self._marked = False
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
@@ -403,6 +415,7 @@ class StoreClient:
             # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
             entry = attrs.evolve(entry, expires_at=entry.issued_at)
         self._own_use = wall
+        at_fork(self, StoreClient._after_fork)
         await self._write(attrs.evolve(entry, in_use_since=wall))
         self.hold(entry)
         return entry
@@ -459,6 +472,7 @@ class StoreClient:
     def _keep(self, wait: LockWait) -> None:
         """Go on to save what is unsaved, and keep the lock meanwhile."""
         if self.unsaved and self._saving is None:
+            at_fork(self, StoreClient._after_fork)
             self._kept, wait.handle = wait.handle, None
             self._saving = asyncio.ensure_future(self._save_later(self._kept))
 
@@ -534,7 +548,7 @@ class StoreClient:
 
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""
-        if self.trouble is not None and not self._failing:
+        if self.trouble is not None and not self._failing and self.clock.monotonic() >= self._stuck_until:
             self.trouble = None
             self._told_at = -math.inf
             self.emitter.store_recovered()
@@ -596,7 +610,12 @@ class StoreClient:
             problem = StoreTrouble(f"{what}: {type(error).__name__}")
         else:
             self._longest_call = max(self.clock.monotonic() - since, _FORGETTING * self._longest_call)
+            if what == _UNLOCK:
+                self._stuck_until = -math.inf
             return answer
+        if what == _UNLOCK:  # the others wait for the lock until it ends by itself
+            self._stuck_until = self.clock.monotonic() + _TELL_EVERY
+            self.note(problem)
         raise problem
 
 

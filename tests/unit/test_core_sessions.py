@@ -1,10 +1,11 @@
-"""Which HTTP session a token request is sent with, and who closes it."""
+"""Which HTTP session a token request is sent with, who closes it, and what else an entered manager keeps open."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -323,3 +324,68 @@ def test_what_is_no_session_is_refused(kind: Any, given: Any, shown: str) -> Non
     """When the manager or pool is made."""
     with pytest.raises(ConfigurationError, match=f"or a function that makes one, not {shown}"):
         kind(Noting(), http=given) if kind is TokenManager else kind(Noting, http=given)
+
+
+# What is kept open besides
+
+
+@attrs.define(eq=False)
+class Door:
+    """Something that is opened and closed, and takes its time for it if a test says so."""
+
+    waits: asyncio.Event | None = None
+    fails: bool = False
+    events: list[str] = attrs.field(factory=list)
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        if self.waits is not None:
+            await self.waits.wait()
+        if self.fails:
+            raise OSError
+        self.events.append("open")
+        try:
+            yield
+        finally:
+            self.events.append("closed")
+
+
+async def test_what_is_kept_open_is_opened_once_and_closed_in_the_end() -> None:
+    """However many refreshes need it; two things are two, also if they compare equal."""
+    entry, one, two = LoopEntry(), Door(), Door()
+    for _ in range(3):
+        await entry.keep(one, one.opened)
+        await entry.keep(two, two.opened)
+    assert one.events == two.events == ["open"]
+    await entry.close()
+    assert one.events == two.events == ["open", "closed"]
+
+
+async def test_what_can_not_be_opened_is_tried_again() -> None:
+    """The next refresh does."""
+    entry, door = LoopEntry(), Door(fails=True)
+    with pytest.raises(OSError):
+        await entry.keep(door, door.opened)
+    door.fails = False
+    await entry.keep(door, door.opened)
+    await entry.close()
+    assert door.events == ["open", "closed"]
+
+
+async def test_closing_waits_for_what_is_being_opened() -> None:
+    """And closes it; nobody else waits for it; what comes later is not opened any more."""
+    entry, door = LoopEntry(), Door(waits=asyncio.Event())
+    keeping = asyncio.create_task(entry.keep(door, door.opened))
+    await asyncio.sleep(0)
+    await entry.keep(door, door.opened)
+    late = Door()
+    waiting = asyncio.create_task(entry.keep(late, late.opened))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(entry.close())
+    await asyncio.sleep(0)
+    assert door.waits is not None
+    door.waits.set()
+    await asyncio.gather(keeping, waiting, closing)
+    assert (door.events, late.events) == (["open", "closed"], [])
+    await entry.keep(late, late.opened)
+    assert late.events == []
