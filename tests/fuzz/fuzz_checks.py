@@ -18,10 +18,12 @@ from hypothesis import settings
 from multidict import CIMultiDict
 
 from asyncauth import (
+    AnswerFields,
     AuthError,
     ClientCredentials,
     DeclaredProvider,
     DeviceCode,
+    ErrorFields,
     JWTBearer,
     PagoFacil,
     PagoFacilJWT,
@@ -159,6 +161,19 @@ def _declared(unit: Any) -> Provider:
     )  # fmt: skip
 
 
+def _odd(token: str) -> Provider:
+    """Return a provider whose answers are declared to be as odd as can be."""
+    answer = AnswerFields(
+        token=token, lifetime="header:X-Life", unit="hh:mm:ss", default_lifetime=60, never=(0, "never*"),
+        refresh_token="items.refresh_token", extra={"user": "items.User[0]"},
+    )  # fmt: skip
+    errors = ErrorFields(
+        message=("items.message", "header:X-Error"), rejected={"error": ("invalid_*", None)}, busy=(4, "*slow*"),
+        failed={"items.ok": False}, succeeded={"items.ok": True, "items": "*"}, retry_after="interval", refusals=(418,),
+    )  # fmt: skip
+    return DeclaredProvider(name="odd", url=URL, credential=SECRET, sent_as="bearer", answer=answer, errors=errors)
+
+
 def _oauth(kind: Any, **options: Any) -> Provider:
     made: Provider = kind(**{"token_url": URL, "client_id": "me", "client_secret": SECRET, **options})
     return made
@@ -181,6 +196,10 @@ PROVIDERS: Mapping[str, Callable[[], Provider]] = {
     "device": lambda: DeviceCode(
         token_url=URL, device_authorization_url=URL, client_id="me", client_secret=SECRET, show=lambda _: None
     ),
+    "in XML": lambda: _odd("items.access_token"),
+    "in a header": lambda: _odd("header:WWW-Authenticate"),
+    "as the body": lambda: _odd("$"),
+    "nested": lambda: _oauth(ClientCredentials, answer=AnswerFields(token="items[0].access_token")),
     **{f"declared in {unit}": lambda unit=unit: _declared(unit) for unit in UNITS},  # type: ignore[misc]
 }
 _MADE = {name: make() for name, make in PROVIDERS.items() if name != "by issuer"}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import json
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 from http_dates import DAYS, MONTHS, asctime, imf_fixdate, rfc850
@@ -177,11 +179,50 @@ HUGE = (
     b'{"access_token":"t","a":[' + b"[]," * 10_000 + b"1]}",
     b'{"error":"' + b"x" * 900_000 + b'"}',
     b" " * (10 << 20),
+    b"<a>" * 100_000, b"<items>" + b"<a/>" * 100_000 + b"</items>", b"<a " + b"b=''" * 100_000,
+    b'<!DOCTYPE a [<!ENTITY x "' + b"y" * 100_000 + b'">]><a>' + b"&x;" * 100_000 + b"</a>",
+    b"a=b&" * 200_000, b"&" * 900_000, b"access_token=" + b"%41" * 300_000, b"x" * 1_000_000, b"a b" * 300_000,
+    b'{"items":"' + b'{\\"items\\":' * 50_000 + b'"}',
 )  # fmt: skip
+
+
+# --- XML, forms and texts
+
+
+def _element(name: str, value: object) -> str:
+    """Return a JSON value as an element."""
+    if isinstance(value, dict):
+        value = "".join(_element(inner, each) for inner, each in value.items())
+        return f"<{name}>{value}</{name}>"
+    if isinstance(value, list):
+        return "".join(_element(name, each) for each in value) or f"<{name}/>"
+    return f"<{name}>{html.escape(str(value))}</{name}>"
+
+
+xml_pieces = st.sampled_from([
+    "<", ">", "/>", "</", "<a>", "</a>", "<a/>", "a", "=", '"', "&", ";", "&lt;", "&#65;", "&x;", "<!--", "-->",
+    "<![CDATA[", "]]>", "<?xml version='1.0' encoding='", "utf-16", "latin-1", "'?>", "<!DOCTYPE a [", "]>",
+    '<!ENTITY x "', '<!ENTITY x SYSTEM "file:///etc/hostname">', "xmlns:n='u'", "n:a", "<items>", "<access_token>t",
+    "</access_token>", "é", "\0", "\ud800",
+])  # fmt: skip
+xml_texts = (
+    fields().map(lambda members: _element("items", members))
+    | damaged(fields().map(lambda members: _element("items", members)))
+    | st.lists(xml_pieces, max_size=25).map("".join)
+)
+form_texts = fields().map(lambda members: urlencode(members, errors="surrogatepass")) | st.lists(
+    st.sampled_from(["access_token", "=", "&", "%", "%41", "+", ";", "expires_in=60", " ", "é", "%ff"]), max_size=12
+).map("".join)
+charsets = st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1", "gbk", "shift_jis", "utf-7", "cp1252"])
+other_bodies = st.builds(
+    lambda text, charset: text.encode(charset, "replace"), xml_texts | form_texts | texts | visible, charsets
+)
+
 bodies = (
     members()
     | members()
     | members()
+    | other_bodies
     | st.binary(max_size=60)
     | json_values.map(lambda value: json.dumps(value).encode())
 )
@@ -211,10 +252,12 @@ statuses = st.sampled_from(
 header_lists = st.lists(
     st.tuples(st.just("Date"), all_dates | header_texts)
     | st.tuples(st.just("Age"), number_texts | header_texts)
-    | st.tuples(st.just("Retry-After"), retry_afters)
+    | st.tuples(st.sampled_from(["Retry-After", "X-RateLimit-Reset", "RateLimit-Remaining"]), retry_afters)
     | st.tuples(st.sampled_from(["DPoP-Nonce", "WWW-Authenticate", "Set-Cookie", "Location"]), header_texts)
     | st.tuples(
-        st.just("Content-Type"), st.sampled_from(["text/html", "application/json; charset=utf-7", "x", "a/b;;charset="])
+        st.just("Content-Type"),
+        st.sampled_from(["text/html", "text/xml", "application/json; charset=utf-7", "x", "a/b;;charset="])
+        | charsets.map("application/json; charset={}".format),
     ),
     max_size=6,
 )  # fmt: skip

@@ -22,9 +22,14 @@ from hypothesis import strategies as st
 from asyncauth import AuthError, Peakly, expiry
 from asyncauth._base.redaction import Redactor
 from asyncauth._http import challenge
+from asyncauth.providers.wire.cases import fits
 from asyncauth.providers.wire.document import fields_of, read_document
+from asyncauth.providers.wire.error_codes import means_busy, means_rejected
 from asyncauth.providers.wire.lifetime_fields import iso_date
+from asyncauth.providers.wire.path import Path
+from asyncauth.providers.wire.pause import asked_pause
 from asyncauth.providers.wire.words import server_message
+from asyncauth.providers.wire.xml_document import parse_xml
 from asyncauth.stores import loads
 
 Work: TypeAlias = Callable[[str], object]
@@ -57,6 +62,16 @@ READERS: dict[str, Work] = {
     "a JWT": expiry.jwt_times,
     "a JWT's claims": lambda text: expiry.jwt_times(hostile.jwt(text.encode("utf-8", "surrogatepass"))),
     "an answer": lambda text: fields_of(read_document(text.encode("utf-8", "surrogatepass"), None)),
+    "an answer in another charset": lambda text: read_document(text.encode("gbk", "replace"), "a/b; charset=gbk"),
+    "XML": parse_xml,
+    "XML inside": lambda text: parse_xml(f"<a b='c'><d>{text}</d></a>"),
+    "a form": fields_of,
+    "a charset": lambda text: read_document(b"\xff", text),
+    "a place": lambda text: Path.of("a.b[0].c", "token").find({"a": text}, {}),
+    "a path": _ignoring_errors(lambda text: Path.of(text, "token")),
+    "a pause": lambda text: asked_pause({"Retry-After": text}, {"retry_after": text}, hostile.NOW),
+    "an error code": lambda text: (means_busy(text), means_rejected(text)),
+    "a declared value": lambda text: fits(text, ("*a*b*c*", f"{text[:100]}*{text[-100:]}")),
     "a message": lambda text: server_message({"error": text, "message": text}, Redactor((text[:-1] + "y", SECRET))),
     "a text with secrets": lambda text: Redactor((SECRET, text[: len(text) // 2] + "y", "pin")).text(text),
     "an entry": _ignoring_errors(loads),

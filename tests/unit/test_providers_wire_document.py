@@ -84,6 +84,8 @@ def test_a_body_is_read(body: bytes, content_type: str | None, document: object)
         ("an error = here", None),
         ("=a", None),
         ("a=" + "&b=1" * 300, None),
+        ("a=" + "x" * 65_536, {"a": "x" * 65_536}),
+        ("a=" + "x" * 65_537, None),
     ],
 )  # fmt: skip
 def test_the_members_of_a_document(document: object, fields: object) -> None:

@@ -21,7 +21,8 @@ _CHARSETS = re.compile(
 """The charsets that are read besides UTF-8. The time that Python needs to decode them grows as the body does."""
 _NAMED_WITHIN = 200
 """Characters of ``Content-Type``, and bytes of an XML document, in which a charset is looked for."""
-_FORM = re.compile(r"[A-Za-z_][\w.-]{0,63}=[\x21-\x7e]*", re.ASCII)
+_FORM = re.compile(r"[A-Za-z_][\w.-]{0,63}=[\x21-\x7e]{0,65536}", re.ASCII)
+"""A form of up to 64 KiB: decoding one takes longer than decoding JSON."""
 _MOST_FIELDS = 256
 
 
