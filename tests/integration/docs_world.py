@@ -107,6 +107,7 @@ def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
         "CREDENTIALS_DIRECTORY": str(vault),
         "CLIENT_SECRET": CLIENT_SECRET,
         "ACME_SECRET": ACME_SECRET,
+        "ACME_PARTNER_KEY": "p4rtner-key-of-acme",
     }
 
 

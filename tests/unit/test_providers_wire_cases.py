@@ -20,6 +20,7 @@ def matches(declared: Any, document: object, **headers: str) -> bool:
     [
         ("ratelimited", {"error": "ratelimited"}),
         (("a", "b"), {"error": {"code": "b"}}),
+        ("b", "error=b"),
         ({"b"}, {"errors": [{"code": "b"}]}),
         (99991400, {"code": 99991400, "msg": "limit"}),
         ((4, 5), {"errcode": "5"}),

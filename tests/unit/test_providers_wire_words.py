@@ -144,6 +144,7 @@ def test_a_message_that_nearly_repeats_a_long_secret_costs_little(length: int) -
     [
         ("Invalid credentials\n", None, "Invalid credentials"),
         (["No."], None, "No."),
+        ("error=invalid_client&error_description=Who%20are+you", "invalid_client", "Who are you"),
         (None, None, None),
         ([], None, None),
         ({"detail": "No active account"}, None, "No active account"),

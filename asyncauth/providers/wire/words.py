@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from asyncauth._base.printable import printable
 from asyncauth._base.redaction import Redactor
+from asyncauth.providers.wire.document import fields_of
 from asyncauth.providers.wire.error_codes import PROTOCOL_CODES
 
 __all__ = ["cleaned", "error_codes", "parts", "server_message"]
@@ -80,7 +81,7 @@ def parts(document: object) -> Iterator[Mapping[str, Any] | str]:
 
     A part is a text, or a mapping whose names are in lower case and without "_" and "-".
     """
-    level: list[tuple[object, frozenset[str]]] = [(document, _ON_TOP)]
+    level: list[tuple[object, frozenset[str]]] = [(fields_of(document) or document, _ON_TOP)]
     for _ in range(_DEEPEST):
         below: list[tuple[object, frozenset[str]]] = []
         for part, hidden in level:
