@@ -13,6 +13,7 @@ The adapter of an HTTP client carries out what is decided here; `BearerAuth` is 
             flow.strip(headers)
         step = flow.answered(response.status, challenges=…, dpop_nonce=…)
         if step is Step.RENEW:
+            await sleep(flow.pause)
             step = flow.renewed(await a_usable_token())  # Step.RETURN where none can be had
         if step is Step.RETURN:
             return response
@@ -46,7 +47,7 @@ UNAUTHORIZED = 401
 
 _DPOP = "DPoP"
 _MOST_REPEATS = 2
-"""One; and one more if the first one's token had been asked for before the 401, as its predecessor was."""
+"""One; and one more where the first one's token may have been no better, or not known to the API yet."""
 
 Place: TypeAlias = tuple[str, str | None]
 """An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
@@ -120,7 +121,7 @@ class Step(enum.Enum):
     SEND = "send"
     """Release it, and send the request again, authorized anew."""
     RENEW = "renew"
-    """Obtain a usable token, and do what `AuthFlow.renewed` says."""
+    """Wait for `AuthFlow.pause` seconds, obtain a usable token, and do what `AuthFlow.renewed` says."""
 
 
 class AuthFlow:
@@ -132,10 +133,14 @@ class AuthFlow:
         method: The request's.
         url: The request's.
         is_repeatable: Asked when the request is to be sent again: whether its body is known to be whole still.
+
+    Attributes:
+        pause: Seconds to wait before the token is renewed, after `Step.RENEW`: 0.0, or up to 1 s where the API may not
+            know a new token yet.
     """
 
     __slots__ = ("_carrier", "_is_repeatable", "_manager", "_method", "_nonce_sent", "_nonce_used", "_prover",
-                 "_repeats", "_token", "_url")  # fmt: skip
+                 "_repeats", "_same_again", "_token", "_url", "pause")  # fmt: skip
 
     def __init__(
         self,
@@ -153,7 +158,9 @@ class AuthFlow:
         self._method = method
         self._url = url
         self._is_repeatable = is_repeatable
+        self.pause = 0.0
         self._repeats = 0
+        self._same_again: bool | None = None  # whether the token in hand is to be sent again; None: not asked yet
         self._nonce_sent: str | None = None
         self._nonce_used = False  # whether this token was sent again for the sake of a nonce
 
@@ -210,17 +217,25 @@ class AuthFlow:
                 return Step.SEND
             reason = challenge.reason_of(challenges)
             if reason is not challenge.Reason.OTHER:
-                self._manager._note_api_401(
-                    self._token.token, repeat=self._repeats > 0, foreign=reason is challenge.Reason.FOREIGN
-                )
                 may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
+                pause = self._manager._note_api_401(
+                    self._token,
+                    repeat=self._repeats > 0,
+                    foreign=reason is challenge.Reason.FOREIGN,
+                    again=may_repeat and self._same_again is None,
+                )
+                if pause is not None:
+                    self._same_again = True
+                self.pause = pause or 0.0
                 return Step.RENEW if may_repeat else Step.RETURN
         self._manager.accepted(self._token.token, repeat=self._repeats > 0)
         return Step.RETURN
 
     def renewed(self, token: CachedToken) -> Step:
         """Decide whether to send the request again with the token that is usable now."""
-        if token.token.value == self._token.token.value:
+        if self._same_again:
+            self._same_again = False  # once per request
+        elif token.token.value == self._token.token.value:
             return Step.RETURN
         self._token = token
         self._repeats += 1

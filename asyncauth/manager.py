@@ -28,6 +28,7 @@ from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import Http, LoopEntry, Sessions, run_each
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.timer import Finder, Timer, TimerHandle
+from asyncauth._core.trial import Use
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.policy import RefreshPolicy
@@ -332,13 +333,16 @@ class TokenManager:
         """
         if not isinstance(token, Token):
             raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
-        self._note_api_401(token, repeat=repeat, foreign=False)
-
-    def _note_api_401(self, token: Token, *, repeat: bool, foreign: bool) -> None:
-        """Take note of an API 401, and tell listeners of it; see `TokenState.note_api_401`."""
-        cooldown = self._state.note_api_401(token, repeat=repeat, foreign=foreign, now=self._clock.monotonic())
+        cooldown = self._state.invalidate(token, repeat=repeat, now=self._clock.monotonic())
         if cooldown is not None:
             self._emitter().token_rejected(token, cooldown)
+
+    def _note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool) -> float | None:
+        """Take note of a request's 401, and tell listeners; see `TokenState.note_api_401`. Return the pause."""
+        noted = self._state.note_api_401(sent, repeat=repeat, foreign=foreign, again=again, now=self._clock.monotonic())
+        if noted.cooldown is not None:
+            self._emitter().token_rejected(sent.token, noted.cooldown)
+        return noted.pause
 
     def accepted(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API accepted this token: any answer but a 401 that the token explains.
@@ -354,8 +358,9 @@ class TokenManager:
     @property
     def current(self) -> Token | None:
         """The token if it is usable, without I/O; else ``None``."""
-        cached = self._state.cached
-        return cached.token if self._clock.monotonic() < cached.usable_until else None
+        now = self._clock.monotonic()
+        cached = self._state.cached.serving(now)
+        return cached.token if now < cached.usable_until else None
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -555,20 +560,25 @@ class TokenManager:
         """Where its refreshes wait for a slot; ``None`` = they need not. The managers of a pool share one."""
         return None
 
-    async def _obtain(self) -> CachedToken:
-        """Return a usable token: the slow path of everything that hands one out."""
+    async def _obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
+        """Return a usable token: the slow path of everything that hands one out.
+
+        Args:
+            use: What it is for; it decides who gets a new token that the API may not know yet.
+        """
         state = self._state
         while True:
             with self._guard:
                 self._check_open()
                 self._forget_orphaned()
                 cached, now = state.cached, self._clock.monotonic()
+                serving = cached.serving(now)
                 self._used_at = now
                 if now < cached.fresh_until:
                     wait, flight = False, None
-                    if self._clock is SYSTEM_CLOCK:
+                    if self._clock is SYSTEM_CLOCK and serving is cached:
                         cached.fast_until = cached.fresh_until
-                elif now < cached.usable_until:
+                elif now < serving.usable_until:
                     wait, flight = False, self._join() if state.may_try(now) else None
                 else:
                     blocking = state.blocking_failure(now)
@@ -576,6 +586,8 @@ class TokenManager:
                         raise blocking
                     wait, flight = True, self._join()
                     state.waits += 1
+                if not wait:
+                    cached = state.hand_out(use, now)
             if flight is None or not wait:
                 self._plan()
                 return cached
@@ -583,8 +595,11 @@ class TokenManager:
                 await self._wait(flight)
             except FlightOrphaned:
                 self._forget(flight)
-            cached = state.cached  # whatever came of the flight: its token may have got a 401, or have run out, since
-            if self._clock.monotonic() < cached.usable_until:
+            # Whatever came of the flight: its token may have got a 401, or have run out, since.
+            with self._guard:
+                now = self._clock.monotonic()
+                cached = state.hand_out(use, now)
+            if now < cached.usable_until:
                 return cached
 
     def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp.hdrs import AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, WWW_AUTHENTICATE
 
 from asyncauth._core.frames import forget_frames
+from asyncauth._core.trial import Use
 from asyncauth._http.aiohttp_compat import (
     add_to_url,
     forget_cookie,
@@ -18,7 +21,7 @@ from asyncauth._http.aiohttp_compat import (
 )
 from asyncauth._http.origin import check_proxy
 from asyncauth.auth_flow import DPOP_NONCE, UNAUTHORIZED, AuthFlow, ServedOrigins, Step
-from asyncauth.clock import boottime
+from asyncauth.clock import Clock, boottime
 from asyncauth.errors import AuthError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -44,6 +47,9 @@ class BearerAuth:
     When the API refuses the token (a 401 that the token explains), it is dropped, a new one obtained, and the request
     sent once more, if its body is known to be whole still: none, bytes, text, JSON, a form, seekable files. Otherwise,
     and if no other token can be had, the caller gets the 401.
+
+    A new token that the API does not know yet fails no request: until the API has accepted it, the request is sent
+    again with the token before it, and a first token once more within 1 s. No request is sent more than three times.
 
     Args:
         managers: One for each of the systems that the session calls. They stay the caller's to close.
@@ -87,9 +93,13 @@ class BearerAuth:
             check_proxy(url, request.proxy, manager.insecure_hosts)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
-        cached = manager._state.cached
-        if boottime() >= cached.fast_until:
-            cached = await manager._obtain()
+            cached = manager._state.cached
+            if not cached.accepted or boottime() >= cached.fast_until:
+                cached = await manager._obtain(_use_of(request))
+        else:
+            cached = manager._state.cached
+            if boottime() >= cached.fast_until:
+                cached = await manager._obtain(Use.REPEATABLE)
         if manager._prover is None:
             # `_send`, but for a coroutine and a flow: each costs again whenever the request waits.
             headers[AUTHORIZATION] = cached.authorization
@@ -113,6 +123,11 @@ class BearerAuth:
         return await _carry_out(flow, manager, request, response, handler)
 
 
+def _use_of(request: ClientRequest) -> Use:
+    """Return what a token is wanted for."""
+    return Use.REPEATABLE if is_whole(request) else Use.ONCE
+
+
 async def _elsewhere(manager: TokenManager, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     """Send a request whose token goes somewhere else than into the ``Authorization`` header.
 
@@ -125,7 +140,7 @@ async def _elsewhere(manager: TokenManager, request: ClientRequest, handler: Cli
     if request.proxy is not None:
         check_proxy(url, request.proxy, manager.insecure_hosts)
     await own_files(request.body)
-    cached = await manager._obtain()
+    cached = await manager._obtain(_use_of(request))
     flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
     return await _carry_out(flow, manager, request, None, handler)
 
@@ -153,6 +168,8 @@ async def _carry_out(
         step = flow.answered(response.status, challenges=lines, dpop_nonce=response.headers.get(DPOP_NONCE))
         if step is Step.RENEW:
             try:
+                if flow.pause > 0:
+                    await _pause(manager._clock, flow.pause)
                 step = flow.renewed(await manager._obtain())
             except AuthError:
                 return response
@@ -165,6 +182,13 @@ async def _carry_out(
         response.release()
         await own_files(request.body)
         response = None
+
+
+async def _pause(clock: Clock, seconds: float) -> None:
+    """Return after so many seconds of a clock, or of the event loop: a test's clock may stand still meanwhile."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await clock.sleep(seconds)
 
 
 async def _send(flow: AuthFlow, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

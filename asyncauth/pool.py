@@ -25,6 +25,7 @@ from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import Http, LoopEntry, Sessions, SharedSessions, run_each
 from asyncauth._core.tenant_key import check_key, name_of
 from asyncauth._core.timer import Timer
+from asyncauth._core.trial import Use
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.errors import ConfigurationError, ManagerClosed
@@ -497,9 +498,9 @@ class _TenantManager(TokenManager):
         await self._note_use()
         return await super().refresh()
 
-    async def _obtain(self) -> CachedToken:
+    async def _obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
         await self._note_use()
-        return await super()._obtain()
+        return await super()._obtain(use)
 
     async def _note_use(self) -> None:
         """Take note of a use. One that was closed, by somebody who holds it, is open again after that."""

@@ -18,9 +18,11 @@ from asyncauth._core.failures import (
     Api401Memory,
     FailureMemory,
     SharedHold,
+    begin_cooldown,
     remember_api_401,
     remember_failure,
 )
+from asyncauth._core.trial import YOUNG, Trial, Use, pause_before_repeat, waits_for_proof
 from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
 from asyncauth.token import Token, type_flaw
@@ -31,15 +33,16 @@ if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
     from asyncauth.status import State, Status
 
-__all__ = ["NOTHING", "CachedToken", "TokenState"]
+__all__ = ["NOTHING", "CachedToken", "Noted401", "TokenState"]
 
 
 @attrs.define(eq=False, repr=False)
 class CachedToken:
     """One obtained token. All moments are seconds on the manager's monotonic clock.
 
-    A manager replaces the whole object when the token changes, so a reader in any thread sees parts that belong
-    together. Only `fast_until` and `accepted` change in place: each is a hint that may be read late.
+    A manager replaces the whole object when the token, or what is known of it, changes. So a reader in any thread sees
+    parts that belong together, and a request knows what was known when it was sent. Only `fast_until` changes in
+    place: it is a hint that may be read late.
 
     Attributes:
         token: The token (an empty one in `NOTHING`, which is never handed out).
@@ -52,6 +55,9 @@ class CachedToken:
         api_401: Whether the API answered it with 401; it is spent then.
         replacement: Whether it was requested after its predecessor got a 401.
         accepted: Whether the API answered it with anything but a 401.
+        predecessor: The token before it, without its refresh token, for as long as this one is not accepted and that
+            one may serve in its place. ``None``: there is none, or it got a 401.
+        trial: The trial in which the predecessor does serve in its place; ``None``: it does not.
     """
 
     token: Token
@@ -63,6 +69,8 @@ class CachedToken:
     api_401: bool = False
     replacement: bool = False
     accepted: bool = False
+    predecessor: CachedToken | None = None
+    trial: Trial | None = None
 
     def is_token(self, token: Token) -> bool:
         """Return whether this is the cached token, and it has not had a 401 yet."""
@@ -73,13 +81,48 @@ class CachedToken:
         """The last token that was obtained, usable or not; ``None`` = there has been none."""
         return self.token if self.token.value else None
 
-    def after_api_401(self, now: float) -> CachedToken:
-        """Return it as spent. What else came with it, such as a refresh token, still counts."""
-        return CachedToken(token=self.token, since=now, api_401=True)
+    def serving(self, now: float) -> CachedToken:
+        """Return the token that callers get: this one, or its predecessor, which is usable, in its place."""
+        predecessor = self.usable_predecessor(now)
+        return self if predecessor is None or (self.trial is None and now < self.usable_until) else predecessor
+
+    def usable_predecessor(self, now: float) -> CachedToken | None:
+        """Return its predecessor if that can serve in its place."""
+        predecessor = self.predecessor
+        return None if predecessor is None or now >= predecessor.usable_until else predecessor
+
+    def as_predecessor(self) -> CachedToken:
+        """Return it as the predecessor of a new token, which has taken its refresh token over."""
+        token = self.token
+        if token.refresh_token is not None:
+            token = attrs.evolve(token, refresh_token=None)
+        return attrs.evolve(self, token=token, predecessor=None, trial=None)
+
+    def after_api_401(self, now: float, predecessor: CachedToken | None = None) -> CachedToken:
+        """Return it as spent. What else came with it, such as a refresh token, still counts.
+
+        Args:
+            now: The present.
+            predecessor: What serves until there is another token; ``None``: nothing does.
+        """
+        return CachedToken(token=self.token, since=now, api_401=True, predecessor=predecessor)
 
 
 NOTHING = CachedToken(Token(""))
 """What a manager holds before its first token."""
+
+
+@attrs.frozen
+class Noted401:
+    """What follows from an API's 401.
+
+    Attributes:
+        cooldown: Seconds of the cool-down that begins; 0.0: the token was dropped; ``None``: nothing changed.
+        pause: Seconds after which the request is to be sent again with the same token; ``None``: it is not.
+    """
+
+    cooldown: float | None = None
+    pause: float | None = None
 
 
 _REMEMBERED_DURATIONS = 8
@@ -274,6 +317,9 @@ class TokenState:
             adopted: Whether it is another process'.
         """
         with self._guard:
+            before = self.cached.serving(cached.since)
+            if cached.since < before.usable_until and before.token.value != cached.token.value:
+                cached.predecessor = before.as_predecessor()
             self.cached = cached
             if self._failures is not _NONE:
                 self._failures.failure = None
@@ -365,50 +411,176 @@ class TokenState:
 
     # What the API says
 
-    def note_api_401(self, token: Token, *, repeat: bool, foreign: bool, now: float) -> float | None:
-        """Take note that the API answered a token with 401.
+    def invalidate(self, token: Token, *, repeat: bool, now: float) -> float | None:
+        """Take note, by hand, that the API answered a token with 401.
 
-        It is dropped if it is the current one, unless a cool-down begins or has begun: see `remember_api_401`.
+        It is dropped if it is the one that callers get, unless a cool-down begins or has begun: see
+        `remember_api_401`. No predecessor takes its place: nobody would tell what becomes of that.
 
         Args:
             token: The token.
             repeat: Whether it was sent in the repeat of a request that got a 401.
-            foreign: Whether the 401's challenges name only schemes other than the token's.
             now: The monotonic clock's seconds.
 
         Returns:
-            Seconds of the cool-down that begins; 0.0 = the token was dropped; ``None`` = nothing changed.
+            As `Noted401.cooldown`.
         """
         with self._guard:
-            cached, before = self.cached, self._failures.api_401s
-            if not cached.is_token(token):
+            cached = self.cached
+            predecessor = cached.predecessor
+            if predecessor is not None and predecessor.is_token(token):
+                return self._drop_predecessor(cached, predecessor, foreign=False, now=now)
+            if not cached.is_token(token) or cached.serving(now) is not cached:
                 return None
-            memory = remember_api_401(
-                before,
-                self._policy,
-                token=token.value,
-                since=cached.since,
-                replacement=cached.replacement,
-                accepted=cached.accepted,
-                repeat=repeat,
-                now=now,
-                foreign=foreign,
-            )
-            if memory is before:
-                return None
-            self._own_failures().api_401s = memory
-            if memory.drops == before.drops:
-                return memory.cooldown
-            self.cached = cached.after_api_401(now)
-            return 0.0
+            return self._drop(cached, repeat=repeat, foreign=False, now=now)
+
+    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> Noted401:
+        """Take note that the API answered a request with 401.
+
+        Its token is dropped if it is the current one, unless
+
+        - a cool-down begins or has begun: see `remember_api_401`;
+        - the token was accepted since it was sent: some servers did not know it then;
+        - it is unproven, and its predecessor is usable: its trial begins, or goes on;
+        - it is unproven and younger than 5 s: it is sent once more first, up to 1 s later.
+
+        Args:
+            sent: What the request carried, as it was handed out.
+            repeat: Whether the request had got a 401 before.
+            foreign: Whether the 401's challenges name only schemes other than the token's.
+            again: Whether the request can be sent again with the same token.
+            now: The monotonic clock's seconds.
+        """
+        with self._guard:
+            cached, predecessor = self.cached, self.cached.usable_predecessor(now)
+            if not cached.is_token(sent.token):
+                cooldown = None
+                if predecessor is not None and predecessor.is_token(sent.token):
+                    cooldown = self._note_predecessors_401(cached, predecessor, foreign=foreign, now=now)
+                return Noted401(cooldown)
+            if cached.accepted and not sent.accepted:
+                return Noted401(pause=0.0 if again else None)
+            if predecessor is not None:
+                return Noted401(self._note_unproven_401(cached, predecessor, sent, foreign=foreign, now=now))
+            # One that was requested before its predecessor's 401 was revoked together with it, most likely.
+            requested_before = repeat and not cached.replacement
+            if again and not requested_before and self._is_young(cached, foreign=foreign, now=now):
+                return Noted401(pause=pause_before_repeat(cached.since, now))
+            return Noted401(self._drop(cached, repeat=repeat, foreign=foreign, now=now))
+
+    def _is_young(self, cached: CachedToken, *, foreign: bool, now: float) -> bool:
+        """Return whether the API may not know the token yet. Not if its value got a 401 before."""
+        memory = self._failures.api_401s
+        return (
+            not cached.accepted
+            and now < cached.since + YOUNG
+            and cached.token.value != memory.last_dropped
+            and not memory.cooling_down(now, foreign=foreign)
+        )
+
+    def _note_unproven_401(
+        self, cached: CachedToken, predecessor: CachedToken, sent: CachedToken, *, foreign: bool, now: float
+    ) -> float | None:
+        """Begin a new token's trial; end it, if the 401 is that of a last probe. Returns as `Noted401.cooldown`."""
+        trial = cached.trial
+        if trial is None:
+            self.cached = attrs.evolve(cached, trial=Trial.begun(now), fast_until=-math.inf)
+            return None
+        if sent.trial is None or not sent.trial.last:
+            return None
+        before = self._failures.api_401s
+        memory = remember_api_401(
+            before,
+            self._policy,
+            token=cached.token.value,
+            since=now,  # its age says nothing for it: all that it got is 401s
+            replacement=cached.replacement and before.began < trial.since,  # one cool-down per token
+            accepted=False,
+            repeat=False,
+            now=now,
+            foreign=foreign,
+        )
+        return self._dropped(before, memory, cached.after_api_401(now, predecessor))
+
+    def _note_predecessors_401(
+        self, cached: CachedToken, predecessor: CachedToken, *, foreign: bool, now: float
+    ) -> float | None:
+        """Drop a predecessor; during a trial, in which neither is known to be good, begin a cool-down."""
+        if cached.trial is None:
+            return self._drop_predecessor(cached, predecessor, foreign=foreign, now=now)
+        before = self._failures.api_401s
+        if before.cooling_down(now, foreign=foreign):
+            return None
+        return self._dropped(before, begin_cooldown(before, self._policy, foreign=foreign, now=now), cached)
+
+    def _drop(self, cached: CachedToken, *, repeat: bool, foreign: bool, now: float) -> float | None:
+        """Drop the cached token, or begin a cool-down. Under the guard; returns as `Noted401.cooldown`."""
+        before = self._failures.api_401s
+        memory = remember_api_401(
+            before,
+            self._policy,
+            token=cached.token.value,
+            since=cached.since,
+            replacement=cached.replacement,
+            accepted=cached.accepted,
+            repeat=repeat,
+            now=now,
+            foreign=foreign,
+        )
+        return self._dropped(before, memory, cached.after_api_401(now))
+
+    def _dropped(self, before: Api401Memory, memory: Api401Memory, cached: CachedToken) -> float | None:
+        """Keep what is remembered of a 401; make ``cached`` the current one if that is a drop."""
+        if memory is before:
+            return None
+        self._own_failures().api_401s = memory
+        if memory.drops == before.drops:
+            return memory.cooldown
+        self.cached = cached
+        return 0.0
+
+    def _drop_predecessor(
+        self, cached: CachedToken, predecessor: CachedToken, *, foreign: bool, now: float
+    ) -> float | None:
+        """Do without a predecessor that got a 401. It counts as a drop if callers were getting it."""
+        after = attrs.evolve(cached, predecessor=None, trial=None)
+        if cached.serving(now) is not predecessor:
+            self.cached = after
+            return None
+        before = self._failures.api_401s
+        if before.cooling_down(now, foreign=foreign):
+            return None
+        return self._dropped(before, attrs.evolve(before, drops=before.drops + 1), after)
 
     def accept(self, token: Token, *, repeat: bool) -> None:
         """Take note that the API accepted a token; in the repeat after a 401, the cool-downs start over."""
         with self._guard:
-            if self.cached.is_token(token):
-                self.cached.accepted = True
+            cached = self.cached
+            if cached.is_token(token):
+                if not cached.accepted:
+                    self.cached = attrs.evolve(cached, accepted=True, predecessor=None, trial=None)
                 if repeat and self._failures is not _NONE:
                     self._failures.api_401s = self._failures.api_401s.after_repeat()
+
+    # What callers get
+
+    def hand_out(self, use: Use, now: float) -> CachedToken:
+        """Return the token for a caller, one of the pair if the current one is unproven. Under the guard.
+
+        Args:
+            use: What it is for.
+            now: The monotonic clock's seconds, before the end of either.
+        """
+        cached = self.cached
+        predecessor, trial = cached.usable_predecessor(now), cached.trial
+        if predecessor is None:
+            return cached
+        if trial is None or now >= cached.usable_until:
+            return predecessor if waits_for_proof(use, cached.since, now) else cached.serving(now)
+        if not trial.probes(use, now):
+            return predecessor
+        self.cached = attrs.evolve(cached, trial=trial.probed(now))
+        return self.cached
 
     # What people see
 
@@ -417,7 +589,7 @@ class TokenState:
         cached = self.cached
         if now < cached.fresh_until:
             return "fresh"
-        return "empty" if cached.last is None else "stale" if now < cached.usable_until else "spent"
+        return "empty" if cached.last is None else "stale" if now < cached.serving(now).usable_until else "spent"
 
     def status(self, provider: str, *, now: float, refreshing: bool, waiting: int, store: str | None = None) -> Status:
         """Return a snapshot for people."""
@@ -426,14 +598,15 @@ class TokenState:
         with self._guard:
             cached, failures = self.cached, self._failures
             failure = failures.failure
-            usable = now < cached.usable_until
+            serving = cached.serving(now)
+            usable = now < serving.usable_until
             blocked = failure is not None and failure.fails_callers(now)
             return Status(
                 provider=provider,
                 state=self.phase(now),
                 refreshing=refreshing,
                 cooling_down=blocked or failures.api_401s.cooling_down(now),
-                seconds_left=expiry.finite(cached.usable_until - now) if usable else None,
+                seconds_left=expiry.finite(serving.usable_until - now) if usable else None,
                 next_refresh_in=None if cached.last is None else expiry.finite(max(0.0, self.due() - now)),
                 last_success_at=self._last_success,
                 last_error=None if failure is None else f"{type(failure.error).__name__}: {failure.error}",
@@ -444,7 +617,7 @@ class TokenState:
                 rejections=failures.api_401s.drops,
                 waits=self.waits,
                 waiting=waiting,
-                fingerprint=cached.token.fingerprint if usable else None,
+                fingerprint=serving.token.fingerprint if usable else None,
             )
 
 

@@ -332,6 +332,7 @@ class Api401Memory:
         drops: How many tokens were dropped because of one.
         last_dropped: The value of the last of these tokens. A store may hold it long after it was replaced here.
         cooldowns: How many cool-downs have begun since a repeat last succeeded.
+        began: When the last one began.
         cooldown: Seconds that the last cool-down takes.
         until: When the last cool-down ends.
         foreign_until: When it ends for 401s whose challenges name only other schemes than the token's. Later than
@@ -341,6 +342,7 @@ class Api401Memory:
     drops: int = 0
     last_dropped: str = attrs.field(default="", repr=False)
     cooldowns: int = 0
+    began: float = -math.inf
     cooldown: float = 0.0
     until: float = -math.inf
     foreign_until: float = -math.inf
@@ -365,6 +367,7 @@ def begin_cooldown(before: Api401Memory, policy: RefreshPolicy, *, foreign: bool
     return attrs.evolve(
         before,
         cooldowns=cooldowns,
+        began=now,
         cooldown=cooldown,
         until=now + api_401_cooldown(policy, cooldowns),
         foreign_until=max(before.foreign_until, now + cooldown),

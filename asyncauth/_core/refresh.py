@@ -582,7 +582,8 @@ class Refresh:
                 shared=SharedHold.of(rejection, self._clock.wall()),
             )
         if not isinstance(error, StoreError):  # then none was made
-            self.emitter.token_request_failed(error, failure, now=now, usable_for=self._state.cached.usable_until - now)
+            usable_for = self._state.cached.serving(now).usable_until - now
+            self.emitter.token_request_failed(error, failure, now=now, usable_for=usable_for)
         return failure.goes_on(self._deadline)
 
 

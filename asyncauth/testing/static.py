@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from asyncauth._core.cache import NOTHING
+from asyncauth._core.cache import NOTHING, CachedToken
 from asyncauth.manager import TokenManager
 from asyncauth.token import Token
 
@@ -73,4 +73,7 @@ class _StaticManager(TokenManager):
         )
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+        """Keep it all the same."""
+
+    def _note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool) -> None:
         """Keep it all the same."""

@@ -195,4 +195,5 @@ async def test_websockets_are_authorized_and_recover(name: str) -> None:
             side.server.api_faults.unauthorized()
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await http.ws_connect(side.url("/api/ws"))
-        assert side.server.counts.api_refused == 3
+        # One after the revocation; then the old token, the new one, and that once more: it may not be known yet.
+        assert side.server.counts.api_refused == 4

@@ -73,24 +73,24 @@ def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:
 
 def _invalidate_without_compare(patch: Patch) -> None:
     """A late refusal of an old token drops the new one."""
-    refuse = TokenState.note_api_401
+    refuse = TokenState.invalidate
 
-    def any_token(state: TokenState, token: Any, *, repeat: bool, foreign: bool, now: float) -> float | None:
-        return refuse(state, state.cached.token, repeat=repeat, foreign=foreign, now=now)
+    def any_token(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
+        return refuse(state, state.cached.token, repeat=repeat, now=now)
 
-    patch.setattr(TokenState, "note_api_401", any_token)
+    patch.setattr(TokenState, "invalidate", any_token)
 
 
 def _refused_token_stays(patch: Patch) -> None:
     """invalidate() counts, and changes nothing."""
 
-    def refuse(state: TokenState, token: Any, *, repeat: bool, foreign: bool, now: float) -> float | None:
+    def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
         if state.cached.is_token(token):
             own = state._own_failures()
             own.api_401s = attrs.evolve(own.api_401s, drops=own.api_401s.drops + 1)
         return 0.0
 
-    patch.setattr(TokenState, "note_api_401", refuse)
+    patch.setattr(TokenState, "invalidate", refuse)
 
 
 def _expiry_by_wall_clock(patch: Patch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class Wire:
 
     def __init__(self, endpoint: ScriptedEndpoint, given: Mapping[str, Any]) -> None:
         self._endpoint = endpoint
+        self._clock, self._begun = endpoint.clock, endpoint.clock.monotonic()
         answers = given.get("api", [])
         self._by_token = {answer["to"]: answer for answer in answers if "to" in answer}
         self._script = [answer for answer in answers if "to" not in answer for _ in range(answer.get("times", 1))]
@@ -63,6 +65,8 @@ class Wire:
     async def _serve(self, name: str, request: web.Request) -> web.StreamResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         answer = self._by_token.get(token, {})
+        if self._clock.monotonic() >= self._begun + answer.get("until", math.inf):
+            answer = {}
         if not answer and self._script and name == "api":
             answer = self._script.pop(0)
         size = len(await request.read())

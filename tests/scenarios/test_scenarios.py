@@ -84,7 +84,7 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
         "first-401-not-released",
         Naive,
         "requests: the first answer is let go of",
-        "step 1 (request): request[0].status is None",
+        "step 2 (request): request[0].status is None",
     ),
     (
         "token-follows-redirect",
@@ -136,6 +136,12 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
         Schooled,
         "requests: a foreign challenge",
         "step 2 (request): request[0].status is 401",
+    ),
+    (
+        "new-token-not-known-yet",
+        Naive,
+        "unproven: the old token serves meanwhile",
+        "step 2 (request): api[1].token is 'token-2'",
     ),
     ("store-key-too-coarse", Coarse, "fleet: another system", "step 2 (get): two[0] is 'token-1'"),
     ("shared-cookies", Sharing, "requests: no cookies between tenants", "step 3 (refresh): cookies is 1"),

@@ -40,9 +40,13 @@ class Request:
         self.flow.authorize(self.headers)
         return self
 
+    async def begin_known(self) -> Request:
+        """Begin anew, with a token that the API has accepted."""
+        self.manager.accepted(await self.manager.token())
+        return await self.begin()
+
     async def token(self) -> CachedToken:
-        await self.manager.token()
-        return self.manager._state.cached
+        return await self.manager._obtain()
 
     async def renew(self) -> Step:
         self.flow.strip(self.headers)
@@ -75,6 +79,7 @@ async def test_any_other_answer_is_the_callers(request_: Request, provider: Fake
 async def test_a_401_renews_the_token(request_: Request) -> None:
     """The token is dropped, and the request sent again with the next one; its success is the repeat's."""
     first = await request_.manager.token()
+    await request_.begin_known()
     assert request_.flow.answered(401) is Step.RENEW
     assert request_.manager.current is None
     assert await request_.renew() is Step.SEND
@@ -111,6 +116,62 @@ async def test_an_api_that_always_says_401(request_: Request, provider: FakeProv
         steps.append(await request_.renew())
         steps.append(request_.flow.answered(401))
     assert steps == [Step.RENEW, Step.SEND, Step.RENEW, Step.SEND, Step.RETURN]
+
+
+async def test_a_token_that_is_not_known_yet(request_: Request, clock: FakeClock) -> None:
+    """A 401 to a new token: the same one again after a pause, once; then it is dropped."""
+    token = await request_.manager.token()
+    await clock.advance(0.3)
+    assert request_.flow.answered(401) is Step.RENEW
+    assert request_.flow.pause == pytest.approx(0.7)
+    assert request_.manager.current is token
+    assert await request_.renew() is Step.SEND
+    assert request_.headers["Authorization"] == token.authorization
+    assert request_.flow.answered(401) is Step.RENEW
+    assert request_.flow.pause == 0.0
+    assert request_.manager.current is None
+    assert await request_.renew() is Step.SEND
+    assert request_.headers["Authorization"] != token.authorization
+    assert request_.flow.answered(401) is Step.RETURN
+
+
+async def test_a_token_that_was_accepted_meanwhile(request_: Request) -> None:
+    """A 401 for what was sent before the API accepted the token costs no token: the same one again, at once."""
+    token = await request_.manager.token()
+    request_.manager.accepted(token)
+    assert request_.flow.answered(401) is Step.RENEW
+    assert request_.flow.pause == 0.0
+    assert await request_.renew() is Step.SEND
+    assert request_.flow.answered(401) is Step.RENEW  # now it is the token's fault
+    assert request_.manager.current is None
+
+
+async def test_a_body_that_is_gone_and_a_token_that_was_accepted_meanwhile(request_: Request) -> None:
+    """The caller gets the 401, and the token stays: others were served with it since."""
+    token = await request_.manager.token()
+    request_.manager.accepted(token)
+    request_.repeatable = False
+    assert request_.flow.answered(401) is Step.RETURN
+    assert request_.manager.current == token
+
+
+async def test_the_predecessor_takes_the_place_of_an_unknown_token(request_: Request) -> None:
+    """A 401 to a new token, and the request is sent again with the one before it; both 401: it is the caller's."""
+    manager = request_.manager
+    old = await manager.token()
+    new = await manager.refresh()
+    await request_.begin()
+    assert request_.headers["Authorization"] == new.authorization
+    assert request_.flow.answered(401) is Step.RENEW
+    assert request_.flow.pause == 0.0
+    assert await request_.renew() is Step.SEND
+    assert request_.headers["Authorization"] == old.authorization
+    assert manager.current == old
+    assert request_.flow.answered(401) is Step.RENEW
+    assert await request_.renew() is Step.RETURN
+    assert manager.current == old
+    assert manager.status().cooling_down
+    assert manager.status().rejections == 0
 
 
 async def test_a_nonce_for_the_proof(make: Make) -> None:

@@ -110,7 +110,7 @@ def test_nothing_stays_nothing() -> None:
     """What is shared by all managers before their first token can't be changed through one of them."""
     state = TokenState(POLICY)
     for _ in range(2):
-        assert state.note_api_401(Token(""), repeat=False, foreign=False, now=0.0) is None
+        assert state.invalidate(Token(""), repeat=False, now=0.0) is None
         state.accept(Token(""), repeat=True)
     assert (NOTHING.accepted, NOTHING.api_401, NOTHING.last, NOTHING.fast_until) == (False, False, None, -math.inf)
 
@@ -124,7 +124,7 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
 
     def refuse() -> None:
         start.wait()
-        found.append(state.note_api_401(held.token, repeat=False, foreign=False, now=1.0))
+        found.append(state.invalidate(held.token, repeat=False, now=1.0))
 
     threads = [threading.Thread(target=refuse) for _ in range(8)]
     for thread in threads:

@@ -51,6 +51,13 @@ def tokens(mock: mock_aiohttp, method: str = "GET", url: str = ME) -> list[str |
     return [call.get("headers", {}).get("Authorization") for call in sent(mock, method, url)]
 
 
+async def accepted(mock: mock_aiohttp, http: aiohttp.ClientSession) -> None:
+    """Let the API accept the token: a new one would be sent once more after a 401."""
+    mock.get(ME)
+    async with http.get(ME):
+        pass
+
+
 # Middlewares
 
 
@@ -91,6 +98,7 @@ async def test_a_refused_token_is_replaced_and_the_request_sent_again(
     mock: mock_aiohttp, http: aiohttp.ClientSession
 ) -> None:
     """401, then 200: the caller sees the 200, the mock both requests with their tokens."""
+    await accepted(mock, http)
     mock.post(ME, status=401)
     mock.post(ME, status=201, payload={"id": 7})
     async with http.post(ME, json={"name": "Ada"}) as response:
@@ -114,6 +122,7 @@ async def test_a_body_that_is_gone_is_not_sent_again(mock: mock_aiohttp, http: a
 
 async def test_a_file_is_read_as_if_it_were_sent(mock: mock_aiohttp, http: aiohttp.ClientSession) -> None:
     """A seekable file can be sent again after a refusal."""
+    await accepted(mock, http)
     mock.post(ME, status=401)
     mock.post(ME, status=204)
     async with http.post(ME, data=io.BytesIO(b"file")) as response:
@@ -317,6 +326,7 @@ async def test_a_callback_sees_the_request_and_may_answer(mock: mock_aiohttp, ht
         seen.append((url, call["headers"]["Authorization"], call["json"]))
         return CallbackResult(status=200, payload={"ok": True}, headers={"X-Is": "here"})
 
+    await accepted(mock, http)
     mock.post(ME, callback=refuse)
     mock.post(ME, callback=accept)
     async with http.post(ME, json=[1]) as response:
