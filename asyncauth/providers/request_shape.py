@@ -70,8 +70,8 @@ class Place:
 
     def credential(self, value: CredentialLike, name: str) -> Credential:
         """Return the credential that goes here. Raises nothing."""
-        in_header, in_text = self.way in ("bearer", "header"), self.way in ("text", "xml")
-        return Credential(value, name, bearer=in_header, multiline=in_text)
+        bearer, header, in_text = self.way == "bearer", self.way == "header", self.way in ("text", "xml")
+        return Credential(value, name, bearer=bearer, header=header, multiline=in_text)
 
     def check(self) -> None:
         """Refuse a name that can't work.

@@ -69,7 +69,7 @@ def blocks_of(page: str) -> list[Block]:
     return found
 
 
-ELSEWHERE = {DOCS / "testing.md": "test_docs_testing.py"}
+ELSEWHERE = {DOCS / "howto" / "find-your-api.md": "test_recipes.py", DOCS / "testing.md": "test_docs_testing.py"}
 """Pages whose code a test of their own runs: test files, run by a pytest."""
 
 MEASURED = {DOCS / "cli.md"}

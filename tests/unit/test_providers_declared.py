@@ -63,6 +63,12 @@ async def test_ten_lines(mocked_http: MockedHttp) -> None:
             None,
         ),
         (
+            {"sent_as": "header", "field": "Authorization", "credential": f"Digest a={MARK}, b=1"},
+            {"Authorization": f"Digest a={MARK}, b=1"},
+            None,
+            None,
+        ),
+        (
             {"sent_as": "header", "field": "X-Key", "headers": {"X-Other": "1"}},
             {"X-Key": CANARY, "X-Other": "1"},
             None,
@@ -351,6 +357,8 @@ async def test_a_method(mocked_http: MockedHttp) -> None:
         ({"sent_as": "basic", "field": None, "username": "a:b"}, "colon"),
         ({"sent_as": "header", "field": "X Key"}, "header"),
         ({"sent_as": "header", "field": "X-Key", "credential": CANARY + "é"}, "header"),
+        ({"sent_as": "header", "field": "X-Key", "credential": CANARY + "\t1"}, "header"),
+        ({"sent_as": "bearer", "field": None, "credential": CANARY + " 1"}, "header"),
         ({"fields": {"secret": "x"}}, "secret"),
         ({"fields": {"x": object()}}, "JSON"),
         ({"fields": {1: 1, "x": 1}}, "JSON"),

@@ -34,18 +34,22 @@ class Credential:
         value: A ``str``; a callable or async callable that returns one; another manager; or another provider, which
             the manager that uses it manages.
         name: The argument's name (``"password"``), for errors.
-        bearer: Whether it travels in a header, so that only visible ASCII characters can be in it.
+        bearer: Whether it travels in a header after a scheme, so that only visible ASCII characters can be in it.
+        header: Whether it is a header's value, in which blanks can be as well.
         multiline: Whether line breaks are part of it, as in a PEM file. It never travels.
 
     Making one raises nothing. A provider deletes its own argument first and then calls `check`, so that no frame
     which an error passes through shows a secret among its locals.
     """
 
-    __slots__ = ("_value", "bearer", "multiline", "name")
+    __slots__ = ("_value", "bearer", "header", "multiline", "name")
 
-    def __init__(self, value: CredentialLike, name: str, *, bearer: bool = False, multiline: bool = False) -> None:
+    def __init__(
+        self, value: CredentialLike, name: str, *, bearer: bool = False, header: bool = False, multiline: bool = False
+    ) -> None:
         self.name = name
         self.bearer = bearer
+        self.header = header
         self.multiline = multiline
         self._value: str | Callable[[], str | Awaitable[str]] | TokenSource | Provider = (
             value._value if isinstance(value, Credential) else value
@@ -92,7 +96,7 @@ class Credential:
         return self if provider is None else self._of(manage(provider))
 
     def _of(self, value: CredentialLike) -> Credential:
-        return Credential(value, self.name, bearer=self.bearer, multiline=self.multiline)
+        return Credential(value, self.name, bearer=self.bearer, header=self.header, multiline=self.multiline)
 
     async def resolve(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
         """Return the value now, and where it came from if that was another manager.
@@ -135,9 +139,10 @@ class Credential:
             return f"is {type(value).__name__}, not str"
         if not value:
             return "is empty"
-        if self.bearer and value != value.strip():
+        if (self.bearer or self.header) and value != value.strip():
             return "begins or ends with white space: strip() it"
-        if self.bearer and not all("\x21" <= char <= "\x7e" for char in value):
+        least = "\x21" if self.bearer else "\x20"
+        if (self.bearer or self.header) and not all(least <= char <= "\x7e" for char in value):
             return "holds characters that can't travel in a header"
         if not self.multiline and any(char in "\r\n\0" or "\ud800" <= char <= "\udfff" for char in value):
             return "holds a line break or another character that can't be sent: strip() it"
