@@ -295,7 +295,7 @@ class _Exchange:
             return response
 
         response: ClientResponse = match._build_response(
-            url=url,
+            url=normalize_url(request.original_url),  # as aiohttp: not what a middleware added
             method=request.method,
             status=answer.status,
             content_type=answer.content_type,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import payload
+from aiohttp import payload, web
 from loopback import Api, echo_socket, nothing_left, redirect_to
 from yarl import URL
 
@@ -67,6 +67,61 @@ async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     first = await handler(request)
     first.release()
     return await handler(request)
+
+
+async def test_a_url_that_a_middleware_adds_to(api: Api) -> None:
+    """It is what goes out, to the letter, and `RequestInfo` has it; ``response.url`` stays the caller's."""
+
+    async def add(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        aiohttp_compat.add_to_url(request, "&more=%2F")
+        return await handler(request)
+
+    seen: list[str] = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        seen.append(request.raw_path)
+        return web.Response()
+
+    api.routes["/a"] = note
+    async with aiohttp.ClientSession(middlewares=(add,)) as http, http.get(f"{api.url}/a?b=%2B#part") as response:
+        assert response.url == URL(f"{api.url}/a?b=%2B")
+        assert response._request_info.url == URL(f"{api.url}/a?b=%2B&more=%2F", encoded=True)
+    assert seen == ["/a?b=%2B&more=%2F"]
+
+
+async def test_netrc_is_read_before_any_middleware(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header is in the request already, and nothing but its value tells where it is from."""
+    await asyncio.to_thread((tmp_path / "netrc").write_text, "machine 127.0.0.1 login me password x\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    found: list[tuple[str | None, bool]] = []
+
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        found.append((request.headers.get("Authorization"), await aiohttp_compat.is_from_netrc(request)))
+        return await handler(request)
+
+    async with aiohttp.ClientSession(middlewares=(note,), trust_env=True) as http, http.get(f"{api.url}/a"):
+        pass
+    assert found == [("Basic bWU6eA==", True)]
+
+
+async def test_the_jar_is_filled_after_the_middlewares(api: Api) -> None:
+    """A cookie that one of them takes out of the response does not get into the session's jar; the others do."""
+
+    async def forget(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        aiohttp_compat.forget_cookie(response, "a=1")
+        return response
+
+    async def set_cookies(request: web.Request) -> web.StreamResponse:
+        answer = web.Response()
+        for name, value in (("a", "1"), ("b", "2")):
+            answer.set_cookie(name, value)
+        return answer
+
+    api.routes["/a"] = set_cookies
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(middlewares=(forget,), cookie_jar=jar) as http, http.get(f"{api.url}/a"):
+        assert [cookie.key for cookie in jar] == ["b"]
 
 
 async def test_the_chain_runs_for_every_hop(api: Api, other: Api) -> None:

@@ -252,6 +252,8 @@ def test_the_command_tells_what_it_cannot_do(capsys: pytest.CaptureFixture[str])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--pago-facil-port", str(taken.getsockname()[1])]) == 1
     assert "can't listen" in capsys.readouterr().err
+    assert main(["--host", "192.0.2.1", "--allow-remote"]) == 1
+    assert "can't listen on 192.0.2.1: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

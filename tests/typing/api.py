@@ -61,6 +61,8 @@ class Patient(ProviderOptions):
     identity = "patient account=me"
     deadline = 60.0
     needs_lock = True
+    carried_as = "header:X-Api-Token"
+    scheme = "Token"
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         context: RequestContext = current_request_context()

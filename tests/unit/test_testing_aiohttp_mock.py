@@ -17,7 +17,7 @@ from yarl import URL
 
 from asyncauth import BearerAuth, Peakly, TokenManager, client_session, wrap_session
 from asyncauth.sandbox import sandbox_in_thread
-from asyncauth.testing import FakeProvider, mock_aiohttp
+from asyncauth.testing import FakeProvider, mock_aiohttp, static_manager
 
 API = "https://api.example.com"
 ME = f"{API}/me"
@@ -485,3 +485,29 @@ def test_passthrough_is_no_single_text() -> None:
     """Each of its letters would let URLs pass, and a test would send real logins."""
     with pytest.raises(TypeError, match="several"):
         mock_aiohttp(passthrough="http://127.0.0.1")
+
+
+async def test_a_token_in_the_query() -> None:
+    """It is part of the URL that is answered, as on the wire, and not of the response's."""
+    manager = static_manager("token-1", carried_as="query:key")
+    with mock_aiohttp() as mock:
+        mock.get("https://api.example.com/x?page=1&key=token-1")
+        async with (
+            aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http,
+            http.get("https://api.example.com/x?page=1") as response,
+        ):
+            assert str(response.url) == "https://api.example.com/x?page=1"
+
+
+async def test_a_token_in_a_cookie() -> None:
+    """`requests` has it among the headers."""
+    manager = static_manager("token-1", carried_as="cookie:SESSION")
+    with mock_aiohttp() as mock:
+        mock.get("https://api.example.com/x")
+        async with (
+            aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http,
+            http.get("https://api.example.com/x", cookies={"a": "1"}) as response,
+        ):
+            assert response.status == 200
+        ((sent,),) = mock.requests.values()
+        assert sent.kwargs["headers"]["Cookie"] == "a=1; SESSION=token-1"
