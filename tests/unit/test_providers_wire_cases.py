@@ -57,6 +57,10 @@ def test_it_matches(declared: object, document: object) -> None:
         ({"ok": 0}, {"ok": False}),
         ({"data": None}, {"data": [1]}),
         ({"data": "*"}, {"data": {"x": 1}}),
+        ({"data": "*"}, {"data": None}),
+        ({"data": "*"}, {"data": []}),
+        ({"data": "*"}, {}),
+        ({"data": "null"}, {}),
         ({"x": 1.5}, {"x": "1,5"}),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias, cast
 
 import attrs
@@ -21,6 +21,9 @@ CasesLike: TypeAlias = Values | Mapping[str, Values]
 Values are compared as texts: ``0`` is ``"0"`` and ``0.0``, ``False`` is ``"false"``. In a ``str``, ``*`` stands for any
 text. ``None``: none; inside a mapping: ``null``, or that nothing stands there.
 """
+
+_NOTHING = "\0"
+"""What ``null`` is compared as. No text of an answer is this one."""
 
 
 @attrs.frozen
@@ -78,7 +81,7 @@ def patterns(value: Values, argument: str) -> tuple[str, ...]:
 def text_of(value: object) -> str | None:
     """Return a JSON value as it is compared; ``None``: it is an object or an array that is not empty."""
     if value is None or value in ([], {}):
-        return "null"
+        return _NOTHING
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
@@ -86,9 +89,11 @@ def text_of(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def fits(text: str | None, values: Iterable[str]) -> bool:
+def fits(text: str | None, values: Collection[str]) -> bool:
     """Return whether a text is one of the values, in which ``*`` stands for any text."""
-    return text is not None and any(_fits(text, value) for value in values)
+    if text is None or text == _NOTHING:  # no pattern fits nothing
+        return text in values
+    return any(_fits(text, value) for value in values)
 
 
 def _fits(text: str, pattern: str) -> bool:
