@@ -59,7 +59,8 @@ class DeclaredProvider(EndpointProvider):
         name: What errors, logs and ``status()`` call it.
         url: Where the token comes from. It may have a query.
         credential: What it is asked for with: a ``str``, a callable that returns one, or another manager. Several: a
-            mapping from where each goes, as ``field`` says it, to the credential.
+            mapping from where each goes, as ``field`` says it, to the credential. None (a cloud's metadata service):
+            ``{}``.
         sent_as: How credential and ``fields`` travel: ``"form"``, ``"json"`` or ``"query"`` (as ``field`` of a form, of
             a JSON body, of the query), ``"bearer"``, ``"basic"`` (as the password of ``username``),
             ``"header"`` (as the header ``field``), ``"text"`` (as the body, or where ``{field}`` stands in it) or

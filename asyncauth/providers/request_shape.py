@@ -148,7 +148,7 @@ class DeclaredCredentials:
                 raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
         if self.names is None:
             self._check_single()
-        elif not self.names or self.field is not None or self.user is not None:
+        elif self.field is not None or self.user is not None:
             raise ConfigurationError("several credentials name their fields themselves: leave field= and username= out")
 
     def _check_single(self) -> None:

@@ -11,7 +11,16 @@ import yarl
 from harness.canary import MARK
 from provider_kit import HOUR, NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 
-from asyncauth import ConfigurationError, CredentialsRejected, DeclaredProvider, InvalidTokenResponse, TokenManager
+from asyncauth import (
+    AnswerFields,
+    ConfigurationError,
+    CredentialsRejected,
+    DeclaredProvider,
+    ErrorFields,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
 from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/v1/session"
@@ -338,7 +347,7 @@ async def test_a_method(mocked_http: MockedHttp) -> None:
         ({"field": "a..b"}, "field is a path"),
         ({"sent_as": "text", "fields": {"a": 1}, "field": None}, "fields="),
         ({"sent_as": "text", "fields": "{n}", "field": "k"}, "fields="),
-        ({"credential": {}, "field": None}, "several credentials"),
+        ({"credential": {}}, "several credentials"),
         ({"credential": {"a": CANARY}}, "several credentials"),
         ({"credential": {"a": CANARY}, "sent_as": "basic", "field": None, "username": "ana"}, "several credentials"),
         ({"credential": {"a": CANARY, "json:a": CANARY}, "field": None}, "same place"),
@@ -449,4 +458,73 @@ async def test_a_type_that_is_no_bearer_token(mocked_http: MockedHttp, options: 
 def test_a_place_that_cant_be(options: dict[str, Any], says: str) -> None:
     """It is refused when the provider is made."""
     with pytest.raises(ConfigurationError, match=says):
+        acme(**options)
+
+
+async def test_a_provider_without_a_credential(mocked_http: MockedHttp) -> None:
+    """A cloud's metadata service wants none, and is reached by plain http on the machine's own network."""
+    url = "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
+    provider = DeclaredProvider(
+        name="metadata",
+        url=url,
+        credential={},
+        sent_as="query",
+        fields={"scopes": "storage"},
+        headers={"Metadata-Flavor": "Google"},
+        method="GET",
+        insecure_hosts="169.254.169.254",
+        origins="https://storage.googleapis.com",
+    )
+    mocked_http._mock.get(f"{url}?scopes=storage", payload={"access_token": "at-1", "expires_in": 3600})
+    assert (await fetch(provider)).lifetime == HOUR
+    assert provider.identity is None
+    mocked_http._mock.get(f"{url}?scopes=storage", status=403, payload={"error": "no such account"})
+    error = await failure(provider)
+    assert isinstance(error, CredentialsRejected)
+    assert error.message == "the server refused the request; check it"
+
+
+async def test_everything_about_the_answer_can_be_declared(mocked_http: MockedHttp) -> None:
+    """``answer=`` takes the place of three arguments, and ``errors=`` says what failures look like."""
+    answer = AnswerFields(token="a.token", default_lifetime=HOUR)
+    provider = acme(answer=answer, errors=ErrorFields(failed={"ok": False}, busy="later", message="why"))
+    mocked_http.answers(URL, {"a": {"token": "at-1"}})
+    assert (await fetch(provider)).lifetime == HOUR
+    mocked_http.answers(URL, {"ok": False, "why": f"{CANARY} is wrong"})
+    error = await failure(provider)
+    assert isinstance(error, CredentialsRejected)
+    assert error.error_description == "… is wrong"
+    mocked_http.answers(URL, {"ok": False, "error": "later"}, status=403)
+    assert isinstance(await failure(provider), TokenEndpointUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "errors", "status", "rejected"),
+    [
+        ((422,), None, 422, True),
+        ((422,), ErrorFields(message="why"), 422, True),
+        ((422,), ErrorFields(refusals=(418,)), 418, True),
+        ((422,), ErrorFields(refusals=(418,)), 422, False),
+    ],
+)
+async def test_refusals_in_two_places(
+    mocked_http: MockedHttp, refusals: Any, errors: ErrorFields | None, status: int, *, rejected: bool
+) -> None:
+    """Those of ``errors=`` replace the argument, if there are any."""
+    mocked_http.answers(URL, {}, status=status)
+    assert isinstance(await failure(acme(refusals=refusals, errors=errors)), CredentialsRejected) is rejected
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"answer": AnswerFields(), "token": "a.b"}, "answer= takes the place"),
+        ({"answer": AnswerFields(), "unit": "ms"}, "answer= takes the place"),
+        ({"answer": {"token": "a"}}, "answer= takes an AnswerFields"),
+        ({"errors": {"busy": "a"}}, "answer= takes an AnswerFields"),
+    ],
+)
+def test_answer_and_errors_that_cant_work(options: dict[str, Any], words: str) -> None:
+    """They are objects of their own, and say all of it."""
+    with pytest.raises(ConfigurationError, match=words):
         acme(**options)

@@ -9,7 +9,15 @@ from harness.canary import MARK
 from oauth2_kit import URL, answer, basic
 from provider_kit import MockedHttp, failure, fetch, keeps_quiet
 
-from asyncauth import ConfigurationError, CredentialsRejected, RefreshGrant, Token, TokenEndpointUnavailable
+from asyncauth import (
+    AnswerFields,
+    ConfigurationError,
+    CredentialsRejected,
+    ErrorFields,
+    RefreshGrant,
+    Token,
+    TokenEndpointUnavailable,
+)
 
 CANARY = MARK
 REFUSED = {"error": "invalid_grant"}
@@ -141,3 +149,51 @@ def test_its_argument() -> None:
     with pytest.raises(ConfigurationError, match="refresh_token") as caught:
         grant(refresh_token=CANARY + "\n")
     keeps_quiet(caught.value, CANARY)
+
+
+@pytest.mark.parametrize(
+    ("errors", "fields", "tried"),
+    [
+        (None, {"status": "BAD_REFRESH_TOKEN"}, ["stored"]),
+        (ErrorFields(rejected={"status": "BAD_REFRESH_TOKEN"}), {"status": "BAD_REFRESH_TOKEN"}, ["stored", "given"]),
+        (ErrorFields(failed={"ok": False}), {"ok": False}, ["stored"]),
+        (ErrorFields(failed={"ok": False}), {"ok": False, "error": "invalid_grant"}, ["stored", "given"]),
+    ],
+)
+async def test_what_ends_a_refresh_token_can_be_declared(
+    mocked_http: MockedHttp, errors: ErrorFields | None, fields: dict[str, object], tried: list[str]
+) -> None:
+    """What is declared to reject it does what ``invalid_grant`` does; an unspecific failure does not."""
+    mocked_http.answers(URL, fields, status=400, times=2)
+    assert isinstance(await failure(grant(errors=errors), Token("old", refresh_token="stored")), CredentialsRejected)
+    assert sent(mocked_http) == tried
+
+
+async def test_a_nested_answer(mocked_http: MockedHttp) -> None:
+    """With the token's place declared, the refresh token beside it is found and rotated as usual."""
+    for number in range(3):
+        body = {"access_token": f"at-{number}", "refresh_token": f"rt-{number}", "expires_in": 60, "userid": 7}
+        mocked_http.answers(URL, {"status": 0, "body": body})
+    provider, token = grant(answer=AnswerFields(token="body.access_token", extra={"user": "userid"})), None
+    for _ in range(3):
+        token = await fetch(provider, token)
+    assert token is not None
+    assert sent(mocked_http) == ["given", "rt-0", "rt-1"]
+    assert (token.value, token.refresh_token, token.lifetime, token.extra["user"]) == ("at-2", "rt-2", 60, 7)
+
+
+def test_where_the_token_stands_is_part_of_the_identity() -> None:
+    """One answer may have two tokens."""
+    ids = {
+        grant(account="ana").identity,
+        grant(account="ana", answer=AnswerFields(token="authed_user.access_token")).identity,
+        grant(account="ana", answer=AnswerFields(unit="ms"), errors=ErrorFields(busy="x")).identity,
+    }
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("options", [{"answer": "access_token"}, {"errors": "invalid_grant"}])
+def test_answer_and_errors_take_objects(options: dict[str, Any]) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ConfigurationError, match="AnswerFields"):
+        grant(**options)

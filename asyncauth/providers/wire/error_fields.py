@@ -40,7 +40,7 @@ class ErrorRules:
             return self._paused(answer, verdict)
         succeeded = self._has(self.succeeded, answer)
         if self._has(self.failed, answer) or (answer.is_success and self.succeeded and not succeeded):
-            return Verdict(Kind.UNREADABLE) if self.rejected else Verdict(Kind.REJECTED, declared=True)
+            return Verdict(Kind.UNREADABLE if self.rejected else Kind.REJECTED)
         if answer.is_success and succeeded and answer.fields is not None:
             return Verdict(Kind.SUCCESS)
         return verdict if self.refusals is None else self.refusals(answer, verdict)
@@ -82,7 +82,8 @@ class ErrorFields:
 
     Args:
         message: The path of the server's message, or several. Default: the usual places are searched.
-        rejected: What means "this credential was rejected": `CredentialsRejected`.
+        rejected: What means "this credential was rejected": `CredentialsRejected`. To a `RefreshGrant` it means that
+            the refresh token is of no more use, as ``invalid_grant`` does.
         busy: What means "not now": `TokenEndpointUnavailable`. It is asked again after a pause.
         failed: What means "this failed". Beside none of ``busy`` and ``rejected``, the credential was rejected; where
             ``rejected`` is given, the answer is unreadable instead: `InvalidTokenResponse`.
