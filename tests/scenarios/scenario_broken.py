@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -26,6 +29,7 @@ __all__ = [
     "Following",
     "Forgiving",
     "Hasty",
+    "Insisting",
     "Lockless",
     "Naive",
     "Queueing",
@@ -174,6 +178,37 @@ class _ForEver(_Wrapped):
             return Token("token-1")
 
 
+class _Watched:
+    """A session that notes whether an answer has a refresh token that is none."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+        self.trust_env = http.trust_env
+        self.found = False
+
+    @contextlib.asynccontextmanager
+    async def request(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        async with self._http.request(*arguments, **options) as response:
+            body = b"".join([chunk async for chunk in response.content.iter_any()])
+            self.found = response.status == HTTPStatus.OK and not json.loads(body).get("refresh_token", "one")
+            yield SimpleNamespace(
+                status=response.status, headers=response.headers, content=SimpleNamespace(iter_any=lambda: _once(body))
+            )
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+class _Insists(_Wrapped):
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        watched: Any = _Watched(http)
+        token = await super().fetch(watched, previous)
+        if watched.found:
+            raise InvalidTokenResponse("'refresh_token' is no token")
+        return token
+
+
 class _Redirected:
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -224,6 +259,13 @@ class Forgiving(Managed):
 
     def __init__(self, provider: Provider, **options: Any) -> None:
         super().__init__(_ForEver(provider), **options)
+
+
+class Insisting(Managed):
+    """Takes an answer whose refresh token is empty for none at all."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_Insists(provider), **options)
 
 
 class Following(Managed):

@@ -132,6 +132,7 @@ class ScriptedEndpoint:
             fields["expires_in"] = lifetime
         if answer.get("refresh_token", self.given.get("refresh_tokens", False)):
             fields["refresh_token"] = f"refresh-{self.number}"
+        fields |= answer.get("fields", {})
         self.number += 1
         self.ends[name] = float("inf") if lifetime is None or "expires_in" in answer else sent_at + lifetime
         return fields

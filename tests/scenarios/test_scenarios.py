@@ -25,6 +25,7 @@ from scenario_broken import (
     Following,
     Forgiving,
     Hasty,
+    Insisting,
     Lockless,
     Naive,
     Queueing,
@@ -101,6 +102,12 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
     ("request-without-token", FailOpen, "requests: no token, no request", "step 1 (request): request[0].error is None"),
     ("unreadable-lifetime-means-forever", Forgiving, "answers: expires_in 0", "step 1 (get): get[0] is 'token-1'"),
     ("unreadable-lifetime-means-forever", Forgiving, 'answers: expires_in "abc"', "step 1 (get): get[0] is 'token-1'"),
+    (
+        "optional-field-costs-the-token",
+        Insisting,
+        'answers: refresh_token ""',
+        "step 1 (get): get[0] is {'error': 'invalid answer'",
+    ),
     ("wall-clock-set-back", Naive, "clocks: set back an hour", "step 3 (get): get[0] is 'token-0'"),
     ("suspend", Standing, "background: renewed within a minute of waking", "step 3 (advance): asked is 0"),
     (
