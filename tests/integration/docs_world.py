@@ -22,6 +22,7 @@ from pathlib import Path
 import attrs
 import trustme
 from aiohttp import web
+from proxy_kit import ForwardProxy
 from redis_kit import redis_server
 
 from asyncauth.sandbox import Sandbox, sandbox_in_thread
@@ -29,6 +30,8 @@ from asyncauth.sandbox import Sandbox, sandbox_in_thread
 PEAKLY = ("api.peakly.co", "qa.api.peakly.co")
 PAGO_FACIL = ("api.pgf.cl", "api-dev.pgf.cl")
 OTHERS = ("login.example.com", "api.example.com", "api.acme.example")
+COMPANY = "login.corp.example"
+"""A server whose authority nobody knows but the company, and that wants a client certificate."""
 
 CLIENT_SECRET = "s3cret-of-the-client"
 ACME_SECRET = "s3cret-of-acme"
@@ -62,8 +65,11 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "site" / "sitecustomize.py").write_text(_NAME_SERVICE)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(tls)
+    company = trustme.CA()
+    company.cert_pem.write_to_path(folder / "company.pem")
+    company.issue_cert("reports.corp.example").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
     with redis_server(password="") as redis, sandbox_in_thread() as sandbox, _loop_in_thread() as loop:
-        servers = _Servers(sandbox, tls)
+        servers = _Servers(sandbox, tls, _wanting_a_client_certificate(company))
         places = asyncio.run_coroutine_threadsafe(servers.start(), loop).result()
         places["localhost:6379"] = redis.port
         try:
@@ -78,11 +84,21 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUNBUFFERED": "1",
                 "SSL_CERT_FILE": str(folder / "authority.pem"),
+                "COMPANY_CA": str(folder / "company.pem"),
+                "CLIENT_CERTIFICATE": str(folder / "client.pem"),
                 "PLACES": json.dumps(places),
                 **_credentials(sandbox, folder),
             }
         finally:
             asyncio.run_coroutine_threadsafe(servers.stop(), loop).result()
+
+
+def _wanting_a_client_certificate(authority: trustme.CA) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(COMPANY).configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    return tls
 
 
 def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
@@ -146,14 +162,20 @@ def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
 
 @attrs.define(eq=False)
 class _Servers:
-    """TLS in front of the sandbox under the two systems' names, and an OAuth 2.0 server and an API of somebody else."""
+    """TLS in front of the sandbox under the two systems' names, and an OAuth 2.0 server and an API of somebody else.
+
+    And the same server behind a company's own authority, a forward proxy, and the sandbox in the clear as a container.
+    """
 
     sandbox: Sandbox
     tls: ssl.SSLContext
+    company: ssl.SSLContext
     issued: set[str] = attrs.field(factory=set[str])
     listening: list[asyncio.Server] = attrs.field(factory=list[asyncio.Server])
     streams: set[asyncio.StreamWriter] = attrs.field(factory=set[asyncio.StreamWriter])
     runner: web.AppRunner | None = None
+    proxy: ForwardProxy = attrs.field(factory=ForwardProxy)
+    opened: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
     async def start(self) -> dict[str, int]:
         """Listen; return the port of each ``name:443``."""
@@ -167,10 +189,18 @@ class _Servers:
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
-        there = await self._front(int(self.runner.addresses[0][1]))
-        return places | {f"{name}:443": there for name in OTHERS}
+        port = int(self.runner.addresses[0][1])
+        there = await self._front(port)
+        places |= {f"{name}:443": there for name in OTHERS}
+        places[f"{COMPANY}:443"] = await self._front(port, self.company)
+        self.proxy.places = dict(places)
+        await self.opened.enter_async_context(self.proxy.serve())
+        places["proxy.example.com:3128"] = int(self.proxy.url.rpartition(":")[2])
+        places["sandbox:8080"] = self.sandbox.peakly.port
+        return places
 
     async def stop(self) -> None:
+        await self.opened.aclose()
         for server in self.listening:
             server.close()
         for writer in self.streams:
@@ -179,7 +209,7 @@ class _Servers:
             await self.runner.cleanup()
         await asyncio.sleep(0.05)  # what was aborted ends
 
-    async def _front(self, port: int) -> int:
+    async def _front(self, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Serve TLS in front of a port; return where."""
 
         async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -196,7 +226,7 @@ class _Servers:
             await asyncio.gather(pour(reader, inner), pour(inner_reader, writer))
             self.streams -= both
 
-        server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=self.tls)
+        server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=tls or self.tls)
         self.listening.append(server)
         return int(server.sockets[0].getsockname()[1])
 

@@ -60,6 +60,58 @@ async def test_it_serves_until_it_is_ended(number: signal.Signals) -> None:
             await process.wait()
 
 
+_CLIENT = """
+import asyncio, json, logging, socket, sys
+import aiohttp
+from asyncauth import InsecureTransport, PagoFacilJWT, Peakly, client_session
+
+facts = json.loads(sys.argv[1])
+logging.basicConfig(stream=sys.stderr, format="%(message)s")
+lookup = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *args, **kwargs: lookup("127.0.0.1" if host == "sandbox" else host, *args, **kwargs)
+
+def named(url):
+    return url.replace("0.0.0.0", "sandbox")
+
+account = {"username": facts["username"], "password": facts["password"]}
+
+async def main():
+    try:
+        Peakly(**account, base_url=named(facts["peakly"]))
+    except InsecureTransport as error:
+        assert "insecure_hosts=('sandbox',)" in str(error)
+    hosts = {"insecure_hosts": ("sandbox",)}
+    peakly = Peakly(**account, base_url=named(facts["peakly"]), **hosts)
+    pago_facil = PagoFacilJWT.from_password(**account, base_url=named(facts["pago_facil"]), **hosts)
+    async with client_session(peakly, pago_facil) as http:
+        for url in (named(facts["peakly"]) + "/api/x", named(facts["pago_facil"]) + "/x"):
+            async with http.get(url) as answer:
+                print(answer.status)
+
+asyncio.run(main())
+"""
+"""A container's name service knows the sandbox by its name; nothing else of a container is needed to be another one."""
+
+
+async def test_it_serves_the_clients_of_other_machines() -> None:
+    """By a name, in the clear, as between containers; the clients say once that this can be read."""
+    process = await start("--json", "--no-page", "--host", "0.0.0.0", "--allow-remote")  # noqa: S104
+    try:
+        assert process.stdout is not None
+        facts = await asyncio.wait_for(process.stdout.readline(), 30)
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", "-c", _CLIENT, facts.decode(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, errors = await asyncio.wait_for(client.communicate(), 30)
+        assert (client.returncode, out.split()) == (0, [b"200", b"200"]), errors
+        warning = b"plain http to sandbox, as insecure_hosts= permits: tokens and credentials can be read on the way"
+        assert errors.splitlines() == [warning]
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 async def test_people_are_told_where_it_is() -> None:
     """Without --json the addresses, the credentials and an example are shown."""
     process = await start()

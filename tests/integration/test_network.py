@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import trustme
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from harness.canary import secret
 from proxy_kit import ForwardProxy
 
@@ -181,11 +182,22 @@ async def test_no_credential_goes_in_the_clear_through_a_proxy_elsewhere(place: 
     assert not place.got
 
 
-async def test_a_proxy_that_is_named_may_read(place: Place, proxy: ForwardProxy) -> None:
+class Nobody(AbstractResolver):
+    """Knows no name."""
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> Any:
+        raise OSError(None, "no such name")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_a_proxy_that_is_named_may_read(place: Place) -> None:
     """A user who names the proxy in ``insecure_hosts`` has said that it may: only the name then has to be found."""
-    async with aiohttp.ClientSession(proxy="http://proxy.invalid:3128") as http:
-        manager = TokenManager(place.provider(insecure_hosts="proxy.invalid"), http=http, policy=SHORT)
-        assert "proxy.invalid has no address" in await why_not(manager)
+    connector = aiohttp.TCPConnector(resolver=Nobody())
+    async with aiohttp.ClientSession(proxy="http://proxy.example:3128", connector=connector) as http:
+        manager = TokenManager(place.provider(insecure_hosts="proxy.example"), http=http, policy=SHORT)
+        assert "proxy.example has no address" in await why_not(manager)
 
 
 # --- The environment
