@@ -6,6 +6,7 @@ import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from asyncauth import (
     ClientCredentials,
     InsecureTransport,
     InvalidTokenResponse,
-    RefreshPolicy,
+    Provider,
     TokenEndpointUnavailable,
     TokenManager,
     client_session,
 )
+from asyncauth._core.sessions import own_session
 
-SHORT = RefreshPolicy(deadline=0.5)
+OWN = partial(own_session, 15.0)
+"""Makes sessions as a manager's own are."""
 
 
 @attrs.define(eq=False)
@@ -121,10 +124,15 @@ def makes(tls: ssl.SSLContext, **options: Any) -> Callable[[], aiohttp.ClientSes
     return lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), **options)
 
 
-async def why_not(manager: TokenManager, kind: type[AuthError] = TokenEndpointUnavailable) -> str:
-    """Return why there is no token."""
-    with pytest.raises(kind) as caught:
-        await manager.token()
+async def why_not(
+    provider: Provider,
+    make: Callable[[], aiohttp.ClientSession] = OWN,
+    kind: type[AuthError] = TokenEndpointUnavailable,
+) -> str:
+    """Return why there is no token: of one request, which a manager would send again."""
+    async with make() as http:
+        with pytest.raises(kind) as caught:
+            await provider.fetch(http, None)
     assert type(caught.value) is kind
     return str(caught.value)
 
@@ -160,24 +168,22 @@ async def test_a_proxy_that_wants_credentials(safe: Place, authority: trustme.CA
     held = base64.b64encode(f"me:{password}".encode()).decode()
     async with ForwardProxy(credentials=held).serve() as proxy:
         tls = trusting(authority)
-        manager = TokenManager(safe.provider(), http=makes(tls, proxy=proxy.url), policy=SHORT)
-        assert "the proxy refuses to connect (status 407); give it its credentials" in await why_not(manager)
+        words = await why_not(safe.provider(), makes(tls, proxy=proxy.url))
+        assert "the proxy refuses to connect (status 407); give it its credentials" in words
         with_password = proxy.url.replace("//", f"//me:{password}@")
         assert await TokenManager(safe.provider(), http=makes(tls, proxy=with_password)).token()
 
 
 async def test_a_proxy_that_is_not_there(safe: Place, authority: trustme.CA) -> None:
     """It is named, and not the server."""
-    http = makes(trusting(authority), proxy="http://127.0.0.1:1")
-    words = await why_not(TokenManager(safe.provider(), http=http, policy=SHORT))
+    words = await why_not(safe.provider(), makes(trusting(authority), proxy="http://127.0.0.1:1"))
     assert "no connection to the proxy 127.0.0.1:1 could be made" in words
 
 
 async def test_no_credential_goes_in_the_clear_through_a_proxy_elsewhere(place: Place) -> None:
     """Plain http to this machine would pass another one: nothing is sent, not even to the proxy."""
-    async with aiohttp.ClientSession(proxy="http://proxy.example:3128") as http:
-        manager = TokenManager(place.provider(), http=http)
-        words = await why_not(manager, InsecureTransport)
+    make = partial(aiohttp.ClientSession, proxy="http://proxy.example:3128")
+    words = await why_not(place.provider(), make, InsecureTransport)
     assert "by way of the proxy proxy.example" in words
     assert not place.got
 
@@ -195,9 +201,8 @@ class Nobody(AbstractResolver):
 async def test_a_proxy_that_is_named_may_read(place: Place) -> None:
     """A user who names the proxy in ``insecure_hosts`` has said that it may: only the name then has to be found."""
     connector = aiohttp.TCPConnector(resolver=Nobody())
-    async with aiohttp.ClientSession(proxy="http://proxy.example:3128", connector=connector) as http:
-        manager = TokenManager(place.provider(insecure_hosts="proxy.example"), http=http, policy=SHORT)
-        assert "proxy.example has no address" in await why_not(manager)
+    make = partial(aiohttp.ClientSession, proxy="http://proxy.example:3128", connector=connector)
+    assert "proxy.example has no address" in await why_not(place.provider(insecure_hosts="proxy.example"), make)
 
 
 # --- The environment
@@ -231,7 +236,7 @@ async def test_a_sessions_own_authorization_is_sent(place: Place) -> None:
 
 async def test_an_authority_that_nobody_knows_here(safe: Place, authority: trustme.CA) -> None:
     """The error says so, and what to do; a function for ``http=`` that knows it has a token."""
-    words = await why_not(TokenManager(safe.provider(), policy=SHORT))
+    words = await why_not(safe.provider())
     assert "the TLS certificate of localhost is signed by an authority that this machine does not know" in words
     assert "SSL_CERT_FILE" in words
     assert await TokenManager(safe.provider(), http=makes(trusting(authority))).token()
@@ -240,7 +245,7 @@ async def test_an_authority_that_nobody_knows_here(safe: Place, authority: trust
 async def test_a_client_certificate(authority: trustme.CA) -> None:
     """A server that wants one, and gets none, breaks off, and the error says why; with one there is a token."""
     async with Place().serve(serving(authority, wants_client=True)) as place:
-        words = await why_not(TokenManager(place.provider(), http=makes(trusting(authority)), policy=SHORT))
+        words = await why_not(place.provider(), makes(trusting(authority)))
         assert "TLS" in words or "the connection broke" in words or "closed the connection" in words
         tls = trusting(authority)
         authority.issue_cert("me.example.com").configure_cert(tls)
@@ -250,7 +255,7 @@ async def test_a_client_certificate(authority: trustme.CA) -> None:
 async def test_tls_where_none_is_spoken(place: Place) -> None:
     """The error is OpenSSL's reason, and no "Operation not permitted"."""
     url = place.url.replace("http:", "https:")
-    words = await why_not(TokenManager(place.provider(token_url=f"{url}/token"), policy=SHORT))
+    words = await why_not(place.provider(token_url=f"{url}/token"))
     assert "makes no TLS handshake (" in words
     assert "permitted" not in words
     assert "is this the port for https" in words
@@ -270,7 +275,9 @@ async def test_a_header_that_is_too_long_is_named(place: Place) -> None:
     """Once, with the limit and the way out: the server would send it again each time."""
     place.headers["X-Long"] = secret("header") + "x" * 9_000
     async with aiohttp.ClientSession() as http:
-        words = await why_not(TokenManager(place.provider(), http=http), InvalidTokenResponse)
+        with pytest.raises(InvalidTokenResponse) as caught:
+            await TokenManager(place.provider(), http=http).token()
+    words = str(caught.value)
     assert "longer than 8190 bytes" in words
     assert "max_field_size" in words
     assert len(place.got) == 1
