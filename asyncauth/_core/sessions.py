@@ -303,6 +303,7 @@ class Sessions:
         else:
             if not isinstance(session, aiohttp.ClientSession):
                 kind = type(session).__name__
+                del made, session  # whatever it is: a traceback that shows locals must not show it
                 raise ConfigurationError(
                     f"the function given as http= must return an aiohttp.ClientSession, not {kind}"
                 )

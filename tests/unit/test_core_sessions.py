@@ -18,14 +18,13 @@ from asyncauth import (
     ConfigurationError,
     ManagerClosed,
     ManagerPool,
-    PagoFacilJWT,
-    RefreshPolicy,
+    PagoFacil,
     Token,
     TokenEndpointUnavailable,
     TokenManager,
     client_session,
 )
-from asyncauth._core.sessions import LONGEST_HEADER, LoopEntry, own_session
+from asyncauth._core.sessions import LONGEST_HEADER, LoopEntry, Sessions, own_session
 from asyncauth.testing import FakeClock
 
 URL = "https://api.example.com"
@@ -118,12 +117,11 @@ def test_a_function_makes_one_per_event_loop(way: Callable[[Maker], Callable[[],
 
 async def test_each_step_of_a_chain_is_sent_that_way() -> None:
     """The managers further upstream get the function, too."""
-    maker = Maker()
-    chain = PagoFacilJWT.from_password(username="u", password=MARK, base_url="http://127.0.0.1:1")
-    with pytest.raises(TokenEndpointUnavailable):
-        await TokenManager(chain, http=maker, policy=RefreshPolicy(deadline=0.1)).token()
-    assert len(maker.made) >= 2
-    assert all(session.closed for session in maker.made)
+    maker, upstream = Maker(), Noting()
+    manager = TokenManager(PagoFacil(jwt=upstream, base_url="http://127.0.0.1:1"), http=maker)
+    await manager._owned[0].token()
+    assert upstream.sessions == maker.made
+    assert maker.made[0].closed
 
 
 async def test_a_pools_managers_share_what_a_function_makes() -> None:
@@ -151,9 +149,10 @@ async def test_a_session_that_somebody_closed_is_made_anew() -> None:
 
 
 async def refused(http: Any, kind: type[AuthError] = ConfigurationError) -> str:
-    """Return why no token could be had."""
+    """Return why there is no session."""
     with pytest.raises(kind) as caught:
-        await TokenManager(Noting(), http=http, policy=RefreshPolicy(deadline=0.05)).token()
+        async with Sessions(http, 1.0).session():
+            pytest.fail("there is one")
     assert type(caught.value) is kind
     return str(caught.value)
 
