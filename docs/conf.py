@@ -102,10 +102,13 @@ def _keep_first_lines(app: Sphinx, what: str, name: str, thing: Any, options: An
         lines[:0] = ["..", ""]  # an empty comment
 
 
-def _keep_options_together(app: Sphinx, thing: Any, bound_method: bool) -> None:  # noqa: ARG001, FBT001 (Sphinx calls it so)
+def _keep_options_together() -> None:
     """Have a grant's signature say ``**options``: `OAuthOptions` is described once, and not with each grant."""
-    if "options" in getattr(thing, "__annotations__", ()):
-        vars(thing).pop("__signature__", None)
+    module = importlib.import_module("asyncauth")
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if isinstance(thing, type) and "options" in getattr(thing.__init__, "__annotations__", ()):
+            vars(thing.__init__).pop("__signature__", None)
 
 
 def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
@@ -144,5 +147,5 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("public_names", _public_names(), "")
     app.connect("missing-reference", _resolve)
     app.connect("autodoc-process-docstring", _keep_first_lines, priority=100)  # before napoleon
-    app.connect("autodoc-before-process-signature", _keep_options_together)
+    _keep_options_together()
     app.connect("html-page-context", _say_the_language)

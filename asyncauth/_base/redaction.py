@@ -103,8 +103,8 @@ class Redactor:
     Args:
         secrets: What must not be shown.
         values: What may be a secret and may as well be an ordinary word, such as the further fields of a request. An
-            ordinary phrase is not taken out. A value of 4 to 7 characters is recognised where it stands as a word of
-            its own, a shorter one nowhere.
+            ordinary phrase is not taken out. A value of 4 to 7 characters is recognised if it holds a digit and stands
+            as a word of its own, a shorter one nowhere.
     """
 
     __slots__ = ("_runs", "_whole")
@@ -119,10 +119,10 @@ class Redactor:
             plain, _ = _plain(raw)
             if plain in _ORDINARY or len(plain) < _SHORTEST_WORD:
                 continue
-            if len(plain) < _RUN:
-                alone.update((raw, plain))
-            else:
+            if len(plain) >= _RUN:
                 searched.add(value)
+            elif any(char.isdigit() for char in value):
+                alone.update((raw, plain))
         for word in {word for secret in searched for word in _forms(secret) if word}:
             for words in _machine_words(word):
                 self._runs.update(words)
