@@ -14,6 +14,7 @@ from asyncauth._core.trial import Use
 from asyncauth._http.aiohttp_compat import (
     add_to_url,
     forget_cookie,
+    forget_parameter,
     is_from_netrc,
     is_whole,
     own_files,
@@ -208,6 +209,8 @@ async def _send(flow: AuthFlow, request: ClientRequest, handler: ClientHandlerTy
     else:
         if flow.cookie:
             forget_cookie(response, flow.cookie)
+        elif in_url:
+            forget_parameter(response, flow.url_ending)
         return response
     finally:
         flow.strip(request.headers)

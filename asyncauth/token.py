@@ -84,7 +84,10 @@ class Token:
 
     @property
     def authorization(self) -> str:
-        """The ``Authorization`` header's value, such as ``"Bearer …"``. Secret."""
+        """The ``Authorization`` header's value by `token_type`, such as ``"Bearer …"``. Secret.
+
+        Where a provider declares that its token is carried otherwise, `TokenManager.headers` has what requests carry.
+        """
         return f"{_SCHEMES.get(self.token_type.lower(), self.token_type)} {self.value}"
 
     @property

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from aiohttp import MultipartWriter, payload
-from aiohttp.hdrs import AUTHORIZATION, EXPECT
+from aiohttp.hdrs import AUTHORIZATION, EXPECT, LOCATION
 from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
 from yarl import URL
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientMiddlewareType, ClientRequest, ClientResponse
 
-__all__ = ["add_to_url", "forget_cookie", "is_from_netrc", "is_whole", "loop_of", "middlewares_of", "own_files",
-           "reset_url", "settings_of"]  # fmt: skip
+__all__ = ["add_to_url", "forget_cookie", "forget_parameter", "is_from_netrc", "is_whole", "loop_of", "middlewares_of",
+           "own_files", "reset_url", "settings_of"]  # fmt: skip
 
 
 def loop_of(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop:
@@ -130,8 +131,8 @@ def reset_url(request: ClientRequest, response: ClientResponse | None, url: URL)
     """
     request.url = url
     if response is not None:
-        # What a ClientResponseError shows. Not the public attribute, which keeps what it is first asked for.
-        response._request_info = response._request_info._replace(url=url)
+        response._request_info = response._request_info._replace(url=url)  # which a ClientResponseError shows
+        response._cache.pop("request_info", None)  # kept since somebody asked for it first
 
 
 def forget_cookie(response: ClientResponse, cookie: str) -> None:
@@ -147,6 +148,27 @@ def forget_cookie(response: ClientResponse, cookie: str) -> None:
         del response.cookies[name]
         lines: tuple[str, ...] = getattr(response, "_raw_cookie_headers", None) or ()  # new in 3.13
         response._raw_cookie_headers = tuple(line for line in lines if line.partition(";")[0].strip() != cookie)
+
+
+def forget_parameter(response: ClientResponse, ending: str) -> None:
+    """Take a query parameter out of where a response redirects to: many servers repeat the query there.
+
+    The next hop would have it in ``response.url``, and it would go along to another origin.
+
+    Args:
+        response: The answer, of which aiohttp has followed nothing yet. Its headers are changed in place.
+        ending: What `add_to_url` was given. The server may have written it in another way.
+    """
+    location, parameter = response._headers.get(LOCATION, ""), unquote_plus(ending[1:])
+    before, mark, rest = location.partition("?")
+    query, *fragment = rest.split("#", 1)
+    kept = [each for each in query.split("&") if unquote_plus(each) != parameter]
+    clean = "#".join([before + mark * bool(kept) + "&".join(kept), *fragment])
+    if clean != location:
+        headers = response._headers.copy()
+        headers[LOCATION] = clean
+        response._headers = type(response._headers)(headers)
+        response._cache.pop("headers", None)
 
 
 _READS = "_asyncauth_reads"

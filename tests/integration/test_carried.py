@@ -193,12 +193,13 @@ async def test_a_401_is_repeated_with_a_new_token(
     api: Api, http: aiohttp.ClientSession, provider: FakeProvider, body: Any
 ) -> None:
     """The refused token is taken off whole, and the body is sent again whole."""
+    assert await status_of(http, f"{api.url}/x") == 200
     api.good = {"token-2"}
     data = {"json": body} if isinstance(body, dict) else {"data": body}
     async with http.post(f"{api.url}/x", **data) as response:
         assert response.status == 200
-    assert api.tokens == ["token-1", "token-2"]
-    assert api.got[0].body == api.got[1].body
+    assert api.tokens == ["token-1", "token-1", "token-2"]
+    assert api.got[1].body == api.got[2].body
     assert provider.calls == 2
 
 
@@ -351,3 +352,50 @@ async def test_the_tenants_of_a_pool(api: Api, place: Place) -> None:
         for tenant in ("a", "b"):
             assert await status_of(http, f"{api.url}/x", middlewares=(pool.auth(tenant),)) == 200
     assert api.tokens == ["token-1"] * 2
+
+
+@pytest.mark.parametrize("place", [PLACES["query"]])
+@pytest.mark.parametrize(
+    ("there", "kept"),
+    [
+        ("?page=1&access_token={}", "?page=1"),
+        ("?access_token={}", ""),
+        ("?access_token={}&page=1#part?x", "?page=1"),
+        ("?page=1&%61ccess_token={}", "?page=1"),
+        ("?page=1", "?page=1"),
+        ("", ""),
+    ],
+)
+async def test_a_redirect_that_repeats_the_query(
+    api: Api, other: Api, http: aiohttp.ClientSession, there: str, kept: str
+) -> None:
+    """Many servers redirect ``/x`` to ``/x/`` with the query it came with: the token stays out of it."""
+    with_token = there.format("token-1")
+    api.routes["/x"] = redirect_to(f"/x/{with_token}")
+    api.routes["/away"] = redirect_to(f"{other.url}/there{with_token}")
+    async with http.get(f"{api.url}/x?page=1") as response:
+        assert response.status == 200
+        assert response.url == URL(f"{api.url}/x/{kept}")
+        assert "token-1" not in repr([*response.history, response.history[0].headers])
+    async with http.get(f"{api.url}/away?page=1") as response:
+        assert response.url == URL(f"{other.url}/there{kept}")
+    assert api.tokens == ["token-1"] * 3
+    assert other.tokens == [None]
+
+
+@pytest.mark.parametrize("place", [PLACES["query"]])
+async def test_a_middleware_that_looks_first(api: Api, manager: TokenManager) -> None:
+    """aiohttp keeps what a response is first asked for; further out it shows no token nevertheless."""
+
+    async def look(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        assert "token-1" in repr((response.request_info, response.headers))
+        return response
+
+    api.routes["/x"] = redirect_to("/y?access_token=token-1")
+    async with (
+        aiohttp.ClientSession(middlewares=(BearerAuth(manager), look)) as http,
+        http.get(f"{api.url}/x", allow_redirects=False) as response,
+    ):
+        assert "token-1" not in repr((response.request_info, response.headers))
+        assert response.headers["Location"] == "/y"
