@@ -201,11 +201,11 @@ def remains(token: Token) -> Token | None:
     """Return what a store keeps of an entry whose access token was refused.
 
     Nothing; or, where there is a refresh token or a mark, the entry with an access token that is spent: neither must be
-    lost to a refusal of the access token.
+    lost to a refusal of the access token. Nothing remains of an entry without an access token.
     """
     entry = Entry.of(token)
     kept = entry.refresh_token is not None or entry.rotations or entry.rejections or entry.in_use_since is not None
-    return attrs.evolve(token, expires_at=token.issued_at) if kept else None
+    return attrs.evolve(token, expires_at=token.issued_at) if entry.value and kept else None
 
 
 def time_to_live(token: Token, now: float) -> float:

@@ -58,10 +58,6 @@ _STORE_CALLS = 12
 """Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
-_IN_USE = 10.0
-"""Seconds that another process may take to send a refresh token and save its successor: as long as a lease."""
-_IN_USE_ONLY_WAY = 20.0
-"""The same where the refresh token is the only way to a token: sent again too soon, it is lost."""
 
 
 class Refresh:
@@ -307,14 +303,14 @@ class Refresh:
                     if self._limiter is not None and not self._limiter.slots_here().free:
                         break
             first, patience = True, patience - lock.waited
-            in_use = self._seconds_in_use(store_client)
-            if in_use > 0:
-                await self._rested(min(in_use, _GLANCE_AT_STORE))
+            wait = self._doubted_for(store_client)
+            if wait > 0:
+                await self._rested(min(wait, _GLANCE_AT_STORE))
 
     async def _fetch_with(self, lock_handle: LockHandle, store_client: StoreClient) -> CachedToken | None:
         """Adopt a token or ask the provider, while the lock is held.
 
-        ``None``: another process is sending the refresh token, although it has lost the lock.
+        ``None``: another process may be about to save a later refresh token, although it has lost the lock.
         """
         self._lock_handle = lock_handle
         stored = await store_client.load()
@@ -322,27 +318,26 @@ class Refresh:
         if cached is not None:
             return cached
         entry = store_client.newest(stored)
-        if store_client.in_use(stored):
-            if self._seconds_in_use(store_client) > 0 and not lock_handle.ends_with_holder:
+        if store_client.doubtful(stored):
+            if self._doubted_for(store_client) > 0 and not lock_handle.ends_with_holder:
                 return None
             if not self._options.needs_lock:
-                entry = entry.with_refresh_token(None)  # whoever sent it has died, and may have used it up
+                entry = entry.with_refresh_token(None)
         return await self._fetch_under(lock_handle, store_client, entry)
 
-    def _seconds_in_use(self, store_client: StoreClient) -> float:
-        """Return for how long to wait for another process that sends the refresh token; 0 = no longer.
+    def _doubted_for(self, store_client: StoreClient) -> float:
+        """Return for how long to wait for another process that may save a later refresh token; 0 = no longer.
 
         Raises:
             StoreTrouble: There is no other way to a token, and no time left to wait.
         """
-        left = self._deadline - self._clock.monotonic()
-        if self._options.needs_lock:
-            seconds = store_client.seconds_in_use(_IN_USE_ONLY_WAY)
-            if seconds > 0 and left <= 0:
-                raise StoreTrouble("another process is using the refresh token", lock_timeout=True)
-            return seconds
-        seconds = store_client.seconds_in_use(_IN_USE)
-        return seconds if seconds <= left - _TIME_TO_FETCH else 0.0
+        left, only_way = self._deadline - self._clock.monotonic(), self._options.needs_lock
+        seconds = store_client.seconds_to_wait(only_way=only_way)
+        if not only_way:
+            return seconds if seconds <= left - _TIME_TO_FETCH else 0.0
+        if seconds > 0 and left <= 0:
+            raise StoreTrouble("another process is using the refresh token", lock_timeout=True)
+        return seconds
 
     @contextlib.asynccontextmanager
     async def _slot(self, *, first: bool = False) -> AsyncGenerator[None, None]:
@@ -443,6 +438,8 @@ class Refresh:
         else:
             try:
                 if under_lock is not None:
+                    if under_lock.used and self._sessions.entered_here():
+                        under_lock.store_client.watch()
                     await under_lock.save(under_lock.renewed(cached.token, context))
             finally:  # also when the save is cancelled: what came is kept
                 self._state.install(cached, wall=self._clock.wall())

@@ -57,6 +57,15 @@ CLOCK_ADJUSTED = 1.0
 """Seconds by which a wall clock may be adjusted without having been set."""
 _UNLOCK = "unlock"
 """What giving a lock back is called."""
+_SENDING = 10.0
+"""Seconds that another process may take to send a refresh token and save its successor: as long as a lease."""
+_SENDING_ONLY_WAY = 20.0
+"""The same where the refresh token is the only way to a token: sent again too soon, it is lost."""
+_HEALING = 1.0
+"""Seconds that other processes have to save what they know, when the store has fallen back to an older state."""
+_WATCH = 15.0
+"""Seconds for which a process sees to it that a refresh token which it has saved stays in the store."""
+_LOOK_EVERY = 1.0
 _LONG_AGO = 300.0
 """Seconds after which a refresh token is not in use any more, whatever clock its mark was written by."""
 _FORGETTING = 0.97
@@ -200,6 +209,7 @@ class LockWait:
         else:
             leave: Any = self._lock.__aexit__  # a coroutine's, as a rule
             self.handle = LockHandle(lease, leave, self._call)
+            self._lock = self._entering = None
             return self.handle
         finally:
             self.waited += self._clock.monotonic() - since
@@ -239,18 +249,21 @@ class StoreClient:
         "__weakref__",
         "_ahead_at",
         "_failing",
+        "_fallen_at",
         "_in_store",
         "_in_use",
         "_kept",
         "_key",
         "_longest_call",
         "_marked",
+        "_most_stored",
         "_own_use",
         "_saving",
         "_store",
         "_stuck_until",
         "_time_limit",
         "_told_at",
+        "_watch_until",
         "clock",
         "emitter",
         "held",
@@ -270,6 +283,9 @@ class StoreClient:
         self.held: Entry | None = None
         self._ahead_at = 0.0  # `ahead` when the times of the held entry were written
         self._in_store = 0  # rotations of the entry in the store, as far as is known
+        self._most_stored = 0  # the most rotations that the store is known to have had
+        self._fallen_at = math.inf  # since when it is known to have fewer
+        self._watch_until = -math.inf
         self._marked = False  # whether it has this process' mark
         self._failing = False  # whether the last save failed
         self._stuck_until = -math.inf  # until when a lock that could not be given back is told of
@@ -351,6 +367,9 @@ class StoreClient:
     def _note(self, stored: Entry | None) -> None:
         """Take note of what is stored now."""
         self._in_store = 0 if stored is None else stored.rotations
+        self._most_stored = max(self._most_stored, self._in_store)
+        fallen = self._in_store < self._most_stored
+        self._fallen_at = min(self._fallen_at, self.clock.monotonic()) if fallen else math.inf
         mark, seen = None if stored is None else stored.in_use_since, self._in_use
         self._marked = mark is not None and mark == self._own_use
         if mark is None or self._marked:
@@ -385,21 +404,29 @@ class StoreClient:
         entry = newest(stored, None if held is None else self._by_our_wall(held))
         return Entry.without_token(now=self.clock.wall()) if entry is None else attrs.evolve(entry, in_use_since=None)
 
-    def in_use(self, stored: Entry | None) -> bool:
-        """Return whether another process has marked the refresh token that counts as being sent."""
-        return self._in_use is not None and stored is not None and self.is_news(stored)
+    def doubtful(self, stored: Entry | None) -> bool:
+        """Return whether the refresh token that counts may be spent, or be spent at this moment.
 
-    def seconds_in_use(self, seconds: float) -> float:
-        """Return for how long another process may still be sending the refresh token; 0.0 = it is not.
+        Another process has marked it as being sent; or the store has fallen back to an older state, and another process
+        may know of a later one.
+        """
+        in_use = self._in_use is not None and stored is not None and self.is_news(stored)
+        return in_use or self._fallen_at < math.inf
 
-        It counts from when its mark was seen first, so that no two clocks are compared.
+    def seconds_to_wait(self, *, only_way: bool) -> float:
+        """Return for how long to wait for what other processes save, if the refresh token is doubtful.
+
+        It counts from when this process noticed, so that no two clocks are compared.
 
         Args:
-            seconds: How long sending it, and saving what came of it, may take.
+            only_way: Whether there is no other way to a token than the refresh token.
         """
-        if self._in_use is None:
-            return 0.0
-        return max(0.0, self._in_use[1] + seconds - self.clock.monotonic())
+        until = -math.inf
+        if self._in_use is not None:
+            until = self._in_use[1] + (_SENDING_ONLY_WAY if only_way else _SENDING)
+        if self._fallen_at < math.inf and only_way:
+            until = max(until, self._fallen_at + _HEALING)
+        return max(0.0, until - self.clock.monotonic())
 
     async def use(self, entry: Entry) -> Entry:
         """Mark an entry's refresh token as being sent, and return the entry without the mark. Under the lock.
@@ -436,6 +463,13 @@ class StoreClient:
                     return
             await self._write(entry)
 
+    def watch(self) -> None:
+        """Look for a while whether what was saved stays, and save it again if it does not.
+
+        A failover may lose the last write. Processes that find the mark before it wait for the outcome.
+        """
+        self._watch_until = self.clock.monotonic() + _WATCH
+
     def hold(self, entry: Entry) -> None:
         """Remember an entry as the latest."""
         self.held, self._ahead_at = attrs.evolve(entry, in_use_since=None), self.ahead
@@ -470,11 +504,14 @@ class StoreClient:
             await wait.end()
 
     def _keep(self, wait: LockWait) -> None:
-        """Go on to save what is unsaved, and keep the lock meanwhile."""
-        if self.unsaved and self._saving is None:
-            at_fork(self, StoreClient._after_fork)
+        """Go on to save what is unsaved, and keep the lock meanwhile; or watch what is saved."""
+        if self._saving is not None:
+            return  # on another loop
+        if self.unsaved:
             self._kept, wait.handle = wait.handle, None
-            self._saving = asyncio.ensure_future(self._save_later(self._kept))
+        if self.unsaved or self.clock.monotonic() < self._watch_until:
+            at_fork(self, StoreClient._after_fork)
+            self._saving = asyncio.ensure_future(self._keep_saved(self._kept))
 
     async def _take_over(self) -> LockHandle | None:
         """Return the lock that is kept while something is unsaved, and end the saving; ``None``: there is none."""
@@ -569,23 +606,32 @@ class StoreClient:
                 marks = () if stored is None else stored.rejections
                 await self._write(attrs.evolve(self._by_our_wall(held), rejections=marks))
 
-    async def _save_later(self, lock_handle: LockHandle | None) -> None:
-        """Save what is unsaved, however long that takes, and then give the lock back."""
-        since = self.clock.monotonic()
+    async def _keep_saved(self, lock_handle: LockHandle | None) -> None:
+        """Save what is unsaved, however long that takes; then give the lock back, and watch what is stored."""
         try:
-            while self.unsaved:
-                failing_for = self.clock.monotonic() - since
-                await self.clock.sleep(min(max(_SAVE_AGAIN, _PAUSE_SHARE * failing_for), _LONGEST_PAUSE))
-                try:
-                    await self._save_held()
-                except StoreTrouble as trouble:
-                    self.note(trouble)
-            self._saving = None
-            self.note_success()
+            await self._save_until_done()
         finally:
             if lock_handle is not None and self._kept is lock_handle:  # else a refresh has taken it over
                 self._kept = None
                 await lock_handle.release()
+        while self.clock.monotonic() < self._watch_until:
+            await self.clock.sleep(_LOOK_EVERY)
+            with contextlib.suppress(StoreTrouble):
+                async with self.opened():
+                    await self.load()
+            await self._save_until_done()
+        self._saving = None
+
+    async def _save_until_done(self) -> None:
+        since = self.clock.monotonic()
+        while self.unsaved:
+            failing_for = self.clock.monotonic() - since
+            await self.clock.sleep(min(max(_SAVE_AGAIN, _PAUSE_SHARE * failing_for), _LONGEST_PAUSE))
+            try:
+                await self._save_held()
+            except StoreTrouble as trouble:
+                self.note(trouble)
+        self.note_success()
 
     async def _write(self, entry: Entry) -> None:
         """Save an entry, or delete what is stored if there is nothing in it."""
@@ -594,6 +640,7 @@ class StoreClient:
         else:
             await self._call("save", self._store.save, self._key, entry)
         self._in_store, self._marked, self._failing = entry.rotations, entry.in_use_since is not None, False
+        self._most_stored, self._fallen_at = max(self._most_stored, entry.rotations), math.inf
 
     def _by_our_wall(self, entry: Entry) -> Entry:
         """Return the held entry with its times by the wall clock as it is set now."""

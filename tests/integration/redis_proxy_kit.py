@@ -71,7 +71,7 @@ class RedisProxy:
         to_server = await asyncio.open_connection("127.0.0.1", self.server.port)
         try:
             while True:
-                command = await _value(reader)
+                command = await value(reader)
                 self.commands.append(command.split(b"\r\n")[2].decode().upper())
                 fault = self.fault if len(self.commands) == self.fails_at else None
                 if fault == "undelivered":
@@ -83,7 +83,7 @@ class RedisProxy:
                     writer.write(b"-ERR broken\r\n")
                     continue
                 to_server[1].write(command)
-                answer = await _value(to_server[0])
+                answer = await value(to_server[0])
                 if fault == "unanswered":
                     return
                 writer.write(answer)
@@ -91,7 +91,7 @@ class RedisProxy:
             to_server[1].transport.abort()
 
 
-async def _value(reader: asyncio.StreamReader) -> bytes:
+async def value(reader: asyncio.StreamReader) -> bytes:
     """Return one value of the protocol (RESP2 or RESP3) as it came."""
     line = await reader.readuntil(b"\r\n")
     kind, number = line[:1], line[1:-2]
@@ -100,6 +100,6 @@ async def _value(reader: asyncio.StreamReader) -> bytes:
     if kind in b"*~>%" and number != b"-1":
         parts = [line]
         for _ in range(int(number) * (2 if kind == b"%" else 1)):
-            parts.append(await _value(reader))  # noqa: PERF401 (each needs the one before it)
+            parts.append(await value(reader))  # noqa: PERF401 (each needs the one before it)
         return b"".join(parts)
     return line

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
@@ -997,3 +999,378 @@ async def test_a_lock_had_after_the_wait_for_it_was_over_is_given_back(clock: Fa
     process = manager(FakeProvider(clock=clock), Store(), clock)
     assert (await during(clock, process.token())).value == "token-1"
     assert held == ["taken", "given back"]
+
+
+# A store that falls back, and a process that dies
+
+
+@pytest.mark.parametrize("set_by", [0.0, -86400.0, 86400.0])
+@pytest.mark.parametrize("primary", [True, False])
+@pytest.mark.parametrize("to", ["older", "empty"])
+async def test_an_older_state_of_the_store_brings_no_spent_refresh_token_back(
+    clock: FakeClock, store: CommandedStore, to: str, *, primary: bool, set_by: float
+) -> None:
+    """Whatever the clocks say. Another process may know of a later one: where there is a primary grant, it is used."""
+    rotating = Rotating(clock=clock, primary=primary)
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    snapshot = dict(store.tokens) if to == "older" else {}
+    for _ in range(2):
+        await clock.advance(3600)
+        await first.token()
+        await second.token()
+    store.tokens = snapshot
+    clock.set_wall(clock.wall() + set_by)
+    await clock.advance(3600)
+    await second.token()
+    assert rotating.sent == [None, "refresh-1", "refresh-2", None if primary else "refresh-3"]
+    assert (store.entry.refresh_token, store.entry.rotations) == ("refresh-4", 5 if primary else 4)
+    assert (await first.token()).value == "access-4"
+
+
+async def test_an_older_access_token_is_not_adopted(clock: FakeClock, store: CommandedStore) -> None:
+    """What a store has fallen back to is no news, although it is usable."""
+    rotating = Rotating(clock=clock)
+    process = manager(rotating, store, clock)
+    await process.token()
+    snapshot = dict(store.tokens)
+    await process.refresh()
+    store.tokens = snapshot
+    assert (await process.refresh()).value == "access-3"
+    assert rotating.sent == [None, "refresh-1", None]
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_the_lock_is_kept_while_a_rotated_refresh_token_is_unsaved(
+    clock: FakeClock, store: CommandedStore, *, primary: bool
+) -> None:
+    """Or the next process would send the spent one. Its callers wait, and get what was saved in the end."""
+    rotating = Rotating(clock=clock, primary=primary)
+    first, second = manager(rotating, store, clock), manager(rotating, store, clock)
+    await first.token()
+    await clock.advance(3600)
+    rotating.latency = 1.0
+    served = asyncio.ensure_future(first.token())
+    await clock.advance(0.5)
+    store.faults["save"] = "raise"
+    await clock.advance(1.0)
+    assert (await served).value == "access-2"
+    assert store.locked
+    waiting = asyncio.ensure_future(second.token())
+    await clock.advance(9.0)
+    assert not waiting.done()
+    store.faults.clear()
+    await clock.advance(0.5)
+    assert (await waiting).value == "access-2"
+    assert not store.locked
+    assert rotating.sent == [None, "refresh-1"]
+    assert (store.entry.refresh_token, store.entry.in_use_since) == ("refresh-2", None)
+
+
+async def test_the_next_refresh_takes_the_kept_lock_over(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """A process does not wait for its own lock, and sends the refresh token that it could not save."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    assert store.locked
+    store.faults.clear()
+    calls = len(store.calls)
+    assert (await process.refresh()).value == "access-2"
+    assert rotating.sent == [None, "refresh-1"]
+    assert "lock" not in store.calls[calls:]
+    assert not store.locked
+
+
+async def test_a_kept_lock_that_was_lost_is_taken_anew(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """Its lease ran out while the store was away: another process may hold it by now."""
+    store.lease = lease = Lease()
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    lease.lost = True
+    store.faults.clear()
+    store.lease = Lease()
+    calls = len(store.calls)
+    assert (await process.refresh()).value == "access-2"
+    assert store.calls[calls:].count("lock") == 1
+    assert rotating.sent == [None, "refresh-1"]
+    assert not store.locked
+
+
+def test_what_is_saved_on_another_loop_goes_on_there(clock: FakeClock, store: CommandedStore) -> None:
+    """Its lock is that loop's. A loop that was closed gives it back, and the next refresh sends what is unsaved."""
+    rotating = Rotating(clock=clock)
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    one.run_until_complete(during(clock, process.token()))
+    shared = process._store_client
+    assert shared is not None
+    store.faults.clear()
+    assert other.run_until_complete(shared._take_over()) is None
+    assert shared._saving is not None
+    close_under_its_tasks(one)
+    assert other.run_until_complete(process.refresh()).value == "access-2"
+    assert rotating.sent == [None, "refresh-1"]
+    assert not store.locked
+    other.close()
+
+
+@pytest.mark.parametrize("ended", ["asyncio.run", "closed"])
+def test_a_job_that_ends_gives_the_kept_lock_back(clock: FakeClock, store: CommandedStore, ended: str) -> None:
+    """What is unsaved is sent by the next job of the same process."""
+    rotating = Rotating(clock=clock, primary=False)
+    process = manager(rotating, store, clock)
+    asyncio.run(process.token())
+    asyncio.run(clock.advance(3600))
+    rotating.latency = 0.001
+    loop = asyncio.new_event_loop()
+
+    async def saved_nothing() -> None:
+        asking = asyncio.ensure_future(process.token())
+        await clock.advance(0)
+        store.faults["save"] = "raise"
+        await clock.advance(1)
+        await asking
+
+    loop.run_until_complete(saved_nothing())
+    assert store.locked
+    if ended == "closed":
+        close_under_its_tasks(loop)
+    else:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            loop.run_until_complete(asyncio.wait((task,)))
+        loop.close()
+        assert not store.locked
+    store.faults.clear()
+    rotating.latency = 0.0
+    assert asyncio.run(process.refresh()).value == "access-3"
+    assert rotating.sent == [None, "refresh-1", "refresh-2"]
+    assert rotating.stolen == 0
+
+
+@pytest.mark.parametrize(("primary", "seconds", "sent"), [(True, 10.0, None), (False, 20.0, "refresh-1")])
+async def test_a_mark_is_waited_for(
+    clock: FakeClock, store: CommandedStore, *, primary: bool, seconds: float, sent: str | None
+) -> None:
+    """Whoever wrote it may be about to save. Then the primary grant, or the refresh token once more."""
+    store.lease = Lease()
+    rotating = Rotating(clock=clock, primary=primary)
+    process = manager(rotating, store, clock)
+    await process.token()
+    await clock.advance(3600)
+    (key,) = store.tokens
+    store.tokens[key] = attrs.evolve(store.entry, in_use_since=clock.wall() - 3)  # by another process, which has died
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(seconds - 0.1)
+    assert not waiting.done()
+    assert not store.locked
+    await clock.advance(1.0)
+    assert (await waiting).value == "access-2"
+    assert rotating.sent == [None, sent]
+    assert (store.entry.rotations, store.entry.in_use_since) == (3 if primary else 2, None)
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_what_comes_of_a_mark_is_adopted(clock: FakeClock, store: CommandedStore, *, primary: bool) -> None:
+    """A process that lost its lock to a partition saves all the same, and those who waited take that."""
+    store.lease = Lease()
+    rotating = Rotating(clock=clock, primary=primary)
+    late, process = manager(rotating, store, clock), manager(rotating, store, clock)
+    await late.token()
+    await clock.advance(3600)
+    rotating.latency = 14.0
+    asking = asyncio.ensure_future(late.token())
+    await clock.advance(8.0)
+    store.lease.lost, store.locked = True, False
+    store.lease = Lease()
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(7.0)
+    assert (await asking).value == (await waiting).value == "access-2"
+    assert rotating.sent == [None, "refresh-1"]
+
+
+async def test_a_mark_of_long_ago_is_not_waited_for(clock: FakeClock, store: CommandedStore) -> None:
+    """Nor one from a time that no clock of today can show."""
+    store.lease = Lease()
+    rotating = Rotating(clock=clock)
+    process = manager(rotating, store, clock)
+    await process.token()
+    (key,) = store.tokens
+    for number, mark in enumerate((clock.wall() - 400, clock.wall() + 1e6), 2):
+        store.tokens[key] = attrs.evolve(store.entry, in_use_since=mark)
+        assert (await process.refresh()).value == f"access-{number}"
+    assert rotating.sent == [None, None, None]
+
+
+async def test_there_may_be_no_time_to_wait_for_a_mark(clock: FakeClock, store: CommandedStore) -> None:
+    """With a primary grant it is used; without one callers get `LockTimeout`, and the next ones are served."""
+    store.lease = Lease()
+    for primary in (True, False):
+        rotating = Rotating(clock=clock, primary=primary, identity=f"primary {primary}")
+        process = manager(rotating, store, clock, deadline=12.0)
+        await process.token()
+        await clock.advance(3600)
+        key = process._store_client._key  # type: ignore[union-attr]
+        store.tokens[key] = attrs.evolve(Entry.of(store.tokens[key]), in_use_since=clock.wall())
+        waiting = asyncio.ensure_future(process.token())
+        await clock.advance(13.0)
+        if primary:
+            assert (await waiting).value == "access-2"
+        else:
+            with pytest.raises(LockTimeout, match="another process is using the refresh token"):
+                await waiting
+            waiting = asyncio.ensure_future(process.token())
+            await clock.advance(9.0)
+            assert (await waiting).value == "access-2"
+
+
+async def test_the_first_use_of_a_given_refresh_token_is_marked_as_well(clock: FakeClock) -> None:
+    """There is no entry yet: a process that dies leaves one with a mark alone."""
+    store = CommandedStore(lease=Lease())
+    rotating = Rotating(clock=clock, primary=False)
+    dead, process = manager(rotating, store, clock), manager(rotating, store, clock)
+    rotating.latency = 1e6
+    dying = asyncio.ensure_future(dead.token())
+    await clock.advance(1.0)
+    assert (store.entry.token, store.entry.in_use_since) == (None, clock.wall() - 1.0)
+    store.locked = False
+    rotating.latency = 0.0
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(19.0)
+    assert rotating.sent == [None]
+    await clock.advance(2.0)
+    assert (await waiting).value == "access-1"
+    assert store.entry.rotations == 1
+    dying.cancel()
+    await dead.close()
+
+
+async def test_a_mark_without_a_token_is_taken_away(clock: FakeClock, store: CommandedStore) -> None:
+    """The server can't answer: what is left of the first use of a given refresh token is nothing."""
+    rotating = Rotating(clock=clock, primary=False)
+    rotating.faults = [(TokenEndpointUnavailable("busy", retry_after=100), False)]
+    process = manager(rotating, store, clock)
+    with pytest.raises(TokenEndpointUnavailable):
+        await process.token()
+    assert store.tokens == {}
+    assert store.calls[-2:] == ["delete", "unlock"]
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+async def test_whoever_lost_the_lock_takes_no_mark_of_another_process_away(
+    clock: FakeClock, store: CommandedStore, *, theirs: bool
+) -> None:
+    """It was too slow: another process is sending the refresh token by now, perhaps."""
+    store.lease = Lease()
+    rotating = Rotating(clock=clock, primary=False)
+    process = manager(rotating, store, clock)
+    await process.token()
+    await clock.advance(3600)
+    rotating.latency = 5.0
+    rotating.faults = [(TokenEndpointUnavailable("busy", retry_after=100), False)]
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(1.0)
+    store.lease.lost = True
+    if theirs:
+        store.tokens = dict.fromkeys(store.tokens, attrs.evolve(store.entry, in_use_since=clock.wall()))
+    await clock.advance(5.0)
+    with pytest.raises(TokenEndpointUnavailable):
+        await waiting
+    assert (store.entry.in_use_since is not None) == theirs
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_a_refresh_token_that_cannot_be_marked_is_not_sent(
+    clock: FakeClock, store: CommandedStore, *, primary: bool
+) -> None:
+    """The primary grant; where there is none, callers wait until it can be."""
+    rotating = Rotating(clock=clock, primary=primary)
+    process = manager(rotating, store, clock)
+    await process.token()
+    await clock.advance(3600)
+    store.faults["save"] = "raise"
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(20.0)
+    assert waiting.done() == primary
+    store.faults.clear()
+    await clock.advance(1.0)
+    assert (await waiting).value == "access-2"
+    assert rotating.sent == [None, None if primary else "refresh-1"]
+
+
+async def test_closing_while_something_is_unsaved_gives_the_lock_back(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """After one more try to save it, which the lock still guards."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    store.faults.clear()
+    calls = len(store.calls)
+    await process.close()
+    assert store.calls[calls:] == ["load", "save", "unlock"]
+    assert not store.locked
+
+
+async def test_a_store_that_serves_later_than_a_save_in_the_background(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """Saves in the background come less often the longer they fail, and end when the store is gone for good."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    saves = [store.calls.count("save")]
+    for _ in range(3):
+        await clock.advance(300)
+        saves.append(store.calls.count("save"))
+    first, second, third = (later - earlier for earlier, later in itertools.pairwise(saves))
+    assert first > second > third >= 10
+    await process.close()
+
+
+async def test_a_lock_whose_wait_is_cancelled_by_its_store_is_trouble(clock: FakeClock) -> None:
+    """Somebody cancelled the task in which the lock was being entered: nobody is cancelled by it."""
+
+    class Store(MemoryStore):
+        def lock(self, key: str) -> Any:
+            class Entering:
+                async def __aenter__(self) -> None:
+                    task = asyncio.current_task()
+                    assert task is not None
+                    task.cancel()
+                    await asyncio.sleep(0)
+
+                async def __aexit__(self, *_: object) -> None:
+                    raise AssertionError
+
+            return Entering()
+
+    process = manager(FakeProvider(clock=clock), Store(), clock)
+    assert (await process.token()).value == "token-1"
+    assert process.status().store == "lock: InterruptedError"
+
+
+# The store's round trips
+
+
+async def test_renewal_begins_earlier_where_the_store_is_slow(clock: FakeClock, store: CommandedStore) -> None:
+    """A refresh takes five calls besides the token request: nobody waits for it at a lifetime of 5 s."""
+
+    class Slow(CommandedStore):
+        async def _answered(self, answer: Any, fault: str | None = None) -> Any:
+            await clock.sleep(0.1)
+            return await super()._answered(answer, fault)
+
+    processes = [manager(FakeProvider(clock=clock, lifetime=5.0, latency=0.1), Slow(), clock) for _ in range(1)]
+    (process,) = processes
+    await during(clock, process.token(), seconds=0.05)
+    for _ in range(200):
+        await process.token()
+        await clock.advance(0.05)
+    assert process.status().waits == 1

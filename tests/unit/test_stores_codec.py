@@ -250,6 +250,7 @@ def test_what_remains_of_a_refused_entry() -> None:
     assert (left.refresh_token, left.lifetime, time_to_live(left, NOW)) == ("refresh", 0, 30 * 86400)
     for mark in ({"rotations": 1}, {"in_use_since": NOW}, {"rejections": (REJECTION,)}):
         assert remains(Entry("t", issued_at=NOW, expires_at=NOW + 60, **mark)) is not None
+    assert remains(Entry.without_token(in_use_since=NOW, now=NOW)) is None
     alone = remains(attrs.evolve(MARKED, refresh_token=None))
     assert isinstance(alone, Entry)
     assert (alone.value, alone.lifetime, alone.rejections, alone.rotations) == ("access", 0, (REJECTION,), 3)
