@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import traceback
@@ -29,6 +30,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth._core.limiter import LoopSlots
 from asyncauth._core.timer import Timer
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -531,6 +533,87 @@ async def test_chain_takes_one_turn(pools: Pools, clock: FakeClock) -> None:
         assert callers[2].done()
     with pytest.raises(ManagerClosed):
         await (await asyncio.wait_for(pool.get(0), 1)).token()
+
+
+class Locks(MemoryStore):
+    """A store whose locks a test holds, as a process does that was killed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead: set[str] = set()
+        self.held: list[str] = []
+        self.taken = 0
+
+    @contextlib.asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        while key in self.dead:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        async with super().lock(key):
+            self.held.append(key)
+            self.taken += 1
+            try:
+                yield
+            finally:
+                self.held.remove(key)
+
+
+async def test_waiting_for_another_process_takes_no_slot(pools: Pools, clock: FakeClock) -> None:
+    """The locks of a killed process stop its own tenants alone. Nobody holds a lock while it waits for a slot."""
+    store, tenants = Locks(), Tenants(clock, latency=1.0)
+    async with pools(tenants, limit=2, store=store) as pool:
+        store.dead = {(await pool.get(n))._store_client._key for n in range(6)}  # type: ignore[union-attr]
+        stuck = [asyncio.ensure_future(value_of(pool, n)) for n in range(6)]
+        await clock.advance(0.5)
+        assert (pool.status().requesting, pool.status().queued) == (0, 0)
+        others = [asyncio.ensure_future(value_of(pool, n)) for n in range(10, 14)]
+        await clock.advance(2.0)
+        assert all(each.done() for each in others)
+        assert not any(each.done() for each in stuck)
+        queued = [asyncio.ensure_future(value_of(pool, n)) for n in range(20, 26)]
+        await clock.advance(0.1)
+        store.dead = set()
+        await clock.advance(0.1)
+        assert len(store.held) == pool.status().requesting == 2
+        await clock.advance(3.8)
+        assert [each.done() for each in stuck] == [True] * 6  # at the head of the queue
+        assert [each.done() for each in queued].count(True) == 2  # those who had their slot before
+        await clock.advance(2.0)
+        assert all(each.done() for each in queued)
+    assert set(tenants.calls.values()) == {1}
+
+
+async def test_a_lock_that_comes_while_a_slot_is_free_is_used_at_once(pools: Pools, clock: FakeClock) -> None:
+    """It was waited for without a slot, and is not given back for nothing."""
+    store, tenants = Locks(), Tenants(clock)
+    async with pools(tenants, limit=1, store=store) as pool:
+        store.dead = {(await pool.get(0))._store_client._key}  # type: ignore[union-attr]
+        waiting = asyncio.ensure_future(value_of(pool, 0))
+        await clock.advance(3.0)
+        store.dead, store.taken = set(), 0
+        await clock.advance(0)
+        assert waiting.done()
+        assert store.taken == 1
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+async def test_a_cancelled_wait_for_a_slot_takes_none(*, handed_over: bool) -> None:
+    """Nor one that was handed over in that very moment."""
+    slots = LoopSlots(1)
+    await slots.take(first=False)
+    waiting = asyncio.ensure_future(slots.take(first=False))
+    first = asyncio.ensure_future(slots.take(first=True))
+    await asyncio.sleep(0)
+    assert (slots.queued, slots.free) == (2, False)
+    if handed_over:
+        slots.give_back()
+    first.cancel()
+    await asyncio.wait((first,))
+    if not handed_over:
+        slots.give_back()
+    await waiting
+    assert (slots.taken, slots.queued) == (1, 0)
+    slots.give_back()
+    assert slots.free
 
 
 # --- ending
