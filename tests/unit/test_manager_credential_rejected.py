@@ -458,10 +458,11 @@ async def test_a_rejection_does_not_replace_an_unsaved_refresh_token(server: Ser
     manager = TokenManager(password_grant("right"), store=store, clock=clock)
     assert (await during(clock, manager.token())).value == "token-1"
     del store.faults["save"]
+    store.locked = False  # its lease has run out
     await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
     await clock.advance(40)
-    assert store.token is not None
-    assert store.token.refresh_token == "refresh"
+    assert store.entry.refresh_token == "refresh"
+    assert len(store.entry.rejections) == 1
     await manager.close()
 
 
