@@ -6,7 +6,7 @@
      └─ AuthError                       no token could be had, or it may not be used
          ├─ CredentialsRejected         permanent: the server refused the credential
          ├─ TokenEndpointUnavailable    transient: network, timeout, 5xx, 429
-         ├─ InvalidTokenResponse        the answer can't be read, or the token is spent on arrival
+         ├─ InvalidTokenResponse        the answer can't be used: unreadable, or without a token that lives
          ├─ InsecureTransport           plain http to a host that is not this machine
          ├─ ConfigurationError          an argument that can't work
          ├─ StoreError                  trouble with a shared store
@@ -127,13 +127,15 @@ class TokenEndpointUnavailable(AuthError):
 
 
 class InvalidTokenResponse(AuthError):
-    """The token endpoint's answer can't be used: unreadable, a field missing or absurd, or spent on arrival.
+    """The token endpoint's answer can't be used: it is unreadable, or a field is missing or absurd.
 
     Attributes:
         quoted: What the message quotes of the answer, if it quotes something.
+        expired: Whether all that is wrong with it is that its token has no time left to live.
     """
 
     quoted: str | None = None
+    expired: bool = False
 
     @classmethod
     def quoting(cls, message: str, quoted: str) -> Self:

@@ -91,6 +91,8 @@ class TokenRequestFailed(Event):
         retry_in: Seconds until the next try may be made.
         usable_for: Seconds for which the held token is still usable; 0.0 = there is no usable one, ``None`` = its
             lifetime is unknown.
+        waiting: How many callers wait for a token.
+        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
     """
 
     error: str
@@ -99,6 +101,8 @@ class TokenRequestFailed(Event):
     upstream: bool
     retry_in: float
     usable_for: float | None
+    waiting: int = 0
+    waiting_for: float | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -108,9 +108,11 @@ def duration(value: object, field: str, unit: float = 1.0) -> float:
         raise _unreadable(value, field, "a number of seconds" if unit == 1 else "a number")
     seconds = number * unit
     if seconds <= 0:
-        raise InvalidTokenResponse.quoting(
+        problem = InvalidTokenResponse.quoting(
             f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival", f"{number:g}"
         )
+        problem.expired = True
+        raise problem
     return seconds
 
 
@@ -310,7 +312,9 @@ def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: floa
             return None
         seconds = earliest - now
     if seconds <= 0:
-        raise InvalidTokenResponse(f"the token has {seconds:g} s to live: it was expired on arrival")
+        problem = InvalidTokenResponse(f"the token has {seconds:g} s to live: it was expired on arrival")
+        problem.expired = True
+        raise problem
     return seconds
 
 

@@ -390,6 +390,7 @@ class TokenManager:
             now=self._clock.monotonic(),
             refreshing=flight is not None and not flight.finished,
             waiting=0 if flight is None else flight.waiting,
+            waiting_for=None if flight is None else flight.waiting_for,
             store=None if self._store_client is None else self._store_client.trouble or "ok",
         )
         if any(upstream.status().cooling_down for upstream in self._owned):
@@ -682,7 +683,7 @@ class TokenManager:
         since = self._clock.monotonic()
         refresh.emitter.refresh_started(self._state.phase(since))
         try:
-            cached = await refresh.run()
+            cached = await refresh.run(flight)
         except BaseException as error:
             seconds = self._clock.monotonic() - since
             refresh.emitter.refresh_failed(error, seconds=seconds, waiters=flight.waiting, callers=flight.callers)

@@ -111,3 +111,17 @@ class RefreshPolicy:
         usable = lifetime - min(self.expiry_margin, MARGIN_SHARE * lifetime)
         due = min(self.renew_at * lifetime, usable, usable - HEADROOM * slowest) - self.jitter * unit_random * lifetime
         return Windows(max(due, EARLIEST_SHARE * lifetime), usable)
+
+    def windows_again(self, lifetime: float | None, *, slowest: float = 0.0) -> Windows:
+        """Return when a token is fresh, stale and spent that the server has given before: it caches its tokens.
+
+        What is left of its life is used to the end: asked sooner, the server would give the same token once more.
+
+        Args:
+            lifetime: Seconds that are left of it; ``None`` = unknown.
+            slowest: Seconds that the slowest of the recent token requests took.
+        """
+        if lifetime is None:
+            return self.windows(None)
+        usable = self.windows(lifetime).usable
+        return Windows(max(usable - slowest, EARLIEST_SHARE * lifetime), usable)

@@ -234,6 +234,7 @@ class ManagerPool(Generic[Key]):
             managers = list(self._managers.items())
             flights = [manager._flight for manager in self._busy]
         now = self._clock.monotonic()
+        waits = [flight.waiting_for for flight in flights if flight is not None]
         failing = {
             key: f"{type(failure.error).__name__}: {failure.error}"
             for key, manager in managers
@@ -247,6 +248,7 @@ class ManagerPool(Generic[Key]):
             requesting=self._limiter.taken,
             queued=self._limiter.queued,
             waiting=sum(flight.waiting for flight in flights if flight is not None),
+            waiting_for=max((each for each in waits if each is not None), default=None),
             made=self._made,
             closed=self._retired,
             failing=dict(list(failing.items())[:_MOST_SHOWN]),

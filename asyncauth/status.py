@@ -37,6 +37,7 @@ class Status:
         rejections: How many times the API refused a token and it was dropped.
         waits: How many callers had to wait for a token.
         waiting: How many are waiting now.
+        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
         fingerprint: 8 hex digits that tell the token from another within this process; ``None`` = no token.
     """
 
@@ -55,6 +56,7 @@ class Status:
     rejections: int
     waits: int
     waiting: int
+    waiting_for: float | None = None
     fingerprint: str | None
 
     @property
@@ -79,6 +81,7 @@ class PoolStatus:
         requesting: How many are.
         queued: How many refreshes wait for their turn.
         waiting: How many callers wait for a token.
+        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
         made: How many managers were made.
         closed: How many were closed, as idle ones or for others' sake; some may have been reopened.
         failing: The last error, class and text, of tenants whose last refresh failed, by key: at most 10 of them.
@@ -92,6 +95,7 @@ class PoolStatus:
     requesting: int
     queued: int
     waiting: int
+    waiting_for: float | None = None
     made: int
     closed: int
     failing: Mapping[Any, str] = attrs.field(repr=lambda failing: printable(repr(failing)))

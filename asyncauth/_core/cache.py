@@ -24,11 +24,12 @@ from asyncauth._core.failures import (
 )
 from asyncauth._core.trial import YOUNG, Trial, Use, pause_before_repeat, waits_for_proof
 from asyncauth._http.carrier import PLAIN, Carrier
-from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse
+from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.token import Token, type_flaw
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Sequence
 
     from asyncauth.policy import RefreshPolicy
     from asyncauth.status import State, Status
@@ -124,6 +125,9 @@ class Noted401:
     cooldown: float | None = None
     pause: float | None = None
 
+
+_ROUNDED_OFF = 2.0
+"""Seconds by which a server's end of a token and ours may differ, since lifetimes come in whole seconds."""
 
 _REMEMBERED_DURATIONS = 8
 
@@ -245,19 +249,28 @@ class TokenState:
             store_time: Seconds that a refresh spends on calls to a shared store. Renewal begins so much earlier, too.
 
         Raises:
-            InvalidTokenResponse: It can't be sent, or was spent on arrival.
+            InvalidTokenResponse: It can't be sent, or its lifetime is zero or less.
+            TokenEndpointUnavailable: Its answer came when it was spent already.
         """
         lifetime = self._checked_lifetime(token)
         with self._guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
             self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
             slowest = self._slowest() + store_time
+            again = token.value == before.token.value
             cached = self._cached(
-                token, lifetime, sent_at=sent_at, now=now, wall=wall, unit_random=unit_random, slowest=slowest
+                token,
+                lifetime,
+                sent_at=sent_at,
+                now=now,
+                wall=wall,
+                unit_random=unit_random,
+                slowest=slowest,
+                again=again,
             )
         if cached.usable_until <= now:
-            raise InvalidTokenResponse(
-                f"the token was spent on arrival: it lives {lifetime:g} s, its answer took {now - sent_at:.3g} s"
+            raise TokenEndpointUnavailable(
+                f"the answer came too late: its token lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s"
             )
         cached.replacement = before.api_401
         return cached
@@ -308,6 +321,18 @@ class TokenState:
             cached.replacement = now - age > before.since
         return cached
 
+    def ends_about(self, now: float) -> bool:
+        """Return whether the lifetime of the last token ends just now, give or take what servers round off.
+
+        A server that caches its tokens then tells that the same one has nothing left, in whole seconds.
+        """
+        cached = self.cached
+        lifetime = cached.token.lifetime
+        if lifetime is None or cached.usable_until == -math.inf:
+            return False
+        end = cached.usable_until + lifetime - self._policy.windows(lifetime).usable
+        return abs(now - end) <= _ROUNDED_OFF
+
     def install(self, cached: CachedToken, *, wall: float, adopted: bool = False) -> None:
         """Make an examined token the current one: a success.
 
@@ -351,9 +376,14 @@ class TokenState:
         wall: float,
         unit_random: float,
         slowest: float,
+        again: bool = False,
     ) -> CachedToken:
-        """Return a token with its times and windows by our own clocks."""
-        windows = self._policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
+        """Return a token with its times and windows by our own clocks; `again`: it is the one that was held before."""
+        windows = (
+            self._policy.windows_again(lifetime, slowest=slowest)
+            if again
+            else self._policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
+        )
         issued_at = wall - (now - sent_at)
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(
@@ -372,11 +402,19 @@ class TokenState:
         deadline: float,
         unit_random: float,
         shared: SharedHold | None = None,
+        answered: Sequence[str | None] = (),
     ) -> FailureMemory:
         """Remember a failed try; see `remember_failure` for the arguments."""
         with self._guard:
             failure = remember_failure(
-                error, self.failure, self._policy, now=now, deadline=deadline, unit_random=unit_random, shared=shared
+                error,
+                self.failure,
+                self._policy,
+                now=now,
+                deadline=deadline,
+                unit_random=unit_random,
+                shared=shared,
+                answered=answered,
             )
             failures = self._own_failures()
             failures.failure = failure
@@ -591,7 +629,16 @@ class TokenState:
             return "fresh"
         return "empty" if cached.last is None else "stale" if now < cached.serving(now).usable_until else "spent"
 
-    def status(self, provider: str, *, now: float, refreshing: bool, waiting: int, store: str | None = None) -> Status:
+    def status(
+        self,
+        provider: str,
+        *,
+        now: float,
+        refreshing: bool,
+        waiting: int,
+        waiting_for: float | None = None,
+        store: str | None = None,
+    ) -> Status:
         """Return a snapshot for people."""
         from asyncauth.status import Status  # noqa: PLC0415 (its class takes as long to import as all of this one)
 
@@ -617,6 +664,7 @@ class TokenState:
                 rejections=failures.api_401s.drops,
                 waits=self.waits,
                 waiting=waiting,
+                waiting_for=waiting_for,
                 fingerprint=serving.token.fingerprint if usable else None,
             )
 
@@ -641,5 +689,7 @@ def _checked_lifetime(token: object) -> float | None:
     if lifetime is None or lifetime == math.inf:
         return None
     if not lifetime > 0:  # NaN too
-        raise InvalidTokenResponse("the token was expired on arrival")
+        problem = InvalidTokenResponse("the token was expired on arrival")
+        problem.expired = True
+        raise problem
     return lifetime

@@ -102,7 +102,16 @@ class Emitter:
             )
         )
 
-    def token_request_failed(self, error: AuthError, failure: FailureMemory, *, now: float, usable_for: float) -> None:
+    def token_request_failed(
+        self,
+        error: AuthError,
+        failure: FailureMemory,
+        *,
+        now: float,
+        usable_for: float,
+        waiting: int,
+        waiting_for: float | None,
+    ) -> None:
         """Tell that a try failed, and what is not tried for a while because of it.
 
         Args:
@@ -110,8 +119,10 @@ class Emitter:
             failure: What is remembered of it.
             now: Seconds on the manager's monotonic clock.
             usable_for: Seconds for which the held token is usable.
+            waiting: How many callers wait.
+            waiting_for: Seconds for which the first of them has waited; ``None``: nobody waits.
         """
-        retry_in = max(0.0, failure.retry_at - now)
+        retry_in = max(0.0, failure.due(callers_wait=waiting_for is not None) - now)
         self._tell(
             events.TokenRequestFailed(
                 **self._stamp(),
@@ -119,8 +130,10 @@ class Emitter:
                 message=str(error),
                 status=error.status,
                 upstream=error.upstream,
-                retry_in=retry_in,
+                retry_in=0.0 if failure.may_ask(now) else retry_in,
                 usable_for=finite(max(0.0, usable_for)),
+                waiting=waiting,
+                waiting_for=waiting_for,
             )
         )
         if failure.while_blocked is WhileBlocked.FAIL:

@@ -16,10 +16,13 @@ from asyncauth.errors import AuthError, CredentialsRejected, StoreError
 from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncauth.policy import RefreshPolicy
 
 __all__ = [
     "NO_API_401",
+    "Answered",
     "Api401Memory",
     "FailedTry",
     "FailureMemory",
@@ -31,6 +34,8 @@ __all__ = [
     "begin_cooldown",
     "credential_rejected_cooldown",
     "kind_of_failed_try",
+    "paced_wait",
+    "pause_for_callers",
     "rejections_in_force",
     "remember_api_401",
     "remember_failure",
@@ -42,6 +47,25 @@ ACCEPTED_AFTER = 5.0
 
 STORE_GLANCE = 1.0
 """Seconds at most until a store that failed is looked at again, if nothing can be done without it."""
+SHORTEST_OUTAGE_PAUSE = 0.5
+"""Seconds: the pause between tries while callers wait, at the beginning of an outage, at most."""
+OUTAGE_SHARE = 0.25
+"""The part of the outage so far that such a pause takes at most."""
+LONGEST_OUTAGE_PAUSE = 3.0
+"""Seconds: the longest such pause."""
+LONGEST_HURRY = 60.0
+"""Seconds of an outage after which callers no longer shorten the pauses."""
+_PAUSE_JITTER = 0.25
+"""The largest fraction by which a pause of callers, or of pacing, is shortened at random."""
+
+MOST_ANSWERS = 20
+"""How many times in `PACING_WINDOW` a credential goes out that brings no token."""
+PACING_WINDOW = 3600.0
+"""Seconds."""
+LONGEST_PACED_WAIT = 480.0
+"""Seconds: the longest wait after an unreadable answer. With it, an hour has no more than `MOST_ANSWERS` of them."""
+_MOST_REMEMBERED = 4 * MOST_ANSWERS
+"""Of such answers, to any credential."""
 
 _MOST_DOUBLINGS = 60
 """Of a wait: its limit is reached long before, and a larger power would not fit a float."""
@@ -61,6 +85,36 @@ def backoff_after(policy: RefreshPolicy, failures: int, unit_random: float) -> f
     most = _doubled(policy.backoff, failures, policy.backoff_limit)
     # A tenth at least: an answer in no time must not make a loop that never rests.
     return most * max(unit_random, 0.1)
+
+
+def pause_for_callers(outage: float, unit_random: float) -> float:
+    """Return the most seconds to wait before the next try while callers wait; ``inf``: as long as without them.
+
+    An outage of 10 s thus costs them 2.5 s more at most, and a server that is down is asked 15 times in 5 s at most.
+
+    Args:
+        outage: Seconds since the first failure of the outage.
+        unit_random: A random number from 0 to 1.
+    """
+    if outage >= LONGEST_HURRY:
+        return math.inf
+    most = min(max(SHORTEST_OUTAGE_PAUSE, OUTAGE_SHARE * outage), LONGEST_OUTAGE_PAUSE)
+    return most * _shortened(unit_random)
+
+
+def paced_wait(policy: RefreshPolicy, answers: int, unit_random: float) -> float:
+    """Return the seconds to wait after so many answers in a row that brought neither a token nor a rejection.
+
+    Args:
+        policy: The manager's.
+        answers: How many there have been, from 1.
+        unit_random: A random number from 0 to 1.
+    """
+    return _doubled(policy.backoff, answers, LONGEST_PACED_WAIT) * _shortened(unit_random)
+
+
+def _shortened(unit_random: float) -> float:
+    return 1.0 - _PAUSE_JITTER * (1.0 - unit_random)
 
 
 def credential_rejected_cooldown(policy: RefreshPolicy, times: int) -> float:
@@ -119,22 +173,47 @@ class RejectedCredential:
 
 
 @attrs.frozen
+class Answered:
+    """An answer that brought no token: a 4xx other than 408, 425 and 429, or a success without a token.
+
+    Attributes:
+        credential: The digest of the credential that was sent; ``None``: it is unknown.
+        at: When the answer came, in seconds of the manager's monotonic clock.
+    """
+
+    credential: str | None
+    at: float
+
+
+@attrs.frozen
 class FailureMemory:
     """The memory of failures in a row; a success forgets it.
 
     Attributes:
         error: The last failure.
-        retry_at: When the next try is due, in seconds of the manager's monotonic clock.
+        retry_at: When the next try is due while nobody waits, in seconds of the manager's monotonic clock.
+        retry_for_callers_at: When it is due while callers wait: no later.
         while_blocked: What callers without a usable token meet until then.
         failures: How many failures there were in a row.
         rejected: The credential that was rejected last among them; ``None``: none was.
+        outage_since: When the server first could not answer, since it last could; ``None``: it could just now.
+        unreadable: How many failures among them were unreadable answers.
+        answers: The answers among them that brought no token, of the last hour, the latest last.
     """
 
     error: AuthError
     retry_at: float
+    retry_for_callers_at: float
     while_blocked: WhileBlocked
     failures: int
     rejected: RejectedCredential | None = None
+    outage_since: float | None = None
+    unreadable: int = 0
+    answers: tuple[Answered, ...] = ()
+
+    def due(self, *, callers_wait: bool) -> float:
+        """Return when the next try is due."""
+        return self.retry_for_callers_at if callers_wait else self.retry_at
 
     def may_try(self, now: float) -> bool:
         """Return whether another try may be made, or a rejected credential may be looked at again."""
@@ -142,11 +221,20 @@ class FailureMemory:
 
     def fails_callers(self, now: float) -> bool:
         """Return whether callers without a usable token get the error, for as long as nothing may be tried."""
-        return self.while_blocked is WhileBlocked.FAIL and now < self.retry_at
+        return self.while_blocked is WhileBlocked.FAIL and now < self.retry_for_callers_at
 
-    def goes_on(self, deadline: float) -> bool:
-        """Return whether the refresh that failed waits for the next try, and makes it before its deadline."""
-        return self.while_blocked is WhileBlocked.WAIT and self.retry_at < deadline
+    def goes_on(self, now: float, deadline: float, *, callers_wait: bool) -> bool:
+        """Return whether the refresh that failed makes another try before its deadline.
+
+        It does at once if a rejected credential may have changed meanwhile, and else if the next try is due in time.
+
+        Args:
+            now: Seconds on the manager's monotonic clock.
+            deadline: When the refresh must end, on the same clock.
+            callers_wait: Whether callers wait for it.
+        """
+        waits = self.while_blocked is WhileBlocked.WAIT and self.due(callers_wait=callers_wait) < deadline
+        return waits or self.may_ask(now)
 
     @property
     def blocking_rejection(self) -> RejectedCredential | None:
@@ -172,20 +260,31 @@ class FailureMemory:
         if self.rejected is None:
             return self
         rejected = attrs.evolve(self.rejected, ask_at=now + policy.rejection_cooldown)
-        return FailureMemory(rejected.error, rejected.until, WhileBlocked.FAIL, self.failures, rejected)
+        until = rejected.until
+        return attrs.evolve(
+            self,
+            error=rejected.error,
+            retry_at=until,
+            retry_for_callers_at=until,
+            while_blocked=WhileBlocked.FAIL,
+            rejected=rejected,
+            outage_since=None,
+        )
 
     def without_backoff(self, now: float) -> FailureMemory:
         """Return it with nothing to be waited out. What was remembered still counts after the next failure."""
         rejected = self.rejected
         if rejected is not None:
             rejected = attrs.evolve(rejected, until=min(rejected.until, now))
-        return attrs.evolve(self, retry_at=min(self.retry_at, now), rejected=rejected)
+        at_once = min(self.retry_at, now)
+        for_callers = min(self.retry_for_callers_at, now)
+        return attrs.evolve(self, retry_at=at_once, retry_for_callers_at=for_callers, rejected=rejected)
 
     def seen(self, now: float) -> AuthError:
         """Return the error for a caller who is blocked by this failure now."""
         again = self.error.again()
         if again.retry_after is not None:
-            again.retry_after = max(0.0, self.retry_at - now)
+            again.retry_after = max(0.0, self.retry_for_callers_at - now)
         return again
 
 
@@ -198,6 +297,7 @@ def remember_failure(
     deadline: float,
     unit_random: float,
     shared: SharedHold | None = None,
+    answered: Sequence[str | None] = (),
 ) -> FailureMemory:
     """Return what is remembered of a failure.
 
@@ -209,31 +309,84 @@ def remember_failure(
         deadline: When the refresh that failed must end, on the same clock.
         unit_random: A random number from 0 to 1, for the backoff.
         shared: Of a rejected credential, what all processes agree on. ``None``: as this process counts.
+        answered: The digests of the credentials that were sent in the failed try and answered without a token, in
+            turn. None: nothing was sent, or no answer came.
     """
-    failures, credential_rejected = (1, None) if before is None else (before.failures + 1, before.rejected)
-    if isinstance(error, CredentialsRejected) and not error.upstream:
-        known, times = (
-            (None, 0) if credential_rejected is None else (credential_rejected.credential, credential_rejected.times)
-        )
-        credential = known if error.credential is None else error.credential
-        times = times + 1 if credential == known else 1
-        hold = credential_rejected_cooldown(policy, times)
-        if shared is not None:
-            times, hold = shared.times, shared.seconds
-        until = now + hold
-        credential_rejected = RejectedCredential(error, credential, times, until, now + policy.rejection_cooldown)
-        return FailureMemory(error, until, WhileBlocked.FAIL, failures, credential_rejected)
-    retry_at, while_blocked = now + backoff_after(policy, failures, unit_random), WhileBlocked.WAIT
+    failures = 1 if before is None else before.failures + 1
+    rejected = None if before is None else before.rejected
+    unreadable = 0 if before is None else before.unreadable
+    outage_since = None
+    retry_at = for_callers = now + backoff_after(policy, failures, unit_random)
+    while_blocked = WhileBlocked.FAIL
     if error.upstream:
         while_blocked = WhileBlocked.ASK
-    elif not error.transient:
-        while_blocked = WhileBlocked.FAIL
+    elif isinstance(error, CredentialsRejected):
+        rejected = _rejected(error, rejected, policy, now, shared)
+        retry_at = for_callers = rejected.until
     elif isinstance(error, StoreError):
-        retry_at = min(retry_at, now + STORE_GLANCE)
-    elif error.retry_after is not None:
-        retry_at = max(retry_at, now + min(error.retry_after, LONGEST_HOLD))
-        while_blocked = WhileBlocked.WAIT if retry_at <= deadline else WhileBlocked.FAIL
-    return FailureMemory(error, retry_at, while_blocked, failures, credential_rejected)
+        while_blocked = WhileBlocked.WAIT
+        retry_at = for_callers = min(retry_at, now + STORE_GLANCE)
+    elif error.transient:
+        while_blocked = WhileBlocked.WAIT
+        outage_since = now if before is None or before.outage_since is None else before.outage_since
+        for_callers = min(for_callers, now + pause_for_callers(now - outage_since, unit_random))
+        if error.retry_after is not None:
+            asked_for = now + min(error.retry_after, LONGEST_HOLD)
+            retry_at, for_callers = max(retry_at, asked_for), max(for_callers, asked_for)
+            while_blocked = WhileBlocked.WAIT if for_callers <= deadline else WhileBlocked.FAIL
+    elif answered:
+        unreadable += 1
+        retry_at = for_callers = now + paced_wait(policy, unreadable, unit_random)
+    answers = _answers(before, answered, now)
+    paced_until = -math.inf if error.upstream else _paced_until(answers)
+    if paced_until > for_callers:
+        for_callers = paced_until
+        retry_at, while_blocked = max(retry_at, paced_until), WhileBlocked.FAIL
+    return FailureMemory(
+        error,
+        retry_at,
+        for_callers,
+        while_blocked,
+        failures,
+        rejected,
+        outage_since=outage_since,
+        unreadable=unreadable,
+        answers=answers,
+    )
+
+
+def _answers(before: FailureMemory | None, answered: Sequence[str | None], now: float) -> tuple[Answered, ...]:
+    """Return the answers of the last hour that brought no token; see `remember_failure`."""
+    earlier = () if before is None else before.answers
+    lately = [each for each in earlier if each.at > now - PACING_WINDOW]
+    return (*lately, *(Answered(credential, now) for credential in answered))[-_MOST_REMEMBERED:]
+
+
+def _paced_until(answers: Sequence[Answered]) -> float:
+    """Return until when the credential that was answered last is not sent again; ``-inf``: it may be now."""
+    same = [each.at for each in answers if each.credential == answers[-1].credential]
+    return same[-MOST_ANSWERS] + PACING_WINDOW if len(same) >= MOST_ANSWERS else -math.inf
+
+
+def _rejected(
+    error: CredentialsRejected,
+    before: RejectedCredential | None,
+    policy: RefreshPolicy,
+    now: float,
+    shared: SharedHold | None,
+) -> RejectedCredential:
+    """Return what is remembered of a rejected credential; see `remember_failure`."""
+    known, times = (None, 0) if before is None else (before.credential, before.times)
+    credential = known if error.credential is None else error.credential
+    times = times + 1 if credential == known else 1
+    hold = credential_rejected_cooldown(policy, times)
+    if shared is not None:
+        times, hold = shared.times, shared.seconds
+    # A callable is asked once more at once: a file may have been replaced in that very moment. Once, since each look
+    # may bring another credential, and not if it has just been asked.
+    again = before is None and not error.unsent
+    ask_at = now if again else now + policy.rejection_cooldown
+    return RejectedCredential(error, credential, times, now + hold, ask_at)
 
 
 class FailedTry(enum.Enum):

@@ -11,8 +11,11 @@ import asyncio
 import concurrent.futures
 import contextvars
 import math
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth._base.loops import GLANCE, LoopRef, call_soon
@@ -30,7 +33,7 @@ __all__ = ["Flight", "FlightOrphaned", "Work"]
 _T = TypeVar("_T")
 
 _PATIENCE = 5.0
-"""Seconds that work has to end: then it is cancelled again, and who waits beyond its deadline waits no more."""
+"""Seconds that work has to end after its deadline: then it is given up, and the next caller starts another."""
 
 _LONGEST_WATCH = 3600.0
 """Seconds between looks at whether it is overdue: not every loop takes infinity."""
@@ -64,9 +67,46 @@ class Work(Protocol):
         """Let it go on at once, if it rests. Any thread."""
         ...
 
+    def nudge(self) -> None:
+        """Have it look again for how long it rests, since callers wait for it now. Any thread."""
+        ...
+
     def abandon(self) -> None:
         """Keep what has come of it, if anything has, and send nothing more. Any thread."""
         ...
+
+
+@attrs.frozen(eq=False)
+class _Waiter:
+    """Somebody who waits for a flight.
+
+    Attributes:
+        released: Done when the wait is over: with ``None`` when the flight has an outcome, or with the error of a
+            wait that ends without one.
+        since: When the wait began, in seconds of the flight's clock.
+        flight: The flight whose work waits, in a chain; ``None``: a caller does.
+    """
+
+    released: asyncio.Future[AuthError | None]
+    since: float
+    flight: Flight[Any] | None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the wait goes on."""
+        return not self.released.done()
+
+    def release(self, error: AuthError | None) -> None:
+        """End the wait. Any thread."""
+        loop = self.released.get_loop()
+        if loop is _running_loop():
+            self._release(error)
+        else:
+            call_soon(loop, self._release, error)  # or that loop was closed, and its waiters with it
+
+    def _release(self, error: AuthError | None) -> None:
+        if not self.released.done():
+            self.released.set_result(error)
 
 
 class Flight(Generic[_T]):
@@ -117,7 +157,7 @@ class Flight(Generic[_T]):
         self._clock = clock
         self._due = math.inf
         self._guard = new_guard()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[_Waiter] = []
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._result: _T | None = None
@@ -147,7 +187,7 @@ class Flight(Generic[_T]):
             return
         # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
         task.add_done_callback(self._ended)
-        self._watch = loop.call_later(min(seconds + _PATIENCE, _LONGEST_WATCH), self._look)
+        self._watch = loop.call_later(min(seconds, _LONGEST_WATCH), self._look)
         self._task = task
         at_fork(self, Flight._after_fork)
 
@@ -175,19 +215,36 @@ class Flight(Generic[_T]):
         return not self.done and task is not None and loop is not None and (task.done() or not loop.alive)
 
     @property
-    def _overdue(self) -> bool:
-        """Whether it should have ended long ago."""
-        return self._seconds_left <= 0
-
-    @property
     def _seconds_left(self) -> float:
+        """The seconds until it should have ended."""
         work = self.work
-        return (self._due if work is None else work.due) + _PATIENCE - self._clock.monotonic()
+        return (self._due if work is None else work.due) - self._clock.monotonic()
 
     @property
     def waiting(self) -> int:
         """How many callers wait, without those that were cancelled."""
-        return sum(not waiter.done() for waiter in self._waiters)
+        return sum(waiter.pending for waiter in self._waiters)
+
+    @property
+    def waiting_for(self) -> float | None:
+        """Seconds for which the first of them has waited; ``None``: nobody waits."""
+        since = next((waiter.since for waiter in self._waiters if waiter.pending), None)
+        return None if since is None else max(0.0, self._clock.monotonic() - since)
+
+    @property
+    def callers_wait(self) -> bool:
+        """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
+        unseen, seen = [self], set[Flight[Any]]()
+        while unseen:
+            flight = unseen.pop()
+            seen.add(flight)
+            for waiter in flight._waiters:
+                if waiter.pending:
+                    if waiter.flight is None or waiter.flight.done:
+                        return True
+                    if waiter.flight not in seen:
+                        unseen.append(waiter.flight)
+        return False
 
     def note_caller(self) -> None:
         """Keep the caller's context, for who wants to tell what it was doing."""
@@ -198,16 +255,17 @@ class Flight(Generic[_T]):
         """Return the flight's result.
 
         Any number of callers may wait, each on its own loop; a cancelled one affects no other and not the flight.
-        None waits for longer than the work may take, and some seconds.
+        None waits for longer than the work may take.
 
         Raises:
-            AuthError: The flight failed. Each caller gets an exception of its own, without cause or traceback.
+            AuthError: The flight failed, or did not end in time. Each caller gets an exception of its own, without
+                cause or traceback.
             ConfigurationError: The caller is part of the flight's own work, which would wait for itself.
             FlightOrphaned: The flight's loop ended.
         """
         running = _running.get(None)
         if not running:
-            return await self._outcome()
+            return await self._outcome(None)
         caller = running[0]
         caller.waits_for.append(self)
         try:
@@ -216,7 +274,7 @@ class Flight(Generic[_T]):
                     "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
                     " asks for that same token; let it send its requests with a session that has no BearerAuth"
                 )
-            return await self._outcome()
+            return await self._outcome(caller)
         finally:
             caller.waits_for.remove(self)
 
@@ -232,45 +290,79 @@ class Flight(Generic[_T]):
                 unseen += each.waits_for
         return False
 
-    async def _outcome(self) -> _T:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _outcome(self, flight: Flight[Any] | None) -> _T:
+        """Return the result to a caller, or to the work of another flight; see `wait`."""
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock.monotonic(), flight)
         with self._guard:
             if self.done:
-                waiter.set_result(None)
+                waiter.release(None)
             else:
                 self._waiters.append(waiter)
-        if self.here:
-            await waiter
-        else:
-            await self._wait_from_afar(waiter)
+        self._nudge()
+        error = await (waiter.released if self.here else self._wait_from_afar(waiter))
+        if error is not None:
+            raise error.again()
         if self._error is None:
             return self._result  # type: ignore[return-value]  # set by whoever set `done`
         if isinstance(self._error, FlightOrphaned):
             raise FlightOrphaned
         raise self._error.again()
 
-    async def _wait_from_afar(self, waiter: asyncio.Future[None]) -> None:
-        doubted = False
+    def _nudge(self) -> None:
+        """Tell the work, and the flights that it waits for, that a caller waits now."""
+        unseen, seen = [self], set[Flight[Any]]()
+        while unseen:
+            flight = unseen.pop()
+            seen.add(flight)
+            work = flight.work
+            if work is not None:
+                work.nudge()
+            unseen += [each for each in list(flight.waits_for) if each not in seen]
+
+    async def _wait_from_afar(self, waiter: _Waiter) -> AuthError | None:
+        """Wait on another loop than the flight's, and see whether that one still runs.
+
+        Each look counts when the next one confirms it: a loop between two ``run_until_complete()`` calls is not lost
+        yet, and one that was blocked until just now is about to end the flight.
+        """
+        lost, asked = False, None
         try:
-            while not (waiter.done() or self.done):
-                await asyncio.wait((waiter,), timeout=GLANCE)
-                # Twice, a glance apart: a loop between two run_until_complete() calls is not lost yet, and one that
-                # was blocked until just now is about to end the flight.
-                lost, doubted_before = self.orphaned, doubted
-                doubted = lost or self._overdue
-                if doubted and doubted_before and not waiter.done():
-                    self.abandon(FlightOrphaned() if lost else _overdue())
+            while True:
+                await asyncio.wait((waiter.released,), timeout=GLANCE)
+                if not waiter.pending:
+                    return waiter.released.result()
+                if self.done:  # whoever would have told was interrupted
+                    return None
+                lost_before, lost = lost, self.orphaned
+                if lost and lost_before:
+                    self.abandon(FlightOrphaned())
+                elif self._seconds_left > 0:
+                    asked = None
+                elif asked is None:
+                    asked = self._ask_loop()
+                elif not asked.is_set():
+                    self.abandon(_blocked())
         finally:
-            waiter.cancel()  # if the caller was: wait() leaves it pending
+            waiter.released.cancel()  # if the caller was: wait() leaves it pending
+
+    def _ask_loop(self) -> threading.Event:
+        """Return what is set as soon as the flight's loop runs anything."""
+        runs = threading.Event()
+        if self.loop is not None:
+            self.loop.call_soon(runs.set)
+        return runs
 
     def _look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
-        """See that it does not last for ever. On its own loop, where it costs one timer."""
+        """See that nobody waits beyond the deadline, and that the flight ends. On its own loop: it costs one timer."""
         left, task = self._seconds_left, self._task
         if self.done or task is None:
             return
         if left <= 0 and doubted:
-            self.abandon(_overdue())
-            return
+            if left <= -_PATIENCE:
+                self.abandon(_overdue())
+                return
+            for waiter in list(self._waiters):
+                waiter.release(_overdue())
         pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
         self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
 
@@ -389,22 +481,17 @@ class Flight(Generic[_T]):
             if not self.done:
                 self._result, self._error = result, error
                 self.done = True  # from here on nobody is added
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:  # a task that is closed as garbage, after its loop
-            here = None
         for waiter in self._waiters:
-            there = waiter.get_loop()
-            if there is here:
-                _wake(waiter)
-            else:
-                call_soon(there, _wake, waiter)  # or that loop was closed, and its waiters with it
+            waiter.release(None)
         self._waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the running loop; ``None``: there is none, as in a task that is closed as garbage after its loop."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _closed() -> ManagerClosed:
@@ -412,6 +499,10 @@ def _closed() -> ManagerClosed:
 
 
 def _overdue() -> TokenEndpointUnavailable:
+    return TokenEndpointUnavailable("no token by the deadline: the provider ignores that its request was cancelled")
+
+
+def _blocked() -> TokenEndpointUnavailable:
     return TokenEndpointUnavailable(
-        "the refresh did not end by its deadline: its event loop is blocked, or the provider ignores its cancellation"
+        "no token by the deadline: the event loop of the refresh, in another thread, is blocked"
     )

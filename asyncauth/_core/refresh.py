@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -29,6 +29,7 @@ from asyncauth.errors import (
     AuthError,
     ConfigurationError,
     CredentialsRejected,
+    InvalidTokenResponse,
     LockTimeout,
     StoreError,
     TokenEndpointUnavailable,
@@ -48,16 +49,37 @@ if TYPE_CHECKING:
     from asyncauth.entry import Entry, Rejection
     from asyncauth.provider import Provider
 
-__all__ = ["Refresh"]
+__all__ = ["Callers", "Refresh"]
 
 _LONGEST_LOCK_WAIT = 15.0
 """Seconds that waiting for another process' refresh may take."""
-_GLANCE_AT_STORE = 1.0
+_GLANCE_AT_STORE = 0.5
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
+_NEXT_TOKEN = 0.5
+"""Seconds after which a server that caches its tokens is asked again, when the cached one has nothing left."""
 _STORE_CALLS = 12
 """Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""
 _TIME_TO_FETCH = 10.0
 """Seconds of the deadline that are left for our own, if the other's does not come."""
+
+
+class Callers(Protocol):
+    """Who waits for a refresh."""
+
+    @property
+    def callers_wait(self) -> bool:
+        """Whether a caller waits: for this refresh, or for one that waits for it."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        ...
+
+    @property
+    def waiting_for(self) -> float | None:
+        """Seconds for which the first of them has waited; ``None``: nobody waits."""
+        ...
 
 
 class Refresh:
@@ -84,6 +106,8 @@ class Refresh:
         "_clock",
         "_deadline",
         "_given_up",
+        "_hurries",
+        "_keeping",
         "_limiter",
         "_lock_handle",
         "_options",
@@ -99,6 +123,8 @@ class Refresh:
         "_state",
         "_store_client",
         "_store_time",
+        "_wakes",
+        "_without_token",
         "adopted",
         "emitter",
     )
@@ -137,6 +163,10 @@ class Refresh:
         self._rest: asyncio.Future[None] | None = None
         self._asking: _Asking | None = None
         self._lock_handle: LockHandle | None = None
+        self._keeping = False
+        self._wakes = 0
+        self._hurries = False
+        self._without_token: tuple[str | None, ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -151,15 +181,25 @@ class Refresh:
             # Each answer gives those in the queue their patience anew; then those who have a turn use it up at most.
             patience = deadline - self._queued_at
             deadline = max(deadline, slots.answered_at + patience) + self._allowed
-        return deadline + self._store_time
+        return deadline + self._store_time if self._keeping else deadline
 
     def retry_now(self) -> None:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
         self._state.clear_backoff(self._clock.monotonic())
         self._at_once = True
-        asking, rest = self._asking, self._rest
+        asking = self._asking
         if asking is not None:
             asking.context.credential_rejected, asking.context.rejected = None, frozenset()
+        self._wake()
+
+    def nudge(self) -> None:
+        """Look again when the next try is due, if it rests for longer than with callers. From any thread."""
+        if not self._hurries:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._wakes += 1
+        rest = self._rest
         if rest is not None:
             call_soon(rest.get_loop(), rest.cancel)  # or its loop was closed, and it with it
 
@@ -177,63 +217,74 @@ class Refresh:
         if lock_handle is not None:
             lock_handle.abandon()
 
-    async def run(self) -> CachedToken:
+    async def run(self, callers: Callers) -> CachedToken:
         """Return a token that is held from now on.
+
+        Args:
+            callers: Who waits for it. While any does, the next try is made sooner.
 
         Raises:
             AuthError: None could be had before the deadline, or another try makes no sense.
         """
+        rejected: AuthError | None = None
         while True:
-            await self._wait_out()
+            await self._wait_out(callers)
             self._sent = self._withheld() is None  # else only another credential is
             try:
                 return await self._adopt_or_fetch()
             except AuthError as error:
-                if not self._goes_on(error):
-                    raise
+                if not self._goes_on(error, callers):
+                    if rejected is None or self._sent:
+                        raise
+                    break
+                rejected = error if isinstance(error, CredentialsRejected) else None
+        raise rejected  # what the server said: a second look at the credential brought nothing new
 
     def _withheld(self) -> CredentialsRejected | None:
         """Return the refusal of a credential that must not be sent now, but may have changed since."""
         failure = self._state.failure
         return None if failure is None else failure.withheld(self._clock.monotonic())
 
-    async def _wait_out(self) -> None:
-        """Return when the last failure allows another try.
+    async def _wait_out(self, callers: Callers) -> None:
+        """Return when the last failure allows another try, or another process has a token.
 
         Raises:
             AuthError: The last failure again: it can't be waited out before the deadline.
         """
-        failure, now = self._state.failure, self._clock.monotonic()
-        if failure is None or now >= failure.retry_at or failure.while_blocked is WhileBlocked.ASK:
-            return
-        if failure.may_ask(now):
-            self._state.ask(now)
-            return
-        if failure.while_blocked is WhileBlocked.FAIL or failure.retry_at > self._deadline:
-            raise failure.seen(now)
-        while now < failure.retry_at:
-            left = failure.retry_at - now
-            if not await self._rested(left if self._store_client is None else min(left, _GLANCE_AT_STORE)):
-                break
-            now = self._clock.monotonic()
-            if now < failure.retry_at and await self._others_have_news(now):
-                break
+        while True:
+            wakes, self._hurries = self._wakes, False  # first: from here on others' threads wake it
+            failure, now = self._state.failure, self._clock.monotonic()
+            if failure is None or failure.while_blocked is WhileBlocked.ASK:
+                return
+            self._hurries = callers.callers_wait
+            due = failure.due(callers_wait=self._hurries)
+            if now >= due:
+                return
+            if failure.may_ask(now):
+                self._state.ask(now)
+                return
+            if failure.while_blocked is WhileBlocked.FAIL or due > self._deadline:
+                raise failure.seen(now)
+            left = due - now
+            await self._rest_for(left if self._store_client is None else min(left, _GLANCE_AT_STORE), wakes)
+            if await self._others_have_news():
+                return
 
-    async def _rested(self, seconds: float) -> bool:
-        """Rest; return whether it was not cut short."""
+    async def _rest_for(self, seconds: float, wakes: int) -> None:
+        """Rest until the time is up or somebody wakes it, once more than the ``wakes`` before this was decided on."""
         rest = asyncio.ensure_future(self._clock.sleep(seconds))
         self._rest = rest
         try:
-            await asyncio.wait((rest,))
-            return not rest.cancelled()
+            if self._wakes == wakes:  # else another thread's came before there was something to cancel
+                await asyncio.wait((rest,))
         finally:
             self._rest = None
             rest.cancel()
 
-    async def _others_have_news(self, now: float) -> bool:
-        """Return whether callers wait here for a token that another process has stored."""
+    async def _others_have_news(self) -> bool:
+        """Return whether there is no usable token here, and another process has stored one."""
         store_client, before = self._store_client, self._state.cached
-        if store_client is None or now < before.usable_until:
+        if store_client is None or self._clock.monotonic() < before.usable_until:
             return False
         try:
             async with store_client.opened():
@@ -243,7 +294,7 @@ class Refresh:
             return False
         if stored is None or stored.token is None or not store_client.is_news(stored):
             return False
-        wall = self._clock.wall()
+        now, wall = self._clock.monotonic(), self._clock.wall()
         adoptable = self._state.adoptable(
             stored.token, before=before, now=now, wall=wall, unit_random=0, store_time=store_client.refresh_time
         )
@@ -305,7 +356,7 @@ class Refresh:
             first, patience = True, patience - lock.waited
             wait = self._doubted_for(store_client)
             if wait > 0:
-                await self._rested(min(wait, _GLANCE_AT_STORE))
+                await self._rest_for(min(wait, _GLANCE_AT_STORE), self._wakes)
 
     async def _fetch_with(self, lock_handle: LockHandle, store_client: StoreClient) -> CachedToken | None:
         """Adopt a token or ask the provider, while the lock is held.
@@ -410,6 +461,8 @@ class Refresh:
         under_lock: _UnderLock | None = None,
     ) -> CachedToken:
         """Ask the provider, once; under the store's lock, save what it gives before anybody uses it."""
+        if self._given_up:
+            raise asyncio.CancelledError  # before it began
         before, started = self._state.cached, self._clock.monotonic()
         token: Token | None = None
         asking = _Asking(context, before, started, previous, under_lock)
@@ -421,6 +474,7 @@ class Refresh:
                 # A task of its own, so that what it brings can be kept whatever happens to us.
                 asking.asked = asyncio.create_task(self._answered(asking, http))
                 token = await within(self._clock, self._deadline - started, asking.asked)
+            self._keeping = True
             cached = self._cached_from(token, asking)
         except GeneratorExit:
             raise  # a flight that is closed as garbage, after its loop: see `abandon`
@@ -432,9 +486,7 @@ class Refresh:
             asking.end()
             if self._given_up:
                 raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
-            problem = sanitize(error, "the token request")
-            # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
-            problem.upstream = problem.upstream or not isinstance(error, Exception)
+            problem = self._problem(error, context)
         else:
             try:
                 if under_lock is not None:
@@ -450,10 +502,26 @@ class Refresh:
         if context.annotate is not None:
             context.annotate(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
+        self._without_token, self._keeping = context.counted(problem), False
         raise problem
+
+    def _problem(self, error: BaseException, context: TryState) -> AuthError:
+        """Return the error that a failed token request means."""
+        if isinstance(error, TimeoutError):
+            return context.no_answer_in_time()
+        problem = sanitize(error, "the token request")
+        expired = isinstance(problem, InvalidTokenResponse) and problem.expired
+        if expired and self._state.ends_about(self._clock.monotonic()):
+            return TokenEndpointUnavailable(
+                "the server gave the same token again, which ends just now", retry_after=_NEXT_TOKEN
+            )
+        # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
+        problem.upstream = problem.upstream or not isinstance(error, Exception)
+        return problem
 
     async def _answered(self, asking: _Asking, http: aiohttp.ClientSession) -> Token:
         """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves."""
+        problem: AuthError
         if self._asking is not asking:  # it was given up before this began
             raise asyncio.CancelledError
         try:
@@ -462,6 +530,8 @@ class Refresh:
                 return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
+        except TimeoutError:
+            problem = asking.context.no_answer_in_time()
         except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = sanitize(error, "the token request")
         else:
@@ -559,10 +629,11 @@ class Refresh:
         unanswered = context.refresh_token_unanswered and not self._options.needs_lock
         return context.refresh_token_rejected or unanswered
 
-    def _goes_on(self, error: AuthError) -> bool:
+    def _goes_on(self, error: AuthError, callers: Callers) -> bool:
         """Remember a failed try; return whether another is to be made."""
         now = self._clock.monotonic()
         rejection, self._rejection = self._rejection, None
+        answered, self._without_token = () if self._at_once else self._without_token, ()
         kind = kind_of_failed_try(error, rejection=rejection, sent=self._sent, at_once=self._at_once)
         if kind is FailedTry.AGAIN:
             return True
@@ -577,11 +648,18 @@ class Refresh:
                 deadline=self._deadline,
                 unit_random=self._random(),
                 shared=SharedHold.of(rejection, self._clock.wall()),
+                answered=answered,
             )
         if not isinstance(error, StoreError):  # then none was made
-            usable_for = self._state.cached.serving(now).usable_until - now
-            self.emitter.token_request_failed(error, failure, now=now, usable_for=usable_for)
-        return failure.goes_on(self._deadline)
+            self.emitter.token_request_failed(
+                error,
+                failure,
+                now=now,
+                usable_for=self._state.cached.serving(now).usable_until - now,
+                waiting=callers.waiting,
+                waiting_for=callers.waiting_for,
+            )
+        return failure.goes_on(now, self._deadline, callers_wait=callers.callers_wait)
 
 
 @attrs.frozen(eq=False)

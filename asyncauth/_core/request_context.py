@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from asyncauth import expiry
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from asyncauth.clock import Clock
 
 __all__ = ["RequestContext", "current_request_context"]
+
+_BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+"""Statuses of the 4xx that say nothing of the request."""
 
 
 class RequestContext:
@@ -118,6 +122,8 @@ class RequestContext:
             headers: Its headers, in a mapping that ignores case, as aiohttp's does.
         """
         self._state.unanswered = 200 <= status < 300  # noqa: PLR2004
+        if 300 <= status < 500 and status not in _BUSY:  # noqa: PLR2004
+            self._state.without_token.append(self._state.sent.digest)
         self._state.server_now = expiry.server_now(headers.get("Date"), headers.get("Age"))
 
     def not_sent(self) -> None:

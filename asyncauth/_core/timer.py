@@ -136,6 +136,8 @@ class Timer:
             heapq.heappop(self._heap)
 
     async def _run(self) -> None:
+        if self._task is not asyncio.current_task():  # an eager task, which runs while `set` makes it
+            await asyncio.sleep(0)
         while True:
             self._discard_void()
             if not self._heap:

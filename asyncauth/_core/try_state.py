@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth.clock import SYSTEM_CLOCK, Clock
-from asyncauth.errors import CredentialsRejected
+from asyncauth.errors import CredentialsRejected, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
     from asyncauth.errors import AuthError
@@ -53,6 +53,8 @@ class TryState:
         mark: The mark of the credential that was rejected last, here or elsewhere.
         offered: The mark of the credential that was sent last.
         sent: The credential that was sent last, as `RequestContext.sending` noted it.
+        without_token: The digests of the credentials that were sent and answered without a token, in turn, as far as
+            the library's endpoint asked or `RequestContext` was told. A busy server's answers are not among them.
         release: Gives a shared store's lock back before the end, if one is held: a provider calls it before it waits
             for a person. ``None``: no lock is held.
     """
@@ -72,6 +74,7 @@ class TryState:
     mark: str | None = None
     offered: str | None = None
     sent: SentCredential = SentCredential()
+    without_token: list[str | None] = attrs.field(factory=list[str | None])
     release: Callable[[], Awaitable[None]] | None = None
 
     def known_rejection(self, credential: SentCredential, names: str) -> CredentialsRejected | None:
@@ -99,6 +102,21 @@ class TryState:
     def refresh_token_unanswered(self) -> bool:
         """Whether a request of this try may have used up the refresh token, and there is another way to a token."""
         return self.refresh_token_lost or (self.spends_refresh_token and self.unanswered)
+
+    def counted(self, error: AuthError) -> tuple[str | None, ...]:
+        """Return the credentials whose answers without a token are counted, for the try that failed with an error.
+
+        A provider that tells nothing of its requests has sent one, unless the failure says that it has not.
+        """
+        told = self.without_token or self.annotate is not None
+        unsent = error.transient or error.upstream or (isinstance(error, CredentialsRejected) and error.unsent)
+        return tuple(self.without_token) if told or unsent else (self.sent.digest,)
+
+    def no_answer_in_time(self) -> TokenEndpointUnavailable:
+        """Return the error of a try whose time was over."""
+        if self.annotate is not None and self.sent_at is None:
+            return TokenEndpointUnavailable("the credential could not be obtained in time: nothing was sent")
+        return TokenEndpointUnavailable("no answer in time")
 
     def note_sent(self) -> None:
         """Note that a token request is sent now, and was not answered yet."""

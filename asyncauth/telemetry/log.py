@@ -39,7 +39,8 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
             # A manager further upstream has warned already; it would be once a caller here.
             level = logging.DEBUG if event.upstream else logging.WARNING
             left = "there is no usable token" if event.usable_for == 0 else f"the token is {_usable(event.usable_for)}"
-            text = f"no new token: {event.error}: {event.message} ({left}; next try in {event.retry_in:.1f} s)"
+            next_try = f"next try in {event.retry_in:.1f} s"
+            text = f"no new token: {event.error}: {event.message} ({left}; {_waiting(event)}{next_try})"
             return _REFRESH, level, text
         case events.RefreshFailed():
             return _REFRESH, logging.DEBUG, f"refresh ended without a token after {event.seconds:.1f} s: {event.error}"
@@ -67,6 +68,14 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
 
 def _usable(seconds: float | None) -> str:
     return "good until it is refused" if seconds is None else f"good for another {seconds:.0f} s"
+
+
+def _waiting(event: events.TokenRequestFailed) -> str:
+    """Return how many callers wait, and for how long; nothing if nobody does."""
+    if event.waiting_for is None:
+        return ""
+    who = "a caller waits" if event.waiting == 1 else f"{event.waiting} callers wait"
+    return f"{who}, for {event.waiting_for:.1f} s by now; "
 
 
 def _cool_down(event: events.CoolDown) -> str:

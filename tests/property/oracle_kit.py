@@ -37,6 +37,8 @@ _LOCK_TROUBLE = 40.0
 _EPSILON = 1e-6
 _CONNECT = 0.02
 """Seconds that a connection takes at most: a manager counts from before it."""
+_CALLERS_PAUSE = 0.75 * 0.5
+"""Seconds: the shortest pause between tries while callers wait."""
 _OVERLAP = 0.2
 """Seconds in which a request may be sent by something that is being ended already."""
 PATHS = ("/token", "/login", "/tokens/createToken", "/loginToken")
@@ -56,6 +58,7 @@ class Process:
         known: A token that was seen to be held, and until when it is usable.
         failures: Token requests that failed in a row.
         refusals: How many of them were refusals of the same credential, `refused`; and whether the last one was.
+        waited_at: When a caller last began or ended to wait, by the world's clock.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Process:
     successes: int = 0
     alive: bool = True
     lost_at: float = -math.inf
+    waited_at: float = -math.inf
 
 
 @attrs.define(eq=False)
@@ -150,6 +154,7 @@ class Fleet:
     async def _asked(self, asking: Asking) -> Token | AuthError:
         manager, began = asking.process.manager, self.world.clock.monotonic()
         held = manager.current
+        asking.process.waited_at = began
         try:
             token = await (manager.refresh() if asking.by_hand else manager.token())
         except ManagerClosed as error:
@@ -159,6 +164,8 @@ class Fleet:
             if not asking.by_hand and (held is not None or manager.current is not None):
                 self.oracle.broken.append(f"a usable token was withheld: {error}")
             return error
+        finally:
+            asking.process.waited_at = self.world.clock.monotonic()
         if held is not None and not asking.by_hand:
             assert self.world.clock.monotonic() == began, "somebody waited although a token was usable"
         self.oracle.handed_out(asking.process, token)
@@ -422,7 +429,8 @@ class Oracle:
 
         - as its first;
         - when half a lifetime has passed since the last one that brought it a token was sent;
-        - after n failures in a row: when a tenth of the n-th backoff has passed (full jitter: it is never less);
+        - after n failures in a row: when a tenth of the n-th backoff has passed (full jitter: it is never less), and
+          sooner, after three quarters of half a second, where a caller has waited since;
         - after the n-th refusal of a credential since its last success: when the n-th hold has passed;
         - at once, with its primary grant, when the server did not know its refresh token;
         - and once for each of these: a token dropped because the API refused it, a ``refresh()`` by hand, a refresh
@@ -440,6 +448,9 @@ class Oracle:
             wait = min(3600.0, 60.0 * 2.0 ** (process.refusals - 1))
         else:
             wait = 0.1 * min(15.0, 0.25 * 2.0 ** max(0, process.failures - 1))
+            waits = any(each.process is process and not (each.task and each.task.done()) for each in self._fleet.asking)
+            if waits or process.waited_at >= last.sent_at:
+                wait = min(wait, _CALLERS_PAUSE)
         if since >= wait:
             return True
         self.detail = f"{since:.3f} s after status {last.status}, not {wait:.3f} s"

@@ -76,7 +76,7 @@ def test_a_failure_is_waited_out_for_an_hour_at_most(failures: list[tuple[AuthEr
     policy, before = RefreshPolicy(), None
     for count, (error, number) in enumerate(failures, 1):
         failure = remember_failure(error, before, policy, now=now, deadline=now + 30, unit_random=number)
-        assert now < failure.retry_at <= now + 3600
+        assert now < failure.retry_for_callers_at <= failure.retry_at <= now + 3600
         assert failure.failures == count
         assert failure.error is error
         if error.upstream:
@@ -84,11 +84,62 @@ def test_a_failure_is_waited_out_for_an_hour_at_most(failures: list[tuple[AuthEr
         elif not error.transient:
             assert failure.while_blocked is WhileBlocked.FAIL
         else:
-            assert (failure.while_blocked is WhileBlocked.FAIL) == (failure.retry_at > now + 30)
+            assert (failure.while_blocked is WhileBlocked.FAIL) == (failure.retry_for_callers_at > now + 30)
         seen = failure.seen(now)
         assert seen is not error
         assert seen.retry_after is None or 0 <= seen.retry_after <= 3600.001  # the clock has rounded
         before, now = failure, failure.retry_at
+
+
+@given(
+    st.floats(min_value=0.01, max_value=59.0),
+    st.floats(min_value=0.0, max_value=0.02),
+    st.lists(numbers, min_size=1, max_size=64),
+    st.floats(min_value=0.0, max_value=1e6),
+)
+def test_callers_are_served_soon_after_an_outage(outage: float, answer: float, luck: list[float], began: float) -> None:
+    """At most half a second, or a quarter of the outage, or 3 s after its end; with 15 requests in any 5 s at most."""
+    sent, failure, now = list[float](), None, began
+    while now < began + outage:
+        sent.append(now)
+        now += answer
+        number = luck[len(sent) % len(luck)]
+        failure = remember_failure(
+            TokenEndpointUnavailable("down"), failure, RefreshPolicy(), now=now, deadline=now + 30, unit_random=number
+        )
+        assert failure.while_blocked is WhileBlocked.WAIT
+        now = failure.due(callers_wait=True)
+    assert now - (began + outage) <= min(max(0.5, outage / 4), 3.0) + answer + 1e-6
+    for first in sent:
+        assert sum(first <= each <= first + 5 for each in sent) <= 15
+
+
+@given(policies, st.lists(st.tuples(st.sampled_from("aab"), numbers, st.booleans()), min_size=1, max_size=200))
+def test_no_credential_goes_out_more_than_twenty_times_an_hour(
+    policy: RefreshPolicy, tries: list[tuple[str, float, bool]]
+) -> None:
+    """Whatever the policy and the luck: each try is made as soon as it may be, and may send the credential twice."""
+    sent: dict[str, list[float]] = {"a": [], "b": []}
+    failure: FailureMemory | None = None
+    now = 0.0
+    for credential, number, twice in tries:
+        answered = [credential] * (1 + twice)
+        sent[credential] += [now] * len(answered)
+        failure = remember_failure(
+            InvalidTokenResponse("no"),
+            failure,
+            policy,
+            now=now,
+            deadline=now + 30,
+            unit_random=number,
+            answered=answered,
+        )
+        now = max(failure.retry_at, math.nextafter(now, math.inf))
+        if twice:
+            continue
+        for times in sent.values():
+            lately = [each for each in times if each > now - 3600]
+            assert len(lately) <= 21, "a try that sends it twice may make it one more"
 
 
 @given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=12))

@@ -17,7 +17,14 @@ import attrs
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from scenario_subject import Managed
 
-from asyncauth import AuthError, InvalidTokenResponse, Provider, Token
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    Provider,
+    Token,
+    TokenEndpointUnavailable,
+)
 from asyncauth.clock import Clock
 from asyncauth.stores import Entry, TokenStore
 
@@ -32,6 +39,9 @@ __all__ = [
     "Insisting",
     "Lockless",
     "Naive",
+    "Offended",
+    "Once",
+    "Patient",
     "Queueing",
     "Schooled",
     "Sharing",
@@ -209,6 +219,38 @@ class _Insists(_Wrapped):
         return token
 
 
+class _Offends(_Wrapped):
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        try:
+            return await super().fetch(http, previous)
+        except InvalidTokenResponse as error:
+            rejected = error.status is not None and 400 <= error.status < 500
+            raise (CredentialsRejected(error.message) if rejected else error) from None
+
+
+class _TakesItsTime(_Wrapped):
+    def __init__(self, inner: Provider, clock: Clock) -> None:
+        super().__init__(inner)
+        self._clock, self._pause = clock, 0.25
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        try:
+            return await super().fetch(http, previous)
+        except TokenEndpointUnavailable:
+            self._pause = min(2 * self._pause, 15.0)
+            await self._clock.sleep(self._pause)
+            raise
+
+
+class _AsksOnce(_Wrapped):
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        try:
+            return await super().fetch(http, previous)
+        except CredentialsRejected as error:
+            error.may_change = False
+            raise
+
+
 class _Redirected:
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -273,6 +315,27 @@ class Following(Managed):
 
     def __init__(self, provider: Provider, **options: Any) -> None:
         super().__init__(_Follows(provider), **options)
+
+
+class Offended(Managed):
+    """Takes any 4xx for a rejected credential, a firewall's page as well."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_Offends(provider), **options)
+
+
+class Patient(Managed):
+    """Doubles its pauses, whoever waits: an outage costs its callers as much time again."""
+
+    def __init__(self, provider: Provider, *, clock: Clock, **options: Any) -> None:
+        super().__init__(_TakesItsTime(provider, clock), clock=clock, **options)
+
+
+class Once(Managed):
+    """Asks for the password once, and believes that it never changes."""
+
+    def __init__(self, provider: Provider, **options: Any) -> None:
+        super().__init__(_AsksOnce(provider), **options)
 
 
 class Sharing(Managed):

@@ -27,6 +27,7 @@ _ERRORS = {
     "unavailable": (503, {}),
     "throttled": (429, {}),
     "unreadable": (200, None),
+    "blocked": (403, None),
     "redirect": (307, {}),
 }
 """Status and body by kind of answer."""

@@ -28,6 +28,9 @@ from scenario_broken import (
     Insisting,
     Lockless,
     Naive,
+    Offended,
+    Once,
+    Patient,
     Queueing,
     Schooled,
     Sharing,
@@ -152,6 +155,20 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
     ),
     ("store-key-too-coarse", Coarse, "fleet: another system", "step 2 (get): two[0] is 'token-1'"),
     ("shared-cookies", Sharing, "requests: no cookies between tenants", "step 3 (refresh): cookies is 1"),
+    ("recovery-takes-as-long-as-the-outage", Patient, "failures: while callers wait", "step 2 (advance): asked is 2"),
+    ("same-token-again", Naive, "windows: the same token again", "step 2 (get): again[0] is 'token-2'"),
+    (
+        "firewall-taken-for-rejection",
+        Offended,
+        "failures: a firewall in between",
+        "step 1 (get): get[0].error is 'refused'",
+    ),
+    (
+        "secret-rotated-a-moment-late",
+        Once,
+        "credentials: a callable whose password was replaced a moment ago",
+        "step 3 (advance): get[0] is {",
+    ),
 ]
 """Each known bug, a manager that has it, a scenario that this manager must fail, and where and how it does."""
 
@@ -377,6 +394,16 @@ def test_the_way_that_the_readme_shows() -> None:
     )
     number = len(json.loads((HERE / "failures.json").read_text(encoding="utf-8"))["scenarios"])
     assert (done.returncode, done.stdout) == (0, f"0 of {number} failed\n"), done.stderr
+
+
+def test_the_contracts_table_names_scenarios_that_there_are() -> None:
+    """Each rule of point 7 in the README names the scenarios that keep it to its value."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| rule | value | scenario |") : text.index("| `fleet` |")]
+    rows = [line.strip("|").split("|") for line in table.strip().splitlines()[2:]]
+    named = [name.strip() for row in rows for name in row[-1].split("<br>")]
+    assert len(named) >= len(rows) > 10
+    assert set(named) <= set(SCENARIOS)
 
 
 class _Crashing(Managed):

@@ -28,6 +28,8 @@ from asyncauth._core.failures import (
     backoff_after,
     credential_rejected_cooldown,
     kind_of_failed_try,
+    paced_wait,
+    pause_for_callers,
     rejections_in_force,
     remember_api_401,
     remember_failure,
@@ -67,6 +69,23 @@ def test_backoff_doubles_to_its_limit(failures: int, seconds: float) -> None:
     assert backoff_after(POLICY, failures, 0.0) == pytest.approx(seconds / 10)
 
 
+@pytest.mark.parametrize(
+    ("outage", "seconds"),
+    [(0, 0.5), (2, 0.5), (4, 1), (10, 2.5), (12, 3), (59.999, 3), (60, math.inf), (1e9, math.inf)],
+)
+def test_pause_for_callers_is_a_quarter_of_the_outage(outage: float, seconds: float) -> None:
+    """Half a second at least and 3 s at most, shortened by up to 25 %; after a minute there is no limit of its own."""
+    assert pause_for_callers(outage, 1.0) == seconds
+    assert pause_for_callers(outage, 0.0) == seconds * 0.75
+
+
+@pytest.mark.parametrize(("answers", "seconds"), [(1, 0.25), (2, 0.5), (11, 256), (12, 480), (10_000, 480)])
+def test_paced_wait_doubles_to_eight_minutes(answers: int, seconds: float) -> None:
+    """Shortened by up to 25 %."""
+    assert paced_wait(POLICY, answers, 1.0) == seconds
+    assert paced_wait(POLICY, answers, 0.0) == seconds * 0.75
+
+
 @pytest.mark.parametrize(("times", "seconds"), [(1, 60), (2, 120), (6, 1920), (7, 3600), (10_000, 3600)])
 def test_cooldown_of_a_rejected_credential_doubles_to_an_hour(times: int, seconds: float) -> None:
     """A rejected credential is held back for a minute, then two, up to an hour."""
@@ -88,6 +107,77 @@ def test_transient_failure_is_waited_out() -> None:
     assert (first.retry_at, first.while_blocked, first.failures) == (100.25, WhileBlocked.WAIT, 1)
     second = after(TokenEndpointUnavailable("down"), first)
     assert (second.retry_at, second.while_blocked, second.failures) == (100.5, WhileBlocked.WAIT, 2)
+
+
+def test_while_callers_wait_the_next_try_is_due_sooner() -> None:
+    """By how long the outage has lasted, which counts from its first failure."""
+    failure, now = None, 100.0
+    due: list[float] = []
+    for _ in range(8):
+        failure = after(TokenEndpointUnavailable("down"), failure, now=now)
+        assert failure.due(callers_wait=False) == failure.retry_at >= failure.retry_for_callers_at
+        now = failure.due(callers_wait=True)
+        due.append(now - 100)
+    assert due == [0.25, 0.75, 1.25, 1.75, 2.25, 2.8125, 3.515625, 4.39453125]
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidTokenResponse("no"), refused("a"), TokenEndpointUnavailable("busy", retry_after=20.0)]
+)
+def test_callers_shorten_no_pause_that_has_another_reason(error: AuthError) -> None:
+    """An unreadable answer, a rejection, and a server that said when it wants to be asked again."""
+    failure = after(error)
+    assert failure.due(callers_wait=True) == failure.due(callers_wait=False)
+
+
+def test_an_answer_ends_an_outage() -> None:
+    """A server that answers is not down: the next outage begins with its own first failure."""
+    down = TokenEndpointUnavailable("down")
+    failure = after(down, after(InvalidTokenResponse("no"), after(down, now=100.0), now=150.0), now=160.0)
+    assert failure.outage_since == 160
+
+
+def unreadable(before: FailureMemory | None = None, *, now: float = 100.0, credential: str = "a") -> FailureMemory:
+    return remember_failure(
+        InvalidTokenResponse("no"),
+        before,
+        POLICY,
+        now=now,
+        deadline=now + 30,
+        unit_random=1.0,
+        answered=[credential],
+    )
+
+
+def test_unreadable_answers_are_waited_out_for_longer_each_time() -> None:
+    """Whatever else failed in between; what was never sent is waited out as a busy server is."""
+    first = unreadable()
+    second = unreadable(after(TokenEndpointUnavailable("down"), first))
+    assert (first.retry_at, second.retry_at) == (100.25, 100.5)
+    never_sent = after(InvalidTokenResponse("no"), second)
+    assert (never_sent.retry_at, never_sent.unreadable) == (102.0, 2)
+
+
+def test_a_credential_goes_out_twenty_times_an_hour_and_no_more() -> None:
+    """The twentieth answer without a token holds it back until the first one is an hour old, whatever fails next."""
+    failure: FailureMemory | None = None
+    for number in range(19):
+        failure = unreadable(failure, now=100.0 + number)
+    assert failure is not None
+    assert failure.retry_at < 1_000
+    other = unreadable(failure, now=119.0, credential="b")
+    assert other.retry_at < 1_000
+    failure = unreadable(failure, now=119.0)
+    assert (failure.retry_at, failure.retry_for_callers_at) == (3_700, 3_700)
+    assert failure.while_blocked is WhileBlocked.FAIL
+    busy = after(TokenEndpointUnavailable("down"), failure, now=130.0)
+    assert (busy.retry_at, busy.while_blocked) == (3_700, WhileBlocked.FAIL)
+    later = unreadable(failure, now=3_700.5)
+    assert len(later.answers) == 20
+    assert later.retry_at == 3_700.5 + 480
+    upstream = TokenEndpointUnavailable("down")
+    upstream.upstream = True
+    assert after(upstream, failure, now=130.0).while_blocked is WhileBlocked.ASK
 
 
 @pytest.mark.parametrize("kind", [AuthError, InvalidTokenResponse, ConfigurationError])
@@ -159,9 +249,9 @@ def test_upstreams_failures_are_not_held_back_here() -> None:
         assert after(error).while_blocked is WhileBlocked.ASK
 
 
-@pytest.mark.parametrize(("now", "may"), [(159.999, False), (160.0, True)])
-def test_credential_that_may_change_is_asked_after_a_cooldown(now: float, *, may: bool) -> None:
-    """A callable may be looked at again 60 s after the refusal; a plain string never."""
+@pytest.mark.parametrize(("now", "may"), [(100.0, True), (159.999, True), (160.0, True)])
+def test_credential_that_may_change_is_asked_once_more_at_once(now: float, *, may: bool) -> None:
+    """A callable may be looked at again from the rejection on; a plain string never."""
     assert after(refused("a", may_change=True)).may_ask(now) == may
     assert not after(refused("a")).may_ask(now)
     assert not after(InvalidTokenResponse("no")).may_ask(now)
@@ -214,9 +304,19 @@ def test_callers_get_the_error_where_it_is_not_waited_out(error: AuthError, meet
     assert [failure.may_try(now) for now in edges] == [False, True]
 
 
+@pytest.mark.parametrize(("now", "may"), [(159.999, False), (160.0, True)])
+def test_after_a_look_the_next_one_is_a_cooldown_later(now: float, *, may: bool) -> None:
+    """Also where the look brought another credential, which was rejected as well, or one that is not to be sent."""
+    looked = after(refused("a", may_change=True)).asked(POLICY, 100.0)
+    unsent = refused("a", may_change=True)
+    unsent.unsent = True
+    for failure in (looked, after(refused("b", may_change=True), looked), after(unsent)):
+        assert failure.may_ask(now) == may
+
+
 def test_rejected_credential_that_may_change_may_be_tried_before_its_time() -> None:
     """Callers get the error until the cool-down is over; a look at the credential may come sooner."""
-    failure = after(refused("a", may_change=True), after(refused("a")))
+    failure = after(refused("a", may_change=True), after(refused("a"))).asked(POLICY, 100.0)
     assert [failure.may_try(now) for now in (159.999, 160.0)] == [False, True]
     assert [failure.fails_callers(now) for now in (160.0, 219.999, 220.0)] == [True, True, False]
 
@@ -224,8 +324,16 @@ def test_rejected_credential_that_may_change_may_be_tried_before_its_time() -> N
 @pytest.mark.parametrize(("deadline", "goes_on"), [(100.249, False), (100.25, False), (100.251, True)])
 def test_refresh_goes_on_if_the_next_try_is_due_before_its_deadline(deadline: float, *, goes_on: bool) -> None:
     """What cannot be tried in time, and what no wait mends, ends the refresh."""
-    assert after(TokenEndpointUnavailable("down")).goes_on(deadline) == goes_on
-    assert not after(InvalidTokenResponse("no")).goes_on(deadline)
+    for callers_wait in (False, True):
+        failure = after(TokenEndpointUnavailable("down"))
+        assert failure.goes_on(100.0, deadline, callers_wait=callers_wait) == goes_on
+        assert not after(InvalidTokenResponse("no")).goes_on(100.0, deadline, callers_wait=callers_wait)
+
+
+def test_refresh_goes_on_at_once_with_a_credential_that_may_have_changed() -> None:
+    """Whatever the deadline, and with a string never."""
+    assert after(refused("a", may_change=True)).goes_on(100.0, 100.0, callers_wait=True)
+    assert not after(refused("a")).goes_on(100.0, 1_000.0, callers_wait=True)
 
 
 def test_rejections_are_counted_by_credential() -> None:
@@ -329,7 +437,8 @@ def test_a_store_is_looked_at_again_within_a_second(error: StoreError) -> None:
     before = None
     for now in range(30):
         before = remember_failure(error, before, POLICY, now=now, deadline=now + 30.0, unit_random=1.0)
-        assert (before.while_blocked, before.goes_on(now + 30.0)) == (WhileBlocked.WAIT, True)
+        assert before.while_blocked is WhileBlocked.WAIT
+        assert before.goes_on(now, now + 30.0, callers_wait=True)
         assert now < before.retry_at <= now + 1.0
 
 

@@ -12,7 +12,7 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
-from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight import Flight, FlightOrphaned, _Waiter
 
 
 def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
@@ -173,7 +173,7 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
     """A flight that lands after a waiter's loop was closed wakes the others."""
     flight: Flight[int] = Flight()
     loop = asyncio.new_event_loop()
-    flight._waiters.append(loop.create_future())
+    flight._waiters.append(_Waiter(loop.create_future(), 0.0, None))
     loop.close()
 
     async def use() -> int:

@@ -116,6 +116,8 @@ async def test_a_failed_try_and_its_refresh(
         upstream=False,
         retry_in=0.25,
         usable_for=0.0,
+        waiting=1,
+        waiting_for=0.0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from asyncauth import (
     ConfigurationError,
     CredentialsRejected,
     InvalidTokenResponse,
+    ManagerClosed,
     Token,
     TokenEndpointUnavailable,
     TokenManager,
@@ -85,13 +87,81 @@ class Callable_(FakeProvider):  # noqa: N801
 # --- transient
 
 
-async def test_backoff_doubles_at_most_and_ends_with_the_deadline(make: Make, clock: FakeClock) -> None:
-    """A failing endpoint is tried after 0.25 s, 0.5 s and so on up to 15 s apart, until 30 s are over."""
+async def test_backoff_doubles_at_most_while_nobody_waits(make: Make, clock: FakeClock) -> None:
+    """A renewal that fails is tried again after 0.25 s, 0.5 s and so on up to 15 s apart, flight after flight."""
+    provider = Timed(clock=clock)
+    async with make(provider) as manager:
+        await manager.token()
+        provider.answers = [DOWN] * 100
+        await clock.advance(2880 + 40)
+        assert [at - 2880 for at in provider.asked_at[1:]] == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75, 30.75]
+
+
+async def test_while_callers_wait_a_failing_endpoint_is_tried_sooner(make: Make, clock: FakeClock) -> None:
+    """A pause takes half a second at most, or a quarter of the outage so far, or 3 s; until the deadline."""
     provider = Timed(clock=clock, answers=[DOWN] * 100)
     waiting = asyncio.ensure_future(outcome(make(provider)))
     await clock.advance(40)
     assert isinstance(await waiting, TokenEndpointUnavailable)
-    assert provider.asked_at == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
+    pauses = [later - at for at, later in itertools.pairwise(provider.asked_at)]
+    assert pauses[:5] == [0.25, 0.5, 0.5, 0.5, 0.5]
+    assert all(
+        pause == pytest.approx(min(at / 4, 3.0)) for at, pause in zip(provider.asked_at[5:], pauses[5:], strict=False)
+    )
+    assert provider.asked_at[-1] <= 30 < provider.asked_at[-1] + 3
+
+
+async def test_a_caller_shortens_a_pause_that_began_without_it(make: Make, clock: FakeClock) -> None:
+    """A renewal rests for seconds when the token runs out: a caller who comes then has the next try made at once."""
+    provider = Timed(clock=clock, lifetime=100.0)
+    async with make(provider) as manager:
+        await manager.token()
+        provider.answers = [DOWN] * 8
+        await clock.advance(99)  # renewal began at 80; its last try was at 95.75, and the next is due at 110.75
+        assert provider.asked_at[-1] == 95.75
+        waiting = asyncio.ensure_future(outcome(manager))
+        await clock.advance(0)
+        assert provider.asked_at[-1] == 99
+        provider.answers.clear()
+        await clock.advance(3)
+        assert await waiting == "token-2"
+        assert provider.asked_at[-1] == 102
+
+
+async def test_callers_who_leave_shorten_nothing_any_more(make: Make, clock: FakeClock) -> None:
+    """When all who waited are gone, the pauses are the background's again; the next caller shortens them again."""
+    provider = Timed(clock=clock, answers=[DOWN] * 100)
+    manager = make(provider)
+    waiting = asyncio.ensure_future(manager.token())
+    await clock.advance(10)
+    waiting.cancel()
+    await clock.advance(3)  # the try that was due is made
+    tries = provider.calls
+    await clock.advance(8)
+    assert provider.calls == tries
+    assert manager.status().waiting_for is None
+    again = asyncio.ensure_future(outcome(manager))
+    await clock.advance(1)
+    assert provider.calls == tries + 1
+    assert manager.status().waiting_for == 1
+    await manager.close()
+    assert isinstance(await again, ManagerClosed)
+
+
+async def test_after_a_minute_of_outage_the_pauses_are_long_again(make: Make, clock: FakeClock) -> None:
+    """Callers then wait for up to `backoff_limit`: an outage so long is asked after less often."""
+    provider = Timed(clock=clock, answers=[DOWN] * 1000)
+    manager = make(provider)
+    for _ in range(3):
+        waiting = asyncio.ensure_future(outcome(manager))
+        await clock.advance(30)
+        await waiting
+    pauses = [later - at for at, later in itertools.pairwise(provider.asked_at)]
+    first_minute = [pause for at, pause in zip(provider.asked_at, pauses, strict=False) if at < 60]
+    after = [pause for at, pause in zip(provider.asked_at, pauses, strict=False) if at >= 60]
+    assert max(first_minute) <= 3
+    assert after
+    assert min(after) == 15
 
 
 async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeClock) -> None:
@@ -103,23 +173,24 @@ async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeCl
     await clock.advance(0.001)
     error = await waiting
     assert isinstance(error, TokenEndpointUnavailable)
-    assert "no answer in time" in str(error)
+    assert str(error) == "fake: no answer in time"
     assert not manager.status().refreshing
 
 
 async def test_backoff_outlives_the_flight(make: Make, clock: FakeClock) -> None:
-    """The next flight waits out what is left of the backoff before it asks."""
-    provider = Timed(clock=clock, answers=[DOWN] * 7)
+    """The next flight waits out what is left of the pause before it asks."""
+    provider = Timed(clock=clock, answers=[DOWN] * 100)
     manager = make(provider)
     failing = asyncio.ensure_future(outcome(manager))
-    await clock.advance(20)  # after seven failures the next try is due 15 s after the last, beyond the deadline
+    await clock.advance(30)
     assert isinstance(await failing, AuthError)
+    due, provider.answers = provider.asked_at[-1] + 3, []
     waiting = asyncio.ensure_future(outcome(manager))
-    await clock.advance(10.749)
-    assert provider.calls == 7
+    await clock.advance(due - 30 - 0.001)
+    assert not waiting.done()
     await clock.advance(0.001)
     assert await waiting == "token-1"
-    assert provider.asked_at[-1] == 30.75
+    assert provider.asked_at[-1] == due
 
 
 async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(make: Make, clock: FakeClock) -> None:
@@ -129,7 +200,7 @@ async def test_fifty_callers_of_an_endpoint_that_is_down_are_one_flight(make: Ma
     waiting = [asyncio.ensure_future(outcome(manager)) for _ in range(50)]
     await clock.advance(30)
     assert all(isinstance(each, TokenEndpointUnavailable) for each in await asyncio.gather(*waiting))
-    assert provider.calls == 7
+    assert provider.calls == 19
 
 
 async def test_success_forgets_the_backoff(make: Make, clock: FakeClock) -> None:
@@ -249,10 +320,10 @@ async def test_absurd_retry_after_is_bounded(make: Make, clock: FakeClock, asked
 
 async def test_refresh_by_hand_ends_the_rest_of_a_flight(make: Make, clock: FakeClock) -> None:
     """refresh() while a flight rests makes its next try at once, for all who wait."""
-    provider = Timed(clock=clock, answers=[DOWN] * 6)
+    provider = Timed(clock=clock, answers=[DOWN] * 12)
     manager = make(provider)
     waiting = asyncio.ensure_future(outcome(manager))
-    await clock.advance(10)  # the next try would be at 15.75
+    await clock.advance(10)  # the next try would be at 10.7
     assert (await manager.refresh()).value == "token-1"
     assert await waiting == "token-1"
     assert provider.asked_at[-1] == 10
@@ -374,26 +445,83 @@ async def test_refusal_never_withholds_a_usable_token(make: Make, clock: FakeClo
 
 
 async def test_callable_credential_is_asked_again_once_a_cooldown(make: Make, clock: FakeClock) -> None:
-    """After a refusal a callable is looked at once in 60 s, and what it gives is not sent while it is the same."""
+    """After a rejection a callable is looked at once more at once, then once in 60 s.
+
+    What it gives is not sent while it is the same.
+    """
     provider = Callable_(clock=clock)
     manager = make(provider)
     for _ in range(3):
-        assert isinstance(await outcome(manager), CredentialsRejected)
-    assert (provider.looked, provider.tried) == (1, 1)
+        error = await outcome(manager)
+        assert isinstance(error, CredentialsRejected)
+        assert not error.unsent
+    assert (provider.looked, provider.tried) == (2, 1)
     await clock.advance(60)
     await outcome(manager)  # the hold of 60 s is over: tried, and now held for 120 s
-    assert (provider.looked, provider.tried) == (2, 2)
+    assert (provider.looked, provider.tried) == (3, 2)
     await clock.advance(59)
     await outcome(manager)
-    assert provider.looked == 2
+    assert provider.looked == 3
     await clock.advance(1)
     for _ in range(3):
         error = await outcome(manager)
         assert isinstance(error, CredentialsRejected)
-    assert (provider.looked, provider.tried) == (3, 2)
+    assert (provider.looked, provider.tried) == (4, 2)
     await clock.advance(60)
     await outcome(manager)
-    assert (provider.looked, provider.tried) == (4, 3)
+    assert (provider.looked, provider.tried) == (5, 3)
+
+
+async def test_a_credential_that_was_replaced_a_moment_ago_is_sent_at_once(make: Make, clock: FakeClock) -> None:
+    """A file that is rotated while its old content is rejected costs no caller an error."""
+
+    class Rotated(Callable_):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            try:
+                return await super().fetch(http, previous)
+            finally:
+                self.password = self.right
+
+    provider = Rotated(clock=clock)
+    assert await outcome(make(provider)) == "token-1"
+    assert (provider.looked, provider.tried) == (2, 2)
+
+
+async def test_a_callable_that_always_brings_another_credential_is_asked_once_a_cooldown(
+    make: Make, clock: FakeClock
+) -> None:
+    """The second look comes once: what it brings is sent, and rejected, and not followed by a third."""
+
+    class Changing(Callable_):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            self.password = f"wrong-{self.looked}"
+            return await super().fetch(http, previous)
+
+    provider = Changing(clock=clock)
+    manager = make(provider)
+    await outcome(manager)
+    assert (provider.looked, provider.tried) == (2, 2)
+    for _ in range(60):
+        await clock.advance(1)
+        await outcome(manager)
+    assert (provider.looked, provider.tried) == (3, 3)
+
+
+async def test_a_second_look_that_fails_leaves_the_rejection(make: Make, clock: FakeClock) -> None:
+    """Callers are told what the server said, not that a vault failed a moment later."""
+
+    class Vault(Callable_):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            if self.looked:
+                self.looked += 1
+                raise TokenEndpointUnavailable("the vault is down")
+            return await super().fetch(http, previous)
+
+    provider = Vault(clock=clock)
+    manager = make(provider)
+    for _ in range(3):
+        assert isinstance(await outcome(manager), CredentialsRejected)
+    assert (provider.looked, provider.tried) == (2, 1)
 
 
 async def test_changed_credential_is_tried_at_once_when_it_is_seen(make: Make, clock: FakeClock) -> None:
@@ -437,8 +565,9 @@ async def test_callers_of_a_changed_credential_share_one_flight(make: Make, cloc
         await clock.advance(step)
         await outcome(manager)
     await clock.advance(60)
+    looked = provider.looked
     await asyncio.gather(*(outcome(manager) for _ in range(50)))
-    assert provider.looked == 3
+    assert provider.looked == looked + 1
 
 
 async def test_upstreams_refusal_is_not_remembered_here(make: Make, clock: FakeClock) -> None:
@@ -485,14 +614,28 @@ async def test_unknown_lifetime_is_used_until_it_is_refused(
         assert await outcome(manager) == "token-2"
 
 
-async def test_token_spent_on_arrival_is_an_invalid_answer(make: Make, clock: FakeClock) -> None:
-    """A token whose lifetime was over before its answer came is never handed out."""
-    manager = make(FakeProvider(clock=clock, lifetime=2.0, latency=1.8))
+async def test_an_answer_that_came_too_late_is_asked_for_again(make: Make, clock: FakeClock) -> None:
+    """A token whose life was over when it came is never handed out; the same flight makes another try."""
+    provider = FakeProvider(clock=clock, lifetime=2.0, latency=1.8)
+    manager = make(provider)
     waiting = asyncio.ensure_future(outcome(manager))
     await clock.advance(1.8)
+    assert not waiting.done()
+    assert "the answer came too late: its token lives 2 s, and the answer took 1.8 s" in str(
+        manager.status().last_error
+    )
+    provider.latency = 0.1
+    await clock.advance(0.35)
+    assert await waiting == "token-2"
+
+
+async def test_an_endpoint_that_is_always_too_late_is_unavailable(make: Make, clock: FakeClock) -> None:
+    """The caller is told so by the deadline."""
+    manager = make(FakeProvider(clock=clock, lifetime=2.0, latency=1.8))
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(30)
     error = await waiting
-    assert isinstance(error, InvalidTokenResponse)
-    assert "spent on arrival" in str(error)
+    assert isinstance(error, TokenEndpointUnavailable)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ class Endpoint:
             resolved.rejected_again()
             raise response
         resolved.accepted(repeat=repeat)
-        return self._read(read, response)
+        return self._read(read, response, _counted(resolved))
 
     def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
         """Return the error with what it does not say yet of this endpoint."""
@@ -231,7 +231,7 @@ class Endpoint:
         known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
         return None if known is None else self.annotate(known)
 
-    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse) -> _T:
+    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse, sent: tuple[str | None, ...]) -> _T:
         try:
             result = read(response)
         except InvalidTokenResponse as error:
@@ -241,12 +241,16 @@ class Endpoint:
             redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
             if error.quoted is not None:
                 message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
-            problem = self.annotate(InvalidTokenResponse(message))
+            problem = InvalidTokenResponse(message)
+            problem.expired = error.expired
             _, problem.error_description = server_message(response.fields, redactor)
+            self.annotate(problem)
         else:
             self._tell_ignored(response)
             return result
-        current_try().unanswered = True
+        state = current_try()
+        state.unanswered = True
+        state.without_token += sent
         raise problem
 
     def _tell_ignored(self, response: TokenResponse) -> None:
@@ -269,6 +273,8 @@ class Endpoint:
         state.note_sent()
         answer = await self._send(http, request)
         if isinstance(answer, AuthError):
+            if not answer.transient:
+                state.without_token += _counted(resolved)
             raise self.annotate(answer)
         state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
         waits = not answer.is_server_error and isinstance(answer.code, str) and answer.code in self.waits
@@ -276,6 +282,8 @@ class Endpoint:
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
         state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
         error = self._error(verdict, answer, resolved, request.secrets)
+        if error is not None and not error.transient and error.error not in self.waits:
+            state.without_token += _counted(resolved)
         if isinstance(error, CredentialsRejected):
             return error
         if error is not None:
@@ -357,6 +365,11 @@ class Endpoint:
         redactor = self._redactor((*resolved.values, *made))
         error.error, error.error_description = server_message(document, redactor, declared)
         return self.annotate(error, answer.status)
+
+
+def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
+    """Return the digest under which an answer without a token is counted; nothing where no credential was sent."""
+    return (resolved.digest,) if resolved.credentials else ()
 
 
 async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:

@@ -133,7 +133,9 @@ class TokenResponse:
         lifetime = default if lifetime is None else lifetime
         expires_at = None if lifetime is None else self.sent_at + lifetime
         if expires_at == self.sent_at:
-            raise InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
+            problem = InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
+            problem.expired = True
+            raise problem
         unread = next((field for field in times if field in self.fields), None)
         if lifetime is None and unread is not None:
             raise InvalidTokenResponse(f"{unread!r} is null, and nothing else says how long the token lives")
