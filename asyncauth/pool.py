@@ -21,6 +21,7 @@ from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.listeners import Listener, Listeners, SharedListeners
+from asyncauth._core.outages import Outages
 from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import Http, LoopEntry, Sessions, SharedSessions, run_each
 from asyncauth._core.tenant_key import check_key, name_of
@@ -165,6 +166,7 @@ class ManagerPool(Generic[Key]):
             machine_random if random is None else random,
             SharedSessions(self._sessions),
             SharedListeners(self._listeners),
+            outages=Outages(),
         )
         self._guard = self._runtime.guard  # one lock for the pool and all its managers: what it guards takes no time
         self._making: dict[Key, Flight[_TenantManager]] = {}
@@ -485,7 +487,7 @@ class _TenantManager(TokenManager):
     def _manage(self, upstream: Provider, http: Http | None, store: TokenStore | None) -> TokenManager:
         """Return a manager that uses the pool's sessions, and an entry of this tenant's in the store."""
         manager = super()._manage(upstream, http, store)
-        manager._work_with(self._tenant, sessions=self._sessions)
+        manager._work_with(self._tenant, sessions=self._sessions, outages=self._runtime.outages)
         _keep_apart(manager, self._tenant)
         return manager
 

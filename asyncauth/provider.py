@@ -136,6 +136,9 @@ class ProviderOptions(Protocol):
             is shown by the logs of servers and proxies (RFC 6750 §2.3, RFC 9700 §4.3.2), of which a manager warns once.
         scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
             in ``Authorization`` the token's ``token_type``, in any other header nothing.
+        token_endpoint: The URL of its token endpoint, without a query. In a `ManagerPool`, tenants with the same one
+            learn from each other that it is down: one asks again, the others wait for its news. ``None`` (default):
+            each asks by itself. Read before each refresh.
         insecure_hosts: Hosts to which its token may travel by plain http, exactly as URLs name them, without a port:
             for containers and meshes. A warning names each host once per process. Default: none but this machine.
     """
@@ -145,6 +148,7 @@ class ProviderOptions(Protocol):
     prover: DPoPProver | None = None
     carried_as: str = "header:Authorization"
     scheme: str | None = None
+    token_endpoint: str | None = None
     insecure_hosts: Collection[str] = ()
 
 

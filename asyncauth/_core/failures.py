@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import enum
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from asyncauth.entry import MOST, Rejection
-from asyncauth.errors import AuthError, CredentialsRejected, StoreError
+from asyncauth.errors import AuthError, CredentialsRejected, StoreError, TokenEndpointUnavailable
 from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "backoff_after",
     "begin_cooldown",
     "credential_rejected_cooldown",
+    "is_outage",
     "kind_of_failed_try",
     "paced_wait",
     "pause_for_callers",
@@ -66,6 +68,8 @@ LONGEST_PACED_WAIT = 480.0
 """Seconds: the longest wait after an unreadable answer. With it, an hour has no more than `MOST_ANSWERS` of them."""
 _MOST_REMEMBERED = 4 * MOST_ANSWERS
 """Of such answers, to any credential."""
+
+_BUSY_WITH_ONE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 _MOST_DOUBLINGS = 60
 """Of a wait: its limit is reached long before, and a larger power would not fit a float."""
@@ -387,6 +391,15 @@ def _rejected(
     again = before is None and not error.unsent
     ask_at = now if again else now + policy.rejection_cooldown
     return RejectedCredential(error, credential, times, now + hold, ask_at)
+
+
+def is_outage(error: AuthError) -> bool:
+    """Return whether a failed token request means that the endpoint is down for everybody, most likely.
+
+    What a server says of one client (429, a ``Retry-After``) concerns no other one.
+    """
+    busy_with_one = error.retry_after is not None or error.status in _BUSY_WITH_ONE
+    return isinstance(error, TokenEndpointUnavailable) and not error.upstream and not busy_with_one
 
 
 class FailedTry(enum.Enum):

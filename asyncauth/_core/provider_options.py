@@ -16,7 +16,7 @@ from asyncauth.errors import ConfigurationError
 if TYPE_CHECKING:
     from asyncauth.provider import DPoPProver, Provider
 
-__all__ = ["OptionValues", "options_of"]
+__all__ = ["OptionValues", "endpoint_of", "options_of"]
 
 
 @attrs.frozen
@@ -33,6 +33,12 @@ class OptionValues:
 _DEFAULTS = OptionValues()
 
 _log = logging.getLogger("asyncauth.manager")
+
+
+def endpoint_of(provider: Provider) -> str | None:
+    """Return the address of a provider's token endpoint; ``None``: it declares none."""
+    endpoint: object = getattr(provider, "token_endpoint", None)
+    return endpoint if isinstance(endpoint, str) else None
 
 
 def options_of(provider: Provider) -> OptionValues:

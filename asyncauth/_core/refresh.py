@@ -15,12 +15,16 @@ from asyncauth._core.failures import (
     FailedTry,
     SharedHold,
     WhileBlocked,
+    is_outage,
     kind_of_failed_try,
     rejections_in_force,
+    remember_failure,
     remember_rejection,
 )
 from asyncauth._core.frames import bare
+from asyncauth._core.outages import Outage
 from asyncauth._core.provider_members import FETCH
+from asyncauth._core.provider_options import endpoint_of
 from asyncauth._core.store_client import CLOCK_ADJUSTED, LockHandle, StoreClient, StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
@@ -57,6 +61,8 @@ _GLANCE_AT_STORE = 0.5
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
 _NEXT_TOKEN = 0.5
 """Seconds after which a server that caches its tokens is asked again, when the cached one has nothing left."""
+_LONGEST_OUTAGE_UNDER_LOCK = 5.0
+"""Seconds for which the store's lock is kept between the tries of an outage."""
 _STORE_CALLS = 12
 """Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""
 _TIME_TO_FETCH = 10.0
@@ -101,16 +107,20 @@ class Refresh:
 
     __slots__ = (
         "_allowed",
+        "_asked_endpoint",
         "_asking",
         "_at_once",
         "_clock",
         "_deadline",
+        "_endpoint",
         "_given_up",
         "_hurries",
+        "_judgement",
         "_keeping",
         "_limiter",
         "_lock_handle",
         "_options",
+        "_outages",
         "_policy",
         "_provider",
         "_queued_at",
@@ -165,6 +175,10 @@ class Refresh:
         self._lock_handle: LockHandle | None = None
         self._keeping = False
         self._wakes = 0
+        self._outages = runtime.outages
+        self._endpoint = None if runtime.outages is None else endpoint_of(provider)
+        self._asked_endpoint = False
+        self._judgement: bool | None = None  # of the last failed try, if that was remembered already
         self._hurries = False
         self._without_token: tuple[str | None, ...] = ()
 
@@ -190,14 +204,15 @@ class Refresh:
         asking = self._asking
         if asking is not None:
             asking.context.credential_rejected, asking.context.rejected = None, frozenset()
-        self._wake()
+        self.wake()
 
     def nudge(self) -> None:
         """Look again when the next try is due, if it rests for longer than with callers. From any thread."""
         if not self._hurries:
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Look again when the next try is due, if it rests. From any thread."""
         self._wakes += 1
         rest = self._rest
         if rest is not None:
@@ -226,19 +241,45 @@ class Refresh:
         Raises:
             AuthError: None could be had before the deadline, or another try makes no sense.
         """
+        try:
+            return await self._run(callers)
+        finally:
+            outage = self._outage
+            if outage is not None:
+                outage.leave(self)
+
+    async def _run(self, callers: Callers) -> CachedToken:
         rejected: AuthError | None = None
         while True:
             await self._wait_out(callers)
+            await self._wait_for_news(callers)
             self._sent = self._withheld() is None  # else only another credential is
             try:
-                return await self._adopt_or_fetch()
+                cached = await self._try(callers)
             except AuthError as error:
-                if not self._goes_on(error, callers):
+                judgement, self._judgement = self._judgement, None
+                if not (self._goes_on(error, callers) if judgement is None else judgement):
                     if rejected is None or self._sent:
                         raise
                     break
                 rejected = error if isinstance(error, CredentialsRejected) else None
+            else:
+                if cached is not None:
+                    return cached
         raise rejected  # what the server said: a second look at the credential brought nothing new
+
+    async def _try(self, callers: Callers) -> CachedToken | None:
+        """Make a try, and tell other tenants what it shows; ``None``: another one makes it."""
+        self._asked_endpoint = False
+        try:
+            cached = await self._adopt_or_fetch(callers)
+        except _NotNow:
+            return None
+        except AuthError as error:
+            self._tell_news(error)
+            raise
+        self._tell_news()
+        return cached
 
     def _withheld(self) -> CredentialsRejected | None:
         """Return the refusal of a credential that must not be sent now, but may have changed since."""
@@ -270,6 +311,53 @@ class Refresh:
             if await self._others_have_news():
                 return
 
+    @property
+    def _outage(self) -> Outage | None:
+        """What the other tenants of a pool know of an outage of this one's endpoint; ``None``: nothing."""
+        return None if self._outages is None or self._endpoint is None else self._outages.here().get(self._endpoint)
+
+    async def _wait_for_news(self, callers: Callers) -> None:
+        """Return when this is the one to try, of the tenants of a pool whose endpoint is down.
+
+        Raises:
+            TokenEndpointUnavailable: It still was at the deadline.
+        """
+        while not self._at_once:
+            wakes, self._hurries = self._wakes, False
+            outage, now = self._outage, self._clock.monotonic()
+            self._hurries = callers.callers_wait
+            if outage is None or now >= (due := outage.due(self, callers_wait=self._hurries)):
+                return
+            if now >= self._deadline:
+                raise TokenEndpointUnavailable(
+                    "the endpoint is down, as another tenant's token requests show",
+                    provider=self._provider.name,
+                    endpoint=self._endpoint,
+                )
+            await self._rest_for(min(due, self._deadline) - now, wakes)
+
+    def _tell_news(self, error: AuthError | None = None) -> None:
+        """Tell the other tenants of a pool whether their endpoint answers; ``None``: it has given a token."""
+        if self._outages is None or self._endpoint is None or self.adopted or not self._asked_endpoint:
+            return
+        outages = self._outages.here()
+        outage = outages.get(self._endpoint)
+        if error is not None and is_outage(error):
+            failure = remember_failure(
+                error,
+                None if outage is None else outage.failure,
+                self._policy,
+                now=self._clock.monotonic(),
+                deadline=self._deadline,
+                unit_random=self._random(),
+            )
+            if outage is None:
+                outage = outages[self._endpoint] = Outage(failure)
+            outage.failed(self, failure)
+        elif outage is not None and (error is None or not error.transient):
+            del outages[self._endpoint]
+            outage.end()
+
     async def _rest_for(self, seconds: float, wakes: int) -> None:
         """Rest until the time is up or somebody wakes it, once more than the ``wakes`` before this was decided on."""
         rest = asyncio.ensure_future(self._clock.sleep(seconds))
@@ -300,7 +388,7 @@ class Refresh:
         )
         return adoptable is not None
 
-    async def _adopt_or_fetch(self) -> CachedToken:
+    async def _adopt_or_fetch(self, callers: Callers) -> CachedToken:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider."""
         store_client, before = self._store_client, self._state.cached
         if store_client is None:
@@ -313,7 +401,7 @@ class Refresh:
                     await store_client.delete(before.token)
                 cached = await self._adopt(store_client, await store_client.load())
                 if cached is None:
-                    cached = await self._fetch_alone(store_client)
+                    cached = await self._fetch_alone(store_client, callers)
             store_client.note_success()
         except StoreTrouble as trouble:
             problem = trouble
@@ -332,7 +420,7 @@ class Refresh:
         async with self._slot():
             return await self._fetch(last, TryState(self._clock))
 
-    async def _fetch_alone(self, store_client: StoreClient) -> CachedToken:
+    async def _fetch_alone(self, store_client: StoreClient, callers: Callers) -> CachedToken:
         """Ask the provider under the store's lock, unless another process is faster.
 
         In a pool, no slot is held while another process is waited for, and no lock while a slot is.
@@ -345,7 +433,7 @@ class Refresh:
                         quick = patience if self._limiter is None else min(patience, store_client.quick_lock)
                         lock_handle = await lock.had_within(quick)
                         if lock_handle is not None:
-                            cached = await self._fetch_with(lock_handle, store_client)
+                            cached = await self._fetch_for_all(lock_handle, store_client, callers)
                             if cached is not None:
                                 return cached
                             break
@@ -357,6 +445,28 @@ class Refresh:
             wait = self._doubted_for(store_client)
             if wait > 0:
                 await self._rest_for(min(wait, _GLANCE_AT_STORE), self._wakes)
+
+    async def _fetch_for_all(
+        self, lock_handle: LockHandle, store_client: StoreClient, callers: Callers
+    ) -> CachedToken | None:
+        """Do as `_fetch_with` does, once more after each pause of an outage while callers wait, and keep the lock.
+
+        So one process asks an endpoint that is down, and the others wait for its token instead of asking as well. For
+        some seconds: one of them may reach the endpoint where this one does not.
+        """
+        until = self._clock.monotonic() + _LONGEST_OUTAGE_UNDER_LOCK
+        while True:
+            try:
+                return await self._fetch_with(lock_handle, store_client)
+            except TokenEndpointUnavailable as error:
+                self._judgement = self._goes_on(error, callers)
+                failure = self._state.failure
+                down = self._asked_endpoint and is_outage(error) and self._outages is None
+                keep = self._judgement and down and callers.callers_wait and not lock_handle.lost
+                if not keep or failure is None or failure.due(callers_wait=True) > until:
+                    raise
+            self._judgement = None
+            await self._wait_out(callers)
 
     async def _fetch_with(self, lock_handle: LockHandle, store_client: StoreClient) -> CachedToken | None:
         """Adopt a token or ask the provider, while the lock is held.
@@ -402,6 +512,9 @@ class Refresh:
             async with self._limiter.slot(self._clock, self._deadline - now, first=first) as waited:
                 self._deadline += waited
                 self._slots = None
+                outage = self._outage
+                if outage is not None and not self._at_once and not outage.is_prober(self):
+                    raise _NotNow  # since it began to queue
                 yield
         finally:
             self._slots = None
@@ -496,12 +609,14 @@ class Refresh:
             finally:  # also when the save is cancelled: what came is kept
                 self._state.install(cached, wall=self._clock.wall())
                 self._asking = None
+            self._asked_endpoint = True
             return cached
         await self._failed(asking, token, problem)
         self._asking = None
         if context.annotate is not None:
             context.annotate(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
+        self._asked_endpoint = token is None and context.may_have_sent
         self._without_token, self._keeping = context.counted(problem), False
         raise problem
 
@@ -660,6 +775,10 @@ class Refresh:
                 waiting_for=callers.waiting_for,
             )
         return failure.goes_on(now, self._deadline, callers_wait=callers.callers_wait)
+
+
+class _NotNow(Exception):
+    """Another tenant of the pool has found out meanwhile that the endpoint is down."""
 
 
 @attrs.frozen(eq=False)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncauth._core.listeners import Listeners
+    from asyncauth._core.outages import Outages
     from asyncauth._core.sessions import Sessions
     from asyncauth.clock import Clock
 
@@ -34,6 +35,7 @@ class Runtime:
         listeners: Who is told of events.
         guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
             flight whose loop was closed is ended by the garbage collector, at any moment, and takes it.
+        outages: What the managers of a pool tell each other of endpoints that are down; ``None``: it is in none.
     """
 
     policy: RefreshPolicy
@@ -42,6 +44,7 @@ class Runtime:
     sessions: Sessions
     listeners: Listeners
     guard: threading.RLock = attrs.field(factory=new_guard)
+    outages: Outages | None = None
 
 
 _STORE = ("load", "save", "delete", "lock")

@@ -112,9 +112,14 @@ class TryState:
         unsent = error.transient or error.upstream or (isinstance(error, CredentialsRejected) and error.unsent)
         return tuple(self.without_token) if told or unsent else (self.sent.digest,)
 
+    @property
+    def may_have_sent(self) -> bool:
+        """Whether a request was sent, as far as the library's endpoint or the provider has told."""
+        return self.annotate is None or self.sent_at is not None
+
     def no_answer_in_time(self) -> TokenEndpointUnavailable:
         """Return the error of a try whose time was over."""
-        if self.annotate is not None and self.sent_at is None:
+        if not self.may_have_sent:
             return TokenEndpointUnavailable("the credential could not be obtained in time: nothing was sent")
         return TokenEndpointUnavailable("no answer in time")
 

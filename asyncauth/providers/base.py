@@ -121,6 +121,11 @@ class EndpointProvider:
             **parts,
         )
 
+    @property
+    def token_endpoint(self) -> str:
+        """The address of its token endpoint without a query; of the issuer, where that tells the endpoint."""
+        return str(self._endpoint.url.with_query(None))
+
     def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
         """Return the provider with managers in place of its upstream providers."""
         if not any(credential.provider is not None for credential in self._credentials):

@@ -460,7 +460,6 @@ async def test_a_refresh_that_was_hurried_before_it_began_tries_at_once() -> Non
     assert flight.hurried
 
 
-@pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 async def test_a_refresh_that_was_given_up_before_it_began_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread abandons the flight between its first step and its work; the caller starts another."""
     provider, abandoned = FakeProvider(), list[Flight[Any]]()

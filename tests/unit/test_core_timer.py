@@ -7,8 +7,6 @@ import gc
 import weakref
 from collections.abc import Callable
 
-import pytest
-
 from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth.testing import FakeClock
 
@@ -52,7 +50,6 @@ async def test_new_appointment_replaces_the_last(clock: FakeClock) -> None:
     assert client.kept == [70]
 
 
-@pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 async def test_due_already_is_kept_at_once(clock: FakeClock) -> None:
     """An appointment in the past is kept at the loop's next turn, not within the call."""
     timer, client = Timer.here(clock), Client(clock)

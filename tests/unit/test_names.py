@@ -118,9 +118,9 @@ ROWS = (
      "stores.codec", "stores.memory", "stores.encrypted", "stores.file", "stores.redis_client", "stores.redis_lock",
      "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
-    ("_core.failures", "_core.frames", "_core.limiter", "_core.provider_members", "_core.provider_options",
-     "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions", "_core.timer", "_core.trial",
-     "_core.cache",
+    ("_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
+     "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
+     "_core.timer", "_core.trial", "_core.cache",
      "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
      "_core.store_client", "_core.tenant_key", "_core.refresh"),
     # one module per kind of token endpoint
