@@ -9,6 +9,7 @@ import aiohttp
 import attrs
 
 from asyncauth.cli.demo.load import Load, Tally, quantile
+from asyncauth.cli.demo.scene import POLICY
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.providers.pago_facil import PagoFacilJWT
@@ -95,6 +96,8 @@ class Row:
         seconds_left: For which its token is usable; ``None`` = it has none.
         refreshes: How many tokens it obtained.
         failed_tries: How many tries to obtain one failed.
+        waiting: How many callers wait for one.
+        waiting_for: Seconds for which the first of them has waited; ``None``: nobody waits.
         requests: API requests with its token; ``None`` = it serves the chain alone, as in the next three.
         failed: Those that failed.
         typical: The median latency since the last row, in seconds.
@@ -106,6 +109,8 @@ class Row:
     seconds_left: float | None
     refreshes: int
     failed_tries: int
+    waiting: int = 0
+    waiting_for: float | None = None
     requests: int | None = None
     failed: int | None = None
     typical: float | None = None
@@ -126,9 +131,11 @@ class Alone:
     def __init__(self, where: Where, rate: float, store: TokenStore | None = None) -> None:
         name, password = where.username, where.password
         self.managers = (
-            TokenManager(Peakly(username=name, password=password, base_url=where.peakly), store=store),
+            TokenManager(Peakly(username=name, password=password, base_url=where.peakly), store=store, policy=POLICY),
             TokenManager(
-                PagoFacilJWT.from_password(username=name, password=password, base_url=where.pago_facil), store=store
+                PagoFacilJWT.from_password(username=name, password=password, base_url=where.pago_facil),
+                store=store,
+                policy=POLICY,
             ),
         )
         self.tallies = tallies_at(where)
@@ -200,4 +207,12 @@ def rows_of(tallies: Sequence[Tally], statuses: Sequence[Status], chain: Sequenc
 
 
 def _row(name: str, status: Status) -> Row:
-    return Row(name, status.state, status.seconds_left, status.refreshes, status.failures)
+    return Row(
+        name,
+        status.state,
+        status.seconds_left,
+        status.refreshes,
+        status.failures,
+        status.waiting,
+        status.waiting_for,
+    )

@@ -68,7 +68,7 @@ class Screen:
         table = Table(title=f"{seconds:.0f} s", title_justify="left")
         table.add_column("token manager", no_wrap=True)
         table.add_column("state")
-        for name in ("left", "refreshes", "failed tries", "requests", "failed", "p50", "max"):
+        for name in ("left", "refreshes", "failed tries", "waiting", "requests", "failed", "p50", "max"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(
@@ -77,6 +77,7 @@ class Screen:
                 "" if row.seconds_left is None else f"{row.seconds_left:.1f} s",
                 str(row.refreshes),
                 str(row.failed_tries),
+                Text(_waiting(row), style="yellow"),
                 "" if row.requests is None else str(row.requests),
                 Text("" if row.failed is None else str(row.failed), style="red" if row.failed else ""),
                 _milliseconds(row.typical),
@@ -107,7 +108,7 @@ class Plain:
 
     def update(self, seconds: float, rows: Sequence[Row]) -> None:
         """Print a line."""
-        parts = [f"{row.name} {row.state}{_left(row)}" for row in rows if row.requests is not None]
+        parts = [f"{row.name} {row.state}{_left(row)}{_waits(row)}" for row in rows if row.requests is not None]
         requests, failed = sum(row.requests or 0 for row in rows), sum(row.failed or 0 for row in rows)
         slowest = max((row.slowest for row in rows if row.slowest is not None), default=None)
         pace = "" if slowest is None else f"  max {_milliseconds(slowest)}"
@@ -135,6 +136,15 @@ async def watch(display: Display, rows: Callable[[], Sequence[Row]]) -> None:
 
 def _left(row: Row) -> str:
     return "" if row.seconds_left is None else f" {row.seconds_left:.1f} s"
+
+
+def _waiting(row: Row) -> str:
+    return "" if row.waiting_for is None else f"{row.waiting} for {row.waiting_for:.1f} s"
+
+
+def _waits(row: Row) -> str:
+    waiting = _waiting(row)
+    return f" (waiting: {waiting})" if waiting else ""
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -204,6 +204,7 @@ def _together(statuses: Sequence[Status]) -> Status:
         next_refresh_in=min(
             (status.next_refresh_in for status in statuses if status.next_refresh_in is not None), default=None
         ),
+        waiting_for=max((status.waiting_for for status in statuses if status.waiting_for is not None), default=None),
         **{
             name: sum(getattr(status, name) for status in statuses)
             for name in ("refreshes", "adoptions", "failures", "rejections", "waits", "waiting")

@@ -17,7 +17,7 @@ __all__ = ["Mishap", "Mishaps"]
 
 _FULL_RUN = 20.0
 """Seconds of a run whose mishaps have their full length; a shorter one's are shorter in proportion."""
-_REVOCATION_AT, _OUTAGE_FROM, _SLOW_FROM, _SLOW_UNTIL = 0.25, 0.45, 0.72, 0.95
+_REVOCATION_AT, _OUTAGE_FROM, _SLOW_FROM, _SLOW_UNTIL = 0.23, 0.45, 0.72, 0.95
 """Shares of the run."""
 _OUTAGE_BY = 0.60
 """Share of the run by which the outage begins even if no renewal comes due."""

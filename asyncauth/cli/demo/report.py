@@ -9,7 +9,7 @@ import attrs
 
 from asyncauth.cli.demo.least import least, paced, spans
 from asyncauth.cli.demo.load import quantile
-from asyncauth.policy import RefreshPolicy
+from asyncauth.cli.demo.scene import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,8 @@ __all__ = ["Report", "report_on"]
 
 WHY_THEY_WAIT = (
     "a request waits when there is no usable token: after the revocation, and when an outage outlasts the time between"
-    " a token's renewal being due and its end, which is a tenth of its life or a little more"
+    " a token's renewal being due and its end, which is a third of its life here, or more; then it waits for at most half a"
+    " second beyond the outage, or a quarter of it"
 )
 RECKONING = (
     "the least is what no client could go below: each step's token used to its last moment, what was obtained with"
@@ -148,7 +149,7 @@ class Report:
         """Return it for people."""
         head = "ended by hand" if self.interrupted else "done"
         reasons = ", ".join(f"{reason}: {times}" for reason, times in sorted(self.reasons.items()))
-        share = RefreshPolicy().renew_at
+        share = POLICY.renew_at
         return [
             "",
             f"{head} after {self.seconds:.1f} s",
@@ -231,7 +232,7 @@ def report_on(
 
 
 def _token_requests(scene: Scene, lengths: Sequence[float]) -> list[TokenRequests]:
-    share = RefreshPolicy().renew_at
+    share = POLICY.renew_at
     return [
         TokenRequests(step.name, step.lifetime, step.requested, fewest, usual)
         for chain in scene.steps()

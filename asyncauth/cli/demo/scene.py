@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth.policy import RefreshPolicy
+
 if TYPE_CHECKING:
     from asyncauth.sandbox import Sandbox
 
-__all__ = ["Lives", "Scene", "Step"]
+__all__ = ["POLICY", "Lives", "Scene", "Step"]
+
+POLICY = RefreshPolicy(renew_at=0.55)
+"""The managers'. At the default of 80 %, tokens of seconds would leave half a second for an outage."""
 
 _FULL_RUN, _LIFE = 20.0, 5
 """Seconds of a full run, and that tokens for the APIs live in it; in a shorter run they live for less."""
