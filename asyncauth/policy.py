@@ -74,7 +74,9 @@ class RefreshPolicy:
             (default 3600; 0 = never keep it fresh, ``None`` = always).
         backoff: Seconds that the first wait after a transient failure takes at most; doubles with each further
             one, each drawn at random between nearly nothing and its most (full jitter; default 0.25).
-        backoff_limit: The most seconds that such a wait grows to (default 15).
+        backoff_limit: The most seconds that such a wait grows to (default 15). While callers wait, an outage of up to a
+            minute is waited out with shorter pauses: half a second at most, or a quarter of the outage so far, and
+            never over 3 s.
         refusal_cooldown: Seconds for which refusals by the API (401) change nothing, once a fresh token was refused
             as well (at least 0.1; default 5). Doubles each time, up to ``refusal_cooldown_limit``.
         refusal_cooldown_limit: Seconds (at least 0.1; default 60).
