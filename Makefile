@@ -9,6 +9,7 @@
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make attack  tries to break each promise of SECURITY.md, and counts: some 4 min; ARGS="--only redirects --seed 7"
 #   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
+#   make recovery  how long callers wait beyond the end of an outage, and what it costs the token endpoint: 3 min
 #   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
@@ -42,7 +43,7 @@ without = $(foreach path,$(1),--ignore-glob='$(CURDIR)/tests/$(path)')
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-fleet test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
+.PHONY: help demo quick test test-fleet test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -110,6 +111,10 @@ test-modes: .venv-py$(NEWEST)/.ready
 # Some minutes of short lifetimes and faults at random: requests that failed and need not have, and what grows.
 soak: $(VENV)/.ready
 	PYTHONPATH=tests:tests/integration $(BIN)/python -W error tests/soak/soak_run.py $(ARGS)
+
+# How long callers wait beyond the end of an outage, and what it costs the endpoint: three minutes.
+recovery: $(VENV)/.ready
+	PYTHONPATH=tests:tests/integration $(BIN)/python tests/soak/recovery_run.py $(ARGS)
 
 # Every class of attack, many times: SECURITY.md's table. It fails if one broke through.
 attack: $(VENV)/.ready

@@ -23,8 +23,8 @@ __all__ = ["Report", "report_on"]
 
 WHY_THEY_WAIT = (
     "a request waits when there is no usable token: after the revocation, and when an outage outlasts the time between"
-    " a token's renewal being due and its end, which is a third of its life here, or more; then it waits for at most half a"
-    " second beyond the outage, or a quarter of it"
+    " a token's renewal being due and its end, which is a third of its life here, or more; then it waits for at most"
+    " half a second beyond the outage, or a quarter of it"
 )
 RECKONING = (
     "the least is what no client could go below: each step's token used to its last moment, what was obtained with"
