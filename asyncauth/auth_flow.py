@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from yarl import URL
 
-from asyncauth._core.frames import forget_text
+from asyncauth._core.frames import forget_frames, forget_text
 from asyncauth._http import challenge
 from asyncauth._http.origin import is_loopback, origins_of
 from asyncauth.errors import ConfigurationError, InsecureTransport
@@ -201,35 +201,55 @@ class AuthFlow:
         """Take `url_ending` out of an error: aiohttp's errors quote the URL of the request."""
         forget_text(error, self.url_ending)
 
-    def answered(self, status: int, *, challenges: Sequence[str] = (), dpop_nonce: str | None = None) -> Step:
+    def forget_token(self, error: BaseException) -> None:
+        """Take the token out of an error of user code that read the answer: some APIs repeat what they were sent."""
+        forget_frames(error)
+        forget_text(error, self._token.token.value)
+
+    def answered(
+        self,
+        status: int,
+        *,
+        challenges: Sequence[str] = (),
+        dpop_nonce: str | None = None,
+        refused: bool | None = None,
+    ) -> Step:
         """Decide what an answer means.
 
         Args:
             status: The answer's status.
             challenges: The lines of its ``WWW-Authenticate`` header.
             dpop_nonce: Its ``DPoP-Nonce`` header.
+            refused: Whether it refuses the token; ``None`` (default): a 401 does, unless its challenges give another
+                reason. A server that asks for another proof is given one first.
         """
         if self._prover is not None:
             self._prover.note(self._url, dpop_nonce)
-        if status == UNAUTHORIZED:
-            if self._wants_another_proof(challenges):
-                self._nonce_used = True
-                return Step.SEND
+        if status == UNAUTHORIZED and self._wants_another_proof(challenges):
+            self._nonce_used = True
+            return Step.SEND
+        foreign = False
+        if refused is None and status == UNAUTHORIZED:
             reason = challenge.reason_of(challenges)
-            if reason is not challenge.Reason.OTHER:
-                may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
-                pause = self._manager._note_api_401(
-                    self._token,
-                    repeat=self._repeats > 0,
-                    foreign=reason is challenge.Reason.FOREIGN,
-                    again=may_repeat and self._same_again is None,
-                )
-                if pause is not None:
-                    self._same_again = True
-                self.pause = pause or 0.0
-                return Step.RENEW if may_repeat else Step.RETURN
+            refused, foreign = reason is not challenge.Reason.OTHER, reason is challenge.Reason.FOREIGN
+        if refused:
+            return self._refused(foreign=foreign)
         self._manager.accepted(self._token.token, repeat=self._repeats > 0)
         return Step.RETURN
+
+    def _refused(self, *, foreign: bool) -> Step:
+        """Report that the API refused the token; decide whether the request is sent again."""
+        may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
+        pause = self._manager._note_api_401(
+            self._token,
+            repeat=self._repeats > 0,
+            foreign=foreign,
+            again=may_repeat and self._same_again is None,
+        )
+        if pause is not None:
+            self._same_again = True
+        self.pause = pause or 0.0
+        return Step.RENEW if may_repeat else Step.RETURN
 
     def renewed(self, token: CachedToken) -> Step:
         """Decide whether to send the request again with the token that is usable now."""

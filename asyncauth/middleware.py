@@ -20,6 +20,7 @@ from asyncauth._http.aiohttp_compat import (
     own_files,
     reset_url,
 )
+from asyncauth._http.answer_rules import BUILT_IN, AnswerRules
 from asyncauth._http.origin import check_proxy
 from asyncauth.auth_flow import DPOP_NONCE, UNAUTHORIZED, AuthFlow, ServedOrigins, Step
 from asyncauth.clock import Clock, boottime
@@ -28,6 +29,7 @@ from asyncauth.errors import AuthError, ConfigurationError
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+    from asyncauth._http.answer_rules import Refused, Repeat
     from asyncauth.manager import TokenManager
 
 __all__ = ["BearerAuth"]
@@ -54,21 +56,30 @@ class BearerAuth:
 
     Args:
         managers: One for each of the systems that the session calls. They stay the caller's to close.
+        refused: A function, plain or ``async``, that is called with each answer (an ``aiohttp.ClientResponse``) and
+            says whether it refuses the token: ``True``, ``False``, or ``None``: the rule for 401s decides. For APIs
+            that say it with a 403, a 498, or an error in a 200. It may read the body: aiohttp keeps what ``await
+            response.read()`` has read. What it raises reaches the caller, without the token, and the answer is closed.
+            ``None`` (default): the rule for 401s alone.
+        repeat: Which requests may be sent again: ``"all"`` (default): all whose body is known to be whole;
+            ``"safe"``: of these only GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1); ``"none"``: none. For the others
+            the caller gets the refusal, and the next request carries a new token.
 
     Raises:
-        ConfigurationError: No manager; two for one origin; or one without origins.
+        ConfigurationError: No manager; two for one origin; one without origins; or another argument can't work.
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
-    __slots__ = ("_host", "_manager", "_scheme", "_served")
+    __slots__ = ("_host", "_manager", "_rules", "_scheme", "_served")
 
-    def __init__(self, *managers: TokenManager) -> None:
+    def __init__(self, *managers: TokenManager, refused: Refused | None = None, repeat: Repeat = "all") -> None:
         if not managers:
             raise ConfigurationError("BearerAuth takes at least one TokenManager")
+        self._rules = AnswerRules.of(refused, repeat)
         self._served = ServedOrigins(managers)
         (self._scheme, self._host), self._manager = self._served.first
-        if not self._manager._options.carrier.in_authorization:
-            self._host = ""  # which no request has: the look-up finds it, and `_elsewhere` sends its requests
+        if self._rules is not BUILT_IN or not self._manager._options.carrier.in_authorization:
+            self._host = ""  # which no request has: the look-up finds it, and `_by_flow` sends its requests
 
     async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
         self, request: ClientRequest, handler: ClientHandlerType
@@ -86,8 +97,8 @@ class BearerAuth:
             manager: TokenManager | None = self._manager
         else:
             manager = self._served.manager_for(url)
-            if manager is not None and not manager._options.carrier.in_authorization:
-                return await _elsewhere(manager, request, handler)
+            if manager is not None and (self._rules is not BUILT_IN or not manager._options.carrier.in_authorization):
+                return await _by_flow(manager, self._rules, request, handler)
         if manager is None or (AUTHORIZATION in headers and not await is_from_netrc(request)):
             return await handler(request)
         if request.proxy is not None:
@@ -96,7 +107,7 @@ class BearerAuth:
             await own_files(request.body)
             cached = manager._state.cached
             if not cached.accepted or boottime() >= cached.fast_until:
-                cached = await manager._obtain(_use_of(request))
+                cached = await manager._obtain(Use.REPEATABLE if is_whole(request) else Use.ONCE)
         else:
             cached = manager._state.cached
             if boottime() >= cached.fast_until:
@@ -121,29 +132,27 @@ class BearerAuth:
         else:
             response = None
         flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
-        return await _carry_out(flow, manager, request, response, handler)
+        return await _carry_out(flow, manager, request, response, handler, rules=BUILT_IN)
 
 
-def _use_of(request: ClientRequest) -> Use:
-    """Return what a token is wanted for."""
-    return Use.REPEATABLE if is_whole(request) else Use.ONCE
-
-
-async def _elsewhere(manager: TokenManager, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send a request whose token goes somewhere else than into the ``Authorization`` header.
+async def _by_flow(
+    manager: TokenManager, rules: AnswerRules, request: ClientRequest, handler: ClientHandlerType
+) -> ClientResponse:
+    """Send a request whose token goes somewhere else than into the ``Authorization`` header, or with rules of its own.
 
     Raises:
         AuthError: See `BearerAuth.__call__`.
     """
-    url = request.url
-    if manager._options.carrier.is_taken(request.headers, url):
+    url, carrier = request.url, manager._options.carrier
+    taken = carrier.is_taken(request.headers, url)
+    if taken and not (carrier.in_authorization and await is_from_netrc(request)):
         return await handler(request)
     if request.proxy is not None:
         check_proxy(url, request.proxy, manager.insecure_hosts)
     await own_files(request.body)
-    cached = await manager._obtain(_use_of(request))
-    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
-    return await _carry_out(flow, manager, request, None, handler)
+    cached = await manager._obtain(Use.REPEATABLE if rules.may_repeat(request) else Use.ONCE)
+    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(rules.may_repeat, request))
+    return await _carry_out(flow, manager, request, None, handler, rules=rules)
 
 
 async def _carry_out(
@@ -152,6 +161,8 @@ async def _carry_out(
     request: ClientRequest,
     response: ClientResponse | None,
     handler: ClientHandlerType,
+    *,
+    rules: AnswerRules,
 ) -> ClientResponse:
     """Do with aiohttp what a flow decides.
 
@@ -161,12 +172,23 @@ async def _carry_out(
         request: The request.
         response: The answer to its first sending; ``None``: it was not sent yet.
         handler: What sends it.
+        rules: What the user says of answers.
     """
     while True:
         if response is None:
             response = await _send(flow, request, handler)
-        lines = response.headers.getall(WWW_AUTHENTICATE, ())
-        step = flow.answered(response.status, challenges=lines, dpop_nonce=response.headers.get(DPOP_NONCE))
+        try:
+            refused = await rules.verdict(response)
+        except BaseException as error:
+            response.close()
+            flow.forget_token(error)
+            raise
+        step = flow.answered(
+            response.status,
+            challenges=response.headers.getall(WWW_AUTHENTICATE, ()),
+            dpop_nonce=response.headers.get(DPOP_NONCE),
+            refused=refused,
+        )
         if step is Step.RENEW:
             try:
                 if flow.pause > 0:

@@ -28,6 +28,7 @@ from asyncauth._core.tenant_key import check_key, name_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
 from asyncauth._core.user_code import call_user, sanitize
+from asyncauth._http.answer_rules import AnswerRules
 from asyncauth.clock import SYSTEM_CLOCK, Clock, within
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.manager import TokenManager
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from asyncauth._core.cache import CachedToken
     from asyncauth._core.timer import Finder, TimerHandle
+    from asyncauth._http.answer_rules import Refused, Repeat
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
     from asyncauth.token import Token
@@ -214,7 +216,7 @@ class ManagerPool(Generic[Key]):
             except FlightOrphaned:
                 self._no_longer_making(key, making)
 
-    def auth(self, key: Key) -> ClientMiddlewareType:
+    def auth(self, key: Key, *, refused: Refused | None = None, repeat: Repeat = "all") -> ClientMiddlewareType:
         """Return the tenant's aiohttp client middleware: a `BearerAuth` that looks its manager up at each request.
 
         It holds no manager, costs next to nothing, and serves any number of sessions and requests.
@@ -223,12 +225,14 @@ class ManagerPool(Generic[Key]):
 
         Args:
             key: The tenant.
+            refused: Which answers refuse the token, see `BearerAuth`.
+            repeat: Which requests may be sent again, see `BearerAuth`.
 
         Raises:
-            ConfigurationError: The key is not hashable.
+            ConfigurationError: The key is not hashable; or see `BearerAuth`.
         """
         check_key(key)
-        return _TenantAuth(self, key)
+        return _TenantAuth(self, key, AnswerRules.of(refused, repeat))
 
     def status(self) -> PoolStatus:
         """Return a snapshot for people and health checks. No I/O, any thread; looks at each manager once."""
@@ -526,14 +530,16 @@ class _TenantManager(TokenManager):
 class _TenantAuth:
     """The middleware of one tenant."""
 
-    __slots__ = ("_key", "_pool")
+    __slots__ = ("_key", "_pool", "_rules")
 
-    def __init__(self, pool: ManagerPool[Any], key: Hashable) -> None:
+    def __init__(self, pool: ManagerPool[Any], key: Hashable, rules: AnswerRules) -> None:
         self._pool = pool
         self._key = key
+        self._rules = rules
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        return await BearerAuth(await self._pool.get(self._key))(request, handler)
+        manager, rules = await self._pool.get(self._key), self._rules
+        return await BearerAuth(manager, refused=rules.refused, repeat=rules.repeat)(request, handler)
 
 
 def _found(pool: weakref.ref[ManagerPool[Any]], tenant: Hashable = None) -> _TenantManager | None:

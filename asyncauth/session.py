@@ -18,6 +18,7 @@ from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
     from asyncauth._core.sessions import Http
+    from asyncauth._http.answer_rules import Refused, Repeat
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
 
@@ -57,6 +58,8 @@ def client_session(
     *managers_or_providers: TokenManager | Provider,
     store: TokenStore | None = None,
     http: Http | None = None,
+    refused: Refused | None = None,
+    repeat: Repeat = "all",
     **aiohttp_kwargs: Any,
 ) -> aiohttp.ClientSession:
     """Return a new ``aiohttp.ClientSession`` that authorizes its requests.
@@ -75,6 +78,8 @@ def client_session(
         http: What the managers that are made here send token requests with, see `TokenManager`. ``None`` (default):
             sessions of their own, with the ``trust_env``, ``proxy`` and ``proxy_auth`` of the new session. Certificates
             and whatever else its ``connector`` has are the new session's alone: give ``http`` a function.
+        refused: Which answers refuse the token, see `BearerAuth`.
+        repeat: Which requests may be sent again, see `BearerAuth`.
         **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
 
     Raises:
@@ -96,7 +101,7 @@ def client_session(
     for name, given in (("store", store), ("http", http)):
         if given is not None and not made:
             raise ConfigurationError(f"{name}= is for providers; a manager has its own: TokenManager(…, {name}=…)")
-    auth = BearerAuth(*managers)
+    auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
         manager._enter()
@@ -110,7 +115,9 @@ def _way_of(aiohttp_kwargs: dict[str, Any]) -> Http | None:
     return partial(own_session, RefreshPolicy().deadline / 2, **way) if way else None
 
 
-def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aiohttp.ClientSession:
+def wrap_session(
+    session: aiohttp.ClientSession, *managers: TokenManager, refused: Refused | None = None, repeat: Repeat = "all"
+) -> aiohttp.ClientSession:
     """Return a session like the given one, on its connections and cookies, that authorizes its requests.
 
     The given session is left as it is, and so are both its connections and the managers when the returned one is
@@ -120,6 +127,8 @@ def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aio
         session: The session: its headers, base URL, timeouts, cookie jar, tracing and middlewares are kept; ours
             runs innermost.
         managers: One for each system that is called.
+        refused: Which answers refuse the token, see `BearerAuth`.
+        repeat: Which requests may be sent again, see `BearerAuth`.
 
     Raises:
         ConfigurationError: The session is closed; it is an object of a class derived from ``aiohttp.ClientSession``,
@@ -133,7 +142,7 @@ def wrap_session(session: aiohttp.ClientSession, *managers: TokenManager) -> aio
             f"wrap_session would lose what {type(session).__name__} does beyond aiohttp.ClientSession: make it with"
             " middlewares=(BearerAuth(manager),), or pass that to each request"
         )
-    auth = BearerAuth(*managers)
+    auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     if session.closed:
         raise ConfigurationError("wrap_session takes a session that is open")
     with warnings.catch_warnings():

@@ -99,7 +99,7 @@ class Naive:
     def shown(self) -> str:
         return repr(self)
 
-    def middleware(self) -> ClientMiddlewareType:
+    def middleware(self, refused: int | None = None) -> ClientMiddlewareType:
         async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
             request.headers["Authorization"] = f"Bearer {await self.get()}"
             response = await handler(request)
@@ -122,7 +122,7 @@ class Lockless(Naive):
 class Schooled(Naive):
     """Takes a 401 for the token's only if it names the token's own scheme, or none."""
 
-    def middleware(self) -> ClientMiddlewareType:
+    def middleware(self, refused: int | None = None) -> ClientMiddlewareType:
         renew = super().middleware()
 
         async def authorize(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -151,7 +151,7 @@ class Clinging(Managed):
 class FailOpen(Managed):
     """Sends the request without a token where there is none."""
 
-    def middleware(self) -> ClientMiddlewareType:
+    def middleware(self, refused: int | None = None) -> ClientMiddlewareType:
         authorize = super().middleware()
 
         async def or_not(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

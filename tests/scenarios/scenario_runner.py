@@ -191,7 +191,7 @@ class _World:
 
     def _do_request(self, step: Mapping[str, Any]) -> None:
         assert self._wire is not None
-        wire, middleware = self._wire, self._manager(step).middleware()
+        wire, middleware = self._wire, self._manager(step).middleware(step.get("refused"))
         self._call(step, lambda: wire.request(step, middleware))
 
     def _do_cancel(self, step: Mapping[str, Any]) -> None:

@@ -68,8 +68,12 @@ class Subject(Protocol):
         """Return all that it shows of itself: no secret may be in it."""
         ...
 
-    def middleware(self) -> ClientMiddlewareType:
-        """Return what puts its token on an aiohttp session's requests."""
+    def middleware(self, refused: int | None = None) -> ClientMiddlewareType:
+        """Return what puts its token on an aiohttp session's requests.
+
+        Args:
+            refused: The status, besides 401, by which the API refuses a token; ``None``: there is none.
+        """
         ...
 
 
@@ -149,5 +153,7 @@ class Managed:
     def shown(self) -> str:
         return f"{self._manager!r} {self._manager.status()!r}"
 
-    def middleware(self) -> ClientMiddlewareType:
-        return BearerAuth(self._manager)
+    def middleware(self, refused: int | None = None) -> ClientMiddlewareType:
+        if refused is None:
+            return BearerAuth(self._manager)
+        return BearerAuth(self._manager, refused=lambda response: response.status == refused or None)

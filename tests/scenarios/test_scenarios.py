@@ -153,6 +153,12 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
         "unproven: the old token serves meanwhile",
         "step 2 (request): api[1].token is 'token-2'",
     ),
+    (
+        "refused-with-another-status",
+        Naive,
+        "requests: a token that is refused with 403",
+        "step 2 (request): request[0].status is 403",
+    ),
     ("store-key-too-coarse", Coarse, "fleet: another system", "step 2 (get): two[0] is 'token-1'"),
     ("shared-cookies", Sharing, "requests: no cookies between tenants", "step 3 (refresh): cookies is 1"),
     ("recovery-takes-as-long-as-the-outage", Patient, "failures: while callers wait", "step 2 (advance): asked is 2"),
