@@ -37,6 +37,8 @@ _ABSENT = -2
 """The time-to-live of a key that is not there."""
 _AT_ONCE = 1000
 """Keys that one ``SCAN`` looks at."""
+_SKEW = 1.0
+"""Seconds that two wall clocks may differ by and still count as one: calls to Redis take some of that themselves."""
 _GLOB = re.compile(r"[\\*?\[\]^-]")
 
 # Replaces an entry, or deletes it, if it is still the one that was read.
@@ -189,7 +191,8 @@ class RedisStore:
             return entry
         # The entry was given its whole life less the age it had: what is missing now is its age.
         age = max(0.0, _life(entry) - milliseconds / 1000)
-        return entry.moved(time.time() - age - entry.issued_at)  # our clock is so far ahead of the writer's
+        ahead = time.time() - age - entry.issued_at  # of the writer's clock, give or take the time that the calls took
+        return entry.moved(ahead) if abs(ahead) >= _SKEW else entry
 
     async def keys(self) -> list[str]:
         """Return the keys that have an entry, in order (``SCAN``: Redis serves others meanwhile). Only reads."""
