@@ -124,9 +124,9 @@ class ProviderOptions(Protocol):
     Attributes:
         deadline: Seconds that one refresh may take, with all its tries; ``None`` (default): `RefreshPolicy.deadline`.
         needs_lock: Whether a refresh token is the only way to a token. With a shared store such a provider is asked
-            under the store's lock or not at all, since two processes that send one refresh token lose both; callers
-            get a `StoreError` or `LockTimeout` if the lock can't be had. Default ``False``: asked without the lock, a
-            provider is given no refresh token, and uses its primary grant.
+            under the store's lock or not at all, since two processes that send one refresh token lose both. Callers
+            without a usable token wait for the lock until the deadline, and then get a `StoreError` or `LockTimeout`.
+            Default ``False``: asked without the lock, a provider is given no refresh token, and uses its primary grant.
         prover: Makes the proofs for tokens that are bound to a key (DPoP, RFC 9449): an object with the methods
             ``proof``, ``nonce`` and ``note`` of `asyncauth.provider.DPoPProver`. ``None`` (default): they are bound to
             none.

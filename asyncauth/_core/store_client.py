@@ -631,7 +631,8 @@ class StoreClient:
                 await self._save_held()
             except StoreTrouble as trouble:
                 self.note(trouble)
-        self.note_success()
+            else:
+                self.note_success()
 
     async def _write(self, entry: Entry) -> None:
         """Save an entry, or delete what is stored if there is nothing in it."""

@@ -60,9 +60,10 @@ class TokenStore(Protocol):
     A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's
     ``status`` and ``doctor`` list them. It may have ``close()``, which its owner calls; may be an async context
     manager, which a manager then enters around what it does, from any number of tasks at once; and may have
-    ``strict = True``: then callers get a ``StoreError`` where otherwise the manager does without the store. What any
-    method raises is store trouble, never the caller's: unless the provider ``needs_lock``, see `Provider`, a token is
-    had without the store. `asyncauth.testing.StoreConformance` is a test suite for a store.
+    ``strict = True``: then callers wait, and get a ``StoreError`` at the deadline, where otherwise the manager does
+    without the store. What any method raises is store trouble, never the caller's: unless the provider ``needs_lock``,
+    see `Provider`, a token is obtained without the store. `asyncauth.testing.StoreConformance` is a test suite for a
+    store.
 
     Methods are called from any event loop, each within a time limit (`RefreshPolicy.store_timeout`), by cancellation.
     """

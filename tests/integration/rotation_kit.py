@@ -38,6 +38,7 @@ class Authority:
         requests: The worker and the grant of each token request.
         reused: How many spent refresh tokens came.
         on_request: Called with the worker when a token request comes, after which it waits for what that returns.
+        ends: Set when it ends.
     """
 
     lifetime: float = 4.0
@@ -46,6 +47,7 @@ class Authority:
     reused: int = 0
     on_request: Callable[[str], Awaitable[None]] | None = None
     url: str = ""
+    ends: asyncio.Event = attrs.field(factory=asyncio.Event)
     _family: dict[str, int] = attrs.field(factory=lambda: {"rt-0": 0})
     _spent: set[str] = attrs.field(factory=set)
     _revoked: set[int] = attrs.field(factory=set)
@@ -99,6 +101,7 @@ class Authority:
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             yield self
         finally:
+            self.ends.set()
             await runner.cleanup()
 
 
@@ -262,6 +265,7 @@ async def fleet(grant: Grant, *, processes: int = 3, **settings: Any) -> AsyncIt
         world = World(authority, redis, gates, [])
         stack.callback(_kill, world.processes)
         ahead = settings.pop("ahead", [0.0] * processes)
+        each = settings.pop("each", [{}] * processes)
         for number, gate in enumerate(gates):
             given = {
                 "grant": grant,
@@ -271,9 +275,10 @@ async def fleet(grant: Grant, *, processes: int = 3, **settings: Any) -> AsyncIt
                 "number": number,
                 **settings,
             }
+            given |= {**settings, **each[number], "ahead": ahead[number]}
             world.processes.append(
                 await asyncio.create_subprocess_exec(
-                    *(sys.executable, str(WORKER), json.dumps({**given, **settings, "ahead": ahead[number]})),
+                    *(sys.executable, str(WORKER), json.dumps(given)),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
@@ -409,14 +414,15 @@ async def killed(world: World) -> None:
         if not began.is_set():
             began.set()
             world.processes[int(worker)].kill()
-            await asyncio.sleep(1e9)  # the server never gets to it
+            await world.authority.ends.wait()  # the server never gets to it
 
     world.authority.on_request = kill
     await began.wait()
     world.over()
 
 
-OUTAGES: dict[str, Callable[[World], Awaitable[None]]] = {
+Outage = Callable[[World], Awaitable[None]]
+OUTAGES: dict[str, Outage] = {
     "snapshot": snapshot,
     "lost write": lost_write,
     "partition 12 s": partition,
@@ -432,11 +438,11 @@ OUTAGES: dict[str, Callable[[World], Awaitable[None]]] = {
 }
 
 
-async def met(outage: Callable[[World], Awaitable[None]], grant: Grant, **settings: Any) -> Outcome:
-    """Return what became of a fleet that met an outage."""
+async def met(outage: Outage, grant: Grant, *, calm: float = 6.0, **settings: Any) -> Outcome:
+    """Return what became of a fleet that met an outage, and had some calm seconds after it."""
     async with fleet(grant, **settings) as world:
         await outage(world)
-        await asyncio.sleep(25.0 if outage is killed else 6.0)
+        await asyncio.sleep(calm)
         return await world.end()
 
 
@@ -447,7 +453,7 @@ async def _table(names: list[str]) -> None:
 
     async def row(name: str, grant: Grant) -> tuple[str, Outcome]:
         async with slots:
-            found = await met(OUTAGES[name], grant)
+            found = await met(OUTAGES[name], grant, calm=25.0 if name == "killed" else 6.0)
         kinds = sorted({each[:90] for each in found.failed})
         line = f"| {name} | {grant} | {found.requests} | {len(found.failed)} | {found.reused} | {found.asked} |"
         sys.stdout.write(f"{line} {found.back_after:.1f} s | {kinds[:3] or ''}\n")

@@ -19,6 +19,7 @@ from store_client_kit import CommandedStore, Lease, Rotating, during, manager, s
 from asyncauth import (
     ConfigurationError,
     LockTimeout,
+    ManagerClosed,
     PagoFacilJWT,
     PagoFacilLogin,
     Peakly,
@@ -28,6 +29,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth._core.refresh import Refresh
 from asyncauth._core.store_client import StoreClient
 from asyncauth.clock import SystemClock
 from asyncauth.stores import Entry, FileStore, MemoryStore
@@ -1376,3 +1378,116 @@ async def test_renewal_begins_earlier_where_the_store_is_slow(clock: FakeClock, 
         await process.token()
         await clock.advance(0.05)
     assert process.status().waits == 1
+
+
+async def test_a_rotated_refresh_token_is_watched_for_a_while(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """A failover may lose the last write: an entered manager looks each second for 15 s, and saves it again."""
+    process = manager(rotating, store, clock)
+    async with process:
+        await process.token()
+        await clock.advance(3000)
+        before: dict[str, Token] = {}
+
+        def look() -> None:
+            before.update(store.tokens)
+
+        rotating.latency = 1.0
+        renewing = asyncio.ensure_future(process.refresh())
+        await clock.advance(0.5)
+        look()  # with the mark: the server has been asked
+        await clock.advance(1.0)
+        await renewing
+        store.tokens = before
+        assert store.entry.in_use_since is not None
+        await clock.advance(1.5)
+        healed = store.entry
+        assert (healed.refresh_token, healed.in_use_since) == ("refresh-2", None)
+        store.faults["load"] = "raise"
+        await clock.advance(2.0)
+        store.faults.clear()
+        calls = len(store.calls)
+        await clock.advance(5.0)
+        assert 4 <= store.calls[calls:].count("load") <= 6
+        await clock.advance(10.0)
+        calls = len(store.calls)
+        await clock.advance(300.0)
+        assert len(store.calls) == calls
+
+
+async def test_what_is_kept_on_another_loop_is_not_kept_twice(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating
+) -> None:
+    """Another loop saves it: a refresh on this one leaves that to it."""
+    process = manager(rotating, store, clock)
+    store.faults["save"] = "raise"
+    await during(clock, process.token())
+    shared = process._store_client
+    assert shared is not None
+    saving = shared._saving
+    store.locked = False  # its lease has run out
+
+    def elsewhere() -> None:
+        async def lock() -> None:
+            async with shared.locking() as wait:
+                assert await wait.had_within(1.0) is not None
+
+        asyncio.run(lock())
+
+    await asyncio.to_thread(elsewhere)
+    assert shared._saving is saving
+    assert not store.locked
+    store.faults.clear()
+    await clock.advance(2.0)
+    await process.close()
+
+
+async def test_what_was_dropped_is_not_told_of_as_lost(
+    clock: FakeClock, store: CommandedStore, rotating: Rotating, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No answer came, and that can't be saved either: the entry's mark tells the others as much."""
+    process = manager(rotating, store, clock)
+    await process.token()
+    await clock.advance(3600)
+    rotating.latency = 1.0
+    rotating.faults = [(LOST, True), *[(LOST, False)] * 9]
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(0.5)
+    store.faults["save"] = "raise"
+    await clock.advance(3.0)
+    await during(clock, process.close())
+    with pytest.raises(ManagerClosed):
+        await waiting
+    assert store.entry.in_use_since is not None
+    assert "a refresh token is lost" not in caplog.text
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_an_answer_that_came_as_its_loop_was_closed_is_held(
+    clock: FakeClock, store: CommandedStore, *, usable: bool
+) -> None:
+    """Also that of an access token of no use: the refresh token that came with it is sent next."""
+    rotating = Rotating(clock=clock, primary=False)
+    process = manager(rotating, store, clock)
+    asyncio.run(process.token())
+    asyncio.run(clock.advance(3600))
+    loop = asyncio.new_event_loop()
+    rotating.lifetime = 3600.0 if usable else 0.0
+    waiting = loop.create_task(process.token())
+    flight = process._flight
+    while not (
+        flight is not None
+        and isinstance(work := flight.work, Refresh)
+        and work._asking is not None
+        and work._asking.asked is not None
+        and work._asking.asked.done()
+    ):
+        loop.run_until_complete(asyncio.sleep(0))
+        flight = process._flight
+    close_under_its_tasks(loop)
+    assert not waiting.done()
+    store.locked = False
+    rotating.lifetime = 3600.0
+    assert asyncio.run(process.refresh()).value == "access-3"
+    assert rotating.sent == [None, "refresh-1", "refresh-2"]

@@ -57,7 +57,8 @@ async def main(settings: dict[str, Any]) -> None:
         for caller in callers:
             caller.cancel()
         await asyncio.wait(callers)
-    sys.stdout.write(json.dumps(made))
+    ahead = settings.get("ahead", 0.0)
+    sys.stdout.write(json.dumps([(began - ahead, ended - ahead, became) for began, ended, became in made]))
 
 
 if __name__ == "__main__":
