@@ -74,7 +74,7 @@ class DeclaredProvider(EndpointProvider):
         headers: What other headers go along.
         method: The HTTP method (default: ``"POST"``).
         token: Where the answer has the token: ``"access_token"`` (default), ``"data.token"``, ``"items[0].token"``,
-            ``"['odd.name']"``, ``"header:X-Token"``, ``"$"``. `AnswerFields` explains them.
+            ``"['odd.name']"``, ``"header:X-Token"``, ``"$"`` and others, see `AnswerFields`.
         lifetime: Where it says how long the token lives (default: ``"expires_in"``); an answer without it means
             that nobody knows, and so does ``None``: the token is used until the API refuses it.
         unit: In what: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``, ``"hh:mm:ss"``,

@@ -122,6 +122,9 @@ def test_zero_is_not_for_ever_unless_it_is_declared(value: object) -> None:
     [
         ({"token": "$"}, "at-1", {}),
         ({"token": "header:X-Token"}, None, {"x_token": "at-1"}),
+        ({"token": "header:Authorization"}, None, {"authorization": "Bearer at-1"}),
+        ({"token": "cookie:SID"}, {"SID": "no"}, {"set_cookie": "SID=at-1; Path=/; HttpOnly"}),
+        ({}, {"access_token": "bearer  at-1", "expires_in": 60}, {}),
         ({"token": "header:X-Token", "lifetime": "token.life"}, {"token": {"life": 60}}, {"x_token": "at-1"}),
         ({"token": "body.access_token"}, {"status": 0, "body": {"access_token": "at-1", "expires_in": 60}}, {}),
         ({}, "access_token=at-1&expires_in=60&scope=&token_type=bearer", {}),

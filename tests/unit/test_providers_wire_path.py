@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from multidict import CIMultiDict
 
 from asyncauth import ConfigurationError
 from asyncauth.providers.wire.path import Path
@@ -19,6 +20,7 @@ TICKET = "<ticket><credentials><token>at-1</token></credentials></ticket>"
         ("a.b[1].c", {"a": {"b": [{}, {"c": "at-1"}]}}),
         ("a['.b'][\"c d\"]", {"a": {".b": {"c d": "at-1"}}}),
         ("header:X-Token", {"header:X-Token": "no"}),
+        ("cookie:SID", {"cookie:SID": "no"}),
         ("$", "at-1"),
         ("access_token", "access_token=at-1&token_type=bearer"),
         ("Envelope.Body.return.ticket.credentials.token", {"Envelope": {"Body": {"return": TICKET}}}),
@@ -28,8 +30,11 @@ TICKET = "<ticket><credentials><token>at-1</token></credentials></ticket>"
 )
 def test_a_value_is_found(text: str, document: object) -> None:
     """In objects, lists, headers, forms, texts that hold JSON or XML, and as the whole body."""
+    headers = CIMultiDict({"X-Token": "at-1"})
+    for line in ("SID=old", 'SID="at-1"; Path=/; HttpOnly', "Other=x; SID=y", "nothing"):
+        headers.add("Set-Cookie", line)
     path = Path.of(text, "token")
-    assert path.value(document, {"X-Token": "at-1"}) == path.find(document, {"X-Token": "at-1"}) == "at-1"
+    assert path.value(document, headers) == path.find(document, headers) == "at-1"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,7 @@ def test_a_value_is_found(text: str, document: object) -> None:
         ("a[0]", {"a": {"0": 1}}),
         ("a[2]", {"a": [1]}),
         ("header:Y", {}),
+        ("cookie:SID", {}),
     ],
 )
 def test_nothing_stands_there(text: str, document: object) -> None:

@@ -121,9 +121,9 @@ class AnswerFields:
 
     **Paths** are ``"access_token"``, ``"data.token"``, ``"items[0].token"``, ``"['odd.name']"``. In an XML answer the
     steps are names of elements and attributes, without their prefixes: ``"Envelope.Body.Ticket.token"``. A text on the
-    way that holds JSON or XML itself is read. ``"header:X-Token"`` is a header, and ``"$"`` the whole body, where that
-    is the token. Answers in JSON, XML and form encoding are read alike. A plain name counts beside the token first,
-    then in the answer itself.
+    way that holds JSON or XML itself is read. ``"header:X-Token"`` is a header, ``"cookie:SESSION"`` a cookie that the
+    answer sets, and ``"$"`` the whole body, where that is the token. Answers in JSON, XML and form encoding are read
+    alike. A plain name counts beside the token first, then in the answer itself.
 
     Args:
         token: Where the access token stands.

@@ -1,4 +1,4 @@
-"""Where in an answer a value stands: ``data.token``, ``items[0].token``, ``header:Token``, ``$``. Pure."""
+"""Where in an answer a value stands: ``data.token``, ``header:Token``, ``cookie:ID``, ``$``. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from asyncauth.providers.wire.document import fields_of, read_text
 __all__ = ["Path"]
 
 _STEP = re.compile(r"""\.?([^.\[\]]+)|\[(-?[0-9]+)\]|\[(?:'([^']+)'|"([^"]+)")\]""")
-_HEADER = re.compile(r"header:([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
+_OUTSIDE = re.compile(r"(header|cookie):([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
+"""A header or a cookie: both have names of the same characters (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
 
 
 @attrs.frozen
@@ -23,15 +24,17 @@ class Path:
 
     Attributes:
         text: As it was written: ``access_token``, ``data.token``, ``items[0].token``, ``['.expires']``; a ``$.`` before
-            it is allowed. In XML the steps are names of elements and attributes. ``$`` is the whole body, and
-            ``header:Token`` a header.
-        steps: The names and numbers on the way; none: the whole body, or a header.
-        header: The header's name; ``None``: it stands in the body.
+            it is allowed. In XML the steps are names of elements and attributes. ``$`` is the whole body,
+            ``header:Token`` a header, and ``cookie:ID`` a cookie that the answer sets.
+        steps: The names and numbers on the way; none: the whole body, a header or a cookie.
+        header: The header's name; ``None``: it stands elsewhere.
+        cookie: The cookie's name; ``None``: it stands elsewhere.
     """
 
     text: str
     steps: tuple[str | int, ...]
     header: str | None = None
+    cookie: str | None = None
 
     @classmethod
     def of(cls, text: str, argument: str) -> Path:
@@ -40,9 +43,9 @@ class Path:
         Raises:
             ConfigurationError: It can't be read.
         """
-        header = _HEADER.fullmatch(text) if isinstance(text, str) else None
-        if header is not None:
-            return cls(text, (), header[1])
+        outside = _OUTSIDE.fullmatch(text) if isinstance(text, str) else None
+        if outside is not None:
+            return cls(text, (), **{outside[1]: outside[2]})
         if text == "$":
             return cls(text, ())
         steps = _steps(text) if isinstance(text, str) else ()
@@ -68,6 +71,8 @@ class Path:
         """
         if self.header is not None:
             return headers[self.header]
+        if self.cookie is not None:
+            return _cookies(headers)[self.cookie]
         value: Any = document
         for step in self.steps:
             if isinstance(value, str):
@@ -99,3 +104,12 @@ def _steps(text: str) -> tuple[str | int, ...]:
         steps.append(int(match[2]) if match[2] else match[1] or match[3] or match[4])
         position = match.end()
     return tuple(steps) if steps and isinstance(steps[0], str) else ()
+
+
+def _cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the values of the cookies that an answer sets; of several with one name, the last.
+
+    Source: RFC 6265 §5.2.
+    """
+    pairs = (line.partition(";")[0].partition("=") for name, line in headers.items() if name.lower() == "set-cookie")
+    return {name.strip(): value.strip().strip('"') for name, _, value in pairs}

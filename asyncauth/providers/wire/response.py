@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
 """Types of tokens that are no bearer tokens, in lower case: not to be sent at all, or with a signature."""
+_CARRIED = "bearer "
 _SECRET_NAME = re.compile(
     r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
     re.IGNORECASE,
@@ -156,11 +157,15 @@ class TokenResponse:
 def token_text(value: object, name: str) -> str:
     """Return a token, a string of visible ASCII characters (RFC 6750 §2.1).
 
+    Some servers write it as requests carry it, with ``Bearer`` before it, which is left out.
+
     Raises:
         InvalidTokenResponse: It is something else.
     """
     if not isinstance(value, str) or not value:
         raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
+    if value[: len(_CARRIED)].lower() == _CARRIED:
+        value = value[len(_CARRIED) :].strip()
     if not all("\x21" <= char <= "\x7e" for char in value):
         raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
     return value

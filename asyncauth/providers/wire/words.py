@@ -20,7 +20,7 @@ _MOST_READ = 1 << 14
 # Names of an answer's members, in lower case and without "_" and "-"; the best ones first.
 _MESSAGES = (
     "errordescription", "message", "errormessage", "detail", "details", "msg", "errmsg", "errormsg", "reason", "title",
-    "description", "errorsummary", "summary", "faultstring", "statusmessage", "value", "mensaje",
+    "description", "errorsummary", "summary", "faultstring", "statusmessage", "defaultmessage", "value", "mensaje",
 )  # fmt: skip
 _CODES = ("error", "errorcode", "errcode", "code", "errortype", "faultcode", "type")
 _ERRORS = ("message", "messages", "errormessages", "detail", "details", "errors", "error", "fault", "nonfielderrors")
@@ -29,8 +29,10 @@ _ON_TOP = frozenset({"type", "value"})
 _ELSEWHERE = _ON_TOP | {"code", "title", "description", "reason", "summary"}
 """Names that mean something else in the answer itself, and in what it holds besides errors."""
 
-_CODE = re.compile(r"(?!-?[0-9]+\Z)[\w.:-]{0,63}\w", re.ASCII)
+_CODE = re.compile(r"(?!-?[0-9]+\Z)[\w.:#-]{0,99}\w", re.ASCII)
 """A code that is worth showing. A number says less than the message."""
+_OTHER_NAMES = {"__type": "errorcode"}
+"""What members are called that would be taken for others: AWS has its codes in ``__type``."""
 _DEEPEST = 4
 """Levels of an answer that are searched: SOAP has its message on the fourth."""
 _MOST = 64
@@ -90,8 +92,13 @@ def parts(document: object) -> Iterator[Mapping[str, Any] | str]:
                 yield first
             elif isinstance(first, Mapping):
                 members = islice(cast("Mapping[str, Any]", first).items(), _MOST)
-                named = {name.lower().replace("_", "").replace("-", ""): value for name, value in members}
+                named = {_plain(name): value for name, value in members}
                 yield {name: value for name, value in named.items() if name not in hidden}
                 below += [(named.pop(name), frozenset()) for name in _ERRORS if name in named]
                 below += [(value, _ELSEWHERE) for value in named.values() if isinstance(value, Mapping)]
         level = below[:_MOST]
+
+
+def _plain(name: str) -> str:
+    """Return a member's name as it is compared."""
+    return _OTHER_NAMES.get(name) or name.lower().replace("_", "").replace("-", "")
