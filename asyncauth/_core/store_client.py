@@ -20,6 +20,7 @@ import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
+from asyncauth._base.printable import name_of
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
 from asyncauth.entry import Entry, is_later, newest
@@ -546,7 +547,7 @@ class StoreClient:
                     await self.clock.sleep(0.1)
                     continue
                 if self.unsaved and entry.refresh_token is not None:  # the only one that is in force, perhaps
-                    self.emitter.refresh_token_unsaved(str(trouble), lost=False)
+                    self.emitter.refresh_token_unsaved(self._placed(trouble), lost=False)
                     self._told_at = self.clock.monotonic()
                 self._failing = True
                 self.note(trouble)
@@ -570,7 +571,7 @@ class StoreClient:
         except StoreTrouble as trouble:
             held = self.held
             if held is not None and held.refresh_token is not None and held.rotations > self._in_store:
-                self.emitter.refresh_token_unsaved(str(trouble), lost=True)
+                self.emitter.refresh_token_unsaved(self._placed(trouble), lost=True)
         finally:
             if kept is not None:
                 await kept.release()
@@ -581,7 +582,14 @@ class StoreClient:
         now = self.clock.monotonic()
         if now - self._told_at >= _TELL_EVERY:
             self._told_at = now
-            self.emitter.store_failed(self.trouble)
+            self.emitter.store_failed(self._placed(trouble))
+
+    def _placed(self, trouble: StoreTrouble) -> str:
+        """Return a trouble in words, after where the store is, if it says that."""
+        place: object = None
+        with contextlib.suppress(Exception):  # a store may be anybody's
+            place = getattr(self._store, "place", None)
+        return f"{name_of(place)}: {trouble}" if isinstance(place, str) else str(trouble)
 
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""

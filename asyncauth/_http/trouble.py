@@ -76,7 +76,7 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
         case aiohttp.ClientConnectorCertificateError():
             return _untrusted(error)
         case aiohttp.ClientConnectorSSLError():
-            says = f"{_place(error)} makes no TLS handshake ({_reason(error.os_error)})"
+            says = f"{_place(error)} makes no TLS handshake ({_reason(_os_error(error))})"
             return Trouble(says, _TLS_PORT, unsent=True)
         case aiohttp.ClientConnectorDNSError():
             return Trouble(f"{error.host} has no address ({_reason(error.os_error)})", _SPELLED, unsent=True)
@@ -128,6 +128,10 @@ def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> Trouble:
     why = error.certificate_error
     says, do = distrust(why) if isinstance(why, ssl.SSLCertVerificationError) else ("is not trusted", _TRUST)
     return Trouble(f"the TLS certificate of {error.host} {says}", do, unsent=True)
+
+
+def _os_error(error: aiohttp.ClientConnectorError) -> OSError:
+    return error.os_error
 
 
 def _place(error: aiohttp.ClientConnectorError) -> str:

@@ -57,6 +57,8 @@ class TokenStore(Protocol):
     What is saved is an `Entry`, which holds more than the token, or a plain token. A store keeps all of it without
     knowing what it is: as the object itself, or as what `dumps` writes and `loads` gives back.
 
+    A store may have ``place``: a text, without secrets, that says where it is. Logs show it beside what went wrong.
+
     A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's
     ``status`` and ``doctor`` list them. It may have ``close()``, which its owner calls; may be an async context
     manager, which a manager then enters around what it does, from any number of tasks at once; and may have

@@ -156,6 +156,12 @@ class EncryptedStore:
         self._reader.forget(key)
         return _shortened(entry, sealed, time.time())
 
+    @property
+    def place(self) -> str | None:
+        """Where the other store is, for the log; ``None``: it does not say."""
+        place: object = getattr(self._store, "place", None)
+        return place if isinstance(place, str) else None
+
     def __repr__(self) -> str:
         return f"<EncryptedStore {printable(repr(self._store))}>"
 

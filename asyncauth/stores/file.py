@@ -168,6 +168,11 @@ class FileStore:
         else:
             self._save(key, left)
 
+    @property
+    def place(self) -> str:
+        """Where it is, for the log: the folder."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"<FileStore {printable(str(self.path))}>"
 

@@ -10,6 +10,7 @@ import math
 import re
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -264,6 +265,17 @@ class RedisStore:
 
     def _read(self, key: str, raw: Any) -> Entry | None:
         return self._reader.read(key, raw)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for the log: the URL without user, password and query; of a client, its type."""
+        if not isinstance(self._given, str):
+            return type(self._given).__name__
+        parts = urlsplit(self._given)
+        if parts.scheme == "unix":
+            return f"unix://{parts.path}"
+        database = parts.path if parts.path[1:].isdecimal() else ""  # else it may be a piece of a password
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{database}"
 
     def __repr__(self) -> str:
         kind = self._given.split(":", 1)[0] + "://…" if isinstance(self._given, str) else type(self._given).__name__

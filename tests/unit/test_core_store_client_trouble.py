@@ -7,12 +7,14 @@ import logging
 from typing import Any
 
 import pytest
+import redis.asyncio
+from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.crash_reports import crash_report, family
 from store_client_kit import CommandedStore, Rotating, Trouble, during, manager
 
 from asyncauth import AuthError, LockTimeout, StoreError, Token
-from asyncauth.stores import Entry, MemoryStore
+from asyncauth.stores import EncryptedStore, Entry, FileStore, MemoryStore, RedisStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 FAULTS = ("raise", "raise at once", "hang", "garbage")
@@ -346,3 +348,51 @@ async def test_closing_during_trouble_leaves_nothing(clock: FakeClock, store: Co
     await asyncio.wait((waiting,))
     assert asyncio.all_tasks() == before
     assert not store.locked
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [("redis://tokens:6379/0", "redis://tokens:6379/0: load: Trouble"), (7, "load: Trouble"), (None, "load: Trouble")],
+)
+async def test_a_store_that_says_where_it_is_is_told_by_that(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, place: Any, told: str
+) -> None:
+    """In the log, before what went wrong."""
+
+    class Placed(CommandedStore):
+        @property
+        def place(self) -> Any:
+            if place is None:
+                raise Trouble
+            return place
+
+    store = Placed()
+    process = manager(FakeProvider(clock=clock), store, clock)
+    store.faults["load"] = "raise"
+    await process.token()
+    assert process.status().store == "load: Trouble"
+    assert f"the token store fails ({told})" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("store", "place"),
+    [
+        (RedisStore(f"redis://me:{MARK}@tokens:6380/3?password={MARK}"), "redis://tokens:6380/3"),
+        (RedisStore("rediss://tokens"), "rediss://tokens"),
+        (RedisStore(f"redis://tokens/{MARK}@elsewhere"), "redis://tokens"),
+        (RedisStore(f"unix://:{MARK}@/run/redis.sock?db=1"), "unix:///run/redis.sock"),
+        (EncryptedStore(RedisStore("redis://[::1]/0"), Fernet.generate_key()), "redis://[::1]/0"),
+        (EncryptedStore(MemoryStore(), Fernet.generate_key()), None),
+        (FileStore("/var/lib/shop/tokens"), "/var/lib/shop/tokens"),
+    ],
+)
+def test_our_stores_say_where_they_are(store: Any, place: str | None) -> None:
+    """Without user, password and query."""
+    assert store.place == place
+
+
+async def test_a_stores_client_is_named_by_its_type() -> None:
+    """Its address is its own affair."""
+    client = redis.asyncio.Redis()
+    assert RedisStore(client).place == "Redis"
+    await client.aclose()

@@ -109,7 +109,8 @@ class Issuer:
         status = error.status or 0
         if not isinstance(error, InvalidTokenResponse) or not (status in _NOT_HERE or 300 <= status < 400):  # noqa: PLR2004
             return None
-        before, self._metadata = self._metadata, {}
+        before = self._metadata
+        self._metadata = {}
         url = await self.endpoint(http, name)
         same = url == known and _endpoints(before) == _endpoints(self._metadata)
         return None if same else url
