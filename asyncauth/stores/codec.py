@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from cattrs.preconf.json import make_converter
@@ -15,14 +15,19 @@ from asyncauth._base.printable import printable
 from asyncauth.entry import Entry, Rejection
 from asyncauth.token import Token
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["LARGEST_ENTRY", "Reader", "dumps", "loads"]
 
 SCHEMA = 1
 """The version of the form that is written. An entry of any other counts as absent."""
 DEEPEST_EXTRA = 64
 """Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
-LARGEST_ENTRY = 1 << 24
-"""Characters of an entry that are read at most: a token answer of 1 MiB, however it is escaped, and sealed as well."""
+LARGEST_ENTRY = 1 << 20
+"""Bytes of an entry that are read at most: whoever can write to a store could make it any size."""
+LARGEST_EXTRA = 1 << 18
+"""Characters of `Token.extra` that are written at most, so that an entry can be read again when it is sealed, too."""
 
 _log = logging.getLogger("asyncauth.stores")
 
@@ -70,21 +75,33 @@ _converter.register_structure_hook(float, _number)
 def dumps(token: Token) -> str:
     """Return an entry in its written form: JSON, in the clear. A plain token is an entry without marks.
 
-    Of `Token.extra` only what JSON can hold is written, and is not nested absurdly: a provider of somebody's own may
-    put anything there, and so may a server.
+    Of `Token.extra` only what JSON can hold is written, and is not nested absurdly, up to 256 KiB, the shortest fields
+    first: a provider of somebody's own may put anything there, and so may a server.
     """
     entry = Entry.of(token)
     fields = {name: getattr(entry, name) for name in _FIELDS}
-    fields["extra"] = {name: value for name, value in entry.extra.items() if _is_json(value)}
+    fields["extra"] = _writable(entry.extra)
     return json.dumps(_converter.unstructure(_Written(v=SCHEMA, **fields)), separators=(",", ":"))
 
 
-def _is_json(value: object) -> bool:
+def _writable(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are written."""
+    lengths = {name: length for name, value in extra.items() if (length := _length({name: value})) is not None}
+    room = LARGEST_EXTRA
+    for name in sorted(lengths, key=lengths.__getitem__):
+        room -= lengths[name]
+        if room < 0:
+            del lengths[name]
+    return {name: extra[name] for name in lengths}
+
+
+def _length(value: object) -> int | None:
+    """Return how many characters of JSON a value takes; ``None``: JSON can't hold it."""
     try:
-        json.dumps(value)
+        text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return False
-    return _is_flat(value, DEEPEST_EXTRA)
+        return None
+    return len(text) if _is_flat(value, DEEPEST_EXTRA + 1) else None
 
 
 def _is_flat(value: object, levels: int) -> bool:

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import os
 import stat
-import tempfile
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -61,7 +60,10 @@ class FileStore:
         folder = _folder(name)
         if isinstance(folder, ConfigurationError):
             raise folder
+        import filelock  # noqa: PLC0415 (an extra, which reads a file when it is imported: not on an event loop)
+
         self.path, self.strict = folder, strict
+        self._new_lock = partial(filelock.FileLock, mode=0o600, thread_local=False)
         self._reader = Reader(str(folder))
 
     async def load(self, key: str) -> Token | None:
@@ -97,10 +99,8 @@ class FileStore:
 
     @contextlib.asynccontextmanager
     async def _locked(self, path: Path) -> AsyncGenerator[None, None]:
-        import filelock  # noqa: PLC0415 (an extra)
-
         # One object a use, whichever thread it is used from: the operating system tells two of them apart.
-        lock = filelock.FileLock(path, mode=0o600, thread_local=False)
+        lock = self._new_lock(path)
         while not await _finished(self._try(lock), lock.release):  # noqa: ASYNC110 (another process holds it)
             await asyncio.sleep(_POLL)
         try:
@@ -146,16 +146,18 @@ class FileStore:
 
     def _save(self, key: str, token: Token) -> None:
         self._make_folder()
-        handle, name = tempfile.mkstemp(dir=self.path, prefix=f"{key[:8]}.", suffix=".new")  # mode 0600
+        path = self._file(key)
+        new = path.with_suffix(".new")  # one per key, under its lock: what is there was left by a process that died
+        new.unlink(missing_ok=True)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with open(new, "x", encoding="utf-8", opener=_open_new) as file:
                 file.write(dumps(token))
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._file(key))
+            new.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(name).unlink()
+                new.unlink()
             raise
 
     def _delete(self, key: str, token: Token) -> None:
@@ -215,6 +217,10 @@ def _content(path: Path) -> bytes | None:
     except IsADirectoryError:
         pass
     return None
+
+
+def _open_new(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -63,8 +64,10 @@ class ClientMaker:
         connection.ssl_context = self._context
 
 
-class _Pool(BlockingConnectionPool):
-    """A pool that hands out no connection that was idle for long: the first call over it might wait for its limit.
+class _Pool(ConnectionPool):
+    """A pool that makes calls wait for a free connection, and hands out none that was idle for long.
+
+    redis-py's own pool that waits loses a connection when a call is cancelled.
 
     Attributes:
         maker: Who made it.
@@ -74,7 +77,19 @@ class _Pool(BlockingConnectionPool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._slots = asyncio.Semaphore(self.max_connections)
+        self._taken: set[Any] = set()
         self._idle_since: dict[Any, float] = {}
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        await self._slots.acquire()
+        try:
+            connection: Any = await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._slots.release()
+            raise
+        self._taken.add(connection)
+        return connection
 
     def make_connection(self) -> Any:
         connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
@@ -88,7 +103,12 @@ class _Pool(BlockingConnectionPool):
 
     async def release(self, connection: Any) -> None:
         self._idle_since[connection] = boottime()
-        await super().release(connection)
+        try:
+            await super().release(connection)
+        finally:
+            if connection in self._taken:  # else it could not be connected, and was never handed out
+                self._taken.remove(connection)
+                self._slots.release()
 
     async def _close_idle(self) -> None:
         """Close what nobody has used for long. Whoever gets such a connection opens it again."""

@@ -130,7 +130,7 @@ class RedisLock:
         The first time it is given back before it is taken, to see whether that will be possible.
         """
         if not self._comparison.works:
-            await self.release()
+            await _unless_cancelled(self.release())
         return await _unless_cancelled(self._lock.acquire(blocking=False, token=self._token))
 
     async def extend(self) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
+import signal
 import stat
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_kit import can_fork
 from harness.canary import MARK
 from harness.systems import SYSTEM
 
@@ -42,6 +45,44 @@ def _umask(request: pytest.FixtureRequest) -> Any:
     before = os.umask(request.param)
     yield
     os.umask(before)
+
+
+@can_fork
+@pytest.mark.filterwarnings("ignore:.*is multi-threaded.*:DeprecationWarning")
+def test_what_a_killed_process_leaves_is_gone_with_the_next_save(tmp_path: Path) -> None:
+    """A half-written file holds tokens as well: it is not left there, and harms nothing meanwhile."""
+    store = FileStore(tmp_path)
+    asyncio.run(store.save(KEY, a_token("access-old")))
+    child = os.fork()
+    if child == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            asyncio.run(FileStore(tmp_path).save(KEY, a_token("access-new")))
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    assert [path.suffix for path in sorted(files(tmp_path))] == [".change", ".json", ".new"]
+    stored = asyncio.run(store.load(KEY))
+    assert stored is not None
+    assert stored.value == "access-old"
+    asyncio.run(store.save(KEY, a_token("access-newer")))
+    assert [path.suffix for path in sorted(files(tmp_path))] == [".change", ".json"]
+
+
+@pytest.mark.skipif(os.name == "nt" or SYSTEM == "windows", reason="links need rights there")
+@pytest.mark.parametrize("suffix", [".lock", ".change", ".new"])
+async def test_a_planted_link_is_not_followed(tmp_path: Path, suffix: str) -> None:
+    """Whoever can write in the folder can't have a file elsewhere emptied, written or given another mode."""
+    folder, target = tmp_path / "tokens", tmp_path / "target"
+    folder.mkdir()
+    target.write_text("precious")
+    target.chmod(0o640)
+    (folder / f"{KEY}{suffix}").symlink_to(target)
+    store = FileStore(folder)
+    with contextlib.suppress(OSError):
+        async with store.lock(KEY):
+            await store.save(KEY, a_token())
+    assert (target.read_text(), mode(target)) == ("precious", 0o640)
 
 
 @needs_modes
