@@ -55,7 +55,7 @@ def test_what_a_killed_process_leaves_is_gone_with_the_next_save(tmp_path: Path)
     asyncio.run(store.save(KEY, a_token("access-old")))
     child = os.fork()
     if child == 0:
-        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
         try:
             asyncio.run(FileStore(tmp_path).save(KEY, a_token("access-new")))
         finally:
