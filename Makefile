@@ -9,6 +9,7 @@
 #   make fuzz    the fuzz tests with FUZZ times as many examples (default 50: some 10 min)
 #   make attack  tries to break each promise of SECURITY.md, and counts: some 4 min; ARGS="--only redirects --seed 7"
 #   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
+#                ARGS="--fleet": a Redis that several managers share, with faults at random
 #   make recovery  how long callers wait beyond the end of an outage, and what it costs the token endpoint: 3 min
 #   make test-browser  the sandbox's page in Chromium, some 60 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
@@ -37,7 +38,7 @@ PARALLEL ?= -n 3 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
 SAME_ON_UVLOOP := attack fuzz property integration/test_cli_*.py integration/test_docs*.py integration/test_examples_queues.py \
 	integration/test_hostile_processes.py integration/test_pytest_plugin.py unit/test_cli_page.py unit/test_documents.py
-SAME_ON_OLDEST := attack fuzz property soak integration/test_docs*.py integration/test_fleet.py integration/test_other_systems.py \
+SAME_ON_OLDEST := attack fuzz property soak integration/test_docs*.py integration/test_fleet*.py integration/test_other_systems.py \
 	integration/test_cli_demo_fleet.py integration/test_hostile_processes.py
 without = $(foreach path,$(1),--ignore-glob='$(CURDIR)/tests/$(path)')
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -78,7 +79,9 @@ quick: lint
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)
 
+# Redis comes from the system's packages where it is missing (as root, on Debian and its like).
 test-fleet: $(VENV)/.ready
+	scripts/install_redis.sh
 	$(BIN)/python -m pytest $(PARALLEL) -m fleet $(ARGS)
 
 # All tests on one Python: make test-py3.12.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from asyncauth.entry import Entry
     from asyncauth.stores.redis_client import ClientMaker
-    from asyncauth.stores.redis_lock import RedisLease
+    from asyncauth.stores.redis_lock import RedisLease, RedisLock
     from asyncauth.token import Token
 
 __all__ = ["RedisStore"]
@@ -57,6 +57,7 @@ class _Here:
 
     client: Any
     users: int = 0
+    releasing: set[asyncio.Task[None]] = attrs.field(factory=set)
 
 
 class RedisStore:
@@ -146,6 +147,9 @@ class RedisStore:
             if here.users:
                 return
             del self._loops[loop]
+        for task in here.releasing:
+            task.cancel()
+        await asyncio.gather(*here.releasing, return_exceptions=True)
         if isinstance(self._given, str):
             with contextlib.suppress(Exception):  # a connection that is broken is closed
                 try:
@@ -259,9 +263,20 @@ class RedisStore:
                 lease.begin(sent_at)
                 yield lease
             finally:
-                problem = await lease.end()
+                try:
+                    problem = await lease.end()
+                finally:  # also when whoever leaves has no more time
+                    if not lease.released:
+                        self._release_later(lock)
             if problem is not None:
                 raise problem
+
+    def _release_later(self, lock: RedisLock) -> None:
+        """Go on to give a lock back for as long as the store is open on the running loop."""
+        here = self._loops[asyncio.get_running_loop()]
+        task = asyncio.ensure_future(lock.release_later())
+        here.releasing.add(task)
+        task.add_done_callback(here.releasing.discard)
 
     def _read(self, key: str, raw: Any) -> Entry | None:
         return self._reader.read(key, raw)

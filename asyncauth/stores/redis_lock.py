@@ -28,6 +28,9 @@ _EXTEND_EVERY = 3.0
 _FAREWELL = 1.0
 """Seconds that giving a lock back may take: it ends by itself."""
 
+_AGAIN = 0.3
+"""Seconds between tries to give back a lock that Redis may have given after all."""
+
 _log = logging.getLogger("asyncauth.stores")
 
 
@@ -149,6 +152,22 @@ class RedisLock:
             )
         )
 
+    async def release_later(self) -> None:
+        """Give the lock back as soon as Redis answers again, unless it has ended by itself before that.
+
+        A Redis that stood still carries out what it was sent meanwhile: it may give the lock to nobody.
+        """
+        until = boottime() + _LEASE
+        while boottime() < until:
+            await asyncio.sleep(_AGAIN)
+            try:
+                await self.release()
+            except ResponseError:
+                return  # it may not be done
+            except (RedisError, OSError):
+                continue
+            return
+
     async def release(self) -> bool:
         """Give the lock back; return whether it was held."""
 
@@ -188,12 +207,17 @@ async def _unless_cancelled(call: Awaitable[bool]) -> bool:
 
 
 class RedisLease:
-    """A lock that is held, and the task that extends it."""
+    """A lock that is held, and the task that extends it.
 
-    __slots__ = ("_extending", "_lock", "_until")
+    Attributes:
+        released: Whether Redis has answered that the lock is free of this holder.
+    """
+
+    __slots__ = ("_extending", "_lock", "_until", "released")
 
     def __init__(self, lock: RedisLock) -> None:
         self._lock = lock
+        self.released = False
         self._until = 0.0
         self._extending: asyncio.Task[None] | None = None
 
@@ -236,3 +260,4 @@ class RedisLease:
             self._extending.cancel()
             await asyncio.gather(self._extending, return_exceptions=True)
         await self._lock.release()
+        self.released = True

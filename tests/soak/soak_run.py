@@ -3,6 +3,7 @@
     make soak                     a few minutes
     make soak ARGS="--seed 7"     the same faults again, in the same order; when they strike is up to the machine
     make soak ARGS="--seconds 30" a shorter one: growth is judged roughly alone
+    make soak ARGS="--fleet"      several managers that share a Redis instead, see soak_fleet.py
 
 Four managers (two of them with one Redis between them, one with Pago Fácil's chain) serve callers on one event loop
 after another, each of which ends in the middle of things. Meanwhile the token endpoint fails, hangs, breaks off,
@@ -32,6 +33,7 @@ from typing import Any
 
 import aiohttp
 import attrs
+import soak_fleet
 from harness.canary import CANARIES
 from redis_kit import RedisServer, redis_server
 
@@ -404,10 +406,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the soak.")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--fleet", action="store_true")
     given = parser.parse_args()
     logging.getLogger("asyncauth").setLevel(logging.CRITICAL)  # it tells of each trouble: that is no news here
     sys.stdout.write(f"seed {given.seed}\n")
     sys.stdout.flush()
+    if given.fleet:
+        return soak_fleet.main(given.seconds, given.seed)
     run = soak(given.seconds, given.seed)
     first, last, loops = run.measures[0], run.measures[-1], len(run.measures)
     grew = growth(run.measures)
