@@ -4,8 +4,8 @@
     make soak ARGS="--fleet --seconds 30 --seed 7"  a shorter one, with the faults of that seed
 
 The Redis is killed and started again, stands still, has no memory left, takes no writes, resets all connections. It
-keeps what it was given (an entry that is gone is known to nobody but the process that wrote it last). The token endpoint
-is up all the time: so no caller may get an error, and no refresh token may be sent twice.
+keeps what it was given: an entry that is gone is known to nobody but the process that wrote it last. The token endpoint
+is up all the time, so no caller may get an error, and no refresh token may be sent twice.
 """
 
 from __future__ import annotations
