@@ -18,7 +18,7 @@ from loopback import until
 from asyncauth import BearerAuth, ClientCredentials, TokenManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 LAG = 0.4
 """Seconds after which the API knows a token: two probes find it unknown."""
@@ -37,8 +37,8 @@ class Laggard:
     """
 
     lag: float = LAG
-    issued: dict[str, float] = attrs.field(factory=dict)
-    sent: list[tuple[str, bool]] = attrs.field(factory=list)
+    issued: dict[str, float] = attrs.field(factory=dict[str, float])
+    sent: list[tuple[str, bool]] = attrs.field(factory=list[tuple[str, bool]])
     held: asyncio.Event | None = None
     url: str = ""
 
@@ -69,7 +69,7 @@ async def api() -> AsyncIterator[Laggard]:
 
 
 @contextlib.asynccontextmanager
-async def client(api: Laggard) -> AsyncIterator[tuple[TokenManager, aiohttp.ClientSession]]:
+async def client(api: Laggard) -> AsyncGenerator[tuple[TokenManager, aiohttp.ClientSession], None]:
     grant = ClientCredentials(
         token_url=f"{api.url}/token", client_id="me", client_secret="a-client-secret", origins=api.url
     )

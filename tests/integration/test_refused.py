@@ -165,7 +165,10 @@ async def test_what_a_function_raises(api: Api, *, plain: bool) -> None:
 
 async def test_a_function_that_returns_something_else(api: Api) -> None:
     """The error says so."""
-    wrong: Any = lambda response: response.status  # noqa: E731
+
+    def wrong(response: aiohttp.ClientResponse) -> Any:
+        return response.status
+
     async with client_session(manager_for(api), refused=wrong) as http:
         with pytest.raises(ConfigurationError, match="refused= must return"):
             await http.get(api.url)

@@ -28,6 +28,7 @@ from world_kit import Order, StepLoop, World, as_asyncio
 
 from asyncauth import AuthError, ManagerClosed, RefreshPolicy, Token, TokenManager
 from asyncauth._core.refresh import Refresh
+from asyncauth._core.trial import Use
 
 POLICY = RefreshPolicy()
 LONGEST_WAIT = POLICY.deadline + 10.0
@@ -51,6 +52,7 @@ class Process:
     Attributes:
         loops: Those that run, the oldest first.
         dead: The tokens that were refused to this manager, and that it dropped.
+        damped: Whether a cool-down ever began without a drop, because an old and a new token were refused together.
         credits: When something besides time paid for a token request; what came before the last one is used up.
         closed_at: When it was closed last.
         entered: The loops on which its manager is entered.
@@ -65,6 +67,7 @@ class Process:
     manager: TokenManager
     loops: list[StepLoop]
     dead: set[str] = attrs.field(factory=set)
+    damped: bool = False
     credits: list[float] = attrs.field(factory=list)
     closed_at: float = -math.inf
     entered: list[StepLoop] = attrs.field(factory=list)
@@ -212,7 +215,27 @@ class Fleet:
             self.oracle.pool += 1
         elif current is not None and current.value == value:
             assert manager.status().cooling_down, "a refused token stays, and no cool-down is told of"
-            assert process.dead, "the first refusal of all changes nothing"
+            assert process.dead or process.damped, "the first refusal of all changes nothing"
+
+    def request(self, process: Process, use: Use, *, good: bool, foreign: bool) -> None:
+        """Have a request carry what it gets, if it need not wait, and be answered."""
+        manager, state, now = process.manager, process.manager._state, self.world.clock.monotonic()
+        with state.guard:
+            sent = state.hand_out(use, now)
+        if now >= sent.usable_until:
+            return
+        self.oracle.handed_out(process, sent.token)
+        if good:
+            manager.accepted(sent.token)
+            return
+        before = manager.status()
+        manager._note_api_401(sent, repeat=False, foreign=foreign, again=False)
+        after = manager.status()
+        if after.rejections > before.rejections:
+            process.dead.add(sent.token.value)
+            self.oracle.credit(process, 1)
+            self.oracle.pool += 1
+        process.damped = process.damped or (after.cooling_down and not before.cooling_down)
 
     # What becomes of processes
 

@@ -16,7 +16,7 @@ from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
 from asyncauth._core import failures
-from asyncauth._core.cache import NOTHING, TokenState
+from asyncauth._core.cache import NOTHING, CachedToken, TokenState
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
 from asyncauth._core.store_client import LockHandle, StoreClient
@@ -91,6 +91,11 @@ def _refused_token_stays(patch: Patch) -> None:
         return 0.0
 
     patch.setattr(TokenState, "invalidate", refuse)
+
+
+def _predecessor_serves_beyond_its_end(patch: Patch) -> None:
+    """An old token that stands in for an unproven one is handed out although its time is over."""
+    patch.setattr(CachedToken, "usable_predecessor", lambda cached, _: cached.predecessor)
 
 
 def _expiry_by_wall_clock(patch: Patch) -> None:
@@ -189,6 +194,7 @@ ALONE = [
     _buffer_longer_than_the_lifetime,
     _unanswered_refresh_token_stays,
     _entering_waits_for_no_closing,
+    _predecessor_serves_beyond_its_end,
 ]
 SHARED = [_refresh_token_is_not_marked, _no_lock]
 

@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oracle_kit import Fleet, Process
 from world_kit import StepLoop
 
+from asyncauth._core.trial import Use
+
 EXAMPLES = int(os.environ.get("ASYNCAUTH_EXAMPLES", "100"))
 """How many rows of events each test tries; more in a longer run: ``ASYNCAUTH_EXAMPLES=20000``."""
 BOUNDED = settings(
@@ -135,6 +137,12 @@ class RefreshContract(RuleBasedStateMachine):
     @rule(number=numbers, which=numbers)
     def late_refusal(self, number: int, which: int) -> None:
         self.fleet.unauthorized(self.one(number), self.old[which % len(self.old)])
+
+    @rule(number=numbers, once=st.booleans(), good=st.booleans(), foreign=st.booleans(), after=pauses)
+    def request(self, number: int, after: float, *, once: bool, good: bool, foreign: bool) -> None:
+        """A request is answered: with 401, the old token serves while the new one is unproven."""
+        self.fleet.world.advance(after)
+        self.fleet.request(self.one(number), Use.ONCE if once else Use.REPEATABLE, good=good, foreign=foreign)
 
     @rule(number=numbers)
     def accept(self, number: int) -> None:

@@ -119,6 +119,15 @@ async def uses() -> None:
     chain = PagoFacilJWT(access_token=access, lifetime=3600)
     async with client_session(chain, own, fake, patient, timeout=aiohttp.ClientTimeout(total=5)) as session:
         await session.get("https://api.pgf.cl/")
+
+    async def refused(response: aiohttp.ClientResponse) -> bool | None:
+        return response.status == 498 or None
+
+    async with (
+        client_session(manager, refused=lambda response: response.status == 403, repeat="safe") as session,
+        wrap_session(session, manager, refused=refused, repeat="none"),
+    ):
+        BearerAuth(manager, refused=refused, repeat="all")
     async with Sandbox() as sandbox:
         PagoFacilJWT.from_password(username="u", password=lambda: "p", base_url=sandbox.pago_facil.url)
     try:

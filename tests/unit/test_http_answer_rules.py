@@ -56,7 +56,10 @@ async def test_nobody_is_asked() -> None:
 
 async def test_a_function_that_returns_something_else() -> None:
     """A response's text, say, is no answer: an error says so."""
-    wrong: Any = lambda _: "yes"  # noqa: E731
+
+    def wrong(_: Any) -> Any:
+        return "yes"
+
     with pytest.raises(ConfigurationError, match="must return True, False or None, not str"):
         await AnswerRules(wrong).verdict(answer(403))
 
