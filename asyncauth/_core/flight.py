@@ -494,6 +494,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+def _leave(flight: Flight[Any]) -> None:
+    flight._after_fork()
+
+
 def _closed() -> ManagerClosed:
     return ManagerClosed("the manager was closed while a token was being obtained")
 
