@@ -320,12 +320,18 @@ def remember_failure(
     rejected = None if before is None else before.rejected
     unreadable = 0 if before is None else before.unreadable
     outage_since = None
+    answers = _answers(before, answered, now)
     retry_at = for_callers = now + backoff_after(policy, failures, unit_random)
     while_blocked = WhileBlocked.FAIL
     if error.upstream:
         while_blocked = WhileBlocked.ASK
     elif isinstance(error, CredentialsRejected):
         rejected = _rejected(error, rejected, policy, now, shared)
+        if error.may_change:  # an assertion that is made anew each time is one credential, whatever its value
+            paced_until = _paced_until([attrs.evolve(each, credential=None) for each in answers])
+            rejected = attrs.evolve(
+                rejected, until=max(rejected.until, paced_until), ask_at=max(rejected.ask_at, paced_until)
+            )
         retry_at = for_callers = rejected.until
     elif isinstance(error, StoreError):
         while_blocked = WhileBlocked.WAIT
@@ -341,7 +347,6 @@ def remember_failure(
     elif answered:
         unreadable += 1
         retry_at = for_callers = now + paced_wait(policy, unreadable, unit_random)
-    answers = _answers(before, answered, now)
     paced_until = -math.inf if error.upstream else _paced_until(answers)
     if paced_until > for_callers:
         for_callers = paced_until

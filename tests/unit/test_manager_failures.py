@@ -507,6 +507,24 @@ async def test_a_callable_that_always_brings_another_credential_is_asked_once_a_
     assert (provider.looked, provider.tried) == (3, 3)
 
 
+async def test_an_assertion_that_is_made_anew_each_time_is_paced(make: Make, clock: FakeClock) -> None:
+    """A callable whose value differs each time, since it signs a time or a nonce, is sent 20 times an hour at most."""
+
+    class Signing(Callable_):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            self.password = f"wrong-{self.looked}"
+            return await super().fetch(http, previous)
+
+    provider = Signing(clock=clock)
+    manager = make(provider)
+    for _ in range(2):
+        tried = provider.tried
+        for _ in range(180):
+            await outcome(manager)
+            await clock.advance(20)
+        assert 15 <= provider.tried - tried <= 20
+
+
 async def test_a_second_look_that_fails_leaves_the_rejection(make: Make, clock: FakeClock) -> None:
     """Callers are told what the server said, not that a vault failed a moment later."""
 
