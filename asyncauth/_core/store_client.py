@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent
-from asyncauth._base.loops import LoopRef
+from asyncauth._base.loops import LoopRef, call_soon
 from asyncauth._base.printable import name_of
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
@@ -555,15 +555,23 @@ class StoreClient:
                 return
 
     async def stop_saving(self) -> None:
-        """End what is left to the background."""
+        """End what is left to the background: at once if it runs on this loop, else as soon as its loop goes on."""
         saving, self._saving = self._saving, None
-        if saving is not None and saving.get_loop() is asyncio.get_running_loop():
+        if saving is None:
+            return
+        if saving.get_loop() is asyncio.get_running_loop():
             saving.cancel()
             await asyncio.wait((saving,))
+        else:
+            call_soon(saving.get_loop(), saving.cancel)
 
     async def close(self) -> None:
         """End what is left to the background, after one more try to save a refresh token that would be lost."""
-        kept, self._kept = self._kept, None
+        kept = self._kept
+        if kept is not None and kept.here:
+            self._kept = None
+        else:
+            kept = None  # its task gives it back, on its own loop
         try:
             await self.stop_saving()
             if self.unsaved:

@@ -1491,3 +1491,35 @@ def test_an_answer_that_came_as_its_loop_was_closed_is_held(
     rotating.lifetime = 3600.0
     assert asyncio.run(process.refresh()).value == "access-3"
     assert rotating.sent == [None, "refresh-1", "refresh-2"]
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_closing_on_another_loop_ends_what_is_left_to_the_background(
+    clock: FakeClock, store: CommandedStore, *, saved: bool
+) -> None:
+    """Watching and saving end as soon as their loop goes on, which gives the lock back that it has kept."""
+    rotating = Rotating(clock=clock)
+    process = manager(rotating, store, clock)
+    one = asyncio.new_event_loop()
+
+    async def rotate() -> None:
+        await process.__aenter__()
+        await process.token()
+        rotating.latency = 1.0
+        renewing = asyncio.ensure_future(process.refresh())
+        await clock.advance(0.5)
+        if not saved:
+            store.faults["save"] = "raise"
+        await clock.advance(2.0)
+        await renewing
+
+    one.run_until_complete(rotate())
+    assert store.locked is not saved
+    store.faults.clear()
+    asyncio.run(process.close())
+    for _ in range(20):
+        one.run_until_complete(asyncio.sleep(0))
+    assert asyncio.all_tasks(one) == set()
+    assert not store.locked
+    assert store.entry.refresh_token == "refresh-2"
+    one.close()
