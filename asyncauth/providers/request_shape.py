@@ -6,7 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, cast, get_args
 
 import attrs
 
@@ -114,14 +114,14 @@ class DeclaredCredentials:
         username: str | None,
     ) -> DeclaredCredentials:
         """Return what a declaration says. Raises nothing: its frame holds the secrets."""
-        if isinstance(credential, Mapping):
+        if _is_several(credential):
             several = cls(sent_as, field, username, tuple(map(str, credential)), ())
             values = zip(several.places, credential.values(), strict=True)
             return attrs.evolve(
                 several, credentials=tuple(place.credential(value, place.called) for place, value in values)
             )
-        single = cls(sent_as, field, username, None, ())
-        return attrs.evolve(single, credentials=(single.places[0].credential(credential, "credential"),))
+        single, alone = cls(sent_as, field, username, None, ()), cast("CredentialLike", credential)
+        return attrs.evolve(single, credentials=(single.places[0].credential(alone, "credential"),))
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -309,16 +309,21 @@ def _is_header(name: object, value: object) -> bool:
     return bool(named) and isinstance(value, str) and not any(char in "\r\n\0" for char in value)
 
 
+def _is_several(credential: object) -> TypeGuard[Mapping[str, CredentialLike]]:
+    return isinstance(credential, Mapping)
+
+
 def _is_free(container: object, steps: Sequence[str | int]) -> bool:
     """Return whether a value can be put at a path: there is nothing, or ``None``, and all before it has a place."""
     if not steps:
         return container is None
     step, rest = steps[0], steps[1:]
     if isinstance(step, int):
-        return (
-            isinstance(container, list) and -len(container) <= step < len(container) and _is_free(container[step], rest)
-        )
-    return container is None or (isinstance(container, Mapping) and _is_free(container.get(step), rest))
+        items = cast("list[object]", container) if isinstance(container, list) else []
+        return -len(items) <= step < len(items) and _is_free(items[step], rest)
+    if container is None:
+        return True
+    return isinstance(container, Mapping) and _is_free(cast("Mapping[str, object]", container).get(step), rest)
 
 
 def _placed(container: Any, steps: Sequence[str | int], value: str) -> Any:
@@ -338,9 +343,9 @@ def _placed(container: Any, steps: Sequence[str | int], value: str) -> Any:
 def _texts(value: object) -> Iterator[str]:
     """Yield the texts and numbers of what JSON can hold, at any depth, as texts."""
     if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for each in value:
+        yield from _texts(list(cast("Mapping[str, object]", value).values()))
+    elif isinstance(value, (list, tuple)):
+        for each in cast("Sequence[object]", value):
             yield from _texts(each)
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         yield str(value)

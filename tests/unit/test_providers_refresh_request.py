@@ -22,6 +22,7 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth._core.try_state import TryState, set_try
+from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock
 
 URL = "https://api.acme.example/session"
@@ -186,6 +187,17 @@ async def test_a_spent_one_is_not_sent_again(mocked_http: MockedHttp) -> None:
     assert "rt-1" not in str(error)
     await failure(alone(), Token("at", extra=first.extra))  # its refresh token is lost
     assert len(mocked_http.sent) == 2
+
+
+async def test_the_last_one_from_a_store_counts(mocked_http: MockedHttp) -> None:
+    """A process that starts anew sends the refresh token that is in the store, and not the first one."""
+    store, clock = MemoryStore(), FakeClock(wall=NOW)
+    for number in (1, 2):
+        mocked_http.answers(URL, answer(number))
+        async with TokenManager(alone(), store=store, clock=clock) as manager:
+            assert (await manager.token()).value == f"at-{number}"
+        await clock.advance(120)
+    assert [sent.form["refresh_token"] for sent in mocked_http.sent] == [SECRET, "rt-1"]
 
 
 async def test_another_first_one_is_sent(mocked_http: MockedHttp) -> None:

@@ -114,12 +114,14 @@ class Request:
                 request.headers.popall(name, None)  # `request_info` would show them
 
     async def _with_query(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        url, response = request.url, None
+        url = request.url
         add_to_url(request, f"{'&' if url.raw_query_string else '?'}{urlencode(self.query, quote_via=quote)}")
         try:
             response = await handler(request)
-        finally:
-            reset_url(request, response, url)
+        except BaseException:
+            reset_url(request, None, url)
+            raise
+        reset_url(request, response, url)
         return response
 
 
