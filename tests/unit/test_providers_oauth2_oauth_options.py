@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import attrs
@@ -81,7 +82,8 @@ def test_each_argument_is_described(grant: type) -> None:
     assert grant.__doc__
     assert OAuthOptions.__doc__
     for name in inspect.signature(grant).parameters:
-        assert f"        {name}: " in (OAuthOptions.__doc__ if name in DEFAULTS else grant.__doc__), name
+        described = OAuthOptions.__doc__ if name in DEFAULTS else grant.__doc__
+        assert re.search(rf"^ +{name}: ", described, re.MULTILINE), name
 
 
 @every_grant
