@@ -61,6 +61,21 @@ async def test_a_refusal_is_tried_once_more_by_the_servers_clock(
 
 
 @MAKERS
+async def test_a_server_that_fails_on_a_time_is_asked_by_its_own_clock_next(
+    mocked_http: MockedHttp, make: Callable[[], Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 500 has a ``Date`` as well: the next try names a time that the server expects. None is made here."""
+    monkeypatch.setattr("time.time", lambda: NOW)
+    provider, clock = make(), FakeClock(wall=NOW)
+    mocked_http.answers(URL, {}, status=500, date=NOW - 3600)
+    await failure(provider, clock=clock)
+    assert len(mocked_http.sent) == 1
+    mocked_http.answers(URL, dated(provider), date=NOW - 3600)
+    await fetch(provider, clock=clock)
+    assert [signed_at(sent) for sent in mocked_http.sent] == [NOW - 2, NOW - 3602]
+
+
+@MAKERS
 @pytest.mark.parametrize("date", [NOW - 2.0, NOW - 1.0, NOW, NOW + 1.0, None])
 async def test_clocks_that_agree_cost_no_second_try(
     mocked_http: MockedHttp, make: Callable[[], Provider], date: float | None

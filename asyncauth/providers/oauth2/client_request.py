@@ -97,10 +97,19 @@ class ClientRequest:
         if self.prover is not None:
             self.prover.note(self.endpoint.url, current_try().dpop_nonce)
 
+    @property
+    def _is_timed(self) -> bool:
+        """Whether something in it names the time at which it was signed."""
+        return self.signs or self.prover is not None or self.client.auth == "private_key_jwt"
+
     def is_to_blame(self, rejected: CredentialsRejected) -> bool:
         """Return whether the time at which something in it was signed may be why it was rejected."""
-        is_timed = self.signs or self.prover is not None or self.client.auth == "private_key_jwt"
-        return is_timed and rejected.error not in _OTHER_REASONS
+        return self._is_timed and rejected.error not in _OTHER_REASONS
+
+    def note_clock(self) -> None:
+        """Learn the server's clock from an answer that it can't answer: some fail on a time that they don't expect."""
+        if self._is_timed:
+            self.server_clock.learn()
 
     def should_retry(self, rejected: CredentialsRejected) -> bool:
         """Return whether it was refused for want of a nonce, or perhaps for its time, and would not be so again."""

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from asyncauth._http.origin import absolute_url, insecure_hosts_of
-from asyncauth.errors import AuthError, ConfigurationError, CredentialsRejected, InvalidTokenResponse
+from asyncauth.errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+)
 from asyncauth.providers.base import EndpointProvider
 from asyncauth.providers.identity import Part
 from asyncauth.providers.oauth2.client_auth import Client
@@ -202,6 +208,9 @@ class OAuthProvider(EndpointProvider):
         )
         try:
             answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
+        except TokenEndpointUnavailable:
+            request.note_clock()
+            raise
         except CredentialsRejected as error:
             problem = request.advised(error.again())
         else:
