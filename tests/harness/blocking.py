@@ -65,6 +65,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         function.can_block_in("/coverage/collector.py", "lock_data")
         # A client of redis-py looks up that package's own version.
         function.can_block_in("/redis/utils.py", "get_lib_version")
+        # With trust_env=True the oldest aiohttp reads the user's .netrc file on the loop; newer ones in a thread.
+        function.can_block_in("/aiohttp/helpers.py", {"netrc_from_env", "get_env_proxy_for_url"})
         function.can_block_in("/asyncauth/stores/file.py", constructors)
         function.can_block_in("/asyncauth/stores/redis.py", constructors)
         function.can_block_predicate = _unless_a_test_does(function.can_block_predicate)

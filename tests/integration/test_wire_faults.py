@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -233,7 +234,7 @@ WRONG: dict[str, tuple[Callable[[Place], Awaitable[None]], str]] = {
     "a certificate that has ended": (lambda place: place.shows(ends=LONG_AGO), "has expired"),
     "no TLS where TLS was": (
         lambda place: place.speak_plainly(Spoil("garbage", "accept")),
-        "no TLS handshake",
+        "makes no TLS handshake|no connection to",  # by what arrives first: the garbage, or the end
     ),
     "a handshake that hangs": (lambda place: place.speak_plainly(Spoil("hang", "accept")), "no answer in time"),
     "nobody there": (lambda place: place.wire.shut(), "Connection refused"),
@@ -270,12 +271,12 @@ async def test_no_connection_is_passing_trouble_whatever_the_reason(
         if first is None:
             error = await failure(clock, manager, lambda: place.wire.held > 0)
             assert type(error) is TokenEndpointUnavailable
-            assert words in str(error)
+            assert re.search(words, str(error))
             assert place.wire.held or manager.status().failures >= 2
         else:
             assert await manager.token() == first
             await moved(clock, manager, lambda: manager.status().last_error is not None, lambda: place.wire.held > 0)
-            assert words in (manager.status().last_error or "")
+            assert re.search(words, manager.status().last_error or "")
             assert await manager.token() == first
         await place.mend()
         await clock.advance(PAUSE)
