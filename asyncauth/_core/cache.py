@@ -56,6 +56,7 @@ class CachedToken:
         api_401: Whether the API answered it with 401; it is spent then.
         replacement: Whether it was requested after its predecessor got a 401.
         accepted: Whether the API answered it with anything but a 401.
+        again: Whether the server has given it before, with more to live: it caches its tokens.
         predecessor: The token before it, without its refresh token, for as long as this one is not accepted and that
             one may serve in its place. ``None``: there is none, or it got a 401.
         trial: The trial in which the predecessor does serve in its place; ``None``: it does not.
@@ -70,6 +71,7 @@ class CachedToken:
     api_401: bool = False
     replacement: bool = False
     accepted: bool = False
+    again: bool = False
     predecessor: CachedToken | None = None
     trial: Trial | None = None
 
@@ -322,13 +324,13 @@ class TokenState:
         return cached
 
     def ends_about(self, now: float) -> bool:
-        """Return whether the lifetime of the last token ends just now, give or take what servers round off.
+        """Return whether a token that the server caches ends just now, give or take what servers round off.
 
-        A server that caches its tokens then tells that the same one has nothing left, in whole seconds.
+        It then tells that the same token has nothing left, in whole seconds.
         """
         cached = self.cached
         lifetime = cached.token.lifetime
-        if lifetime is None or cached.usable_until == -math.inf:
+        if lifetime is None or not cached.again:
             return False
         end = cached.usable_until + lifetime - self._policy.windows(lifetime).usable
         return abs(now - end) <= _ROUNDED_OFF
@@ -392,6 +394,7 @@ class TokenState:
             since=now,
             fresh_until=sent_at + windows.fresh,
             usable_until=sent_at + windows.usable,
+            again=again,
         )
 
     def fail(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from asyncauth import RefreshPolicy, Token, TokenManager
+from asyncauth import InvalidTokenResponse, RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
@@ -50,6 +50,17 @@ async def test_a_server_that_caches_its_tokens_costs_no_request(make: Make, cloc
             assert token is not None
             assert clock.monotonic() > provider.ends or token.value == f"token-{provider.number}"
     assert provider.calls <= 3 * 8
+
+
+async def test_a_new_token_without_a_lifetime_is_an_error(make: Make, clock: FakeClock) -> None:
+    """A server that has never given a token twice has no excuse for one that lives for 0 s."""
+    provider = FakeProvider(clock=clock, lifetime=2.0)
+    manager = make(provider)
+    await manager.token()
+    provider.lifetime = 0.0
+    await clock.advance(2.0)
+    with pytest.raises(InvalidTokenResponse):
+        await manager.token()
 
 
 @pytest.mark.parametrize(("lifetime", "slowest", "fresh"), [(100, 0, 90), (100, 20, 70), (100, 80, 50), (20, 0, 18)])
