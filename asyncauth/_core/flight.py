@@ -234,7 +234,8 @@ class Flight(Generic[_T]):
     @property
     def callers_wait(self) -> bool:
         """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
-        unseen, seen = [self], set[Flight[Any]]()
+        unseen: list[Flight[Any]] = [self]
+        seen = set[Flight[Any]]()
         while unseen:
             flight = unseen.pop()
             seen.add(flight)
@@ -280,7 +281,8 @@ class Flight(Generic[_T]):
 
     def _leads_to(self, flight: Flight[Any]) -> bool:
         """Return whether this flight is another one, or waits for it, perhaps by way of further ones."""
-        unseen, seen = [self], set[Flight[Any]]()
+        unseen: list[Flight[Any]] = [self]
+        seen = set[Flight[Any]]()
         while unseen:
             each = unseen.pop()
             if each is flight:
@@ -310,7 +312,8 @@ class Flight(Generic[_T]):
 
     def _nudge(self) -> None:
         """Tell the work, and the flights that it waits for, that a caller waits now."""
-        unseen, seen = [self], set[Flight[Any]]()
+        unseen: list[Flight[Any]] = [self]
+        seen = set[Flight[Any]]()
         while unseen:
             flight = unseen.pop()
             seen.add(flight)

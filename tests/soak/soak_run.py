@@ -116,7 +116,7 @@ class Soak:
         outcomes: How many requests ended in which way.
         troubled: The faults, in order.
         slow: How many were excused by the machine's slowness alone: a 401 to a request that took longer than its
-            token had left, and a token spent on arrival.
+            token had left, and answers that came later than their tokens live, until the deadline.
         unexcused: Those that the contract does not allow.
         measures: After each loop.
         left: Tasks that were there when a loop had closed all that it had opened.
@@ -251,10 +251,10 @@ class Soak:
         """
         kinds = {each.kind for each in self.mishaps if each.touches(start - 0.2, end)}
         if isinstance(outcome, TokenEndpointUnavailable):
-            return "long outage" in kinds
-        if isinstance(outcome, InvalidTokenResponse):
-            took = re.search(r"spent on arrival: .* its answer took (\S+) s", str(outcome))
-            excused, slow = "nonsense" in kinds, took is not None and float(took[1]) >= LIFETIME - 2 * MARGIN
+            took = re.search(r"the answer came too late: .* the answer took (\S+) s", str(outcome))
+            excused, slow = "long outage" in kinds, took is not None and float(took[1]) >= LIFETIME - 2 * MARGIN
+        elif isinstance(outcome, InvalidTokenResponse):
+            excused, slow = "nonsense" in kinds, False
         elif isinstance(outcome, int):
             excused = outcome == 401 and bool(kinds & {"revocation", "forbidden"})
             slow = outcome == 401 and end - start > MARGIN
