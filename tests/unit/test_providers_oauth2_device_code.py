@@ -207,6 +207,23 @@ async def test_an_outage_is_no_refusal(
     assert (error.status, error.retry_after, error.endpoint) == (status, retry_after, URL)
 
 
+async def test_a_firewalls_page_is_no_answer_to_a_poll(mocked_http: MockedHttp) -> None:
+    """The person may still approve: polling goes on, and the code stays the same."""
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, status=403, body=b"<html><title>Request blocked</title></html>")
+    mocked_http.answers(URL, answer())
+    await ask(device(), TryState(Naps()))
+    assert len([sent for sent in mocked_http.sent if sent.url == DEVICE]) == 1
+
+
+async def test_an_answer_that_may_have_used_the_code_up_ends_it(mocked_http: MockedHttp) -> None:
+    """A success that can't be read is told: polling again would find the code spent."""
+    mocked_http.answers(DEVICE, STARTED)
+    mocked_http.answers(URL, body=b"<html>")
+    assert type(await fails(device())) is InvalidTokenResponse
+    assert len(mocked_http.sent) == 2
+
+
 async def test_nobody_approved_in_spite_of_an_outage(mocked_http: MockedHttp) -> None:
     """The last answer counts: a server that is up again says that nobody approved."""
     mocked_http.answers(DEVICE, {**STARTED, "expires_in": 30})

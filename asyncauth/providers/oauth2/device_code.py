@@ -13,7 +13,13 @@ from asyncauth import expiry
 from asyncauth._core.request_context import current_request_context
 from asyncauth._core.user_code import sanitize
 from asyncauth._http.origin import absolute_url, insecure_hosts_of, require_secure
-from asyncauth.errors import ConfigurationError, CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth.errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+)
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential
@@ -132,9 +138,13 @@ class DeviceCode(OAuthProvider):
             await clock.sleep(interval)
             try:
                 return await self._ask(waiting, http, (started.device_code,), self._poll_fields, self._read)
+            except InvalidTokenResponse as error:
+                pending: AuthError = error.again()
+                if not _is_client_error(error.status):
+                    raise  # it may have used the code up
             except (CredentialsRejected, TokenEndpointUnavailable) as error:
                 pending = error.again()
-            if isinstance(pending, TokenEndpointUnavailable):
+            if not isinstance(pending, CredentialsRejected):  # a firewall's page says nothing of the person, either
                 interval = max(2 * interval, pending.retry_after or 0.0)
             elif pending.error not in waiting.waits:
                 pending.credential = None  # a new code is no new answer: the manager's patience grows all the same
@@ -144,7 +154,7 @@ class DeviceCode(OAuthProvider):
             elif pending.error == "slow_down":
                 interval += _INTERVAL
             if clock.monotonic() + interval >= ends_at:
-                if isinstance(pending, TokenEndpointUnavailable):
+                if not isinstance(pending, CredentialsRejected):
                     raise pending  # nobody can say whether somebody approved
                 raise endpoint.annotate(CredentialsRejected("nobody approved in time", error="expired_token"))
 
@@ -168,6 +178,10 @@ class DeviceCode(OAuthProvider):
     @staticmethod
     def _poll_fields(device_code: str) -> Fields:
         return (("grant_type", _GRANT), ("device_code", device_code))
+
+
+def _is_client_error(status: int | None) -> bool:
+    return status is not None and 400 <= status < 500  # noqa: PLR2004
 
 
 def _client_rejected(error: CredentialsRejected) -> bool:
