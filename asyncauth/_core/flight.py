@@ -13,7 +13,7 @@ import contextvars
 import math
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import attrs
 
@@ -234,17 +234,13 @@ class Flight(Generic[_T]):
     @property
     def callers_wait(self) -> bool:
         """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
-        unseen: list[Flight[Any]] = [self]
-        seen = set[Flight[Any]]()
+        unseen: list[Flight[Any]] = [self]  # a chain has an end: none waits for itself
         while unseen:
-            flight = unseen.pop()
-            seen.add(flight)
-            for waiter in flight._waiters:
+            for waiter in unseen.pop()._waiters:
                 if waiter.pending:
                     if waiter.flight is None or waiter.flight.done:
                         return True
-                    if waiter.flight not in seen:
-                        unseen.append(waiter.flight)
+                    unseen.append(waiter.flight)
         return False
 
     def note_caller(self) -> None:
@@ -313,14 +309,12 @@ class Flight(Generic[_T]):
     def _nudge(self) -> None:
         """Tell the work, and the flights that it waits for, that a caller waits now."""
         unseen: list[Flight[Any]] = [self]
-        seen = set[Flight[Any]]()
         while unseen:
             flight = unseen.pop()
-            seen.add(flight)
             work = flight.work
             if work is not None:
                 work.nudge()
-            unseen += [each for each in list(flight.waits_for) if each not in seen]
+            unseen += list(flight.waits_for)
 
     async def _wait_from_afar(self, waiter: _Waiter) -> AuthError | None:
         """Wait on another loop than the flight's, and see whether that one still runs.
@@ -351,8 +345,7 @@ class Flight(Generic[_T]):
     def _ask_loop(self) -> threading.Event:
         """Return what is set as soon as the flight's loop runs anything."""
         runs = threading.Event()
-        if self.loop is not None:
-            self.loop.call_soon(runs.set)
+        cast("LoopRef", self.loop).call_soon(runs.set)  # it was started, or nobody would wait
         return runs
 
     def _look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -269,6 +271,24 @@ async def test_who_waits_for_a_blocked_loop_is_released(elsewhere: Thread) -> No
         await first
     assert (await manager.token()).value == "token-1"
     assert provider.calls == 2
+
+
+async def test_a_loop_that_runs_ends_its_flight_itself(elsewhere: Thread) -> None:
+    """Callers on other loops leave a flight that is overdue alone while its own loop answers."""
+    flight = Flight[int]()
+
+    async def start() -> None:
+        flight.start(never)
+        assert flight._watch is not None
+        flight._watch.cancel()
+
+    await elsewhere.run(start())
+    flight.work = Work(due=-math.inf)
+    waiting = asyncio.ensure_future(flight.wait())
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    elsewhere.loop.call_soon_threadsafe(partial(flight._settle, result=7))
+    assert await asyncio.wait_for(waiting, 5) == 7
 
 
 async def test_a_task_that_ends_before_it_is_watched_is_lost() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from asyncauth import ConfigurationError, InvalidTokenResponse, ProviderOptions, Token, TokenManager
-from asyncauth._core.provider_options import OptionValues, options_of
+from asyncauth import ConfigurationError, InvalidTokenResponse, Peakly, ProviderOptions, Token, TokenManager
+from asyncauth._core.provider_options import OptionValues, endpoint_of, options_of
 from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -166,3 +166,11 @@ async def test_a_token_that_cant_stand_in_a_cookie(clock: FakeClock) -> None:
     provider.answers = [Token("a;admin=1")]
     with pytest.raises(InvalidTokenResponse, match="characters that can't stand in a cookie"):
         await TokenManager(provider, clock=clock).token()
+
+
+def test_the_address_of_a_token_endpoint() -> None:
+    """The library's providers tell it, without a query; of others, what is no text counts as none."""
+    assert endpoint_of(Peakly(username="ana", password="s")) == "https://api.peakly.co/token"
+    assert endpoint_of(declaring(token_endpoint="https://a.example/t")) == "https://a.example/t"
+    assert endpoint_of(declaring(token_endpoint=7)) is None
+    assert endpoint_of(declaring()) is None

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
+from random_kit import largest
 
 from asyncauth import (
     AuthError,
@@ -21,6 +22,7 @@ from asyncauth import (
     CredentialsRejected,
     InvalidTokenResponse,
     ManagerClosed,
+    Peakly,
     Token,
     TokenEndpointUnavailable,
     TokenManager,
@@ -126,6 +128,42 @@ async def test_a_caller_shortens_a_pause_that_began_without_it(make: Make, clock
         await clock.advance(3)
         assert await waiting == "token-2"
         assert provider.asked_at[-1] == 102
+
+
+async def test_a_caller_who_comes_as_a_rest_begins_is_noticed() -> None:
+    """Another thread's caller may come between the look at who waits and the sleep."""
+
+    class Interrupted(FakeClock):
+        manager: TokenManager | None = None
+
+        def sleep(self, seconds: float) -> Any:
+            flight = None if self.manager is None else self.manager._flight
+            if seconds == 0.25 and flight is not None and flight.work is not None:
+                self.manager = None
+                flight.work.nudge()
+                flight.retry_now()
+            return super().sleep(seconds)
+
+    clock = Interrupted()
+    manager = TokenManager(FakeProvider(clock=clock, answers=[DOWN]), clock=clock, random=largest)
+    clock.manager = manager
+    assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
+
+
+async def test_a_credential_that_does_not_come_is_no_silent_endpoint(clock: FakeClock) -> None:
+    """The error of a callable that hangs says that nothing was sent."""
+
+    async def password() -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    manager = TokenManager(Peakly(username="ana", password=password), clock=clock)
+    waiting = asyncio.ensure_future(outcome(manager))
+    await clock.advance(30.0)
+    error = await waiting
+    assert isinstance(error, TokenEndpointUnavailable)
+    assert error.message == "the credential could not be obtained in time: nothing was sent"
+    assert (error.provider, error.step) == ("peakly", "token")
 
 
 async def test_callers_who_leave_shorten_nothing_any_more(make: Make, clock: FakeClock) -> None:
