@@ -61,7 +61,7 @@ _GLANCE_AT_STORE = 0.5
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
 _NEXT_TOKEN = 0.5
 """Seconds after which a server that caches its tokens is asked again, when the cached one has nothing left."""
-_LONGEST_OUTAGE_UNDER_LOCK = 5.0
+_LONGEST_OUTAGE_UNDER_LOCK = 10.0
 """Seconds for which the store's lock is kept between the tries of an outage."""
 _STORE_CALLS = 12
 """Calls to the store that a refresh may have to make when its time is over, to keep what it brought."""

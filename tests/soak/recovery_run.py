@@ -29,6 +29,7 @@ from asyncauth.stores import RedisStore
 
 OUTAGES = (1.0, 2.0, 5.0, 10.0, 20.0)
 KINDS = ("refused", "503")
+CLIENTS = ("one manager", "a chain", "4 processes, Redis")
 _CALLERS_EVERY = 0.05
 _PATIENCE = 8.0
 """Seconds after the end of an outage in which callers are served, or have failed."""
@@ -186,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=3, help="how many outages of each length and kind")
+    parser.add_argument("--client", dest="clients", action="append", choices=CLIENTS, help="these alone")
     arguments = parser.parse_args()
     logging.getLogger("asyncauth").setLevel(logging.CRITICAL)
     if arguments.worker is not None:
@@ -194,7 +196,7 @@ def main() -> None:
         return
     say("| client | outage | lasts | median wait beyond | worst | bound | requests in it | most in 5 s | failed |")
     say("|---|---|---|---|---|---|---|---|---|")
-    for client in ("one manager", "a chain", "4 processes, Redis"):
+    for client in arguments.clients or CLIENTS:
         asyncio.run(measure(client, arguments.repeats))
 
 
