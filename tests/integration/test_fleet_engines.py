@@ -86,8 +86,8 @@ async def test_a_cluster_fails_over_and_moves_a_slot(grant: Grant) -> None:
 
 @pytest.mark.parametrize("program", engines(), ids=lambda path: "-".join(Path(path).parts[-3::2]))
 async def test_each_engine_is_killed_and_started_again(program: str) -> None:
-    """Redis, Valkey where the machine has it, and the oldest Redis that will do. What it held is gone each time."""
-    with redis_server(program=program) as redis:
+    """Redis, Valkey where the machine has it, and the oldest Redis that will do."""
+    with redis_server("--appendonly", "yes", "--appendfsync", "always", program=program) as redis:
         async with crew("refresh", lambda: RedisStore(redis.url)) as load:
             for _ in range(2):
                 await load.renewed()
