@@ -9,15 +9,18 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.canary import secret
-from redis.exceptions import NoPermissionError
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis_kit import RedisServer, needs_redis, redis_server
 
 from asyncauth import Token, TokenManager
 from asyncauth.stores import RedisStore
+from asyncauth.stores.redis_lock import Comparison
 from asyncauth.testing import FakeProvider, StoreConformance
 
 pytestmark = needs_redis
@@ -207,6 +210,34 @@ async def test_a_server_without_scripting_is_like_a_user_without_it() -> None:
         assert locks(server) == []
 
 
+async def test_a_change_in_between_wins(redis: RedisServer) -> None:
+    """Without scripts: a key that another process changes after it was compared is left as it is."""
+
+    async def script() -> bool:
+        raise NoPermissionError
+
+    def change(pipeline: Any) -> None:
+        with redis.client() as other:
+            other.set("asyncauth:key", "another's")
+        pipeline.delete("asyncauth:key")
+
+    client: Any = Redis.from_url(redis.url)
+    async with client:
+        await client.set("asyncauth:key", "ours")
+        assert not await Comparison("Redis").change(client, "asyncauth:key", b"ours", script=script, otherwise=change)
+        assert await client.get("asyncauth:key") == b"another's"
+
+
+async def test_what_redis_can_not_do_now_is_not_tried_another_way(redis: RedisServer) -> None:
+    """Another error of a script than that it is forbidden is the caller's to know."""
+
+    async def script() -> bool:
+        raise ReadOnlyError("READONLY")
+
+    with pytest.raises(ReadOnlyError):
+        await Comparison("Redis").change(None, "key", b"ours", script=script, otherwise=lambda _: None)
+
+
 async def test_a_lock_is_given_back_as_soon_as_redis_answers_again(redis: RedisServer) -> None:
     """A Redis that stood still carries out what it was sent: nobody waits for the lease of a holder that has left."""
     async with RedisStore(redis.url) as store:
@@ -214,9 +245,8 @@ async def test_a_lock_is_given_back_as_soon_as_redis_answers_again(redis: RedisS
             async with store.lock(KEY):
                 redis.pause()
         redis.resume()
-        async with asyncio.timeout(5):
-            while locks(redis):  # noqa: ASYNC110 (nobody tells)
-                await asyncio.sleep(0.02)
+        await asyncio.wait(store._loops[asyncio.get_running_loop()].releasing, timeout=5)
+        assert locks(redis) == []
 
 
 async def test_a_lock_is_given_back_for_as_long_as_it_may_last(
