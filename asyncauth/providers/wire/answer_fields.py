@@ -111,6 +111,25 @@ class AnswerReader:
         return path.value(response.document, response.headers)
 
 
+def _compiled(fields: AnswerFields) -> AnswerReader:
+    if fields.unit not in UNITS:
+        raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
+    default, number = fields.default_lifetime, isinstance(fields.default_lifetime, int | float)
+    if default is not None and not (number and default is not True and 0 < default < math.inf):
+        raise ConfigurationError("default_lifetime takes a positive number of seconds")
+    if not isinstance(fields.extra, Mapping) or not all(isinstance(name, str) for name in fields.extra):
+        raise ConfigurationError("extra takes a mapping of names to paths")
+    return AnswerReader(
+        Path.of(fields.token, "token"),
+        None if fields.lifetime is None else Path.of(fields.lifetime, "lifetime"),
+        fields.unit,
+        default,
+        () if fields.never == () else patterns(fields.never, "never"),
+        Path.of(fields.refresh_token, "refresh_token"),
+        tuple((name, Path.of(path, "extra")) for name, path in fields.extra.items()),
+    )
+
+
 @attrs.frozen(kw_only=True)
 class AnswerFields:
     """Where a token endpoint's answer has the token and what goes with it, where it is not as in RFC 6749.
@@ -148,26 +167,9 @@ class AnswerFields:
     never: Values = ()
     refresh_token: str = "refresh_token"  # noqa: S105
     extra: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    reader: AnswerReader = attrs.field(init=False, repr=False, eq=False)
-
-    @reader.default
-    def _compiled(self) -> AnswerReader:
-        if self.unit not in UNITS:
-            raise ConfigurationError(f"unit is one of {', '.join(map(repr, UNITS))}")
-        default, number = self.default_lifetime, isinstance(self.default_lifetime, int | float)
-        if default is not None and not (number and default is not True and 0 < default < math.inf):
-            raise ConfigurationError("default_lifetime takes a positive number of seconds")
-        if not isinstance(self.extra, Mapping) or not all(isinstance(name, str) for name in self.extra):
-            raise ConfigurationError("extra takes a mapping of names to paths")
-        return AnswerReader(
-            Path.of(self.token, "token"),
-            None if self.lifetime is None else Path.of(self.lifetime, "lifetime"),
-            self.unit,
-            default,
-            () if self.never == () else patterns(self.never, "never"),
-            Path.of(self.refresh_token, "refresh_token"),
-            tuple((name, Path.of(path, "extra")) for name, path in self.extra.items()),
-        )
+    reader: AnswerReader = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(_compiled, takes_self=True)
+    )
 
 
 def declared(answer: AnswerFields | None, errors: ErrorFields | None) -> tuple[AnswerFields, ErrorRules]:

@@ -58,10 +58,22 @@ class ErrorRules:
         """Return the verdict of a busy server, with the pause that is declared where it asks for none."""
         if busy.retry_after is not None or self.retry_after is None:
             return busy
-        if isinstance(self.retry_after, float):
+        if not isinstance(self.retry_after, Path):
             return Verdict(Kind.BUSY, self.retry_after)
         told = self.retry_after.find(answer.document, answer.headers)
         return Verdict(Kind.BUSY, expiry.seconds_until(told, answer.server_now))
+
+
+def _compiled(fields: ErrorFields) -> ErrorRules:
+    return ErrorRules(
+        _paths(fields.message),
+        Cases.of(fields.rejected, "rejected"),
+        Cases.of(fields.busy, "busy"),
+        Cases.of(fields.failed, "failed"),
+        Cases.of(fields.succeeded, "succeeded"),
+        _pause(fields.retry_after),
+        None if fields.refusals is None else refusal_hook(fields.refusals),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -104,19 +116,7 @@ class ErrorFields:
     succeeded: CasesLike = None
     retry_after: str | float | None = None
     refusals: Iterable[int] | None = None
-    rules: ErrorRules = attrs.field(init=False, repr=False, eq=False)
-
-    @rules.default
-    def _compiled(self) -> ErrorRules:
-        return ErrorRules(
-            _paths(self.message),
-            Cases.of(self.rejected, "rejected"),
-            Cases.of(self.busy, "busy"),
-            Cases.of(self.failed, "failed"),
-            Cases.of(self.succeeded, "succeeded"),
-            _pause(self.retry_after),
-            None if self.refusals is None else refusal_hook(self.refusals),
-        )
+    rules: ErrorRules = attrs.field(init=False, repr=False, eq=False, default=attrs.Factory(_compiled, takes_self=True))
 
 
 def _paths(message: str | Iterable[str]) -> tuple[Path, ...]:

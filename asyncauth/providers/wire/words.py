@@ -87,7 +87,9 @@ def parts(document: object) -> Iterator[Mapping[str, Any] | str]:
     for _ in range(_DEEPEST):
         below: list[tuple[object, frozenset[str]]] = []
         for part, hidden in level:
-            first: object = part[0] if isinstance(part, list) and part else part
+            first: object = part
+            if isinstance(part, list) and part:
+                first = cast("list[object]", part)[0]
             if isinstance(first, str):
                 yield first
             elif isinstance(first, Mapping):
