@@ -298,10 +298,11 @@ def _kill(processes: list[asyncio.subprocess.Process]) -> None:
 
 
 async def snapshot(world: World) -> None:
-    """Redis restarts from a snapshot that is two rotations old."""
+    """Redis restarts from a snapshot that is two rotations old, when all processes have seen the last one."""
     await world.rotated(2)
     await aside(world.command, "SAVE")
     await world.rotated(2)
+    await asyncio.sleep(0.4 * world.authority.lifetime)
     await aside(world.redis.kill)
     await aside(world.redis.start)
     world.over()
@@ -377,8 +378,7 @@ async def full_disk(world: World) -> None:
     """Redis refuses writes for 6 s because its disk is full (MISCONF)."""
     await world.rotated(2)
     await aside(world.command, "CONFIG", "SET", "save", "1 1")
-    (world.redis.folder / "temp").mkdir()
-    await aside(world.command, "CONFIG", "SET", "dbfilename", "temp")  # which is a folder: it can't be written
+    (world.redis.folder / "dump.rdb").mkdir()  # where the file would be written
     await asyncio.sleep(6.0)
     await aside(world.command, "CONFIG", "SET", "save", "")
     await aside(world.command, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
