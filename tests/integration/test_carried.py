@@ -362,6 +362,14 @@ async def test_the_tenants_of_a_pool(api: Api, place: Place) -> None:
         ("?access_token={}", ""),
         ("?access_token={}&page=1#part?x", "?page=1"),
         ("?page=1&%61ccess_token={}", "?page=1"),
+        ("?access_token={0}&access_token={0}", "?"),
+        ("?page=1#access_token={}", "?page=1"),
+        (
+            "?return_to=https%3A%2F%2Fa.example%2F%3Fx%3D1%26access_token%3D{}",
+            "?return_to=https%3A%2F%2Fa.example%2F%3Fx%3D1",
+        ),
+        ("?return_to=%252Fx%253Faccess_token%253D{}%2526page%253D1", "?return_to=%252Fx%253Fpage%253D1"),
+        ("?t={}", "?t="),
         ("?page=1", "?page=1"),
         ("", ""),
     ],
@@ -380,6 +388,22 @@ async def test_a_redirect_that_repeats_the_query(
     async with http.get(f"{api.url}/away?page=1") as response:
         assert response.url == URL(f"{other.url}/there{kept}")
     assert api.tokens == ["token-1"] * 3
+    assert other.tokens == [None]
+
+
+@pytest.mark.parametrize("place", [PLACES["query"]])
+@pytest.mark.parametrize("header", ["Location", "URI"])
+async def test_a_redirect_that_has_the_token_elsewhere(
+    api: Api, other: Api, http: aiohttp.ClientSession, header: str
+) -> None:
+    """In the path, or in the other header that aiohttp follows: no other origin gets the token."""
+
+    async def away(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={header: f"{other.url}/login/token%2D1?access_token=token-1"})
+
+    api.routes["/x"] = away
+    async with http.get(f"{api.url}/x") as response:
+        assert response.url == URL(f"{other.url}/login/")
     assert other.tokens == [None]
 
 
