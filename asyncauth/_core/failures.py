@@ -201,7 +201,7 @@ class FailureMemory:
         failures: How many failures there were in a row.
         rejected: The credential that was rejected last among them; ``None``: none was.
         outage_since: When the server first could not answer, since it last could; ``None``: it could just now.
-        unreadable: How many failures among them were unreadable answers.
+        unreadable: How many failures among them were answers that brought neither a token nor a rejection.
         answers: The answers among them that brought no token, of the last hour, the latest last.
     """
 
@@ -319,6 +319,7 @@ def remember_failure(
     failures = 1 if before is None else before.failures + 1
     rejected = None if before is None else before.rejected
     unreadable = 0 if before is None else before.unreadable
+    unreadable += bool(answered) and not isinstance(error, CredentialsRejected)
     outage_since = None
     answers = _answers(before, answered, now)
     retry_at = for_callers = now + backoff_after(policy, failures, unit_random)
@@ -340,12 +341,13 @@ def remember_failure(
         while_blocked = WhileBlocked.WAIT
         outage_since = now if before is None or before.outage_since is None else before.outage_since
         for_callers = min(for_callers, now + pause_for_callers(now - outage_since, unit_random))
-        if error.retry_after is not None:
-            asked_for = now + min(error.retry_after, LONGEST_HOLD)
-            retry_at, for_callers = max(retry_at, asked_for), max(for_callers, asked_for)
+        asked_for = 0.0 if error.retry_after is None else min(error.retry_after, LONGEST_HOLD)
+        if answered:  # a refusal that asks for patience: the credential has gone out all the same
+            asked_for = max(asked_for, paced_wait(policy, unreadable, unit_random))
+        if answered or error.retry_after is not None:
+            retry_at, for_callers = max(retry_at, now + asked_for), max(for_callers, now + asked_for)
             while_blocked = WhileBlocked.WAIT if for_callers <= deadline else WhileBlocked.FAIL
     elif answered:
-        unreadable += 1
         retry_at = for_callers = now + paced_wait(policy, unreadable, unit_random)
     paced_until = -math.inf if error.upstream else _paced_until(answers)
     if paced_until > for_callers:

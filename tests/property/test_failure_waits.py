@@ -114,19 +114,22 @@ def test_callers_are_served_soon_after_an_outage(outage: float, answer: float, l
         assert sum(first <= each <= first + 5 for each in sent) <= 15
 
 
-@given(policies, st.lists(st.tuples(st.sampled_from("aab"), numbers, st.booleans()), min_size=1, max_size=200))
+@given(
+    policies,
+    st.lists(st.tuples(st.sampled_from("aab"), numbers, st.booleans(), st.booleans()), min_size=1, max_size=200),
+)
 def test_no_credential_goes_out_more_than_twenty_times_an_hour(
-    policy: RefreshPolicy, tries: list[tuple[str, float, bool]]
+    policy: RefreshPolicy, tries: list[tuple[str, float, bool, bool]]
 ) -> None:
     """Whatever the policy and the luck: each try is made as soon as it may be, and may send the credential twice."""
     sent: dict[str, list[float]] = {"a": [], "b": []}
     failure: FailureMemory | None = None
     now = 0.0
-    for credential, number, twice in tries:
+    for credential, number, twice, busy in tries:
         answered = [credential] * (1 + twice)
         sent[credential] += [now] * len(answered)
         failure = remember_failure(
-            InvalidTokenResponse("no"),
+            TokenEndpointUnavailable("busy", retry_after=1.0) if busy else InvalidTokenResponse("no"),
             failure,
             policy,
             now=now,
@@ -134,7 +137,7 @@ def test_no_credential_goes_out_more_than_twenty_times_an_hour(
             unit_random=number,
             answered=answered,
         )
-        now = max(failure.retry_at, math.nextafter(now, math.inf))
+        now = max(failure.due(callers_wait=True), math.nextafter(now, math.inf))
         if twice:
             continue
         for times in sent.values():

@@ -180,6 +180,21 @@ def test_a_credential_goes_out_twenty_times_an_hour_and_no_more() -> None:
     assert after(upstream, failure, now=130.0).while_blocked is WhileBlocked.ASK
 
 
+def test_a_refusal_that_asks_for_patience_is_paced() -> None:
+    """A 401 with ``Retry-After: 1`` is waited out as long as it asks, and longer each time: the password went out."""
+    failure, now, due = None, 100.0, list[float]()
+    for _ in range(20):
+        busy = TokenEndpointUnavailable("busy", retry_after=1.0)
+        failure = remember_failure(busy, failure, POLICY, now=now, deadline=now + 30, unit_random=1.0, answered=["a"])
+        due.append(failure.due(callers_wait=True) - now)
+        now += due[-1]
+    assert due[:6] == [1, 1, 1, 2, 4, 8]
+    assert due[11] == 480
+    assert now - 100.0 >= 3600
+    assert failure is not None
+    assert failure.while_blocked is WhileBlocked.FAIL
+
+
 @pytest.mark.parametrize("kind", [AuthError, InvalidTokenResponse, ConfigurationError])
 def test_permanent_failure_is_the_callers_at_once(kind: type[AuthError]) -> None:
     """What a retry does not mend: the same error for everybody until the backoff is over."""

@@ -165,6 +165,23 @@ def test_a_refusal_that_says_when_is_busy(status: int) -> None:
     assert classify(answer(302, {}, retry_after="7")) == Verdict(Kind.UNREADABLE)
 
 
+def test_no_pause_makes_no_refusal_busy() -> None:
+    """``Retry-After: 0`` says nothing beside a rejected credential: it would be sent again at once."""
+    assert classify(answer(401, {}, retry_after="0")) == Verdict(Kind.REJECTED)
+    assert classify(answer(503, {}, retry_after="0")) == Verdict(Kind.BUSY, 0.0)
+    used_up: dict[str, Any] = {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "0"}
+    assert classify(answer(403, {}, retry_after="0", **used_up)) == Verdict(Kind.BUSY, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_paced"),
+    [(200, True), (302, False), (400, True), (401, True), (408, False), (425, False), (429, False), (503, False)],
+)
+def test_what_a_credential_is_paced_by(status: int, *, is_paced: bool) -> None:
+    """An answer of a server that has looked at it, as far as statuses tell that."""
+    assert answer(status).is_paced is is_paced
+
+
 def test_a_quota_that_is_used_up() -> None:
     """A 429 tells its time in one of many headers; so does a 403, if the header says that nothing is left."""
     reset: dict[str, Any] = {"x_ratelimit_reset": "60"}

@@ -65,6 +65,14 @@ async def test_retry_after(mocked_http: MockedHttp, status: int, header: str, se
     assert (await failure(peakly())).retry_after == seconds
 
 
+@pytest.mark.parametrize(("status", "counted"), [(401, 1), (400, 1), (429, 0), (503, 0)])
+async def test_a_refusal_that_asks_for_patience_is_counted(mocked_http: MockedHttp, status: int, counted: int) -> None:
+    """The credential is paced by it, though the error is transient: some servers answer so to a wrong password."""
+    mocked_http.answers(ADDRESS, {}, status=status, headers={"Retry-After": "1"})
+    assert (await failure(peakly())).transient
+    assert len(current_try().without_token) == counted
+
+
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 async def test_retry_after_goes_by_the_servers_clock(mocked_http: MockedHttp, skew: float) -> None:
     """A date in Retry-After is reckoned from the server's Date, however far its clock is off."""

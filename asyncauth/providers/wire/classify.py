@@ -71,6 +71,11 @@ class Answer:
         return self.status >= _SERVER_ERRORS
 
     @property
+    def is_paced(self) -> bool:
+        """Whether the credential is paced if it brings no token: the server has looked at it, also if it is busy."""
+        return self.is_success or (self.is_client_error and self.status not in _BUSY)
+
+    @property
     def is_block(self) -> bool:
         """Whether a firewall or a proxy seems to have blocked the request: 400 or 403, with an HTML page or nothing."""
         return self.status in _BLOCKING and self.fields is None and (self.is_page or not self.body.strip())
@@ -180,10 +185,11 @@ def _by_common_rules(answer: Answer) -> Verdict:
     if answer.status in _BUSY or _has_busy_code(answer):
         quota = quota_pause(answer.headers, answer.server_now, unless_told=True)
         return Verdict(Kind.BUSY, quota if asked is None else asked)
-    if answer.status == HTTPStatus.FORBIDDEN and asked is None:  # GitHub's rate limit, for one
-        asked = quota_pause(answer.headers, answer.server_now, unless_told=False)
-    if asked is not None and (answer.is_success or answer.is_client_error):
-        return Verdict(Kind.BUSY, asked)
+    pause = asked or None  # no pause of 0 s makes a rejection something else
+    if answer.status == HTTPStatus.FORBIDDEN and pause is None:  # GitHub's rate limit, for one
+        pause = quota_pause(answer.headers, answer.server_now, unless_told=False)
+    if pause is not None and (answer.is_success or answer.is_client_error):
+        return Verdict(Kind.BUSY, pause)
     return Verdict(Kind.REJECTED) if _is_rejection(answer) else Verdict(Kind.UNREADABLE)
 
 

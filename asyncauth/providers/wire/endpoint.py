@@ -284,7 +284,7 @@ class Endpoint:
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
         state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
         error = self._error(verdict, answer, resolved, request.secrets)
-        if error is not None and not error.transient and error.error not in self.waits:
+        if error is not None and (answer.is_paced or not error.transient) and error.error not in self.waits:
             state.without_token += _counted(resolved)
         if isinstance(error, CredentialsRejected):
             return error
