@@ -112,12 +112,15 @@ class CredentialsRejected(AuthError):
         may_change: Whether the credential comes from a callable, which may give another one next time.
         unsent: Whether it was not sent this time: it is known to be the one that was refused before.
         declared: Whether the provider declares that such an answer means it (`ErrorFields`).
+        elsewhere: Whether it is known from a shared store alone: another process had it rejected, and what the server
+            said is not known.
     """
 
     credential: str | None = None
     may_change: bool = False
     unsent: bool = False
     declared: bool = False
+    elsewhere: bool = False
 
 
 class TokenEndpointUnavailable(AuthError):

@@ -91,7 +91,7 @@ class TryState:
             known = rejected.again()
         elif credential.mark in self.rejected:
             known = CredentialsRejected(f"the server refused the {names} that another process sent; check it")
-            known.credential, known.may_change = credential.digest, credential.may_change
+            known.credential, known.may_change, known.elsewhere = credential.digest, credential.may_change, True
             self.mark = credential.mark
         else:
             return None

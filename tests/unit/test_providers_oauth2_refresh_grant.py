@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from harness.canary import MARK
 from oauth2_kit import URL, answer, basic
-from provider_kit import MockedHttp, failure, fetch, keeps_quiet
+from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
     AnswerFields,
@@ -17,7 +17,10 @@ from asyncauth import (
     RefreshGrant,
     Token,
     TokenEndpointUnavailable,
+    TokenManager,
 )
+from asyncauth.stores import MemoryStore
+from asyncauth.testing import FakeClock
 
 CANARY = MARK
 REFUSED = {"error": "invalid_grant"}
@@ -135,6 +138,34 @@ async def test_one_from_a_callable(mocked_http: MockedHttp) -> None:
     mocked_http.answers(URL, answer())
     await fetch(provider, token)
     assert sent(mocked_http) == ["first", "rt-1", "rt-1", "second"]
+
+
+async def test_a_new_one_is_sent_after_another_process_lost_the_old(mocked_http: MockedHttp) -> None:
+    """The store says that the last refresh token is dead: that is not sent again, and the new one in the settings is.
+
+    Where the new one is rejected as well, no process sends either.
+    """
+    store, clock = MemoryStore(), FakeClock(wall=NOW)
+
+    def process(refresh_token: str) -> TokenManager:
+        return TokenManager(grant(refresh_token=refresh_token, account="ana"), store=store, clock=clock)
+
+    mocked_http.answers(URL, answer(refresh_token="rt-1"))
+    await process("given").token()
+    await clock.advance(3600)
+    mocked_http.answers(URL, REFUSED, status=400)
+    with pytest.raises(CredentialsRejected, match="invalid_grant"):
+        await process("given").token()
+    for attempt in range(2):
+        with pytest.raises(CredentialsRejected, match="that another process sent"):
+            await process("given").token()  # the ancestor of what was rejected
+        if attempt == 0:
+            mocked_http.answers(URL, REFUSED, status=400)
+        with pytest.raises(CredentialsRejected):
+            await process("also dead").token()
+    mocked_http.answers(URL, answer(refresh_token="rt-9"))
+    assert (await process("new").token()).refresh_token == "rt-9"
+    assert sent(mocked_http) == ["given", "rt-1", "also dead", "new"]
 
 
 def test_what_a_store_must_know() -> None:

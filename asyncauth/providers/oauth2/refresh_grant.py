@@ -95,5 +95,9 @@ class RefreshGrant(OAuthProvider):
 
 
 def _ends(rejected: CredentialsRejected) -> bool:
-    """Return whether a rejection says that the refresh token is of no more use."""
-    return rejected.error == "invalid_grant" or rejected.declared
+    """Return whether a rejection says that the refresh token is of no more use.
+
+    Of a rejection that another process received, the store does not keep the reason: a given refresh token that is
+    another one is sent once, since it may be the new one that a person has put in place.
+    """
+    return rejected.error == "invalid_grant" or rejected.declared or rejected.elsewhere
