@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asyncauth._http.origin import absolute_url
+from asyncauth._http.origin import origin_url
 from asyncauth.errors import ConfigurationError
 from asyncauth.provider import Provider
 
@@ -45,13 +45,13 @@ def check_members(provider: object) -> None:
 
 
 def check_origins(origins: Iterable[str]) -> None:
-    """Refuse origins that are not absolute.
+    """Refuse origins that are not absolute, or have a path: the token would go to the whole host.
 
     Raises:
-        ConfigurationError: One of them is not; the message says how to write it.
+        ConfigurationError: One of them is so; the message says how to write it.
     """
     for origin in origins:
-        absolute_url(origin, "origins")
+        origin_url(origin, "origins")
 
 
 def is_of_the_library(provider: object) -> bool:

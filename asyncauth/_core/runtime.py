@@ -70,7 +70,9 @@ def check(policy: object, http: object, clock: object, random: object, store: ob
         )
     lacking = [] if store is None else [name for name in _STORE if not _has(store, name)]
     if len(lacking) == len(_STORE):
-        raise ConfigurationError(f"store= takes a TokenStore, such as RedisStore('redis://…'), not {_kind(store)}")
+        raise ConfigurationError(
+            f"store= takes a TokenStore, such as FileStore('tokens') or RedisStore('redis://…'), not {_kind(store)}"
+        )
     if lacking:
         names = "() and no ".join(lacking)
         raise ConfigurationError(f"{_kind(store)} has no {names}(): a store has load, save, delete and lock")

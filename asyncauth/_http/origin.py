@@ -23,6 +23,7 @@ __all__ = [
     "insecure_hosts_of",
     "is_loopback",
     "origin_of",
+    "origin_url",
     "origins_of",
     "require_secure",
 ]
@@ -165,6 +166,22 @@ def origin_of(url: URL) -> URL:
     return URL(str(origin.with_scheme(_WEB.get(origin.scheme, origin.scheme))))
 
 
+def origin_url(text: str | URL, argument: str) -> URL:
+    """Return the URL of an origin, which has no path.
+
+    Args:
+        text: The origin.
+        argument: Its name, for the error.
+
+    Raises:
+        ConfigurationError: It is not an absolute URL, or has more than scheme, host and port.
+    """
+    url = absolute_url(text, argument)
+    if url.path not in {"", "/"}:
+        raise ConfigurationError(f"{argument} takes scheme, host and port alone: {str(url.origin())!r}")
+    return url
+
+
 def origins_of(
     values: str | Iterable[str], argument: str = "origins", insecure_hosts: Collection[str] = ()
 ) -> tuple[str, ...]:
@@ -184,9 +201,7 @@ def origins_of(
         raise ConfigurationError(f"{argument} takes a str or several, not {type(given).__name__}")
     found: dict[str, None] = {}
     for value in (values,) if isinstance(values, (str, URL)) else values:
-        url = absolute_url(value, argument)
-        if url.path not in {"", "/"}:
-            raise ConfigurationError(f"{argument} takes scheme, host and port alone: {str(url.origin())!r}")
+        url = origin_url(value, argument)
         require_secure(url, argument, insecure_hosts)
         found[str(origin_of(url))] = None
     return tuple(found)

@@ -119,12 +119,13 @@ async def test_a_fetch_that_is_not_async() -> None:
         (["10.0.0.1:8443"], "such as 'https://10.0.0.1:8443'"),
         (["localhost:8000"], "such as 'http://localhost:8000'"),
         (["api.example.com/v1"], "such as 'https://api.example.com'"),
+        (("https://api.example.com/v1",), "origins takes scheme, host and port alone: 'https://api.example.com'"),
         ([5], "origins is no URL: write one such as 'https://api.example.com'"),
         (5, "the provider's origins are int, not a tuple of str"),
     ],
 )
 def test_origins_are_absolute(origins: Any, says: str) -> None:
-    """An origin without its scheme is refused when the manager is made, with the right spelling."""
+    """An origin without its scheme, or with a path, is refused when the manager is made, with the right spelling."""
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         TokenManager(FakeProvider(origins=origins))
 
@@ -142,7 +143,7 @@ def test_a_store_that_lacks_a_method_is_named(missing: str) -> None:
 @pytest.mark.parametrize("store", [{}, "redis://localhost", MemoryStore])
 def test_what_is_no_store_at_all(store: Any) -> None:
     """It is asked for a store, not for methods."""
-    with pytest.raises(ConfigurationError, match="store= takes a TokenStore, such as RedisStore"):
+    with pytest.raises(ConfigurationError, match=r"store= takes a TokenStore, such as FileStore\('tokens'\)"):
         TokenManager(FakeProvider(), store=store)
 
 
