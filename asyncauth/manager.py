@@ -325,7 +325,7 @@ class TokenManager:
 
         It is dropped, unless it is not the current one any more, so a late refusal of an old token costs nothing.
         When replacements are refused as well, a cool-down begins in which this changes nothing: some servers answer
-        401 where 403 is meant, and a login a request helps nobody.
+        401 where 403 is meant, and logging in on every request would not help.
 
         Args:
             token: The refused one.

@@ -44,6 +44,14 @@ async with client_session(provider) as http:
         print(response.status)
 ```
 
+Where a text says to give the manager a store, a restarted process needs the last refresh token, or several processes
+share it: write `client_session(provider, store=FileStore("tokens"))` on one machine ([files](files.md)), or
+`store=RedisStore("redis://…")` for several ([fleets](fleets.md)). `account=` is the name under which the store keeps
+the token.
+
+A refresh token that you obtain later, because the old one was revoked or has expired, goes in the place of the old one:
+the store need not be emptied.
+
 Where nothing fits, see [an API that is almost OAuth](almost-oauth.md), and [another OAuth 2.0 server](oauth2.md).
 
 <!-- Written by scripts/write_recipes.py from find-your-api.toml: change that. -->
