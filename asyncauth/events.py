@@ -47,12 +47,17 @@ class Event:
             process, another for another one; ``None`` = the provider has no identity.
         tenant: The manager's key in its `ManagerPool`, as it is; ``None`` = it is in none. For a log or a trace take
             `tenant_name`.
+        step: The provider's own name of its token request, such as ``"loginToken"``; ``None`` (default) = it has none.
+        intermediate: Whether the token is only the credential of a later step of the same chain, so that no API request
+            carries it: the manager of that step made this one. Default ``False``.
         at: When, in Unix epoch seconds.
     """
 
     provider: str
     account: str | None = None
     tenant: Hashable = attrs.field(default=None, repr=lambda key: name_of(repr(key)))
+    step: str | None = None
+    intermediate: bool = False
     at: float
 
     @property

@@ -188,7 +188,7 @@ class TokenManager:
         manager = TokenManager(
             upstream, http=http, store=store, policy=policy, clock=self._clock, random=self._runtime.random
         )
-        manager._work_with(self._tenant, listeners=SharedListeners(self._listeners))
+        manager._work_with(self._tenant, listeners=SharedListeners(self._listeners), intermediate=True)
         self._owned = (*self._owned, manager)
         return manager
 
@@ -239,6 +239,8 @@ class TokenManager:
             tenant=self._tenant,
             clock=self._clock,
             listeners=self._listeners,
+            step=self._options.step,
+            intermediate=self._runtime.intermediate,
         )
 
     # What callers use

@@ -141,6 +141,8 @@ class ProviderOptions(Protocol):
             each asks by itself. Read before each refresh.
         insecure_hosts: Hosts to which its token may travel by plain http, exactly as URLs name them, without a port:
             for containers and meshes. A warning names each host once per process. Default: none but this machine.
+        step: Its own name of its token request, such as ``"loginToken"``, where several providers with one ``name``
+            make up a chain. Events, spans, metrics and log lines show it. ``None`` (default): it has none.
     """
 
     deadline: float | None = None
@@ -150,6 +152,7 @@ class ProviderOptions(Protocol):
     scheme: str | None = None
     token_endpoint: str | None = None
     insecure_hosts: Collection[str] = ()
+    step: str | None = None
 
 
 class TokenSource(Protocol):

@@ -37,6 +37,8 @@ class Emitter:
         tenant: The manager's key in its pool; ``None`` = it is in none.
         clock: The manager's.
         listeners: Who is told.
+        step: The provider's own name of its token request; ``None`` (default) = it has none.
+        intermediate: Whether the manager was made by the one of a chain's later step. Default ``False``.
     """
 
     provider: str
@@ -44,6 +46,8 @@ class Emitter:
     tenant: Hashable
     clock: Clock
     listeners: Listeners
+    step: str | None = None
+    intermediate: bool = False
 
     def refresh_started(self, state: State) -> None:
         """Tell that a refresh got under way.
@@ -176,7 +180,14 @@ class Emitter:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
-        return {"provider": self.provider, "account": self.account, "tenant": self.tenant, "at": self.clock.wall()}
+        return {
+            "provider": self.provider,
+            "account": self.account,
+            "tenant": self.tenant,
+            "step": self.step,
+            "intermediate": self.intermediate,
+            "at": self.clock.wall(),
+        }
 
     def _tell(self, event: events.Event) -> None:
         with contextlib.suppress(Exception):  # a log filter may be anybody's
@@ -196,4 +207,6 @@ class _Stamp(TypedDict):
     provider: str
     account: str | None
     tenant: Hashable
+    step: str | None
+    intermediate: bool
     at: float

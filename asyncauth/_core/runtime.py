@@ -36,6 +36,7 @@ class Runtime:
         guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
             flight whose loop was closed is ended by the garbage collector, at any moment, and takes it.
         outages: What the managers of a pool tell each other of endpoints that are down; ``None``: it is in none.
+        intermediate: Whether the manager was made by another one, whose credential its token is.
     """
 
     policy: RefreshPolicy
@@ -45,6 +46,7 @@ class Runtime:
     listeners: Listeners
     guard: threading.RLock = attrs.field(factory=new_guard)
     outages: Outages | None = None
+    intermediate: bool = False
 
 
 _STORE = ("load", "save", "delete", "lock")

@@ -43,6 +43,7 @@ Environment = Literal["production", "development"]
 
 class _PagoFacilProvider(EndpointProvider):
     name: str = "pago-facil"
+    step: str
 
 
 def _bearer(token: str) -> Request:
@@ -75,6 +76,8 @@ class PagoFacil(_PagoFacilProvider):
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
+    step = "createToken"
+
     def __init__(
         self,
         *,
@@ -89,7 +92,7 @@ class PagoFacil(_PagoFacilProvider):
         del jwt  # a traceback through here that shows locals must not show it
         hosts = insecure_hosts_of(insecure_hosts)
         url = base_address(environment, base_url, _HOSTS, hosts) / "tokens" / "createToken"
-        endpoint = Endpoint(provider=self.name, step="createToken", url=url, hook=_REJECTS, insecure_hosts=hosts)
+        endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"account": account}, (credential,))
 
@@ -123,6 +126,8 @@ class PagoFacilLogin(_PagoFacilProvider):
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
+    step = "login"
+
     def __init__(
         self,
         *,
@@ -143,7 +148,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         hosts = insecure_hosts_of(insecure_hosts)
         base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS, hosts)
         url = base / "users" / "login" if self._newer else base / "login"
-        endpoint = Endpoint(provider=self.name, step="login", url=url, hook=_REJECTS, insecure_hosts=hosts)
+        endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"username": self._username}, (credential,))
 
@@ -182,6 +187,8 @@ class PagoFacilJWT(_PagoFacilProvider):
         InsecureTransport: Plain http to a host that is not this machine.
     """
 
+    step = "loginToken"
+
     def __init__(
         self,
         *,
@@ -201,7 +208,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         self._server_ahead: float | None = None
         hosts = insecure_hosts_of(insecure_hosts)
         url = base_address(environment, base_url, _HOSTS, hosts) / "loginToken"
-        endpoint = Endpoint(provider=self.name, step="loginToken", url=url, hook=_REJECTS, insecure_hosts=hosts)
+        endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         shall_live = None if lifetime is None else float(lifetime)
         self._identify({"account": account}, (credential,), lifetime=shall_live)

@@ -22,8 +22,7 @@ def log(event: events.Event) -> None:
     """
     logger, level, text = _line(event)
     if logger.isEnabledFor(level):
-        whose = event.provider if event.tenant is None else f"{event.provider} of {event.tenant_name}"
-        logger.log(level, "%s: %s", whose, text, extra={"asyncauth": event.as_dict()})
+        logger.log(level, "%s: %s", _whose(event), text, extra={"asyncauth": event.as_dict()})
 
 
 def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901, PLR0911, PLR0912 (a table)
@@ -64,6 +63,13 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
             return _STORE, logging.ERROR, text
         case _:
             return _MANAGER, logging.DEBUG, repr(event)
+
+
+def _whose(event: events.Event) -> str:
+    """Return whose token it is: ``pago-facil loginToken of acme``."""
+    step = "" if event.step is None else f" {event.step}"
+    tenant = "" if event.tenant is None else f" of {event.tenant_name}"
+    return f"{event.provider}{step}{tenant}"
 
 
 def _usable(seconds: float | None) -> str:

@@ -7,7 +7,8 @@ general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -37,7 +38,7 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 
 """Seconds: those of OpenTelemetry's ``http.client.request.duration``, and a refresh's usual deadline."""
 
 _REMEMBERED = 300.0
-"""Seconds for which the gauge shows (below zero) that a token has ended, so that an alarm can see it."""
+"""Seconds for which the gauge shows (as zero) that a token has ended and no new one came, so that an alarm sees it."""
 
 _FEW = 64
 """Managers among which those to forget are not worth looking for."""
@@ -48,9 +49,19 @@ _Owner: TypeAlias = tuple[object, ...]
 
 @attrs.define(eq=False)
 class _Known:
-    """What is remembered of one manager between its events."""
+    """What is remembered of one manager between its events.
 
+    Attributes:
+        attributes: The manager's, for the gauge.
+        expires_at: When its token ends, in Unix epoch seconds; ``None``: it has none, or the end is unknown.
+        renewing: Whether a refresh began since that token came: somebody wants another one.
+        state: What the token was when the last refresh began.
+        failures: The failed tries of that refresh.
+    """
+
+    attributes: _Attributes
     expires_at: float | None = None
+    renewing: bool = False
     state: str = ""
     failures: list[events.TokenRequestFailed] = attrs.field(factory=list["events.TokenRequestFailed"])
 
@@ -66,35 +77,45 @@ class OpenTelemetry:
     to the span of each request that waited for it, and an event for each try that failed. Made when the refresh has
     ended, with the times that it had.
 
-    **Metrics.** All with the attribute ``asyncauth.provider``; never with a tenant or an account, of which there may
-    be any number.
+    **Metrics.** All with the attribute ``asyncauth.provider`` and, where the provider has a step, ``asyncauth.step``;
+    never with a tenant or an account, of which there may be any number. Spans have both attributes as well.
 
     ========================================  =============  =============================================
     ``asyncauth.refresh.duration``            histogram, s   of refreshes, by ``asyncauth.outcome``
     ``asyncauth.refresh.waiters``             histogram      callers that waited for a refresh to its end
     ``asyncauth.token.requests``              counter        by ``asyncauth.outcome`` and ``error.type``
     ``asyncauth.token.adoptions``             counter        tokens taken over from another process
-    ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that ends first
+    ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that ends first, see below
     ``asyncauth.token.rejections``            counter        by the API, by ``asyncauth.rejection.cause``
     ``asyncauth.token.wait.duration``         histogram, s   of callers that had to wait for a token
     ``asyncauth.cool_downs``                  counter        by ``asyncauth.cool_down.cause``
     ``asyncauth.store.failures``              counter        of a shared store, at most one a minute
     ========================================  =============  =============================================
 
+    The gauge is never negative. It is zero for five minutes after a token ended that a refresh failed to replace. A
+    token that ended unused has no point. Objects that share a meter provider share the gauge.
+
     Concurrency: one object serves any number of managers and pools, in any threads.
 
     Args:
         tracer_provider: Where spans go; ``None`` (default) = the global one.
         meter_provider: Where metrics go; ``None`` (default) = the global one.
+        intermediate: Whether the gauge shows the tokens of a chain's earlier steps, too. ``False`` (default): the token
+            that API requests carry alone; an earlier step obtains a new one only when the step after it needs one.
 
     Raises:
         ConfigurationError: When this module is imported: the extra ``otel`` is not installed.
     """
 
     def __init__(
-        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        intermediate: bool = False,
     ) -> None:
         self._guard = new_guard()
+        self._meter_provider, self._intermediate = meter_provider, intermediate
         self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
         self._many = _FEW
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
@@ -130,29 +151,34 @@ class OpenTelemetry:
         self._store_failures = meter.create_counter(
             "asyncauth.store.failures", "{failure}", "Troubles of the shared store, at most one a minute."
         )
-        meter.create_observable_gauge(
-            "asyncauth.token.remaining_lifetime",
-            [self._remaining],
-            "s",
-            "Seconds until the token ends; of several accounts or tenants, the one that ends first.",
-        )
+        with _objects_guard:
+            # A meter takes no further callback for a gauge that it has: the first one looks into all objects.
+            first = not any(self._sharing())
+            _objects.add(self)
+        if first:
+            meter.create_observable_gauge(
+                "asyncauth.token.remaining_lifetime",
+                [self._remaining],
+                "s",
+                "Seconds until the token ends; of several accounts or tenants, the one that ends first.",
+            )
 
     def __call__(self, event: events.Event) -> None:
         """Take note of an event."""
-        owner = (event.provider, event.account, event.tenant)
-        provider: _Attributes = {"asyncauth.provider": event.provider}
+        owner = (event.provider, event.step, event.account, event.tenant)
+        provider = _provider(event)
         match event:
             case events.RefreshStarted():
-                known = self._know(owner)
-                known.state, known.failures = event.state, []
+                known = self._know(owner, provider)
+                known.renewing, known.state, known.failures = True, event.state, []
             case events.TokenRequestFailed():
-                self._know(owner).failures.append(event)
+                self._know(owner, provider).failures.append(event)
                 failed: _Attributes = {"asyncauth.outcome": "failure", "error.type": event.error}
                 self._requests.add(1, provider | failed)
             case events.RefreshEnded():
-                known = self._know(owner)
+                known = self._know(owner, provider)
                 self._ended(event, known, provider)
-                if known.expires_at is None:
+                if known.expires_at is None or (event.intermediate and not self._intermediate):
                     self._forget(owner)
             case events.TokenRejected():
                 cause = "token_refused" if event.dropped else "fresh_token_refused"
@@ -168,14 +194,14 @@ class OpenTelemetry:
             case _:
                 pass
 
-    def _know(self, owner: _Owner) -> _Known:
+    def _know(self, owner: _Owner, attributes: _Attributes) -> _Known:
         """Return what is remembered of a manager."""
         with self._guard:
             if owner not in self._known and len(self._known) >= self._many:
                 # Nobody may ever look at the gauge, and a pool's tenants come and go.
                 self._forget_ended(time.time())
                 self._many = max(_FEW, 2 * len(self._known))
-            return self._known.setdefault(owner, _Known())
+            return self._known.setdefault(owner, _Known(attributes))
 
     def _forget(self, owner: _Owner) -> None:
         with self._guard:
@@ -192,10 +218,10 @@ class OpenTelemetry:
         error: str | None = None
         match event:
             case events.RefreshSucceeded():
-                ending, known.expires_at = "success", event.expires_at
+                ending, known.expires_at, known.renewing = "success", event.expires_at, False
                 self._requests.add(1, provider | {"asyncauth.outcome": "success"})
             case events.TokenAdopted():
-                ending, known.expires_at = "adopted", event.expires_at
+                ending, known.expires_at, known.renewing = "adopted", event.expires_at, False
                 self._adoptions.add(1, provider)
             case events.RefreshFailed():
                 ending, error = "failure", event.error
@@ -228,16 +254,46 @@ class OpenTelemetry:
         known.failures = []
 
     def _remaining(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (the API's)
-        """Yield how long each provider's tokens still live, and forget those that ended a while ago."""
+        """Return the gauge's points, those of all objects with the same meter provider."""
         now = time.time()
-        least: dict[str, float] = {}
+        with _objects_guard:
+            sharing = list(self._sharing())
+        least: dict[frozenset[tuple[str, AttributeValue]], float] = {}
+        for each in sharing:
+            for attributes, left in each._lifetimes(now):
+                series = frozenset(attributes.items())
+                least[series] = min(left, least.get(series, left))
+        return [metrics.Observation(left, dict(series)) for series, left in least.items()]
+
+    def _sharing(self) -> Iterator[OpenTelemetry]:
+        """Yield the objects with the same meter provider. Under the guard of all objects."""
+        mine = self._meters
+        return (each for each in _objects if each._meters is mine)
+
+    @property
+    def _meters(self) -> MeterProvider:
+        """Where the metrics go now: the global provider may have been set since."""
+        return metrics.get_meter_provider() if self._meter_provider is None else self._meter_provider
+
+    def _lifetimes(self, now: float) -> list[tuple[_Attributes, float]]:
+        """Return how long each manager's token still lives, and forget those that ended a while ago."""
         with self._guard:
             self._forget_ended(now)
-            for owner, known in self._known.items():
-                if known.expires_at is not None:
-                    left, name = known.expires_at - now, str(owner[0])
-                    least[name] = min(left, least.get(name, left))
-        return [metrics.Observation(left, {"asyncauth.provider": name}) for name, left in least.items()]
+            return [
+                (known.attributes, max(0.0, known.expires_at - now))
+                for known in self._known.values()
+                if known.expires_at is not None and (known.renewing or known.expires_at > now)
+            ]
+
+
+_objects_guard = new_guard()
+_objects: weakref.WeakSet[OpenTelemetry] = weakref.WeakSet()
+"""All that there are, to find those with the same meter provider."""
+
+
+def _provider(event: events.Event) -> _Attributes:
+    step: _Attributes = {} if event.step is None else {"asyncauth.step": event.step}
+    return {"asyncauth.provider": event.provider} | step
 
 
 def _error(kind: str | None) -> _Attributes:

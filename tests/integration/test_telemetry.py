@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import web
-from contract_kit import QUICK
+from contract_kit import PAGO_FACIL, QUICK, client, serving
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -67,6 +68,18 @@ class Monitor:
                     if attributes.items() <= found.items():
                         return point.value if hasattr(point, "value") else point
         return None
+
+    @property
+    def lifetimes(self) -> list[tuple[str, float]]:
+        """The gauge's points: each one's step and value."""
+        data: Any = self.reader.get_metrics_data()
+        (resource,) = data.resource_metrics if data else [None]
+        return [
+            (point.attributes["asyncauth.step"], point.value)
+            for metric in (resource.scope_metrics[0].metrics if resource else ())
+            if metric.name == "asyncauth.token.remaining_lifetime"
+            for point in metric.data.data_points
+        ]
 
     @property
     def units(self) -> dict[str, str]:
@@ -208,18 +221,130 @@ async def test_a_pools_metrics_have_no_tenant(monitor: Monitor) -> None:
     assert monitor.metric("token.remaining_lifetime") == pytest.approx(100.0, abs=5.0)
 
 
-async def test_a_token_that_ended_is_seen_for_a_while(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gauge goes below zero, so that an alarm can see it; after five minutes it is forgotten."""
-    manager = TokenManager(FakeProvider(lifetime=100.0))
+async def test_a_token_that_could_not_be_replaced_is_seen_for_a_while(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gauge is zero, not less, so that an alarm can see it; after five minutes it is forgotten."""
+    provider = FakeProvider(lifetime=100.0)
+    manager = TokenManager(provider, policy=QUICK)
     manager.add_listener(monitor.listener)
     await manager.token()
+    provider.answers = [CredentialsRejected("no")]
+    with pytest.raises(CredentialsRejected):
+        await manager.refresh()
     await manager.close()
     now = time.time()
+    assert monitor.metric("token.remaining_lifetime") == pytest.approx(100.0, abs=5.0)
     monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 150.0)
-    assert monitor.metric("token.remaining_lifetime") == pytest.approx(-50.0, abs=5.0)
+    assert monitor.metric("token.remaining_lifetime") == 0.0
     monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 500.0)
     assert monitor.metric("token.remaining_lifetime") is None
     assert not monitor.listener._known
+
+
+async def test_a_token_that_ended_unused_is_no_alarm(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant without requests needs no token: the gauge has no point for it, and shows the other tenant's."""
+    lifetimes = {"acme": 500.0, "idle": 100.0}
+    pool = ManagerPool[str](lambda tenant: FakeProvider(lifetime=lifetimes[tenant], identity=tenant))
+    pool.add_listener(monitor.listener)
+    for tenant in lifetimes:
+        await (await pool.get(tenant)).token()
+    await pool.close()
+    now = time.time()
+    monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 150.0)
+    assert monitor.metric("token.remaining_lifetime") == pytest.approx(350.0, abs=5.0)
+    monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 501.0)
+    assert monitor.metric("token.remaining_lifetime") is None
+
+
+async def test_a_chain_whose_first_token_ends(monitor: Monitor, caplog: pytest.LogCaptureFixture) -> None:
+    """The gauge of a chain is that of the token the API takes, and stays above zero for as long as that one is fresh.
+
+    The login's token lives for a second, and nobody needs it again. Spans, events and log lines name the steps.
+    """
+    caplog.set_level(logging.DEBUG, "asyncauth.refresh")
+    heard: list[events.Event] = []
+    with serving(PAGO_FACIL) as side:
+        side.sandbox.pago_facil.settings.login_lifetime = 1.0
+        every = OpenTelemetry(meter_provider=monitor.metering, intermediate=True)
+        async with side.manager() as manager, client(manager) as http:
+            for listener in (monitor.listener, every, heard.append):
+                manager.add_listener(listener)
+            points: list[tuple[str, float]] = []
+            seen: list[tuple[str, float]] = []
+            while not seen or "login" in dict(points):
+                async with http.get(side.url()) as response:
+                    assert response.status == 200
+                await asyncio.sleep(0.05)
+                points = monitor.lifetimes
+                seen += points
+            assert side.asked == side.rounds(1)
+    assert min(left for _, left in seen) > 0.0
+    assert {step for step, _ in seen} == {"login", "createToken", "loginToken"}
+    assert sorted(step for step, _ in points) == ["createToken", "loginToken"]
+    assert [(span.attributes or {})["asyncauth.step"] for span in monitor.refreshes] == [
+        "login",
+        "createToken",
+        "loginToken",
+    ]
+    assert {(event.step, event.intermediate) for event in heard} == {
+        ("login", True),
+        ("createToken", True),
+        ("loginToken", False),
+    }
+    for step in ("login", "createToken", "loginToken"):
+        assert f"pago-facil {step}: obtained token" in caplog.text
+
+
+async def test_a_chain_is_one_series(monitor: Monitor) -> None:
+    """Unless earlier steps are asked for, a chain has one point, also if two objects hear of it."""
+    other = OpenTelemetry(meter_provider=monitor.metering)
+    with serving(PAGO_FACIL) as side:
+        async with side.manager() as manager:
+            for listener in (monitor.listener, other):
+                manager.add_listener(listener)
+            await manager.token()
+    assert [step for step, _ in monitor.lifetimes] == ["loginToken"]
+
+
+async def test_a_chain_of_a_pools_tenant_is_one_series(monitor: Monitor) -> None:
+    """Earlier steps are known as such in a pool as well; their spans and log lines name tenant and step."""
+    with serving(PAGO_FACIL) as side:
+        pool = ManagerPool[str](lambda tenant: side.provider())
+        pool.add_listener(monitor.listener)
+        await (await pool.get("acme")).token()
+        await pool.close()
+    assert [step for step, _ in monitor.lifetimes] == ["loginToken"]
+    assert [(span.attributes or {})["asyncauth.tenant"] for span in monitor.refreshes] == ["acme"] * 3
+
+
+async def test_objects_of_one_meter_provider_share_the_gauge(monitor: Monitor) -> None:
+    """A second object's tokens are in the gauge as well, and no third one's that has a meter provider of its own."""
+    elsewhere = Monitor()
+    listeners = (monitor.listener, OpenTelemetry(meter_provider=monitor.metering), elsewhere.listener)
+    for number, listener in enumerate(listeners):
+        provider = FakeProvider()
+        provider.name = f"fake-{number}"
+        manager = TokenManager(provider)
+        manager.add_listener(listener)
+        await manager.token()
+        await manager.close()
+    found = [monitor.metric("token.remaining_lifetime", asyncauth_provider=f"fake-{number}") for number in range(3)]
+    assert [value is not None for value in found] == [True, True, False]
+    assert elsewhere.metric("token.remaining_lifetime", asyncauth_provider="fake-2") is not None
+    elsewhere.metering.shutdown()
+    elsewhere.tracing.shutdown()
+
+
+async def test_a_global_meter_provider_that_is_set_later(monkeypatch: pytest.MonkeyPatch, monitor: Monitor) -> None:
+    """An object made before the global provider was set, and one made after, have one gauge: the provider's."""
+    early = OpenTelemetry()
+    monkeypatch.setattr("asyncauth.telemetry.otel.metrics.get_meter_provider", lambda: monitor.metering)
+    manager = TokenManager(FakeProvider())
+    manager.add_listener(early)
+    await manager.token()
+    await manager.close()
+    assert monitor.metric("token.remaining_lifetime") == pytest.approx(3600.0, abs=5.0)
 
 
 async def test_a_fresh_token_that_is_refused_as_well_still_lives(monitor: Monitor) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from asyncauth import ConfigurationError, InvalidTokenResponse, Peakly, ProviderOptions, Token, TokenManager
+from asyncauth import (
+    ConfigurationError,
+    InvalidTokenResponse,
+    PagoFacilLogin,
+    Peakly,
+    ProviderOptions,
+    Token,
+    TokenManager,
+)
 from asyncauth._core.provider_options import OptionValues, endpoint_of, options_of
 from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.testing import FakeClock, FakeProvider
@@ -174,3 +182,11 @@ def test_the_address_of_a_token_endpoint() -> None:
     assert endpoint_of(declaring(token_endpoint="https://a.example/t")) == "https://a.example/t"
     assert endpoint_of(declaring(token_endpoint=7)) is None
     assert endpoint_of(declaring()) is None
+
+
+def test_a_step_is_a_name() -> None:
+    """It is shown as names are, on one line; what is no text is no step, and no reason to refuse the provider."""
+    assert options_of(declaring(step="login")).step == "login"
+    assert options_of(declaring(step="log\nin")).step == "log in"
+    assert options_of(declaring(step=3)) == options_of(FakeProvider())
+    assert options_of(PagoFacilLogin(username="ana", password="s")).step == "login"
