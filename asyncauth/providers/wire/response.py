@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -25,6 +26,10 @@ _SECRET_NAME = re.compile(
 )
 """What the names of an answer's fields look like that hold a secret."""
 _SHORTEST_SECRET = 8
+_LONGEST_NAME = 200
+"""Characters of a name that are looked at, the last ones: a name of 1 MiB would be searched for each of its texts."""
+_MOST_SECRETS = 100
+"""Secrets of one answer that are looked for. It takes 0.3 ms to get ready for each."""
 
 
 @attrs.frozen(repr=False)
@@ -190,11 +195,15 @@ def _token_type(value: object, *, any_type: bool) -> str:
 
 
 def secrets_of(fields: object) -> Iterator[str]:
-    """Yield the texts of an answer whose names say that they are secret, at any depth.
+    """Yield the texts of an answer whose names say that they are secret, at any depth; 100 of them at most.
 
     Args:
         fields: The answer's JSON.
     """
+    return islice(_secrets_of(fields), _MOST_SECRETS)
+
+
+def _secrets_of(fields: object) -> Iterator[str]:
     unseen = [("", fields)]
     while unseen:
         name, value = unseen.pop()
@@ -203,6 +212,6 @@ def secrets_of(fields: object) -> Iterator[str]:
                 yield value
         elif isinstance(value, Mapping):
             named = cast("Mapping[str, object]", value)
-            unseen += [(f"{name}.{inner}", each) for inner, each in named.items()]
+            unseen += [(f"{name}.{inner}"[-_LONGEST_NAME:], each) for inner, each in named.items()]
         elif isinstance(value, list):
             unseen += [(name, each) for each in cast("list[object]", value)]
