@@ -106,7 +106,10 @@ class EndpointProvider:
             ConfigurationError: One of ``whose`` is not a text.
         """
         named = {name: checked_text(value, name) for name, value in whose.items() if value is not None}
-        upstream = {each.name: nested(each.identity) for each in self._credentials if each.identity is not None}
+        upstream: dict[str, Part] = {}
+        for number, each in enumerate(self._credentials):
+            if each.identity is not None:  # two credentials of a declaration may be called alike
+                upstream[each.name if each.name not in upstream else f"{number} {each.name}"] = nested(each.identity)
         if not named and not (grant and all(each.identity is not None for each in grant)):
             self.identity = None
             return

@@ -161,6 +161,7 @@ class DeclaredProvider(EndpointProvider):
             answer.token,
             answer.lifetime,
             answer.unit,
+            None if self._renewal is None else self._renewal.request,
         )
         whose = {"account": account, "username": declared.username or None}
         self._identify(whose, declared.credentials, request=hashed(request))

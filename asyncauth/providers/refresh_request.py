@@ -121,6 +121,12 @@ class Renewal:
     along: tuple[int, ...]
     alone: int | None
 
+    @property
+    def request(self) -> tuple[object, ...]:
+        """What makes the token another one, as JSON can hold it: where its request goes, and what it holds."""
+        shape, places = self.shape, [(place.way, place.name) for place in self.shape.places]
+        return str(self.endpoint.url), self.endpoint.method, shape.sent_as, places, shape.fields
+
     def credentials(self, provided: tuple[Credential, ...], previous: Token) -> tuple[Credential, ...]:
         """Return what a renewal takes.
 

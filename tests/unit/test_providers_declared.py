@@ -18,6 +18,7 @@ from asyncauth import (
     DeclaredProvider,
     ErrorFields,
     InvalidTokenResponse,
+    RefreshRequest,
     TokenEndpointUnavailable,
     TokenManager,
 )
@@ -414,6 +415,34 @@ def test_its_identity() -> None:
     ]
     assert len(set(ids)) == len(ids)
     assert None not in ids
+
+
+def test_its_identity_has_the_request_that_renews() -> None:
+    """What that asks for makes a token another one, just as the first request does."""
+    fields = {"scope": "admin"}
+    renewals = [
+        None,
+        RefreshRequest(field="token"),
+        RefreshRequest(field="token", fields=fields),
+        RefreshRequest(field="token", sent_as="form"),
+        RefreshRequest(field="token", url=URL + "/other"),
+        RefreshRequest(field="token", method="PUT"),
+        RefreshRequest(),
+    ]
+    ids = [acme(account="ana", refresh=each).identity for each in renewals]
+    assert len(set(ids)) == len(ids)
+    assert acme(account="ana", refresh=RefreshRequest(field="token", fields=fields)).identity == ids[2]
+
+
+def test_its_identity_has_each_upstream() -> None:
+    """Also of two that errors call alike: the token is another one if either is."""
+    upstreams = [acme(account=account) for account in ("ana", "eva")]
+    ids = [
+        acme(credential={"header:X": first, "query:X": second}, field=None).identity
+        for first in upstreams
+        for second in upstreams
+    ]
+    assert len(set(ids)) == len(ids)
 
 
 # --- How the API takes the token
