@@ -24,10 +24,12 @@ from __future__ import annotations
 
 import enum
 import functools
+import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from yarl import URL
 
+from asyncauth._base.printable import name_of
 from asyncauth._core.frames import forget_frames, forget_text
 from asyncauth._http import challenge
 from asyncauth._http.origin import is_loopback, origins_of
@@ -46,8 +48,12 @@ DPOP_NONCE = "DPoP-Nonce"
 UNAUTHORIZED = 401
 
 _DPOP = "DPoP"
+_DENIALS = frozenset({UNAUTHORIZED, 403})
+"""Statuses with which APIs answer a request without a token: some say 403."""
 _MOST_REPEATS = 2
 """One; and one more where the first one's token may have been no better, or not known to the API yet."""
+
+_log = logging.getLogger("asyncauth.manager")
 
 Place: TypeAlias = tuple[str, str | None]
 """An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
@@ -111,6 +117,18 @@ class ServedOrigins:
         if manager is None and place in self._in_the_clear:
             raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
         return manager
+
+    def note_unserved(self, url: URL, status: int) -> None:
+        """Log that a request to an origin that no manager serves was sent without a token, and was answered.
+
+        Once per origin and process at ``INFO``, and once at ``WARNING`` if the answer is a 401 or 403.
+
+        Args:
+            url: The request's.
+            status: The answer's.
+        """
+        served = tuple(place for place in self._managers if not place[0].startswith("ws"))
+        _log_unserved(_place(url), served, status if status in _DENIALS else None)
 
 
 class Step(enum.Enum):
@@ -281,6 +299,21 @@ class AuthFlow:
 def _place(url: URL) -> Place:
     host = url.host_port_subcomponent
     return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
+
+
+@functools.lru_cache(maxsize=256)  # what makes a message appear once
+def _log_unserved(place: Place, served: tuple[Place, ...], denial: int | None) -> None:
+    origin, origins = (name_of(", ".join("{}://{}".format(*each) for each in some)) for some in ((place,), served))
+    if denial is None:
+        _log.info("requests to %s carry no token: no manager serves that origin, only %s", origin, origins)
+    else:
+        _log.warning(
+            "%s answered %d to a request without a token: no manager serves that origin, only %s."
+            " If it is the same system, write the URL with that origin, or name this one in the provider's origins=",
+            origin,
+            denial,
+            origins,
+        )
 
 
 @functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins

@@ -47,6 +47,9 @@ class BearerAuth:
     ``.netrc`` file. A provider may declare another header, a cookie or a query parameter (`ProviderOptions`): then that
     one counts instead. A request whose token can't be had is not sent: the ``AuthError`` reaches the caller.
 
+    The log names each origin that no manager serves once, with those that are served: as a warning if it answered 401
+    or 403 to a request without ``Authorization``.
+
     When the API refuses the token (a 401 that the token explains), it is dropped, a new one obtained, and the request
     sent once more, if its body is known to be whole still: none, bytes, text, JSON, a form, seekable files. Otherwise,
     and if no other token can be had, the caller gets the 401.
@@ -99,7 +102,9 @@ class BearerAuth:
             manager = self._served.manager_for(url)
             if manager is not None and (self._rules is not BUILT_IN or not manager._options.carrier.in_authorization):
                 return await _by_flow(manager, self._rules, request, handler)
-        if manager is None or (AUTHORIZATION in headers and not await is_from_netrc(request)):
+        if manager is None:
+            return await _unserved(self._served, request, handler)
+        if AUTHORIZATION in headers and not await is_from_netrc(request):
             return await handler(request)
         if request.proxy is not None:
             check_proxy(url, request.proxy, manager.insecure_hosts)
@@ -133,6 +138,14 @@ class BearerAuth:
             response = None
         flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
         return await _carry_out(flow, manager, request, response, handler, rules=BUILT_IN)
+
+
+async def _unserved(served: ServedOrigins, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send a request to an origin that no manager serves, as it is."""
+    response = await handler(request)
+    if AUTHORIZATION not in request.headers:
+        served.note_unserved(request.url, response.status)
+    return response
 
 
 async def _by_flow(

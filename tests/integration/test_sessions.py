@@ -104,6 +104,21 @@ async def test_every_method(api: Api, open_session: Opener, method: str) -> None
     ]
 
 
+async def test_localhost_for_127_0_0_1_is_explained(
+    api: Api, open_session: Callable[..., aiohttp.ClientSession], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bare 401 from an origin that no manager serves has its reason in the log, without anything set up."""
+    wrong = api.url.replace("127.0.0.1", "localhost")
+    session = open_session()
+    for _ in range(2):
+        async with session.get(f"{wrong}/x") as response:
+            assert response.status == 401
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(f"{wrong} answered 401 to a request without a token: ")
+    assert f"only {api.url}. " in record.getMessage()
+
+
 async def test_request_and_websocket(api: Api, open_session: Opener) -> None:
     """``request`` and ``ws_connect`` do as well."""
     http = open_session()

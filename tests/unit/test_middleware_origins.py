@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -62,17 +63,19 @@ class Request:
 
 
 class Answer:
-    status = 200
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+
     headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-async def authorization(auth: BearerAuth, url: str | URL, **headers: Any) -> str | None:
+async def authorization(auth: BearerAuth, url: str | URL, *, status: int = 200, **headers: Any) -> str | None:
     """Return the Authorization that a request would go out with."""
     sent: list[str | None] = []
 
     async def handler(request: ClientRequest) -> ClientResponse:
         sent.append(request.headers.get("Authorization"))
-        return cast("ClientResponse", Answer())
+        return cast("ClientResponse", Answer(status))
 
     await auth(cast("ClientRequest", Request(url, **headers)), handler)
     (value,) = sent
@@ -111,6 +114,34 @@ async def test_who_gets_the_token(url: str, token: str | None) -> None:
     """The token goes to the manager's origins, however a URL writes them, and nowhere else."""
     auth = BearerAuth(manager("https://a.example", "http://localhost:8080", "http://127.0.0.1"))
     assert await authorization(auth, url) == (None if token is None else f"Bearer {token}")
+
+
+async def test_a_request_without_a_token_is_explained_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A 401 from an origin that no manager serves names the origins that are: ``localhost`` is not ``127.0.0.1``."""
+    caplog.set_level(logging.INFO, "asyncauth.manager")
+    auth = BearerAuth(manager("http://127.0.0.1:8910", "https://explained.example"))
+    for _ in range(2):
+        for status in (200, 401):
+            await authorization(auth, "http://user:pw@localhost:8910/x?q=s", status=status)
+    passed, denied = caplog.records
+    assert (passed.levelname, denied.levelname) == ("INFO", "WARNING")
+    assert passed.getMessage() == (
+        "requests to http://localhost:8910 carry no token: no manager serves that origin,"
+        " only http://127.0.0.1:8910, https://explained.example"
+    )
+    assert denied.getMessage().startswith(
+        "http://localhost:8910 answered 401 to a request without a token: no manager serves that origin,"
+        " only http://127.0.0.1:8910, https://explained.example."
+    )
+
+
+async def test_a_request_that_the_caller_authorizes_needs_no_explanation(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does one to an origin that is served."""
+    caplog.set_level(logging.INFO, "asyncauth.manager")
+    auth = BearerAuth(manager("https://a.example"))
+    await authorization(auth, "https://authorized.example/x", status=401, Authorization="Basic eDp5")
+    await authorization(auth, "https://a.example/x")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("url", ["https://A.Example/x", "wss://A.EXAMPLE/x", "http://LOCALHOST:8080/x"])
@@ -159,7 +190,8 @@ async def test_the_callers_own_header_is_never_overridden(name: str, value: str)
     """An Authorization that the caller set stays, and costs no token."""
     provider = FakeProvider(origins=["https://a.example"])
     auth = BearerAuth(TokenManager(provider))
-    assert await authorization(auth, "https://a.example/", **{name: value}) == value
+    headers: dict[str, Any] = {name: value}
+    assert await authorization(auth, "https://a.example/", **headers) == value
     assert provider.calls == 0
 
 
