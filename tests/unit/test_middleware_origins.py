@@ -30,7 +30,6 @@ def manager(*origins: str) -> TokenManager:
         ((manager("https://a.example"), manager("wss://A.example:443")), ConfigurationError, "two managers for"),
         ((manager("https://a.example"), manager("https://b.example", "https://a.example")), ConfigurationError, "two"),
         ((manager("http://a.example"),), InsecureTransport, "plain http"),
-        ((manager("https://a.example/v1"),), ConfigurationError, "scheme, host and port alone"),
         ((Peakly(username="a", password=MARK),), ConfigurationError, "TokenManager(…)"),
         ((None,), ConfigurationError, "not NoneType"),
     ],
