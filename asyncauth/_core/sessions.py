@@ -23,6 +23,7 @@ from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth._http.aiohttp_compat import loop_of
+from asyncauth.clock import SYSTEM_CLOCK, within
 from asyncauth.errors import ConfigurationError, ManagerClosed
 
 if TYPE_CHECKING:
@@ -147,6 +148,10 @@ def _check_cookies(session: aiohttp.ClientSession) -> None:
         raise ConfigurationError(
             "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
         )
+
+
+_LONGEST_MAKING = 60.0
+"""Seconds that a function given as ``http=`` may take."""
 
 
 class Sessions:
@@ -297,7 +302,7 @@ class Sessions:
             return own_session(self._timeout)
         try:
             made = call_user(make)
-            session: object = await made if inspect.isawaitable(made) else made
+            session: object = await self._made(made) if inspect.isawaitable(made) else made
         except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
             problem = sanitize(error, "the function given as http=")
         else:
@@ -314,6 +319,13 @@ class Sessions:
                 )
             return await self._checked(session)
         raise problem
+
+    async def _made(self, made: Awaitable[object]) -> object:
+        """Wait for what the given function makes, as long as for a token request, and for a minute at most.
+
+        It runs apart: a ``CancelledError`` of its own would look like a cancellation of the refresh.
+        """
+        return await within(SYSTEM_CLOCK, min(self._timeout, _LONGEST_MAKING), made)
 
     async def _checked(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
         try:

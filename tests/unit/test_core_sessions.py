@@ -175,6 +175,32 @@ async def test_a_function_that_fails() -> None:
     assert "the function given as http= failed: the connection" in await refused(down, TokenEndpointUnavailable)
 
 
+async def test_a_function_that_cancels_itself() -> None:
+    """It fails like any other: taken for a cancellation of the refresh, it would be called again without a pause."""
+
+    async def cancelled() -> aiohttp.ClientSession:
+        raise asyncio.CancelledError
+
+    assert "given as http= failed: no answer could be had" in await refused(cancelled, TokenEndpointUnavailable)
+
+
+async def test_a_function_that_takes_for_ever() -> None:
+    """It may take as long as a token request: callers are told whose fault it is, and it is cancelled."""
+    ended = asyncio.Event()
+
+    async def slow() -> aiohttp.ClientSession:
+        try:
+            return await asyncio.Future[aiohttp.ClientSession]()
+        finally:
+            ended.set()
+
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        async with Sessions(slow, 0.01).session():
+            pytest.fail("there is one")
+    assert "the function given as http= failed: " in str(caught.value)
+    assert ended.is_set()
+
+
 async def test_a_function_that_returns_one_session_each_time() -> None:
     """The manager closed it after the first refresh: the second one says so."""
     async with aiohttp.ClientSession() as mine:
