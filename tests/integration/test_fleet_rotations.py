@@ -92,11 +92,18 @@ async def test_skewed_clocks_cost_one_token_request_at_most(*, sealed: bool) -> 
 async def test_two_wrong_passwords_are_sent_once_each() -> None:
     """By processes that start at once, and by those that crash and start again; the right one is served meanwhile."""
     passwords = ["wrong", "wrong as well", "right", "wrong", "wrong as well"]
+    # The right one's token serves all of them: it begins when both wrong ones were sent.
+    each = [{"password": password, "waits": password == "right"} for password in passwords]
     for _ in range(2):
-        async with fleet("password", processes=5, each=[{"password": each} for each in passwords]) as world:
-            async with asyncio.timeout(30):
-                while sum(grant == "password" for _, grant in world.authority.requests) < 3:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+        async with fleet("password", processes=5, each=each) as world:
+            for number in (2, 3):
+                async with asyncio.timeout(30):
+                    while sum(grant == "password" for _, grant in world.authority.requests) < number:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+                if number == 2:
+                    begin = world.processes[passwords.index("right")].stdin
+                    assert begin is not None
+                    begin.write(b"\n")
             await asyncio.sleep(3.0)
             world.over()
             outcome = await world.end()

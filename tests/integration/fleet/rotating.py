@@ -1,7 +1,8 @@
 """One process of a fleet whose tokens come of refresh tokens that the server rotates, or of another grant.
 
-Its settings come as JSON in the first argument. It calls the API until its standard input ends, and then reports each
-request, as JSON: when it began and ended, by the time of day, and what became of it.
+Its settings come as JSON in the first argument. It calls the API until it reads a line from its standard input, and
+then reports each request, as JSON: when it began and ended, by the time of day, and what became of it. One that
+``waits`` begins with such a line.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ async def call(http: aiohttp.ClientSession, url: str, made: list[tuple[float, fl
 
 async def main(settings: dict[str, Any]) -> None:
     made: list[tuple[float, float, str]] = []
+    if settings.get("waits"):
+        await asyncio.to_thread(sys.stdin.readline)
     policy = RefreshPolicy(**settings.get("policy", {}))
     own = aiohttp.ClientSession(headers={"X-Worker": str(settings["number"])})
     manager = TokenManager(provider_of(settings), store=store_of(settings), policy=policy, http=own)
