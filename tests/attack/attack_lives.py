@@ -85,6 +85,7 @@ class _Server:
     started: Answer
     pending: Answer
     asked: int = 0
+    trust_env: bool = False
 
     @contextlib.asynccontextmanager
     async def request(self, *_: object, **__: object) -> AsyncIterator[Any]:

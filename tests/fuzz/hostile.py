@@ -190,13 +190,23 @@ HUGE = (
 
 
 def _element(name: str, value: object) -> str:
-    """Return a JSON value as an element."""
-    if isinstance(value, dict):
-        value = "".join(_element(inner, each) for inner, each in value.items())
-        return f"<{name}>{value}</{name}>"
-    if isinstance(value, list):
-        return "".join(_element(name, each) for each in value) or f"<{name}/>"
-    return f"<{name}>{html.escape(str(value))}</{name}>"
+    """Return a JSON value as an element, however deep."""
+    written: list[str] = []
+    left: list[str | tuple[str, object]] = [(name, value)]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            written.append(part)
+            continue
+        inner, held = part
+        if isinstance(held, dict):
+            written.append(f"<{inner}>")
+            left += [f"</{inner}>", *reversed(held.items())]
+        elif isinstance(held, list) and held:
+            left += [(inner, each) for each in reversed(held)]
+        else:
+            written.append(f"<{inner}/>" if held == [] else f"<{inner}>{html.escape(str(held))}</{inner}>")
+    return "".join(written)
 
 
 xml_pieces = st.sampled_from([
