@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from yarl import URL
 
@@ -78,8 +78,7 @@ class Issuer:
             else:
                 self._metadata = metadata
                 return url
-        assert problem is not None  # noqa: S101 (there is at least one place)
-        raise problem
+        raise cast("AuthError", problem)  # there is at least one place
 
     def says(self, name: str) -> object:
         """Return what the metadata says, as far as it was read; ``None``: nothing.
