@@ -35,6 +35,8 @@ BIN := $(VENV)/$(PROGRAMS)
 EXTRAS := cli,crypto,file,keyring,otel,redis,testing
 # Much of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
+# The fleets' tests do little else: they watch servers fail, and come back.
+PARALLEL_FLEETS ?= -n 8 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
 SAME_ON_UVLOOP := attack fuzz property integration/test_cli_*.py integration/test_docs*.py integration/test_examples_queues.py \
 	integration/test_hostile_processes.py integration/test_pytest_plugin.py unit/test_cli_page.py unit/test_documents.py
@@ -82,11 +84,12 @@ test: $(VENV)/.ready
 # Redis comes from the system's packages where it is missing (as root, on Debian and its like).
 test-fleet: $(VENV)/.ready
 	scripts/install_redis.sh
-	$(BIN)/python -m pytest $(PARALLEL) -m fleet $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL_FLEETS) -m fleet $(ARGS)
 
 # All tests on one Python: make test-py3.12.
 test-py%: .venv-py%/.ready
-	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL) $(ARGS)
+	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)
+	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL_FLEETS) -m fleet $(ARGS)
 
 test-newest: test-py$(NEWEST)
 

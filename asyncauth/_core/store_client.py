@@ -328,21 +328,9 @@ class StoreClient:
         if entry is not None:
             await entry.keep(self._store, self.opened)
 
-    @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None, None]:
-        """Keep the store open for one refresh, if it is something that is opened."""
-        store: Any = self._store  # what it is besides a store
-        if not (hasattr(store, "__aenter__") and hasattr(store, "__aexit__")):
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        await self._call("open", store.__aenter__)
-        try:
-            yield
-        finally:
-            if not loop.is_closed():  # else this is the garbage collector
-                with contextlib.suppress(StoreTrouble):
-                    await self._call("close", store.__aexit__, None, None, None)
+    def opened(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a block that keeps the store open, if it is something that is opened."""
+        return _Opened(self._store, self._call)
 
     async def load(self) -> Entry | None:
         """Return what is stored, and take note of it."""
@@ -681,6 +669,29 @@ class StoreClient:
             self._stuck_until = self.clock.monotonic() + _TELL_EVERY
             self.note(problem)
         raise problem
+
+
+@attrs.define(eq=False)
+class _Opened(contextlib.AbstractAsyncContextManager[None]):
+    """A store that is open for a block.
+
+    Not a generator: an entered manager stays in the block, and when its event loop is closed meanwhile, Python would
+    warn that nothing awaits the generator's end.
+    """
+
+    _store: Any  # what it is besides a store
+    _call: Callable[..., Awaitable[object]]
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> None:
+        if hasattr(self._store, "__aenter__") and hasattr(self._store, "__aexit__"):
+            await self._call("open", self._store.__aenter__)
+            self._loop = asyncio.get_running_loop()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._loop is not None and not self._loop.is_closed():  # else this is the garbage collector
+            with contextlib.suppress(StoreTrouble):
+                await self._call("close", self._store.__aexit__, None, None, None)
 
 
 def _is_moment(seconds: float) -> bool:

@@ -211,6 +211,31 @@ def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     assert store.calls[calls:] in ([], ["unlock"])
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # the manager's own, and aiohttp's
+def test_an_entered_manager_that_nobody_holds_leaves_an_open_store_to_itself() -> None:
+    """It warns that it was never closed. Python has no complaint besides when the event loop is closed."""
+
+    class Opened(CommandedStore):
+        async def __aenter__(self) -> None:
+            self.calls.append("open")
+
+        async def __aexit__(self, *_: object) -> None:
+            self.calls.append("close")
+
+    store = Opened()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        entered = await manager(FakeProvider(), store, SystemClock()).__aenter__()
+        await entered.token()
+
+    loop.run_until_complete(begin())
+    gc.collect()
+    close_under_its_tasks(loop)
+    gc.collect()
+    assert store.calls.count("open") - store.calls.count("close") == 1
+
+
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 @pytest.mark.parametrize("kind", ["memory", "files"])
 def test_a_lock_is_given_back_by_the_next_who_asks_if_its_loop_was_closed(kind: str, tmp_path: Path) -> None:
