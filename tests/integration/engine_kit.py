@@ -152,7 +152,7 @@ async def crew(
             await asyncio.gather(*callers, return_exceptions=True)
     assert crew.calls > 10
     if judge:
-        assert (crew.failed[:5], authority.reused) == ([], 0)
+        assert (crew.failed[:5], authority.reused) == ([], 0), (len(crew.failed), crew.failed[:5], authority.reused)
 
 
 # Engines

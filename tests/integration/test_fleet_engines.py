@@ -56,6 +56,7 @@ async def test_sentinel_fails_over(grant: Grant, *, loses: bool) -> None:
             if loses:
                 await aside(redis.cut_replication)
                 await load.renewed()
+                await load.shares_again()  # one that has not seen the lost write has only the store's word
             await aside(redis.primary.kill)
             await until(redis.promoted)
             await load.renewed(2)
