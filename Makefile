@@ -36,7 +36,7 @@ EXTRAS := cli,crypto,file,keyring,otel,redis,testing
 # Much of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
 # The fleets' tests do little else: they watch servers fail, and come back.
-PARALLEL_FLEETS ?= -n 8 --dist worksteal
+PARALLEL_FLEETS ?= -n 5 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
 SAME_ON_UVLOOP := attack fuzz property integration/test_cli_*.py integration/test_docs*.py integration/test_examples_queues.py \
 	integration/test_hostile_processes.py integration/test_pytest_plugin.py unit/test_cli_page.py unit/test_documents.py

@@ -114,7 +114,8 @@ async def test_tls_with_few_rights(grant: Grant) -> None:
             await load.shares_again()
         with redis.client() as client:
             assert client.info("stats")["total_connections_received"] < 20
-            assert client.keys("*:lock") == []
+            # At once; or when its lease ends, if the machine is too busy to answer a release within a second.
+            await until(lambda: not client.keys("*:lock"), 12)
 
 
 @EACH_GRANT
