@@ -78,7 +78,7 @@ class Work(Protocol):
 
 @attrs.frozen(eq=False)
 class _Waiter:
-    """Somebody who waits for a flight.
+    """A caller that waits for a flight.
 
     Attributes:
         released: Done when the wait is over: with ``None`` when the flight has an outcome, or with the error of a
@@ -276,7 +276,7 @@ class Flight(Generic[_T]):
             caller.waits_for.remove(self)
 
     def _leads_to(self, flight: Flight[Any]) -> bool:
-        """Return whether this flight is another one, or waits for it, perhaps by way of further ones."""
+        """Return whether this is the given flight, or waits for it directly or through other flights."""
         unseen: list[Flight[Any]] = [self]
         seen = set[Flight[Any]]()
         while unseen:
@@ -328,7 +328,7 @@ class Flight(Generic[_T]):
                 await asyncio.wait((waiter.released,), timeout=GLANCE)
                 if not waiter.pending:
                     return waiter.released.result()
-                if self.done:  # whoever would have told was interrupted
+                if self.done:  # the task that should have told it was interrupted
                     return None
                 lost_before, lost = lost, self.orphaned
                 if lost and lost_before:

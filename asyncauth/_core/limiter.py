@@ -70,7 +70,7 @@ class LoopSlots:
             raise
 
     def give_back(self) -> None:
-        """Hand a slot over to the next who waits for one."""
+        """Give a slot to the next waiter."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():

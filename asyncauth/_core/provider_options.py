@@ -65,7 +65,7 @@ def options_of(provider: Provider) -> OptionValues:
         _warn_of_query(name_of(provider.name), carrier)
     insecure_hosts = insecure_hosts_of(getattr(provider, "insecure_hosts", _DEFAULTS.insecure_hosts))
     step: object = getattr(provider, "step", _DEFAULTS.step)
-    name = name_of(step) if isinstance(step, str) else None  # a name is for people: another kind of value is no fault
+    name = name_of(step) if isinstance(step, str) else None  # shown to people only: other values are ignored
     values = OptionValues(deadline, needs_lock, prover, carrier, insecure_hosts, name)
     return _DEFAULTS if values == _DEFAULTS else values  # most have none: one object for all of them
 

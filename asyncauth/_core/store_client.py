@@ -118,7 +118,7 @@ class LockHandle:
 
     @property
     def ends_with_holder(self) -> bool:
-        """Whether it is never lost while its holder lives: whoever has it knows that no other process is at work."""
+        """Whether it lasts as long as its holder: then no other process can be refreshing while it is held."""
         return self._lease is None
 
     @property
@@ -534,7 +534,7 @@ class StoreClient:
                 if number < tries:
                     await self.clock.sleep(0.1)
                     continue
-                if self.unsaved and entry.refresh_token is not None:  # the only one that is in force, perhaps
+                if self.unsaved and entry.refresh_token is not None:  # it may be the only valid one
                     self.emitter.refresh_token_unsaved(self._placed(trouble), lost=False)
                     self._told_at = self.clock.monotonic()
                 self._failing = True

@@ -26,7 +26,7 @@ Repeat: TypeAlias = Literal["all", "safe", "none"]
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 §9.2.1."""
 _SWITCHING_PROTOCOLS: Final = 101
-"""A WebSocket's. It has no body, and whoever waited for one would wait for ever."""
+"""A WebSocket's. It has no body: waiting for one would never end."""
 
 
 @attrs.frozen

@@ -25,7 +25,7 @@ SCHEMA = 1
 DEEPEST_EXTRA = 64
 """Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
 LARGEST_ENTRY = 1 << 20
-"""Bytes of an entry that are read at most: whoever can write to a store could make it any size."""
+"""The most bytes of an entry that are read. Anyone who can write to the store could make it larger."""
 LARGEST_EXTRA = 1 << 18
 """Characters of `Token.extra` that are written at most, so that an entry can be read again when it is sealed, too."""
 

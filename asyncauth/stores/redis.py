@@ -265,7 +265,7 @@ class RedisStore:
             finally:
                 try:
                     problem = await lease.end()
-                finally:  # also when whoever leaves has no more time
+                finally:  # also when the caller is cancelled
                     if not lease.released:
                         self._release_later(lock)
             if problem is not None:

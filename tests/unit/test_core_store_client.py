@@ -184,18 +184,21 @@ async def test_who_rests_takes_what_another_process_stores_meanwhile(clock: Fake
     assert down.calls == 1
 
 
+class OpenedStore(CommandedStore):
+    """Notes when it is opened and closed."""
+
+    async def __aenter__(self) -> None:
+        self.calls.append("open")
+
+    async def __aexit__(self, *_: object) -> None:
+        self.calls.append("close")
+
+
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     """What the garbage collector ends then asks nothing of the store but its lock back, and has no complaint."""
 
-    class Opened(CommandedStore):
-        async def __aenter__(self) -> None:
-            self.calls.append("open")
-
-        async def __aexit__(self, *_: object) -> None:
-            self.calls.append("close")
-
-    store = Opened()
+    store = OpenedStore()
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:
@@ -215,14 +218,7 @@ def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
 def test_an_entered_manager_that_nobody_holds_leaves_an_open_store_to_itself() -> None:
     """It warns that it was never closed. Python has no complaint besides when the event loop is closed."""
 
-    class Opened(CommandedStore):
-        async def __aenter__(self) -> None:
-            self.calls.append("open")
-
-        async def __aexit__(self, *_: object) -> None:
-            self.calls.append("close")
-
-    store = Opened()
+    store = OpenedStore()
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:

@@ -112,7 +112,7 @@ class ClientRequest:
             self.server_clock.learn()
 
     def should_retry(self, rejected: CredentialsRejected) -> bool:
-        """Return whether it was refused for want of a nonce, or perhaps for its time, and would not be so again."""
+        """Return whether sending it again with a nonce, or with the server's time, may succeed."""
         self.note()
         return self._has_other_nonce(rejected) or (self.is_to_blame(rejected) and self.server_clock.learn())
 
