@@ -155,18 +155,19 @@ class RedisLock:
     async def release_later(self) -> None:
         """Give the lock back as soon as Redis answers again, unless it has ended by itself before that.
 
-        A Redis that stood still carries out what it was sent meanwhile: it may give the lock to nobody.
+        A Redis that stood still carries out what it was sent meanwhile: it may give the lock to nobody. One whose disk
+        is full, or that is a replica, refuses to write for a while.
         """
         until = boottime() + _LEASE
         while boottime() < until:
             await asyncio.sleep(_AGAIN)
             try:
                 await self.release()
-            except ResponseError:
-                return  # it may not be done
-            except (RedisError, OSError):
-                continue
-            return
+            except (RedisError, OSError) as error:
+                if _is_forbidden(error):
+                    return
+            else:
+                return
 
     async def release(self) -> bool:
         """Give the lock back; return whether it was held."""

@@ -114,7 +114,18 @@ class Crew:
     async def shares_again(self, seconds: float = 20.0) -> None:
         """Return when all use the store, and one token."""
         await until(lambda: self.stores == {"ok"}, seconds)
-        await until(lambda: len({manager.current and manager.current.value for manager in self.managers}) == 1, seconds)
+        await until(lambda: self._shared is not None, seconds)
+
+    @property
+    def _shared(self) -> Token | None:
+        """The token that all have; ``None``: they have several."""
+        tokens = {manager.current and manager.current.value: manager.current for manager in self.managers}
+        return next(iter(tokens.values())) if len(tokens) == 1 else None
+
+    async def shares_a_new_token(self) -> None:
+        """Return when all use the store and a token of which a renewal is far from due."""
+        await self.shares_again()
+        await until(lambda: (token := self._shared) is not None and time.time() - token.issued_at < LIFETIME / 5)
 
 
 async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -104,10 +104,6 @@ class Outcome:
     def total(self, name: str) -> int:
         return sum(report[name] for report in self.reports)
 
-    @property
-    def slowest(self) -> float:
-        return float(max(report["slowest"] for report in self.reports))
-
 
 @contextlib.contextmanager
 def fleet(side: Side, count: int, **settings: Any) -> Iterator[Fleet]:

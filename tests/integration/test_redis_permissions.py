@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from harness.canary import secret
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, ReadOnlyError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis_kit import RedisServer, needs_redis, redis_server
 
@@ -247,6 +247,23 @@ async def test_a_lock_is_given_back_as_soon_as_redis_answers_again(redis: RedisS
         redis.resume()
         await asyncio.wait(store._loops[asyncio.get_running_loop()].releasing, timeout=5)
         assert locks(redis) == []
+
+
+async def test_a_lock_is_given_back_as_soon_as_redis_writes_again(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis with a full disk refuses for a while what is allowed: nobody waits for the lease of who has left."""
+    monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 600.0)
+    with redis.client() as client:
+        async with RedisStore(redis.url) as store:
+            releasing = store._loops[asyncio.get_running_loop()].releasing
+            with pytest.raises(ResponseError):
+                async with store.lock(KEY):
+                    client.config_set("min-replicas-to-write", 1)
+            await asyncio.sleep(0.5)  # one try more, which fails
+            client.config_set("min-replicas-to-write", 0)
+            await asyncio.wait(releasing, timeout=30)
+            assert locks(redis) == []
 
 
 async def test_a_lock_is_given_back_for_as_long_as_it_may_last(

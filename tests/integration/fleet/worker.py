@@ -37,17 +37,14 @@ class Work:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self.statuses: Counter[str] = Counter()
-        self.slowest = 0.0
 
     async def request(self, http: aiohttp.ClientSession) -> None:
-        began = time.monotonic()
         try:
             async with http.get(self.settings["url"] + "/api/echo") as response:
                 await response.read()
                 self.statuses[str(response.status)] += 1
         except Exception as error:  # noqa: BLE001 (the test says that there is none)
             self.statuses[type(error).__name__] += 1
-        self.slowest = max(self.slowest, time.monotonic() - began)
 
     async def caller(self, http: aiohttp.ClientSession, until: float) -> None:
         while True:
@@ -75,7 +72,6 @@ async def main(settings: dict[str, Any]) -> None:
     left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     report(
         statuses=work.statuses,
-        slowest=work.slowest,
         refreshes=status.refreshes,
         adoptions=status.adoptions,
         store=status.store,
