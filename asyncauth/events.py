@@ -131,7 +131,7 @@ class RefreshSucceeded(RefreshEnded):
     """The provider gave a token.
 
     Attributes:
-        fingerprint: 8 hex digits that tell the token from another within this process.
+        fingerprint: The token's `Token.fingerprint`, the same in every process.
         expires_at: When it ends, in Unix epoch seconds; ``None`` = unknown.
         usable_for: Seconds for which it is usable; ``None`` = its lifetime is unknown.
     """

@@ -38,7 +38,7 @@ class Status:
         waits: How many callers had to wait for a token.
         waiting: How many are waiting now.
         waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
-        fingerprint: 8 hex digits that tell the token from another within this process; ``None`` = no token.
+        fingerprint: `Token.fingerprint` of the held token, the same in every process; ``None`` = no token.
     """
 
     provider: str

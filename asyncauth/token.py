@@ -17,6 +17,10 @@ __all__ = ["SEALED", "Token", "digest", "fingerprint", "type_flaw"]
 SEALED = "sealed"
 """The type, and the refresh token, of a stored token that is encrypted: of no use to anybody without the keys."""
 _KEY = secrets.token_bytes(32)
+_DIGITS = 8
+"""Hex digits of a fingerprint."""
+_SHORTEST_HASHED = 20
+"""Printable ASCII characters that can hold 128 random bits, which RFC 6749 §10.10 wants of an access token."""
 _SCHEMES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
@@ -29,9 +33,16 @@ def digest(secret: str) -> str:
     return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=16).hexdigest()
 
 
-def fingerprint(secret: str) -> str:
-    """Return the first 8 digits of a secret's `digest`: enough for people."""
-    return digest(secret)[:8]
+def fingerprint(value: str) -> str:
+    """Return 8 hex digits that tell an access token from another and do not help to guess it.
+
+    They are the first 32 bits of the token's SHA-256, so every process, and any other program, computes the same ones:
+    ``printf %s "$TOKEN" | sha256sum | cut -c1-8``. A token of fewer than 20 characters may be guessable: instead of
+    its hash, which guesses could be compared with, this returns digits of its `digest`, which only this process knows.
+    """
+    if len(value) < _SHORTEST_HASHED:
+        return digest(value)[:_DIGITS]
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all, so that a token without extras costs none
@@ -97,7 +108,10 @@ class Token:
 
     @property
     def fingerprint(self) -> str:
-        """8 hex digits that tell this token from another within one process."""
+        """8 hex digits that tell this token from another: the start of its SHA-256, the same in every process.
+
+        Of a token with fewer than 20 characters, which may be guessable, they are the same within one process only.
+        """
         return fingerprint(self.value)
 
     def __repr__(self) -> str:

@@ -71,6 +71,12 @@ class Entry:
         return "expired" if self.left is not None and self.left <= 0 else "usable"
 
     @property
+    def fingerprint(self) -> str | None:
+        """The access token's, as logs have it; ``None`` = there is none, or it is sealed."""
+        token = self.token
+        return token.fingerprint if token is not None and token.value and token.token_type != _SEALED else None
+
+    @property
     def kept(self) -> float | None:
         """Seconds after which the entry is of no use to anybody; ``None`` = unknown."""
         if self.token is None or (self.token.expires_at is None and self.token.refresh_token is None):
@@ -81,6 +87,7 @@ class Entry:
         """Return what `status --json` prints of it."""
         token = self.token
         facts: dict[str, Any] = {"key": self.key, "whose": self.whose, "state": self.state, "problem": self.flaw}
+        facts["fingerprint"] = self.fingerprint
         facts |= {
             "issued_at": None if token is None else moment(token.issued_at),
             "expires_at": None if token is None else moment(token.expires_at),

@@ -38,7 +38,7 @@ __all__ = ["status"]
 
 _SHORT = 12
 """Digits of a key that are shown: enough to tell entries apart."""
-_COLUMNS = ("key", "state", "left", "ends at", "refresh token", "kept for")
+_COLUMNS = ("key", "state", "left", "ends at", "refresh token", "kept for", "fingerprint")
 
 
 def status(
@@ -146,7 +146,7 @@ def _lines(title: str, entries: Sequence[Entry]) -> list[str]:
 def _row(entry: Entry) -> list[str]:
     token = entry.token
     if token is None:
-        return [entry.key[:_SHORT], entry.state, "", "", "", ""]
+        return [entry.key[:_SHORT], entry.state, "", "", "", "", ""]
     return [
         entry.key[:_SHORT],
         entry.state,
@@ -154,6 +154,7 @@ def _row(entry: Entry) -> list[str]:
         "unknown" if token.expires_at is None else "" if entry.refused else str(moment(token.expires_at)),
         "no" if token.refresh_token is None else "yes",
         "unknown" if entry.kept is None else in_words(entry.kept),
+        entry.fingerprint or "",
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import secrets
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _FIRST_SWEEP = 4096
+_DIGITS = 8
+"""Hex digits of a fingerprint."""
 
 
 @attrs.define
@@ -31,7 +32,7 @@ class Living:
     """A token that is alive, as it may be shown.
 
     Attributes:
-        fingerprint: 12 hex digits that tell it from others and reveal nothing of it.
+        fingerprint: The first 8 hex digits of its SHA-256, as clients log it.
         kind: Of which step it is.
         issued_at: When it was issued, seconds on the monotonic clock.
         dies_at: When it will die, on the same clock.
@@ -57,7 +58,6 @@ class Ledger:
 
     _entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry], init=False, repr=False)
     _sweep_at: int = attrs.field(default=_FIRST_SWEEP, init=False, repr=False)
-    _key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
 
     def issue(self, value: str, kind: str, *, lifetime: float, now: float, family: str | None = None) -> None:
         """Enter a token that lives ``lifetime`` seconds from ``now`` (monotonic seconds)."""
@@ -118,9 +118,10 @@ class Ledger:
                 counts[entry.kind] = counts.get(entry.kind, 0) + 1
         return counts
 
-    def _fingerprint(self, value: str) -> str:
-        # Keyed: who sees one can't search for the token offline.
-        return hashlib.blake2b(value.encode(), key=self._key, digest_size=6).hexdigest()
+    @staticmethod
+    def _fingerprint(value: str) -> str:
+        # As `Token.fingerprint` has it, so that a token on the page can be found in a client's log.
+        return hashlib.sha256(value.encode()).hexdigest()[:_DIGITS]
 
     def _revoke_family(self, family: str | None) -> None:
         # Spent refresh tokens stay in the book, so that using one a third time is counted as well.

@@ -80,7 +80,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                     if name in {"HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}
                 },
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-                "PYTHONPATH": str(folder / "site"),
+                "PYTHONPATH": os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUNBUFFERED": "1",
                 "SSL_CERT_FILE": str(folder / "authority.pem"),

@@ -63,7 +63,7 @@ def test_what_a_folder_holds(shell: Shell, tmp_path: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
     lines = [re.split(r"  +", line) for line in ended.out.splitlines()]
     assert lines[0] == [f"{tmp_path}: 4 entries"]
-    assert lines[1] == ["key", "state", "left", "ends at", "refresh token", "kept for", "mode"]
+    assert lines[1] == ["key", "state", "left", "ends at", "refresh token", "kept for", "fingerprint", "mode"]
     assert [line[:3] for line in lines[2:]] == [
         [ONE[:12], "usable", "2.0 h"],
         [TWO[:12], "refused", "yes"],
@@ -101,6 +101,7 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
         "whose": None,
         "state": "usable",
         "problem": None,
+        "fingerprint": Token("s3cret-access").fingerprint,
         "refresh_token": True,
         "scope": "read",
         "sealed": False,

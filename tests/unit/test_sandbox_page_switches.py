@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from asyncauth import sandbox
+from asyncauth import Token, sandbox
 from asyncauth.sandbox import Fault, Sandbox
 from asyncauth.sandbox.counts import Record, RequestLog
 from asyncauth.sandbox.faults import DETAILS, KINDS, TOKEN_ONLY
@@ -151,6 +151,9 @@ def test_living_tokens_are_shown_by_fingerprint() -> None:
     assert [(token.issued_at, token.dies_at) for token in shown] == [(0.0, 14.0), (0.0, 13.0), (0.0, 12.0)]
     assert "secret" not in repr(shown)
     assert len({token.fingerprint for token in book.newest(0.0, 10)}) == 5
+    book.issue("a-token-of-at-least-20-characters", "access", lifetime=99, now=0.0)
+    assert book.newest(10.0, 1)[0].fingerprint == Token("a-token-of-at-least-20-characters").fingerprint  # as in logs
+    book.revoke_one(book.newest(10.0, 1)[0].fingerprint)
     assert book.revoke_one(shown[0].fingerprint) == 1
     assert book.revoke_one(shown[0].fingerprint) == 0
     assert [token.dies_at for token in book.newest(10.0, 3)] == [13.0, 12.0, 11.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 
 import attrs
@@ -55,12 +56,25 @@ def test_lifetime_is_the_difference_of_its_times() -> None:
     assert Token("x", issued_at=10).lifetime is None
 
 
-def test_fingerprints_tell_tokens_apart_within_the_process() -> None:
-    """Equal secrets have equal fingerprints; they are keyed, so no dictionary finds the secret."""
+def test_digests_tell_secrets_apart_within_the_process() -> None:
+    """Equal secrets have equal digests; they are keyed, so no dictionary finds the secret."""
     assert digest("a") == digest("a") != digest("b")
     assert len(digest("a")) == 32
-    assert Token("a").fingerprint == fingerprint("a") == digest("a")[:8]
     assert digest("\ud800")  # no encoding fault for what a wild string may hold
+
+
+def test_a_fingerprint_is_the_same_everywhere() -> None:
+    """A token's fingerprint is the start of its SHA-256: one token can be followed through all processes' logs."""
+    value = "a-token-of-at-least-20-characters"
+    assert Token(value).fingerprint == fingerprint(value) == hashlib.sha256(value.encode()).hexdigest()[:8]
+    assert len(fingerprint("\ud800" * 20)) == 8  # no encoding fault
+
+
+def test_the_fingerprint_of_a_short_token_cannot_be_searched_for() -> None:
+    """A token that may be guessable shows no hash that guesses could be compared with, up to 19 characters."""
+    for length in (1, 19):
+        value = "7" * length
+        assert fingerprint(value) == digest(value)[:8] != hashlib.sha256(value.encode()).hexdigest()[:8]
 
 
 def test_token_is_immutable_to_its_depth() -> None:
