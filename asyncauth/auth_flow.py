@@ -25,19 +25,19 @@ from __future__ import annotations
 import enum
 import functools
 import logging
-from typing import TYPE_CHECKING, TypeAlias
-
-from yarl import URL
+from typing import TYPE_CHECKING
 
 from asyncauth._base.printable import name_of
 from asyncauth._core.frames import forget_frames, forget_text
 from asyncauth._http import challenge
-from asyncauth._http.origin import is_loopback, origins_of
-from asyncauth.errors import ConfigurationError, InsecureTransport
+from asyncauth._http.origin import Place, in_the_clear_error, place_of, places_of
+from asyncauth.errors import ConfigurationError
 from asyncauth.manager import TokenManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
+
+    from yarl import URL
 
     from asyncauth._core.cache import CachedToken
 
@@ -54,12 +54,6 @@ _MOST_REPEATS = 2
 """One; and one more where the first one's token may have been no better, or not known to the API yet."""
 
 _log = logging.getLogger("asyncauth.manager")
-
-Place: TypeAlias = tuple[str, str | None]
-"""An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
-
-Without a user's name, a default port or the dot at a name's end, however the request's URL writes them.
-"""
 
 
 class ServedOrigins:
@@ -88,7 +82,7 @@ class ServedOrigins:
             self._add(manager)
 
     def _add(self, manager: TokenManager) -> None:
-        served, in_the_clear = _places(manager.origins, manager.insecure_hosts)
+        served, in_the_clear = places_of(manager.origins, manager.insecure_hosts)
         if not served:
             raise ConfigurationError(
                 f"{manager!r} has no origins, so its token can go nowhere:"
@@ -112,10 +106,10 @@ class ServedOrigins:
         Raises:
             InsecureTransport: The URL is plain http to a host that is served by https.
         """
-        place = _place(url)
+        place = place_of(url)
         manager = self._managers.get(place)
         if manager is None and place in self._in_the_clear:
-            raise InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+            raise in_the_clear_error(url)
         return manager
 
     def note_unserved(self, url: URL, status: int) -> None:
@@ -128,7 +122,7 @@ class ServedOrigins:
             status: The answer's.
         """
         served = tuple(place for place in self._managers if not place[0].startswith("ws"))
-        _log_unserved(_place(url), served, status if status in _DENIALS else None)
+        _log_unserved(place_of(url), served, status if status in _DENIALS else None)
 
 
 class Step(enum.Enum):
@@ -296,11 +290,6 @@ class AuthFlow:
         return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._manager!r}>"
 
 
-def _place(url: URL) -> Place:
-    host = url.host_port_subcomponent
-    return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
-
-
 @functools.lru_cache(maxsize=256)  # what makes a message appear once
 def _log_unserved(place: Place, served: tuple[Place, ...], denial: int | None) -> None:
     origin, origins = (name_of(", ".join("{}://{}".format(*each) for each in some)) for some in ((place,), served))
@@ -314,17 +303,3 @@ def _log_unserved(place: Place, served: tuple[Place, ...], denial: int | None) -
             denial,
             origins,
         )
-
-
-@functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins
-def _places(origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> tuple[tuple[Place, ...], frozenset[Place]]:
-    """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket."""
-    served: dict[Place, None] = {}
-    in_the_clear: set[Place] = set()
-    for origin in map(URL, origins_of(origins, insecure_hosts=insecure_hosts)):
-        socket = "wss" if origin.scheme == "https" else "ws"  # a WebSocket's URL keeps its scheme
-        served.update(dict.fromkeys((_place(origin), _place(origin.with_scheme(socket)))))
-        if origin.is_default_port() and not is_loopback(origin.host):
-            _, host = _place(origin)
-            in_the_clear.update((("http", host), ("ws", host)))
-    return tuple(served), frozenset(in_the_clear)

@@ -29,6 +29,7 @@ from asyncauth._core.sessions import Http, LoopEntry, Sessions, run_each
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth._core.trial import Use
+from asyncauth._http.origin import is_served
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
 from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.policy import RefreshPolicy
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Awaitable
     from types import TracebackType
+
+    from yarl import URL
 
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
@@ -264,14 +267,20 @@ class TokenManager:
             return cached.token
         return (await self._obtain()).token
 
-    async def headers(self) -> dict[str, str]:
+    async def headers(self, url: str | URL | None = None) -> dict[str, str]:
         """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does.
 
         Where the provider declares another header or a cookie, it is that one: ``{"Cookie": "SESSION=…"}``.
 
+        Args:
+            url: The whole URL of the request that the headers are for. If its origin is not one of `origins`, the
+                result is ``{}``, and no token is obtained. ``None`` (default): it is for the caller to see that the
+                headers go nowhere else. A client that follows redirects may take them to another origin.
+
         Raises:
-            ConfigurationError: The token is bound to a key (DPoP), so each request needs a proof of its own; or it is
-                carried in the query.
+            ConfigurationError: The token is bound to a key (DPoP), so each request needs a proof of its own; it is
+                carried in the query; or ``url`` is not an absolute URL.
+            InsecureTransport: ``url`` is plain http to a host that is served by https.
         """
         if self._prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
@@ -281,6 +290,8 @@ class TokenManager:
                 f"no header carries this token: let BearerAuth send it, or pass"
                 f" params={{{carrier.name!r}: (await manager.token()).value}}"
             )
+        if url is not None and not is_served(url, self.origins, self.insecure_hosts):
+            return {}
         cached = self._state.cached
         if boottime() >= cached.fast_until:
             cached = await self._obtain()

@@ -8,23 +8,30 @@ Plain http is accepted for this machine, and for hosts that a provider names in 
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import logging
 import re
 from collections.abc import Collection, Iterable
+from typing import TypeAlias
 
 from yarl import URL
 
 from asyncauth.errors import ConfigurationError, InsecureTransport
 
 __all__ = [
+    "Place",
     "absolute_url",
     "check_proxy",
+    "in_the_clear_error",
     "insecure_hosts_of",
     "is_loopback",
+    "is_served",
     "origin_of",
     "origin_url",
     "origins_of",
+    "place_of",
+    "places_of",
     "require_secure",
 ]
 
@@ -32,6 +39,15 @@ _HOST_AND_PORT = re.compile(r"(?:localhost|(?:[a-z0-9-]{1,40}\.){1,8}[a-z0-9]{1,
 """A name with a dot in it, and no longer than a host's are: a token has longer parts."""
 _WEB = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _HOST = re.compile(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
+
+_READ_IN_TWO_WAYS = re.compile(r"[\x00-\x20\x7f\\]|//[^/?#]*@[^/?#]*@")
+"""What HTTP clients read in different ways: one ends a host's name at a backslash, another takes a tab out."""
+
+Place: TypeAlias = tuple[str, str | None]
+"""An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
+
+Without a user's name, a default port or the dot at a name's end, however the request's URL writes them.
+"""
 
 _log = logging.getLogger("asyncauth.manager")
 _warned: set[str] = set()
@@ -205,3 +221,61 @@ def origins_of(
         require_secure(url, argument, insecure_hosts)
         found[str(origin_of(url))] = None
     return tuple(found)
+
+
+def place_of(url: URL) -> Place:
+    """Return the origin of a request's URL as it is looked up."""
+    host = url.host_port_subcomponent
+    return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
+
+
+@functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins
+def places_of(origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> tuple[tuple[Place, ...], frozenset[Place]]:
+    """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket.
+
+    Raises:
+        ConfigurationError: See `origins_of`.
+        InsecureTransport: See `origins_of`.
+    """
+    served: dict[Place, None] = {}
+    in_the_clear: set[Place] = set()
+    for origin in map(URL, origins_of(origins, insecure_hosts=insecure_hosts)):
+        socket = "wss" if origin.scheme == "https" else "ws"  # a WebSocket's URL keeps its scheme
+        served.update(dict.fromkeys((place_of(origin), place_of(origin.with_scheme(socket)))))
+        if origin.is_default_port() and not is_loopback(origin.host):
+            _, host = place_of(origin)
+            in_the_clear.update((("http", host), ("ws", host)))
+    return tuple(served), frozenset(in_the_clear)
+
+
+def in_the_clear_error(url: URL) -> InsecureTransport:
+    """Return the error for a request by plain http to a host that is served by https."""
+    return InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+
+
+def is_served(text: str | URL, origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> bool:
+    """Return whether a token may go to a URL that somebody else's HTTP client will read.
+
+    Args:
+        text: The URL. One that clients read in different ways is served by nobody: the token could go elsewhere.
+        origins: Where the token may go.
+        insecure_hosts: Hosts to which it may travel by plain http, by `insecure_hosts_of`.
+
+    Raises:
+        ConfigurationError: It is not an absolute URL.
+        InsecureTransport: It is plain http to a host that is served by https.
+    """
+    if _READ_IN_TWO_WAYS.search(str(text)):
+        return False
+    url, absolute = None, False
+    with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a secret of the URL's
+        url = URL(text)
+        absolute = url.absolute and bool(url.host) and url.port is not None
+    if url is None or not absolute:
+        del text, url  # a traceback that shows locals must not show what they may hold
+        raise ConfigurationError("url= takes the whole URL of the request, such as 'https://api.example.com/orders'")
+    served, in_the_clear = places_of(origins, insecure_hosts)
+    place = place_of(url)
+    if place in in_the_clear and place not in served:
+        raise in_the_clear_error(url)
+    return place in served

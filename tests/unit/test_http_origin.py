@@ -31,6 +31,7 @@ from asyncauth._http.origin import (
     check_proxy,
     insecure_hosts_of,
     is_loopback,
+    is_served,
     origin_of,
     origins_of,
     require_secure,
@@ -307,3 +308,52 @@ def test_a_provider_of_ones_own_declares_them() -> None:
     assert BearerAuth(TokenManager(Declaring(origins=("http://sandbox",))))
     with pytest.raises(ConfigurationError, match="insecure_hosts"):
         TokenManager(Wrong())
+
+
+@pytest.mark.parametrize(
+    ("url", "served"),
+    [
+        ("https://a.example/x", True),
+        (URL("https://a.example/x"), True),
+        ("https://A.Example.:443?x#y", True),
+        ("https://user:pw@a.example/x", True),
+        ("https://evil.test@a.example/x", True),
+        ("wss://a.example/x", True),
+        ("http://localhost:8080/x", True),
+        ("http://[::1]:8080/x", True),
+        ("http://localhost/x", False),
+        ("https://localhost:8080/x", False),
+        ("https://a.example:8443/x", False),
+        ("https://a.example.evil.test/x", False),
+        ("https://a.example@evil.test/x", False),
+        ("https://evil.test#a.example", False),
+        ("http://b.example/", False),
+        # Some clients take these to evil.test: urllib3 ends the host at a backslash.
+        ("https://evil.test\\@a.example/x", False),
+        ("https://evil.test\\.a.example/x", False),
+        ("https://me@evil.test@a.example/x", False),
+        ("https://a.exa\tmple/x", False),
+        (" https://a.example/x", False),
+    ],
+)
+def test_where_a_token_may_be_taken_by_hand(url: Any, *, served: bool) -> None:
+    """A URL that HTTP clients read in different ways is nobody's."""
+    origins = ("https://a.example", "http://localhost:8080", "http://[::1]:8080")
+    assert is_served(url, origins, frozenset()) is served
+
+
+@pytest.mark.parametrize(
+    "url", ["/orders", "a.example/x", "https://", "mailto:me@a.example", f"https://[{MARK}", 7, b"x"]
+)
+def test_a_url_that_says_no_origin(url: Any) -> None:
+    """It is a mistake, of which the message shows nothing."""
+    with pytest.raises(ConfigurationError, match="the whole URL") as caught:
+        is_served(url, ("https://a.example",), frozenset())
+    assert MARK not in str(caught.value)
+
+
+def test_a_url_in_the_clear() -> None:
+    """Plain http to a host that is served by https is a forgotten ``s``, unless plain http is served as well."""
+    with pytest.raises(InsecureTransport):
+        is_served("http://a.example/x", ("https://a.example",), frozenset())
+    assert is_served("http://a.example/x", ("https://a.example", "http://a.example"), frozenset({"a.example"}))

@@ -19,6 +19,7 @@ from asyncauth import (
     AuthError,
     ConfigurationError,
     CredentialsRejected,
+    InsecureTransport,
     InvalidTokenResponse,
     PagoFacil,
     PagoFacilLogin,
@@ -90,6 +91,18 @@ async def test_headers_are_a_new_dict_each_time(make: Make, provider: FakeProvid
     first = await manager.headers()
     first["X-Mine"] = "1"
     assert await manager.headers() == {"Authorization": "Bearer token-1"}
+
+
+async def test_headers_for_an_origin_that_the_token_may_not_go_to(make: Make) -> None:
+    """They are none, and no token is obtained: a loop over several systems' URLs takes no token to another's."""
+    provider = FakeProvider(origins=("https://api.example.com",))
+    manager = make(provider)
+    assert await manager.headers("https://api.example.com.evil.test/orders") == {}
+    assert await manager.headers(url="https://api.example.com:8443/orders") == {}
+    assert provider.calls == 0
+    assert await manager.headers("https://API.example.com:443/orders?page=1#x") == {"Authorization": "Bearer token-1"}
+    with pytest.raises(InsecureTransport, match="write https"):
+        await manager.headers("http://api.example.com/orders")
 
 
 async def test_headers_wait_for_a_token_as_token_does(provider: FakeProvider) -> None:
