@@ -32,6 +32,7 @@ class EndpointProvider:
         carried_as: Where API requests carry the token; see `ProviderOptions`.
         scheme: What stands before it; see there.
         insecure_hosts: Hosts to which plain http may go.
+        needs_lock: Whether a refresh token is the only way to a token; see `ProviderOptions`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class EndpointProvider:
     carried_as: str = IN_AUTHORIZATION
     scheme: str | None = None
     insecure_hosts: frozenset[str]
+    needs_lock: bool = False
 
     _endpoint: Endpoint
     _credentials: tuple[Credential, ...]

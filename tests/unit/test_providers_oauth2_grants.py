@@ -13,6 +13,7 @@ from oauth2_kit import EC, PEM, URL, answer, basic, jwt_part, pairs
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
 from asyncauth import (
+    AnswerFields,
     ClientCredentials,
     ConfigurationError,
     CredentialsRejected,
@@ -26,6 +27,7 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth._core.try_state import TryState, set_try
+from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
 if TYPE_CHECKING:
@@ -368,3 +370,17 @@ async def test_a_refusal_is_no_request_for_a_nonce(mocked_http: MockedHttp, nonc
 def test_a_copy_has_its_own_times() -> None:
     """A token with a refresh token shows none of it."""
     assert "rt-0" not in repr(attrs.evolve(held()))
+
+
+@pytest.mark.parametrize(
+    "corrected", [{"unit": "ms"}, {"never": 3600}, {"default_lifetime": 60, "lifetime": None}, {"extra": {"id": "id"}}]
+)
+async def test_an_answer_that_is_read_otherwise(mocked_http: MockedHttp, corrected: dict[str, Any]) -> None:
+    """What a wrong declaration put into a store, the corrected one does not take out of it."""
+    store, clock = MemoryStore(), FakeClock(wall=NOW)
+    for number, told in enumerate([{}, corrected, corrected]):
+        mocked_http.answers(URL, answer(access_token=f"at-{number}", expires_in=3600))
+        provider = password(answer=AnswerFields(**told))
+        async with TokenManager(provider, store=store, clock=clock) as manager:
+            assert (await manager.token()).value == f"at-{min(number, 1)}"
+    assert password(answer=AnswerFields()).identity == password().identity

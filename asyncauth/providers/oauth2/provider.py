@@ -17,7 +17,7 @@ from asyncauth.errors import (
     TokenEndpointUnavailable,
 )
 from asyncauth.providers.base import EndpointProvider
-from asyncauth.providers.identity import Part
+from asyncauth.providers.identity import Part, hashed
 from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.client_request import ClientRequest, Fields
 from asyncauth.providers.oauth2.discovery import Issuer
@@ -119,7 +119,8 @@ class OAuthProvider(EndpointProvider):
         thumbprint = None if self.prover is None else self.prover.thumbprint
         found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
-        parts["answer"] = None if answer.token == AnswerFields().token else answer.token
+        read, usually = (each.reader.parts(alone=self.needs_lock) for each in (answer, AnswerFields()))
+        parts["answer"] = None if read == usually else hashed(read)
         self._identify(whose, credentials, **parts)
         if dpop_key is None and self.prover is not None:
             self.identity = None  # a token that no other process has the key of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -18,6 +18,7 @@ from asyncauth.providers.wire.path import Path
 from asyncauth.providers.wire.response import TokenResponse, token_text
 
 if TYPE_CHECKING:
+    from asyncauth.providers.identity import Part
     from asyncauth.token import Token
 
 __all__ = ["AnswerFields", "AnswerReader", "declared"]
@@ -45,6 +46,22 @@ class AnswerReader:
     never: tuple[str, ...]
     refresh_token: Path
     extra: tuple[tuple[str, Path], ...]
+
+    def parts(self, *, alone: bool) -> Sequence[Part]:
+        """Return what makes the token in a store another one, for an identity.
+
+        Whoever reads the same answer otherwise has the same token with another end, or with other things kept beside
+        it. A stored refresh token that is the only credential is found again all the same: it can't be had anew, and
+        the next answer sets the end right.
+
+        Args:
+            alone: Whether the refresh token is the only credential.
+        """
+        if alone:
+            return [self.token.text]
+        lifetime = None if self.lifetime is None else self.lifetime.text
+        extra = {name: path.text for name, path in self.extra}
+        return [self.token.text, lifetime, self.unit, self.default_lifetime, sorted(self.never), extra]
 
     def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
         """Return what an answer means (a `Hook`): a success as well if a header or the whole body is the token."""
@@ -123,7 +140,7 @@ def _compiled(fields: AnswerFields) -> AnswerReader:
         Path.of(fields.token, "token"),
         None if fields.lifetime is None else Path.of(fields.lifetime, "lifetime"),
         fields.unit,
-        default,
+        None if default is None else float(default),
         () if fields.never == () else patterns(fields.never, "never"),
         Path.of(fields.refresh_token, "refresh_token"),
         tuple((name, Path.of(path, "extra")) for name, path in fields.extra.items()),
