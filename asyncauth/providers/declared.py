@@ -16,7 +16,6 @@ from asyncauth.providers.identity import hashed
 from asyncauth.providers.refresh_request import RefreshRequest, Renewal
 from asyncauth.providers.renewal import fetch_alone, fetch_before_grant, marked
 from asyncauth.providers.request_shape import DeclaredCredentials, RequestShape, SentAs, checked_method
-from asyncauth.providers.wire.answer_fields import AnswerFields
 from asyncauth.providers.wire.answer_fields import declared as declared_answer
 from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import CredentialLike
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from asyncauth.errors import CredentialsRejected
+    from asyncauth.providers.wire.answer_fields import AnswerFields
     from asyncauth.providers.wire.error_fields import ErrorFields
-    from asyncauth.providers.wire.lifetime_fields import Unit
     from asyncauth.providers.wire.response import TokenResponse
 
 __all__ = ["DeclaredProvider"]
 
-_USUAL = AnswerFields()
+_REFUSALS = refusal_hook((400, 401, 403))
 
 
 class DeclaredProvider(EndpointProvider):
@@ -46,44 +45,36 @@ class DeclaredProvider(EndpointProvider):
         DeclaredProvider(
             name="acme",
             url="https://api.acme.example/v1/session",
-            credential=os.environ["ACME_SECRET"],
+            credential={"secret": os.environ["ACME_SECRET"]},
             sent_as="json",
-            field="secret",
             fields={"key": "my-key"},
-            token="data.session",
-            lifetime="data.valid_until",
-            unit="iso8601",
+            answer=AnswerFields(token="data.session", lifetime="data.valid_until", unit="iso8601"),
         )
 
     Args:
         name: What errors, logs and ``status()`` call it.
         url: Where the token comes from. It may have a query.
-        credential: What it is asked for with: a ``str``, a callable that returns one, or another manager. Several: a
-            mapping from where each goes, as ``field`` says it, to the credential. None (a cloud's metadata service):
-            ``{}``.
-        sent_as: How credential and ``fields`` travel: ``"form"``, ``"json"`` or ``"query"`` (as ``field`` of a form, of
-            a JSON body, of the query), ``"bearer"``, ``"basic"`` (as the password of ``username``),
-            ``"header"`` (as the header ``field``), ``"text"`` (as the body, or where ``{field}`` stands in it) or
-            ``"xml"`` (likewise, escaped). A query is seen in logs of servers and proxies.
-        field: The field, or the header, that holds the credential. In a JSON body it is a path (``"auth.password"``,
-            ``"params[2]"`` where ``fields`` has ``None``). With another way before it, it travels that way, beside
-            ``fields``: ``"header:X-Key"``, ``"basic:me"`` (the password of ``me``), ``"query:key"``.
-        username: The user name of ``"basic"``.
+        credential: What it is asked for with: a mapping from where it goes, which ``sent_as`` explains, to a ``str``, a
+            callable that returns one, or another manager. There may be several. Without a mapping: one that needs no
+            name (``"bearer"``, ``"text"``, ``"xml"``). None (a cloud's metadata service): ``{}``.
+        sent_as: How credentials and ``fields`` travel, and so what a credential's name is: ``"form"``, ``"json"`` or
+            ``"query"`` (a field of a form, of a JSON body, of the query; logs of servers and proxies show a query),
+            ``"header"`` (a header), ``"basic"`` (the user name whose password it is), ``"bearer"`` (it has none),
+            ``"text"`` or, escaped, ``"xml"`` (what stands in braces where it goes in the text ``fields``; without that
+            text it is the body). A JSON body's field is a path (``"auth.password"``, ``"params[2]"`` where ``fields``
+            has ``None``). A credential that travels another way says so in its name: ``"header:X-Key"``,
+            ``"basic:me"``, ``"query:key"``, ``"bearer:"``.
         fields: What else the form, JSON or query holds. With ``"bearer"``, ``"basic"`` or ``"header"``: a JSON body.
             With ``"text"`` and ``"xml"``: the body's text.
         headers: What other headers go along.
         method: The HTTP method (default: ``"POST"``).
-        token: Where the answer has the token: ``"access_token"`` (default), ``"data.token"``, ``"items[0].token"``,
-            ``"['odd.name']"``, ``"header:X-Token"``, ``"$"`` and others, see `AnswerFields`.
-        lifetime: Where it says how long the token lives (default: ``"expires_in"``); an answer without it means
-            that nobody knows, and so does ``None``: the token is used until the API refuses it.
-        unit: In what: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``, ``"hh:mm:ss"``,
-            ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
-        refusals: The statuses that mean "this credential was refused" (default: 400, 401, 403).
+        answer: Where the answer has the token, and how long it lives (`AnswerFields`). ``None`` (default): in
+            ``access_token`` and ``expires_in``, in seconds, as in OAuth. An answer that says no lifetime means that
+            nobody knows it: the token is used until the API refuses it.
+        errors: How the API tells of failures (`ErrorFields`). ``None`` (default): the statuses 400, 401 and 403 mean
+            that the credential was rejected.
         refresh: How the token is renewed with a refresh token (`RefreshRequest`). ``None`` (default): the credential is
             sent again.
-        answer: In place of ``token``, ``lifetime`` and ``unit``: all that can be said of the answer, `AnswerFields`.
-        errors: How the API tells of failures (`ErrorFields`). Its ``refusals``, if it has any, replace this argument.
         origins: Where the token may be sent; default: where it comes from.
         carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
             (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
@@ -92,7 +83,8 @@ class DeclaredProvider(EndpointProvider):
             ``Bearer`` in ``Authorization``, nothing in any other header.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
             meshes, such as ``("sandbox",)``. Default: none but this machine.
-        account: A name for whose token it is, so that a shared store can keep it; default: ``username``.
+        account: A name for whose token it is, so that a shared store can keep it; default: the user name of
+            ``"basic"``.
 
     Raises:
         ConfigurationError: An argument can't work; the message says which.
@@ -106,35 +98,25 @@ class DeclaredProvider(EndpointProvider):
         url: str | URL,
         credential: CredentialLike | Mapping[str, CredentialLike],
         sent_as: SentAs,
-        field: str | None = None,
-        username: str | None = None,
         fields: Mapping[str, Any] | str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
-        token: str = _USUAL.token,
-        lifetime: str | None = _USUAL.lifetime,
-        unit: Unit = _USUAL.unit,
-        refusals: Iterable[int] = (400, 401, 403),
-        refresh: RefreshRequest | None = None,
         answer: AnswerFields | None = None,
         errors: ErrorFields | None = None,
+        refresh: RefreshRequest | None = None,
         origins: str | Iterable[str] | None = None,
         carried_as: str = IN_AUTHORIZATION,
         scheme: str | None = None,
         insecure_hosts: str | Iterable[str] | None = None,
         account: str | None = None,
     ) -> None:
-        declared = DeclaredCredentials.of(credential, sent_as, field, username)
+        declared = DeclaredCredentials.of(credential, sent_as)
         del credential  # a traceback through here that shows locals must not show it
         self.name = checked_text(name, "name")
         declared.check()
         self._shape = shape = RequestShape.of(sent_as, declared.places, fields, headers)
-        flat = AnswerFields(token=token, lifetime=lifetime, unit=unit)
-        if answer is not None and flat != _USUAL:
-            raise ConfigurationError("answer= takes the place of token=, lifetime= and unit=")
-        answer, rules = declared_answer(answer or flat, errors)
-        refused = refusal_hook(refusals)
-        rules = attrs.evolve(rules, refusals=rules.refusals or refused)
+        answer, rules = declared_answer(answer, errors)
+        rules = attrs.evolve(rules, refusals=rules.refusals or _REFUSALS)
         self._answer = answer.reader
         where = absolute_url(url, "url", query=True)
         endpoint = Endpoint(
@@ -151,16 +133,13 @@ class DeclaredProvider(EndpointProvider):
         self.needs_lock = self._renewal is not None and self._renewal.alone is not None
         self._configure(endpoint, declared.credentials, origins=origins)
         self._carry(carried_as, scheme)
-        places = declared.names if field is None else field
         request = (
             endpoint.method,
             sent_as,
-            places,
+            declared.names,
             shape.fields,
             shape.headers,
-            answer.token,
-            answer.lifetime,
-            answer.unit,
+            self._answer.parts(alone=self.needs_lock),
             None if self._renewal is None else self._renewal.request,
         )
         whose = {"account": account, "username": declared.username or None}

@@ -47,15 +47,15 @@ class RefreshRequest:
     sent again once it was rotated; and with a store no token is asked for without the store's lock.
 
     Args:
-        field: Where the refresh token goes, as `DeclaredProvider` has it. ``None`` (default): in the credential's
-            place.
+        field: Where the refresh token goes, as `DeclaredProvider` names it for a credential. ``None`` (default): in the
+            credential's place.
         url: Where the request goes. ``None`` (default): to the provider's ``url``.
         sent_as: How ``field`` and ``fields`` travel. ``None`` (default): as in the provider's own request if that is
             ``"form"``, ``"json"`` or ``"query"``, else as ``"json"``.
         fields: What else the request holds. ``None`` (default): nothing.
         method: The HTTP method. ``None`` (default): the provider's.
-        credentials: Which of the provider's several credentials go along, by their names there.
-        replaces: Without ``field``: which of several credentials is the refresh token, by its name.
+        credentials: Which of the provider's credentials go along, by their names there.
+        replaces: Without ``field``: which credential is the refresh token, by its name, if there are several.
 
     The provider's ``headers`` go along in any case.
 
@@ -89,11 +89,12 @@ class RefreshRequest:
                 raise ConfigurationError(
                     "RefreshRequest without field= is the provider's own request, but for replaces="
                 )
-            return Renewal(endpoint, shape, (), _index(names, self.replaces, "replaces"))
+            alone = len(names) == 1 and self.replaces is None
+            return Renewal(endpoint, shape, (), 0 if alone else _index(names, self.replaces, "replaces"))
         if self.replaces is not None:
             raise ConfigurationError("RefreshRequest takes field= or replaces=, not both")
         if not isinstance(self.field, str):
-            raise ConfigurationError("RefreshRequest(field=) takes a str, as DeclaredProvider's does")
+            raise ConfigurationError("RefreshRequest(field=) takes a str, as a credential's name is")
         along = tuple(_index(names, name, "credentials") for name in _several(self.credentials))
         sent_as = checked_way(self.sent_as or (shape.sent_as if shape.sent_as in _OF_FIELDS else "json"))
         places = (Place.of(self.field, sent_as), *(shape.places[index] for index in along))

@@ -20,14 +20,20 @@ __all__ = ["HEADER_NAME", "DeclaredCredentials", "Place", "RequestShape", "SentA
 
 SentAs = Literal["form", "json", "query", "bearer", "basic", "header", "text", "xml"]
 
-_HOLDER = "field=, the name of the field or header that holds the credential"
+_NAMES = {
+    "form": "field",
+    "json": "field",
+    "query": "parameter",
+    "header": "header",
+    "basic": "user name",
+}
+"""What a credential's name is, by the way in which it travels; the others need none."""
 
 Fields: TypeAlias = "Mapping[str, Any] | str"
 
 _WAYS: tuple[str, ...] = get_args(SentAs)
 _BODIES = ("form", "json", "text", "xml")
 _IN_AUTHORIZATION = ("basic", "bearer")
-_NAMED = ("form", "json", "query", "header")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BETWEEN = re.compile(r"<[^<>]*>|\{[^{}]*\}")
 """What is no value in a text: the tags of XML, and the names of credentials."""
@@ -61,7 +67,7 @@ class Place:
     @property
     def steps(self) -> tuple[str | int, ...]:
         """The names and numbers on the way to a place in a JSON body."""
-        return Path.of(self.name, "field").steps
+        return Path.of(self.name, "a credential's name").steps
 
     @property
     def called(self) -> str:
@@ -80,11 +86,13 @@ class Place:
             ConfigurationError: It can't.
         """
         if self.way == "header" and not HEADER_NAME.fullmatch(self.name):
-            raise ConfigurationError("field= is no name that a header can have")
+            raise ConfigurationError(f"{self.name!r} is not a name that a header can have")
         if self.way == "basic" and ":" in self.name:
-            raise ConfigurationError("username= can't hold a colon (RFC 7617 §2)")
-        if self.way in _NAMED and not self.name:
-            raise ConfigurationError("field= is empty: it is the name of the field that holds the credential")
+            raise ConfigurationError("a user name can't hold a colon (RFC 7617 §2)")
+        if self.way == "bearer" and self.name:
+            raise ConfigurationError("a bearer credential has no name: give it alone, or as 'bearer:' beside others")
+        if self.way in _NAMES and self.way != "basic" and not self.name:
+            raise ConfigurationError(f"the name of a credential's {_NAMES[self.way]} is empty")
 
 
 @attrs.frozen(repr=False)
@@ -93,34 +101,24 @@ class DeclaredCredentials:
 
     Attributes:
         sent_as: How they travel, unless a place says otherwise.
-        field: ``field=``.
-        user: ``username=``.
-        names: Where each goes, as it is declared; ``None``: there is one, and ``field`` and ``user`` say where.
+        names: Where each goes, as it is declared; ``None``: there is one, which needs no name.
         credentials: They themselves.
     """
 
     sent_as: str
-    field: str | None
-    user: str | None
     names: tuple[str, ...] | None
     credentials: tuple[Credential, ...]
 
     @classmethod
-    def of(
-        cls,
-        credential: CredentialLike | Mapping[str, CredentialLike],
-        sent_as: str,
-        field: str | None,
-        username: str | None,
-    ) -> DeclaredCredentials:
+    def of(cls, credential: CredentialLike | Mapping[str, CredentialLike], sent_as: str) -> DeclaredCredentials:
         """Return what a declaration says. Raises nothing: its frame holds the secrets."""
-        if _is_several(credential):
-            several = cls(sent_as, field, username, tuple(map(str, credential)), ())
-            values = zip(several.places, credential.values(), strict=True)
+        if _is_named(credential):
+            named = cls(sent_as, tuple(map(str, credential)), ())
+            values = zip(named.places, credential.values(), strict=True)
             return attrs.evolve(
-                several, credentials=tuple(place.credential(value, place.called) for place, value in values)
+                named, credentials=tuple(place.credential(value, place.called) for place, value in values)
             )
-        single, alone = cls(sent_as, field, username, None, ()), cast("CredentialLike", credential)
+        single, alone = cls(sent_as, None, ()), cast("CredentialLike", credential)
         return attrs.evolve(single, credentials=(single.places[0].credential(alone, "credential"),))
 
     @property
@@ -128,8 +126,7 @@ class DeclaredCredentials:
         """Where each goes."""
         if self.names is not None:
             return tuple(Place.of(name, self.sent_as) for name in self.names)
-        name = self.user if self.field is None and self.sent_as == "basic" else self.field
-        return (Place.of(str(name or ""), self.sent_as),)
+        return (Place(self.sent_as, ""),)
 
     @property
     def username(self) -> str | None:
@@ -137,28 +134,16 @@ class DeclaredCredentials:
         return next((place.name for place in self.places if place.way == "basic"), None)
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Refuse a way that there is not, and a credential without the name that it needs.
 
         Raises:
-            ConfigurationError: It does not.
+            ConfigurationError: It is one of these.
         """
-        checked_way(self.sent_as)
-        for name, value in (("field", self.field), ("username", self.user)):
-            if value is not None and not isinstance(value, str):
-                raise ConfigurationError(f"{name}= takes a str, not {type(value).__name__}")
-        if self.names is None:
-            self._check_single()
-        elif self.field is not None or self.user is not None:
-            raise ConfigurationError("several credentials name their fields themselves: leave field= and username= out")
-
-    def _check_single(self) -> None:
-        told = self.field is not None and self.places[0].way != self.sent_as
-        if self.field is None and self.sent_as in _NAMED:
-            raise ConfigurationError(f"sent_as={self.sent_as!r} needs {_HOLDER}")
-        if self.field is not None and self.sent_as in _IN_AUTHORIZATION and not told:
-            raise ConfigurationError(f"sent_as={self.sent_as!r} has no use for {_HOLDER}")
-        if (self.user is None) == (self.sent_as == "basic" and self.field is None):
-            raise ConfigurationError("username= goes with sent_as='basic'; elsewhere it is one of fields=")
+        name = _NAMES.get(checked_way(self.sent_as))
+        if self.names is None and name is not None:
+            raise ConfigurationError(
+                f"sent_as={self.sent_as!r} needs the credential's {name}: write credential={{{name!r}: …}}"
+            )
 
 
 @attrs.frozen(repr=False)
@@ -205,8 +190,11 @@ class RequestShape:
         if twice:
             raise ConfigurationError(f"the header {twice[0]!r} is declared twice")
         for place in self.places:
-            if not self._is_free(place):
-                raise ConfigurationError(f"fields= holds {place.name!r} already, which is for the credential")
+            if self._is_free(place):
+                continue
+            if isinstance(self.fields, str):
+                raise ConfigurationError(f"fields= has no {{{place.name}}}, where the credential would go")
+            raise ConfigurationError(f"fields= holds {place.name!r} already, which is for the credential")
 
     def _is_free(self, place: Place) -> bool:
         """Return whether the fields have a place for a credential."""
@@ -309,7 +297,7 @@ def _is_header(name: object, value: object) -> bool:
     return bool(named) and isinstance(value, str) and not any(char in "\r\n\0" for char in value)
 
 
-def _is_several(credential: object) -> TypeGuard[Mapping[str, CredentialLike]]:
+def _is_named(credential: object) -> TypeGuard[Mapping[str, CredentialLike]]:
     return isinstance(credential, Mapping)
 
 

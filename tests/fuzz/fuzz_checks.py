@@ -156,8 +156,11 @@ class Canned:
 
 def _declared(unit: Any) -> Provider:
     return DeclaredProvider(
-        name="declared", url=URL, credential=SECRET, sent_as="json", field="secret", token="items[0].access_token",
-        lifetime="items[0].expires_in", unit=unit,
+        name="declared",
+        url=URL,
+        credential={"secret": SECRET},
+        sent_as="json",
+        answer=AnswerFields(token="items[0].access_token", lifetime="items[0].expires_in", unit=unit),
     )  # fmt: skip
 
 

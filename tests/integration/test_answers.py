@@ -42,7 +42,12 @@ def grant(url: str, answer: AnswerFields | None, errors: ErrorFields | None) -> 
 
 def declared(url: str, answer: AnswerFields | None, errors: ErrorFields | None) -> Provider:
     return DeclaredProvider(
-        name="acme", url=f"{url}/token", credential=SECRET, sent_as="form", field="key", answer=answer, errors=errors
+        name="acme",
+        url=f"{url}/token",
+        credential={"key": SECRET},
+        sent_as="form",
+        answer=answer,
+        errors=errors,
     )
 
 

@@ -473,9 +473,8 @@ async def test_a_credential_in_the_query(server: Api) -> None:
         name="acme",
         url=f"{server.url}/session?v=1%2B2",
         method="GET",
-        credential=secret,
+        credential={"the key": secret},
         sent_as="query",
-        field="the key",
         fields={"n": 1},
     )
     async with aiohttp.ClientSession(trace_configs=[trace]) as http, TokenManager(provider, http=http) as manager:
@@ -490,10 +489,18 @@ async def test_a_credential_in_the_query(server: Api) -> None:
 @pytest.mark.parametrize(
     ("options", "body", "content_type"),
     [
-        ({"sent_as": "text"}, PASSWORD, "text/plain"),
-        ({"sent_as": "xml", "field": "p", "fields": "<p>{p}</p>"}, PASSWORD.replace("&", "&amp;"), "text/xml"),
-        ({"sent_as": "form", "field": "basic:me", "fields": {"a": "b"}}, "a=b", "application/x-www-form-urlencoded"),
-        ({"field": "a.b", "sent_as": "json"}, {"a": {"b": PASSWORD}}, "application/json"),
+        ({"sent_as": "text", "credential": PASSWORD}, PASSWORD, "text/plain"),
+        (
+            {"sent_as": "xml", "credential": {"p": PASSWORD}, "fields": "<p>{p}</p>"},
+            PASSWORD.replace("&", "&amp;"),
+            "text/xml",
+        ),
+        (
+            {"sent_as": "form", "credential": {"basic:me": PASSWORD}, "fields": {"a": "b"}},
+            "a=b",
+            "application/x-www-form-urlencoded",
+        ),
+        ({"sent_as": "json", "credential": {"a.b": PASSWORD}}, {"a": {"b": PASSWORD}}, "application/json"),
     ],
 )
 async def test_bodies(server: Api, options: dict[str, Any], body: Any, content_type: str) -> None:
@@ -503,7 +510,7 @@ async def test_bodies(server: Api, options: dict[str, Any], body: Any, content_t
         return web.json_response({"access_token": "at-1"})
 
     server.routes["/session"] = answer
-    provider = DeclaredProvider(name="acme", url=f"{server.url}/session", credential=PASSWORD, **options)
+    provider = DeclaredProvider(name="acme", url=f"{server.url}/session", **options)
     async with TokenManager(provider) as manager:
         await manager.token()
     (got,) = server.got

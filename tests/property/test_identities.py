@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asyncauth import (
+    AnswerFields,
     ClientCredentials,
     ConfigurationError,
     DeclaredProvider,
@@ -46,6 +47,16 @@ jsons = st.none() | st.dictionaries(st.sampled_from(["a", "b", "iss"]), st.integ
 lifetimes = st.none() | st.floats(1.0, 1e10) | st.integers(1, 10**10)
 upstreams = st.builds(lambda text: FakeProvider(identity=text), texts | st.just('{"a":1}') | st.just('{"a": 1}'))
 
+answers = st.builds(
+    AnswerFields,
+    token=st.sampled_from(["access_token", "data.token"]),
+    lifetime=st.sampled_from([None, "expires_in", "data.left"]),
+    unit=st.sampled_from(["seconds", "iso8601"]),
+    default_lifetime=st.sampled_from([None, 60, 60.5]),
+    never=st.sampled_from([(), 0, (0, -1)]),
+    extra=st.sampled_from([{}, {"a": "sign"}, {"a": "b.sign"}]),
+)
+
 OAUTH = {
     "token_url": urls,
     "client_id": st.none() | texts,
@@ -53,6 +64,7 @@ OAUTH = {
     "audience": several,
     "resource": st.none() | uris | st.lists(uris, min_size=1, max_size=2).map(tuple),
     "extra": st.none() | st.dictionaries(st.sampled_from(["x", "y"]), texts, max_size=2),
+    "answer": st.none() | answers,
 }
 FIXED = {"client_auth": "none"}
 HOSTS = {"environment": st.sampled_from(["production", "development"]), "base_url": st.none() | urls}
@@ -60,7 +72,11 @@ HOSTS = {"environment": st.sampled_from(["production", "development"]), "base_ur
 KINDS: dict[str, tuple[Callable[..., Provider], dict[str, Any], dict[str, Any]]] = {
     "client credentials": (ClientCredentials, {**OAUTH, "client_id": texts}, FIXED),
     "password": (PasswordGrant, {**OAUTH, "username": texts}, {**FIXED, "password": SECRET}),
-    "refresh token": (RefreshGrant, {**OAUTH, "account": texts}, {**FIXED, "refresh_token": SECRET}),
+    "refresh token": (
+        RefreshGrant,
+        {**OAUTH, "account": texts, "answer": st.none() | answers.map(lambda each: AnswerFields(token=each.token))},
+        {**FIXED, "refresh_token": SECRET},
+    ),
     "assertion": (JWTBearer, {**OAUTH, "account": texts}, {**FIXED, "assertion": SECRET}),
     "signed assertion": (
         JWTBearer,
@@ -114,16 +130,14 @@ KINDS: dict[str, tuple[Callable[..., Provider], dict[str, Any], dict[str, Any]]]
             "name": texts,
             "url": urls,
             "sent_as": st.sampled_from(["form", "json", "header"]),
-            "field": st.sampled_from(["key", "secret"]),
+            "credential": st.sampled_from(["key", "secret"]).map(lambda name: {name: SECRET}),
             "fields": st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 1) | texts, max_size=2),
             "headers": st.none() | st.dictionaries(st.sampled_from(["X-A", "X-B"]), texts, max_size=2),
             "method": st.sampled_from(["POST", "GET"]),
-            "token": st.sampled_from(["access_token", "data.token"]),
-            "lifetime": st.sampled_from([None, "expires_in", "data.left"]),
-            "unit": st.sampled_from(["seconds", "iso8601"]),
+            "answer": st.none() | answers,
             "account": texts,
         },
-        {"credential": SECRET},
+        {},
     ),
 }
 
@@ -144,6 +158,7 @@ ASKED: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "resource": lambda value, _: list_of(value),
     "extra": lambda value, _: json_of(value),
     "fields": lambda value, _: json_of(value),
+    "answer": lambda value, _: value or AnswerFields(),
     "headers": lambda value, _: json_of(value),
     "claims": lambda value, _: json_of(value, iss="the assertion's own wins"),
     "subject": lambda value, given: value or given["assertion_issuer"],

@@ -161,7 +161,9 @@ def any_server() -> list[Provider]:
         JWTBearer(token_url=url, assertion=secret, extra={"tenant": "t"}),
         TokenExchange(token_url=url, subject_token=upstream, audience="api", origins="https://api.example.com"),
         DeviceCode(issuer="https://login.example.com", client_id="c", show=show),
-        DeclaredProvider(name="acme", url=url, credential="s", sent_as="json", field="secret", unit="epoch_ms"),
+        DeclaredProvider(
+            name="acme", url=url, credential={"secret": "s"}, sent_as="json", answer=AnswerFields(unit="epoch_ms")
+        ),
         DeclaredProvider(name="b", url=url, credential={"basic:me": "s", "key": secret}, sent_as="query", method="GET"),
         DeclaredProvider(
             name="d",
@@ -170,7 +172,7 @@ def any_server() -> list[Provider]:
             sent_as="json",
             refresh=RefreshRequest(url=url, field="refresh", credentials=["key"]),
         ),
-        DeclaredProvider(name="c", url=url, credential=secret, sent_as="xml", field="key", fields="<k>{key}</k>"),
+        DeclaredProvider(name="c", url=url, credential={"key": secret}, sent_as="xml", fields="<k>{key}</k>"),
         DeclaredProvider(
             name="d",
             url=url,

@@ -277,7 +277,11 @@ MAKERS: dict[str, Callable[..., Any]] = {
         token_url=f"{url}/t", device_authorization_url=f"{url}/d", client_id="c", show=print, origins=url, **more
     ),
     "DeclaredProvider": lambda url, **more: DeclaredProvider(
-        name="d", url=url, credential=MARK, sent_as="json", field="f", **more
+        name="d",
+        url=url,
+        credential={"f": MARK},
+        sent_as="json",
+        **more,
     ),
 }
 

@@ -48,7 +48,11 @@ PROVIDERS: dict[str, Callable[[], Provider]] = {
     "exchange": lambda: TokenExchange(token_url=URL, subject_token=CANARY, actor_token=CANARY, account="ana", **BOUND),
     "device": lambda: DeviceCode(token_url=URL, device_authorization_url=URL, show=print, account="ana", **BOUND),
     "declared": lambda: DeclaredProvider(
-        name="acme", url=f"{URL}?k={CANARY}", credential=CANARY, sent_as="basic", username="ana", headers={"X": CANARY}
+        name="acme",
+        url=f"{URL}?k={CANARY}",
+        credential={"ana": CANARY},
+        sent_as="basic",
+        headers={"X": CANARY},
     ),
 }
 

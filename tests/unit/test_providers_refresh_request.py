@@ -30,12 +30,13 @@ SECRET = f"{MARK}-secret"
 
 
 def acme(**options: Any) -> DeclaredProvider:
-    given = {"name": "acme", "url": URL, "credential": SECRET, "sent_as": "json", "field": "secret", "account": "ana"}
+    given = {"name": "acme", "url": URL, "credential": {"secret": SECRET}, "sent_as": "json", "account": "ana"}
     return DeclaredProvider(**{**given, "refresh": RefreshRequest(url=REFRESH, field="refresh"), **options})
 
 
 def alone(**options: Any) -> DeclaredProvider:
-    return acme(sent_as="form", field="refresh_token", fields={"grant": "r"}, refresh=RefreshRequest(), **options)
+    given = {"credential": {"refresh_token": SECRET}, "sent_as": "form", "fields": {"grant": "r"}, **options}
+    return acme(refresh=RefreshRequest(), **given)
 
 
 def answer(number: int, **changes: object) -> dict[str, object]:
@@ -107,7 +108,7 @@ async def test_how_it_travels(
     """In any place that a credential can have, with those of the provider's credentials that are named."""
     mocked_http.answers(f"{REFRESH}?r=rt-0" if query else REFRESH, answer(1))
     both = {"secret": SECRET, "header:X-Key": f"{MARK}-key"}
-    await fetch(acme(credential=both, field=None, refresh=RefreshRequest(url=REFRESH, **options)), held())
+    await fetch(acme(credential=both, refresh=RefreshRequest(url=REFRESH, **options)), held())
     (sent,) = mocked_http.sent
     assert sent.query == query
     assert headers.items() <= sent.headers.items()
@@ -203,7 +204,7 @@ async def test_another_first_one_is_sent(mocked_http: MockedHttp) -> None:
     """A new credential counts when the last refresh token is rejected."""
     mocked_http.answers(URL, {"message": "no such token"}, status=401)
     mocked_http.answers(URL, answer(3))
-    token = await fetch(alone(credential=lambda: f"{MARK}-new"), held())
+    token = await fetch(alone(credential={"refresh_token": lambda: f"{MARK}-new"}), held())
     assert [sent.form["refresh_token"] for sent in mocked_http.sent] == ["rt-0", f"{MARK}-new"]
     assert token.refresh_token == "rt-3"
 
@@ -233,7 +234,7 @@ async def test_what_does_not_end_it(mocked_http: MockedHttp, status: int, fields
 async def test_one_of_several(mocked_http: MockedHttp) -> None:
     """``replaces`` says which of several credentials is the refresh token; the others go along."""
     several = {"client_secret": f"{MARK}-client", "refresh_token": SECRET}
-    provider = acme(credential=several, field=None, sent_as="form", refresh=RefreshRequest(replaces="refresh_token"))
+    provider = acme(credential=several, sent_as="form", refresh=RefreshRequest(replaces="refresh_token"))
     mocked_http.answers(URL, answer(1))
     mocked_http.answers(URL, answer(2))
     await fetch(provider, await fetch(provider))
@@ -243,7 +244,8 @@ async def test_one_of_several(mocked_http: MockedHttp) -> None:
 async def test_a_token_that_renews_itself(mocked_http: MockedHttp) -> None:
     """The token is its own refresh token: the last one is sent for the next."""
     itself = AnswerFields(refresh_token="access_token")
-    provider = acme(sent_as="query", field="access_token", fields={"g": "i"}, refresh=RefreshRequest(), answer=itself)
+    given = {"credential": {"access_token": SECRET}, "sent_as": "query", "fields": {"g": "i"}}
+    provider = acme(refresh=RefreshRequest(), answer=itself, **given)
     mocked_http.answers(f"{URL}?access_token={SECRET}&g=i", answer(1))
     mocked_http.answers(f"{URL}?access_token=at-1&g=i", answer(2))
     token = await fetch(provider, await fetch(provider))
@@ -270,7 +272,7 @@ async def test_a_token_that_renews_itself(mocked_http: MockedHttp) -> None:
         (RefreshRequest(field="r", sent_as="cookie"), "sent_as"),  # type: ignore[arg-type]
         (RefreshRequest(field="r", fields={"r": 1}), "fields="),
         (RefreshRequest(field="header:X Y"), "header"),
-        (RefreshRequest(field=""), "field="),
+        (RefreshRequest(field=""), "field is empty"),
     ],
 )
 def test_arguments_that_cant_work(refresh: Any, words: str) -> None:

@@ -99,7 +99,11 @@ MADE: dict[type, Callable[[], Any]] = {
         device_authorization_url=URL, show=print, account="ana", **CLIENT
     ),
     asyncauth.DeclaredProvider: lambda: asyncauth.DeclaredProvider(
-        name="acme", url=URL, credential=secret("key"), sent_as="basic", username="ana", headers={"X": secret("head")}
+        name="acme",
+        url=URL,
+        credential={"ana": secret("key")},
+        sent_as="basic",
+        headers={"X": secret("head")},
     ),
     stores.Entry: lambda: attrs.evolve(stores.Entry.of(token()), rejections=(rejection(),)),
     stores.MemoryStore: memory,

@@ -102,8 +102,8 @@ class ErrorFields:
         succeeded: What each answer with a status of success (2xx) has, unless it failed.
         retry_after: Where a busy answer says for how long to wait, in seconds or as Unix epoch seconds; or seconds for
             those that do not say. ``Retry-After`` and its like are read without it.
-        refusals: The statuses that mean "this credential was rejected"; any other 4xx is then unreadable. Default: 401,
-            and other 4xx with a JSON object.
+        refusals: The statuses that mean "this credential was rejected"; any other 4xx is then unreadable. ``None``
+            (default): 401, and other 4xx with a JSON object; of a `DeclaredProvider` 400, 401 and 403.
 
     Raises:
         ConfigurationError: An argument can't be read; the message says which.
