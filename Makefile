@@ -44,6 +44,8 @@ SAME_ON_OLDEST := attack fuzz property soak integration/test_docs*.py integratio
 	integration/test_cli_demo_fleet.py integration/test_hostile_processes.py
 without = $(foreach path,$(1),--ignore-glob='$(CURDIR)/tests/$(path)')
 PIP_FLAGS := --quiet --disable-pip-version-check
+# Compiled once, not by each of the hundreds of processes that tests start, nor by each of pytest's own.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo quick test test-fleet test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["name_of", "printable"]
+__all__ = ["is_visible_ascii", "name_of", "printable"]
 
 _LONGEST_NAME = 200
 """Characters of a name. Longer ones are cut: a log line is for people."""
@@ -21,6 +21,11 @@ def printable(text: str, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
+def is_visible_ascii(text: str) -> bool:
+    """Return whether a text can travel in a header: it has no characters but ``!`` to ``~``, which has no spaces."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def name_of(thing: object) -> str:

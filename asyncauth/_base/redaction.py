@@ -230,11 +230,16 @@ def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[byte
     if not data.isascii():
         for size, breaks in _WIDE_BREAKS.items():
             data = breaks.sub(bytes(size), data)
-    wanted = bytes(byte not in unwanted for byte in range(256))
     left = data.translate(None, unwanted)
     if len(left) < len(data):
-        origins = array("Q", compress(origins, data.translate(wanted) + b"\1"))
+        origins = array("Q", compress(origins, data.translate(_all_but(unwanted)) + b"\1"))
     return left, origins
+
+
+@functools.cache
+def _all_but(unwanted: bytes) -> bytes:
+    """Return a table that makes 0 of some characters, and 1 of all others."""
+    return bytes(byte not in unwanted for byte in range(256))
 
 
 def _meant(spelled: bytes) -> bytes:

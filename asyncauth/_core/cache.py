@@ -13,6 +13,7 @@ import attrs
 
 from asyncauth import expiry
 from asyncauth._base.forks import new_guard
+from asyncauth._base.printable import is_visible_ascii
 from asyncauth._core.failures import (
     NO_API_401,
     Api401Memory,
@@ -684,7 +685,7 @@ def _checked_lifetime(token: object) -> float | None:
     flaw = type_flaw(token)
     if flaw is not None:
         raise ConfigurationError(f"fetch() returned a Token whose {flaw}")
-    if not token.value or not all("\x21" <= char <= "\x7e" for char in token.value):
+    if not token.value or not is_visible_ascii(token.value):
         raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
     if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
         raise InvalidTokenResponse("the token type can't travel in a header")

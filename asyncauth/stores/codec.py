@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from cattrs.preconf.json import make_converter
 
-from asyncauth._base.printable import printable
+from asyncauth._base.printable import is_visible_ascii, printable
 from asyncauth.entry import Entry, Rejection
 from asyncauth.token import Token
 
@@ -129,7 +129,7 @@ def loads(text: str | bytes) -> Entry:
     if (
         entry is None
         or (entry.holds_nothing or not (entry.value or entry.lifetime == 0.0))
-        or not all("\x21" <= char <= "\x7e" for char in entry.value)
+        or not is_visible_ascii(entry.value)
         or not (entry.token_type.isascii() and entry.token_type.replace("-", "").isalnum())
     ):
         msg = "an entry that is damaged, or of another version"

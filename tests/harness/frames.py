@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import types
 from pathlib import Path
@@ -23,7 +24,12 @@ _STAND_INS = (LIBRARY / "sandbox", LIBRARY / "testing", Path(aioresponses.__file
 
 
 def _lies_in(file: str, *folders: Path) -> bool:
-    return file.startswith(tuple(f"{folder}{os.sep}" for folder in folders))
+    return file.startswith(tuple(map(_prefix, folders)))
+
+
+@functools.cache
+def _prefix(folder: Path) -> str:
+    return f"{folder}{os.sep}"
 
 
 def is_of_the_library(frame: types.FrameType) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncauth import expiry
+from asyncauth._base.printable import is_visible_ascii
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES
 from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
@@ -83,7 +84,7 @@ _RULES: tuple[tuple[Callable[[str], bool], Flaw], ...] = (
 def _in_a_header(value: str) -> list[Flaw]:
     if value.lower().startswith("bearer "):
         return [(fail, "begins with 'Bearer'", "set the token alone")]
-    if not all("\x21" <= char <= "\x7e" for char in value):
+    if not is_visible_ascii(value):
         return [(fail, "holds characters that can't travel in a header", "set it again: was it cut or wrapped?")]
     return []
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from asyncauth import expiry
+from asyncauth._base.printable import is_visible_ascii
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token
 
@@ -171,7 +172,7 @@ def token_text(value: object, name: str) -> str:
         raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
     if value[: len(_CARRIED)].lower() == _CARRIED:
         value = value[len(_CARRIED) :].strip()
-    if not all("\x21" <= char <= "\x7e" for char in value):
+    if not is_visible_ascii(value):
         raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
     return value
 
