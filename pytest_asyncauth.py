@@ -30,7 +30,7 @@ def asyncauth_sandbox() -> Generator[Sandbox, None, None]:
 
 @pytest.fixture
 def asyncauth_clock() -> FakeClock:
-    """An `asyncauth.testing.FakeClock`: give it to a ``TokenManager`` as ``clock=``, and move it."""
+    """An `asyncauth.testing.FakeClock` that moves by itself: give it to a ``TokenManager`` as ``clock=``."""
     from asyncauth.testing import FakeClock  # noqa: PLC0415 (see above)
 
-    return FakeClock()
+    return FakeClock(auto=True)

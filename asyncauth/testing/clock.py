@@ -1,16 +1,26 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that stands still until a test moves it, or until nothing else can happen."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import math
+import weakref
+
+from asyncauth.testing.activity import Activity, activity
 
 __all__ = ["FakeClock"]
 
 _ROUNDS = 64
 """Turns of the event loop that are given to what became due, after each moment at which something did."""
+
+_QUIET_ROUNDS = 16
+"""Turns of the event loop before a look at its tasks: what a callback does to them shows a turn or two later."""
+
+_POLL = 0.005
+"""Seconds of the machine's time between looks, while something outside of the event loop is waited for."""
 
 
 class FakeClock:
@@ -24,16 +34,24 @@ class FakeClock:
 
     Its two clocks move together; the wall can be set besides. Belongs to one event loop at a time.
 
+    With ``auto`` it moves by itself to the end of the next sleep when every task of its event loop waits, and one of
+    them for the clock. It does not while a task waits for aiohttp's client, for asyncio's sockets, streams and
+    subprocesses, for a thread or process of an executor, or in ``asyncio.sleep()``. It cannot see what another library
+    waits for on sockets of its own: the clock moves during that too.
+
     Args:
         wall: What the wall clock says first, in Unix epoch seconds.
         monotonic: What the monotonic clock says first, in seconds.
+        auto: Whether it moves by itself. Default: only `advance` and `suspend` move it.
     """
 
-    def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 1_000.0) -> None:
+    def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 1_000.0, *, auto: bool = False) -> None:
         self._wall_ahead = wall - monotonic
         self._now = monotonic
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._auto = auto
+        self._watched: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     def wall(self) -> float:
         """Return the wall clock's Unix epoch seconds."""
@@ -44,12 +62,16 @@ class FakeClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Return when a test has moved the clock by ``seconds``."""
+        """Return when a test, or the clock itself, has moved it by ``seconds``."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), sleeper))
+        if self._auto and loop not in self._watched:
+            self._watched.add(loop)
+            loop.call_soon(self._watch, loop, context=contextvars.Context())
         await sleeper
 
     def set_wall(self, epoch: float) -> None:
@@ -70,12 +92,9 @@ class FakeClock:
         _check(seconds)
         target = self._now + seconds
         await self._settle()
-        while self._sleepers and self._sleepers[0][0] <= target:
-            due, _, sleeper = heapq.heappop(self._sleepers)
-            self._now = max(self._now, due)
-            if not sleeper.done():
-                sleeper.get_loop().call_soon_threadsafe(_wake, sleeper)
-                await self._settle()
+        while self._is_awaited() and self._sleepers[0][0] <= target:
+            self._wake_next()
+            await self._settle()
         self._now = target
         await self._settle()
 
@@ -91,6 +110,34 @@ class FakeClock:
         _check(seconds)
         self._now += seconds
         self._sleepers = [(due + seconds, order, sleeper) for due, order, sleeper in self._sleepers]
+
+    def _is_awaited(self) -> bool:
+        """Return whether a task sleeps, after forgetting what was cancelled."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return bool(self._sleepers)
+
+    def _wake_next(self) -> None:
+        """Move to the end of the next sleep."""
+        due, _, sleeper = heapq.heappop(self._sleepers)
+        self._now = max(self._now, due)
+        sleeper.get_loop().call_soon_threadsafe(_wake, sleeper)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = _QUIET_ROUNDS) -> None:
+        """Move when every task of the loop waits. Runs in callbacks of the loop for as long as a task sleeps."""
+        if rounds > 0:
+            loop.call_soon(self._watch, loop, rounds - 1)
+            return
+        if not self._is_awaited():
+            self._watched.discard(loop)
+            return
+        found = activity(loop)
+        if found is Activity.OUTSIDE:
+            loop.call_later(_POLL, self._watch, loop)
+            return
+        if found is Activity.WAITS:
+            self._wake_next()
+        loop.call_soon(self._watch, loop)
 
     @staticmethod
     async def _settle() -> None:

@@ -151,8 +151,8 @@ ROWS = (
      "sandbox.page.__init__", "sandbox.server", "sandbox.serving", "sandbox.threaded", "sandbox.__init__",
      "sandbox.__main__"),
     # kits for tests
-    ("testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider", "testing.static",
-     "testing.__init__"),
+    ("testing.activity", "testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider",
+     "testing.static", "testing.__init__"),
     # the command line
     ("cli.outcome", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.systems",
      "cli.credentials", "cli.stores", "cli.whose", "cli.entries", "cli.options", "cli.demo.embedded",
