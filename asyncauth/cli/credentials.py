@@ -8,38 +8,37 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
 from asyncauth.cli.keychain import Keychain
 from asyncauth.cli.outcome import Problem
 from asyncauth.cli.systems import TITLES, System
-from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT
-from asyncauth.providers.peakly import Peakly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asyncauth.provider import Provider
-
 __all__ = [
+    "CLIENT",
+    "CLIENT_VARIABLES",
     "PAGO_FACIL_VARIABLES",
     "PEAKLY_VARIABLES",
+    "PREFIX",
     "VARIABLES",
     "Credentials",
-    "Given",
-    "provider_of",
+    "login_of",
 ]
 
-PEAKLY_VARIABLES = ("ASYNCAUTH_PEAKLY_USERNAME", "ASYNCAUTH_PEAKLY_PASSWORD")
-PAGO_FACIL_VARIABLES = (
-    "ASYNCAUTH_PAGO_FACIL_ACCESS_TOKEN",
-    "ASYNCAUTH_PAGO_FACIL_JWT",
-    "ASYNCAUTH_PAGO_FACIL_USERNAME",
-    "ASYNCAUTH_PAGO_FACIL_PASSWORD",
-)
-VARIABLES = {System.PEAKLY: PEAKLY_VARIABLES, System.PAGO_FACIL: PAGO_FACIL_VARIABLES}
+PEAKLY_VARIABLES = ("PEAKLY_USERNAME", "PEAKLY_PASSWORD")
+PAGO_FACIL_VARIABLES = ("PAGO_FACIL_ACCESS_TOKEN", "PAGO_FACIL_JWT", "PAGO_FACIL_USERNAME", "PAGO_FACIL_PASSWORD")
+CLIENT_VARIABLES = ("CLIENT_ID", "CLIENT_SECRET")
+CLIENT = "client"
+"""Whose credentials are those of an OAuth client."""
+VARIABLES = {System.PEAKLY: PEAKLY_VARIABLES, System.PAGO_FACIL: PAGO_FACIL_VARIABLES, CLIENT: CLIENT_VARIABLES}
+PREFIX = "ASYNCAUTH_"
+"""Each variable is read with this before its name as well, where the plain one is not set."""
+_CLIENTS = "the OAuth client"
 
 
 @attrs.frozen
@@ -47,41 +46,50 @@ class Credentials:
     """What a user has for a system, as it was found.
 
     Attributes:
-        system: Which one.
+        system: Which one: a `System`, or `CLIENT`.
         values: By variable; ``""`` = it is set, to nothing. Secret.
         keyring: The variables that the keyring holds; the others are the environment's.
         service: The keyring's service; ``None`` = no keyring was asked.
+        prefixed: The variables that were found with `PREFIX` before their name.
     """
 
-    system: System
+    system: str
     values: Mapping[str, str] = attrs.field(repr=False)
     keyring: frozenset[str] = frozenset()
     service: str | None = None
+    prefixed: frozenset[str] = frozenset()
 
     @classmethod
-    def found(cls, system: System, service: str | None) -> Credentials:
+    def found(cls, system: str, service: str | None) -> Credentials:
         """Return what the environment holds, and what it lacks from the keyring.
 
         Args:
-            system: Which one.
+            system: Which one: a `System`, or `CLIENT`.
             service: The keyring's service; ``None`` = no keyring is asked.
 
         Raises:
             Problem: The keyring can't be read.
         """
-        values = {name: os.environ[name] for name in VARIABLES[system] if name in os.environ}
-        held: dict[str, str] = {}
-        if service is not None:
-            keychain = Keychain(service)
-            for name in VARIABLES[system]:
-                value = None if values.get(name) else keychain.get(name)
+        keychain = None if service is None else Keychain(service)
+        values: dict[str, str] = {}
+        held: set[str] = set()
+        prefixed: set[str] = set()
+        for name in VARIABLES[system]:
+            for spelled in (name, f"{PREFIX}{name}"):
+                if spelled in os.environ and not values.get(name):
+                    values[name] = os.environ[spelled]
+                    _note(prefixed, name, belongs=spelled != name)
+            for spelled in (name, f"{PREFIX}{name}"):
+                value = None if keychain is None or values.get(name) else keychain.get(spelled)
                 if value is not None:
-                    held[name] = value
-        return cls(system, {**values, **held}, frozenset(held), service)
+                    values[name] = value
+                    held.add(name)
+                    _note(prefixed, name, belongs=spelled != name)
+        return cls(system, values, frozenset(held), service, frozenset(prefixed))
 
     @property
     def login(self) -> tuple[str, str]:
-        """The variables of username and password."""
+        """The variables of username and password, or of a client's id and secret."""
         username, password = VARIABLES[self.system][-2:]
         return username, password
 
@@ -96,82 +104,55 @@ class Credentials:
         nearest = next(alone, None)
         return self.login if nearest is None else (nearest,)
 
+    def spelled(self, name: str) -> str:
+        """Return a variable's name as it was found."""
+        return f"{PREFIX}{name}" if name in self.prefixed else name
+
     def where(self, *names: str) -> str:
         """Return in words where these come from."""
         held = [name for name in names if name in self.keyring]
         if not held:
-            return " and ".join(names)
+            return " and ".join(map(self.spelled, names))
         if len(held) == len(names):
-            return f"{' and '.join(names)} of the keyring's service {self.service!r}"
-        return " and ".join(f"{name} (keyring {self.service!r})" if name in held else name for name in names)
+            return f"{' and '.join(map(self.spelled, names))} of the keyring's service {self.service!r}"
+        return " and ".join(
+            f"{self.spelled(name)} (keyring {self.service!r})" if name in held else self.spelled(name) for name in names
+        )
 
 
-@attrs.frozen
-class Given:
-    """A provider, in words what it proves itself with, and that itself, so that no output shows it."""
-
-    provider: Provider
-    credential: str
-    secret: str = attrs.field(repr=False)
+def _note(names: set[str], name: str, *, belongs: bool) -> None:
+    (names.add if belongs else names.discard)(name)
 
 
-def provider_of(system: System, *, keyring: str | None = None, **place: Any) -> Given:
-    """Return a system's provider with the credentials that the user has for it.
-
-    Args:
-        system: Which one.
-        keyring: The keyring's service; ``None`` = no keyring is asked.
-        **place: The provider's ``environment``, ``base_url`` and ``origins``.
+def login_of(credentials: Credentials) -> tuple[str, str, str]:
+    """Return username, password, and in words where they come from; of a client its id and secret.
 
     Raises:
-        Problem: There are no credentials, and nobody to ask for them.
-        ConfigurationError: One can't work, or the place can't.
-        InsecureTransport: Plain http to another machine.
+        Problem: There are none, and nobody to ask for them.
     """
-    credentials = Credentials.found(system, keyring)
-    if system is System.PEAKLY:
-        username, password, source = _login(credentials)
-        return Given(Peakly(username=username, password=password, **place), source, password)
-    return _pago_facil(credentials, place)
-
-
-def _pago_facil(credentials: Credentials, place: dict[str, Any]) -> Given:
-    access_token, jwt = PAGO_FACIL_VARIABLES[:2]
-    values, used = credentials.values, credentials.used
-    if used == (access_token,):
-        provider = PagoFacilJWT(access_token=values[access_token], **place)
-        return Given(provider, f"the access token in {credentials.where(access_token)}", values[access_token])
-    if used == (jwt,):
-        upstream = {name: value for name, value in place.items() if name != "origins"}
-        provider = PagoFacilJWT(access_token=PagoFacil(jwt=values[jwt], **upstream), **place)
-        return Given(provider, f"the JWT in {credentials.where(jwt)}", values[jwt])
-    name, secret, source = _login(credentials)
-    return Given(PagoFacilJWT.from_password(username=name, password=secret, **place), source, secret)
-
-
-def _login(credentials: Credentials) -> tuple[str, str, str]:
-    """Return username, password, and where they come from."""
-    names, system = credentials.login, TITLES[credentials.system]
-    username, password = (credentials.values.get(name) for name in names)
-    if username and password:
-        return username, password, f"username and password in {credentials.where(*names)}"
+    names = credentials.login
+    system = _CLIENTS if credentials.system == CLIENT else TITLES[System(credentials.system)]
+    words = ("id", "secret") if credentials.system == CLIENT else ("username", "password")
+    first, second = (credentials.values.get(name) for name in names)
+    if first and second:
+        return first, second, f"{' and '.join(words)} in {credentials.where(*names)}"
     missing = [name for name in names if not credentials.values.get(name)]
     if not sys.stdin.isatty():
         raise Problem(f"no credentials for {system}: set {' and '.join(missing)}")
     try:
         # On stderr, as getpass asks: stdout is for the answer.
-        if not username:
-            sys.stderr.write(f"{system} username: ")
+        if not first:
+            sys.stderr.write(f"{system} {words[0]}: ")
             sys.stderr.flush()
-            username = _line().strip() or _none_given(system, "username")
-        if not password:
-            password = getpass.getpass(f"{system} password: ", stream=sys.stderr) or _none_given(system, "password")
+            first = _line().strip() or _none_given(system, words[0])
+        if not second:
+            second = getpass.getpass(f"{system} {words[1]}: ", stream=sys.stderr) or _none_given(system, words[1])
     except (EOFError, KeyboardInterrupt) as end:
         sys.stderr.write("\n")  # the prompt's line has not ended
         if isinstance(end, KeyboardInterrupt):
             raise
-        _none_given(system, "password" if username else "username")
-    return username, password, "username and password, as typed"
+        _none_given(system, words[1] if first else words[0])
+    return first, second, f"{' and '.join(words)}, as typed"
 
 
 def _line() -> str:

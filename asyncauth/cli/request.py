@@ -16,28 +16,36 @@ import attrs
 import typer
 from yarl import URL
 
-from asyncauth._http.origin import absolute_url, origin_of
+from asyncauth._http.origin import origin_of
+from asyncauth.cli.addresses import check_plain
 from asyncauth.cli.answer import Answer
-from asyncauth.cli.credentials import provider_of
 from asyncauth.cli.options import (
     CREDENTIALS_HELP,
+    Audience,
     BaseUrl,
+    ClientAuthentication,
     Environment,
+    InsecureHosts,
+    Issuer,
     KeyringService,
     OptionalText,
     OptionalTexts,
+    Scope,
     Timeout,
+    TokenUrl,
     Verbose,
+    systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
-from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
+from asyncauth.cli.systems import HOSTS, System
+from asyncauth.cli.target import Given, Target
 from asyncauth.errors import AuthError
-from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
-from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from asyncauth.manager import TokenManager
 
 __all__ = ["request"]
 
@@ -48,8 +56,15 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 def request(
     url: Annotated[str, typer.Argument(metavar="URL", help="What to ask for.", show_default=False)],
     *,
-    system: Annotated[
-        OptionalSystem, typer.Option("--as", help="Whose token to send, if the URL doesn't say.", show_default=False)
+    whose: Annotated[
+        OptionalText,
+        typer.Option(
+            "--as",
+            metavar="WHOSE",
+            help="Whose token to send, if the URL doesn't say: peakly, pago-facil, or module:attribute.",
+            show_default=False,
+            autocompletion=systems_for_completion,
+        ),
     ] = None,
     method: Annotated[
         OptionalText,
@@ -66,6 +81,12 @@ def request(
     location: Annotated[bool, typer.Option("--location", "-L", help="Follow redirects.")] = False,
     environment: Environment = None,
     base_url: BaseUrl = None,
+    issuer: Issuer = None,
+    token_url: TokenUrl = None,
+    scope: Scope = None,
+    audience: Audience = None,
+    client_auth: ClientAuthentication = None,
+    insecure_host: InsecureHosts = None,
     keyring: KeyringService = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print status, headers and body as JSON.")] = False,
     timeout: Timeout = 30.0,
@@ -75,10 +96,20 @@ def request(
 
     def work() -> int:
         order = _order(url, method, data, header or [], location=location)
-        whose, place = _whose(order.url, system, environment, base_url)
-        given = provider_of(whose, keyring=keyring, **place)
-        manager = TokenManager(given.provider, policy=RefreshPolicy(deadline=timeout))
-        answer = asyncio.run(_send(order, manager, given.secret, timeout))
+        target = Target(
+            whose=whose,
+            environment=environment,
+            base_url=base_url,
+            issuer=issuer,
+            token_url=token_url,
+            scope=scope or (),
+            audience=audience,
+            client_auth=None if client_auth is None else client_auth.value,
+            insecure_hosts=insecure_host or (),
+            keyring=keyring,
+        )
+        given = _given(order.url, target)
+        answer = asyncio.run(_send(order, given.manager(timeout), given.secret, timeout))
         answer.write(as_json=as_json)
         return ExitCode.OK if answer.succeeded else ExitCode.FAILED
 
@@ -87,8 +118,9 @@ def request(
 
 request.__doc__ = f"""{request.__doc__}
 
-The token is chosen by the URL's origin. For any other server say whose token it takes with --as, and
-where that comes from with --environment or --base-url; then it is sent to the URL's origin.
+The token is chosen by the URL's origin. For any other server say whose token it takes: with --as, and
+--environment or --base-url; or with --issuer or --token-url. Then it is sent to the URL's origin. A provider
+of your own (--as module:attribute) says by its origins where its token may be sent.
 
 A body that is JSON is sent as application/json, unless -H says otherwise.
 
@@ -99,8 +131,11 @@ Examples:
   asyncauth request 'https://api.peakly.co/api/Ventas/Clientes/Page?page=1&rows=50'
   asyncauth request -X POST -d @invoice.json https://api.peakly.co/api/Ventas/Facturas
   asyncauth request --as peakly --base-url http://127.0.0.1:8080 http://127.0.0.1:8080/api/check --json
+  asyncauth request --as shop:manager https://api.example.com/orders
+  asyncauth request --issuer https://login.example.com --scope read https://api.example.com/orders
 
-Exit codes: 0 a status below 400, 1 any other status or no answer, 2 wrong usage, 3 no token could be had.
+Exit codes: 0 a status below 400, 1 any other status or no answer, 2 wrong usage or no credentials,
+3 no token could be had.
 """
 
 
@@ -174,15 +209,34 @@ def _is_json(body: bytes) -> bool:
         return False
 
 
-def _whose(
-    url: URL, system: System | None, environment: str | None, base_url: str | None
-) -> tuple[System, dict[str, Any]]:
-    """Return whose token this URL gets, and the provider's arguments for where it comes from.
+def _given(url: URL, target: Target) -> Given:
+    """Return whose token this URL gets.
 
     Raises:
-        Problem: The URL alone doesn't say, and nothing else was given.
+        Problem: The URL alone doesn't say, and nothing else was given; or the token may not be sent there.
     """
     origin = str(origin_of(url))
+    if target.own is not None:
+        given = target.given()
+        check_plain(url, "the URL", getattr(given.source, "insecure_hosts", ()))
+        if origin not in given.source.origins:
+            may = ", ".join(given.source.origins) or "nowhere: it has no origins"
+            raise Problem(f"the token of {target.own} is not for {origin}: it may be sent to {may}")
+        return given
+    check_plain(url, "the URL", target.insecure_hosts)
+    if target.is_client:
+        return target.given(origins=(origin,))
+    system, place = _place(origin, target)
+    return attrs.evolve(target, whose=system).given(**place)
+
+
+def _place(origin: str, target: Target) -> tuple[System, dict[str, Any]]:
+    """Return which system's token an origin gets, and the provider's arguments for where it comes from.
+
+    Raises:
+        Problem: The origin alone doesn't say, and nothing else was given.
+    """
+    system = target.system
     known = next(
         ((each, name) for each, hosts in HOSTS.items() for name, host in hosts.items() if host == origin), None
     )
@@ -190,21 +244,24 @@ def _whose(
         known = None
     if known is not None:
         system = known[0]
-    place = place_of(system, environment, base_url)
+    place = target.place(system)
     if known is not None:
         if place.get("environment", known[1]) != known[1]:
             raise Problem(f"{origin} is {known[0].value}'s {known[1]}: that takes no other token")
         place = place or {"environment": known[1]}
     elif system is None:
-        raise Problem(f"whose token does {origin} take? Say it with --as, and --environment or --base-url")
+        raise Problem(
+            f"whose token does {origin} take? Say it with --as, and --environment or --base-url; or with --issuer or"
+            " --token-url"
+        )
     elif not place:
         # A mistyped host must get neither a password nor a token.
         raise Problem(
             f"{origin} is none of {system.value}'s: say with --environment or --base-url where its token comes from"
         )
     assert system is not None  # noqa: S101 (known, or given)
-    if "base_url" not in place or origin_of(absolute_url(place["base_url"], "--base-url")) != URL(origin):
-        place["origins"] = (origin,)
+    if "base_url" not in place or origin_of(URL(place["base_url"])) != URL(origin):
+        place = {**place, "origins": (origin,), "insecure_hosts": target.insecure_hosts}
     return system, place
 
 
@@ -226,6 +283,13 @@ async def _send(
         AuthError: No token could be had.
         Problem: No answer came.
     """
+    try:
+        return await _exchange(order, manager, secret, timeout)
+    finally:
+        await manager.close()
+
+
+async def _exchange(order: _Order, manager: TokenManager, secret: str, timeout: float) -> Answer:  # noqa: ASYNC109
     # First, so that the timeout is the request's own.
     token = await manager.token()
     secrets = {secret, token.value, token.refresh_token or ""}

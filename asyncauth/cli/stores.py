@@ -32,6 +32,8 @@ STORE_KEYS_VARIABLE = "ASYNCAUTH_STORE_KEYS"
 _FAREWELL = 1.0
 """Seconds for which a call that was cancelled may put things in order."""
 _SILENT = ("no answer in time", "is it overloaded or paused, or does a firewall drop what is sent there?")
+_LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(?:rediss?|unix)/")
+"""How a URL begins, or one with a typo. A scheme has two letters or more: Windows' drives have one."""
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
 # What redis-py raises, by name: it is imported where the store is. And what to do about it.
 _REDIS_ERRORS = {
@@ -129,7 +131,7 @@ def choose(text: str | None, *, prefix: str, encrypted: bool, keyring: str | Non
     named = text or os.environ.get(STORE_VARIABLE)
     if not named:
         return None
-    chosen = _redis(named, prefix, argument=bool(text)) if "://" in named else _files(named)
+    chosen = _redis(named, prefix, argument=bool(text)) if _LIKE_A_URL.match(named) else _files(named)
     keys = _keys(keyring, encrypted=encrypted)
     return attrs.evolve(chosen, store=EncryptedStore(chosen.inner, keys), address=None) if keys else chosen
 
@@ -140,9 +142,13 @@ def _files(text: str) -> Chosen:
 
 
 def _redis(text: str, prefix: str, *, argument: bool) -> Chosen:
-    parts = _parts(text)
+    parts = _parts(text) if "://" in text else None
     if parts is None or parts.scheme not in _SCHEMES:
-        raise Problem("a store is a folder, or a URL that begins with redis://, rediss:// or unix://")
+        # Without what was written: it may hold a password.
+        raise Problem(
+            "a store is a folder, or a URL that begins with redis://, rediss:// or unix:// (before a folder with such a"
+            " name write ./)"
+        )
     place, port, password = parts.hostname, parts.port, parts.password or "password" in parse_qs(parts.query)
     if argument and password:
         raise Problem(

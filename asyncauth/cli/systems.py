@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, Optional, TypeAlias
+from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
-from asyncauth._http.origin import absolute_url, require_secure
+from asyncauth.cli.addresses import secure_url
 from asyncauth.cli.outcome import Problem
 from asyncauth.providers import pago_facil, peakly
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["HOSTS", "TITLES", "OptionalSystem", "System", "place_of"]
 
@@ -26,7 +29,9 @@ TITLES = {System.PEAKLY: "Peakly", System.PAGO_FACIL: "Pago Fácil"}
 HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
 
 
-def place_of(system: System | None, environment: str | None, base_url: str | None) -> dict[str, Any]:
+def place_of(
+    system: System | None, environment: str | None, base_url: str | None, insecure_hosts: Collection[str] = ()
+) -> dict[str, Any]:
     """Return a provider's arguments for where its token comes from.
 
     They are checked here, so that an error names what the user wrote: the option, not the argument.
@@ -35,17 +40,17 @@ def place_of(system: System | None, environment: str | None, base_url: str | Non
         system: Whose environment it is; ``None`` = not known yet.
         environment: ``--environment``.
         base_url: ``--base-url``.
+        insecure_hosts: ``--insecure-host``, by `insecure_hosts_of`.
 
     Raises:
-        Problem: Two places were given, or the system has no such environment.
-        ConfigurationError: The URL is no absolute one.
-        InsecureTransport: Plain http to another machine.
+        Problem: Two places were given, the system has no such environment, or the URL is plain http to another machine.
+        ConfigurationError: The URL is not an absolute one.
     """
     if environment is not None and base_url is not None:
         raise Problem("--environment and --base-url exclude each other")
     if base_url is not None:
-        require_secure(absolute_url(base_url, "--base-url"), "--base-url")
-        return {"base_url": base_url}
+        secure_url(base_url, "--base-url", insecure_hosts)
+        return {"base_url": base_url, "insecure_hosts": insecure_hosts}
     if environment is None:
         return {}
     if system is not None and environment not in HOSTS[system]:

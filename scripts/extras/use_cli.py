@@ -15,8 +15,8 @@ def use() -> None:
     """Obtain a token by the command."""
     with sandbox_in_thread() as sandbox:
         variables = {
-            "ASYNCAUTH_PEAKLY_USERNAME": sandbox.username,
-            "ASYNCAUTH_PEAKLY_PASSWORD": sandbox.password,
+            "PEAKLY_USERNAME": sandbox.username,
+            "PEAKLY_PASSWORD": sandbox.password,
         }
         command = [str(Path(sys.executable).parent / "asyncauth"), "token", "peakly", "--base-url", sandbox.peakly.url]
         subprocess.run(command, env={**os.environ, **variables}, check=True, timeout=60)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INSTALLED = str(Path(sys.executable).with_name("asyncauth"))
 """The command as a user has it."""
+_READ = ("ASYNCAUTH_", "PEAKLY_", "PAGO_FACIL_", "CLIENT_")
+"""How the names of the variables begin that the command reads."""
 
 
 @attrs.frozen
@@ -39,19 +41,19 @@ class Ended:
 def credentials(sandbox: Sandbox) -> dict[str, str]:
     """Return environment variables with the sandbox's username and password for both systems."""
     return {
-        f"ASYNCAUTH_{system}_{name}": value
+        f"{system}_{name}": value
         for system in ("PEAKLY", "PAGO_FACIL")
         for name, value in (("USERNAME", sandbox.username), ("PASSWORD", sandbox.password))
     }
 
 
 class Shell:
-    """Runs commands with these environment variables and no others of asyncauth's."""
+    """Runs commands with these environment variables and no others that the command reads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         self._patch = monkeypatch
         self._captured = capfdbinary
-        for name in [name for name in os.environ if name.startswith("ASYNCAUTH_")]:
+        for name in [name for name in os.environ if name.startswith(_READ)]:
             monkeypatch.delenv(name)
 
     def set(self, **environ: str) -> None:

@@ -119,7 +119,6 @@ def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
     }
     return {
         **held,
-        **{f"ASYNCAUTH_{name}": value for name, value in held.items()},  # the command line's
         "CREDENTIALS_DIRECTORY": str(vault),
         "CLIENT_SECRET": CLIENT_SECRET,
         "ACME_SECRET": ACME_SECRET,

@@ -107,7 +107,7 @@ async def test_a_probe_that_is_broken_off_leaves_no_trace(tmp_path: Path) -> Non
         assert os.listdir(tmp_path) == [], milliseconds  # noqa: PTH208
 
 
-@pytest.mark.parametrize("command", ["doctor", "--help", "status ."])
+@pytest.mark.parametrize("command", ["doctor peakly --offline", "--help", "status ."])
 def test_a_reader_that_has_gone(command: str) -> None:
     """Whoever stops reading stdout ends the command without a word of Python's."""
     reading, writing = os.pipe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def test_credentials_from_the_keyring(shell: Shell, sandbox: Sandbox) -> None:
     assert token(shell, sandbox).code == 2  # not unasked
     ended = token(shell, sandbox, "--keyring", "shop")
     assert ended.code == 0
-    assert json.loads(ended.out)["credential"].endswith("ASYNCAUTH_PEAKLY_PASSWORD of the keyring's service 'shop'")
+    assert json.loads(ended.out)["credential"].endswith("PEAKLY_PASSWORD of the keyring's service 'shop'")
     assert ended.has_none_of(sandbox.password)
     shell.set(ASYNCAUTH_KEYRING="shop")
     assert token(shell, sandbox).code == 0
@@ -56,18 +57,18 @@ def test_credentials_from_the_keyring(shell: Shell, sandbox: Sandbox) -> None:
 
 def test_the_environment_comes_first(shell: Shell, sandbox: Sandbox) -> None:
     """A variable that is set wins over the keyring; one that is empty does not."""
-    hold(shell, **{**credentials(sandbox), "ASYNCAUTH_PEAKLY_USERNAME": "nobody"})
+    hold(shell, **{**credentials(sandbox), "PEAKLY_USERNAME": "nobody"})
     assert token(shell, sandbox, "--keyring", "shop").code == 3
-    shell.set(ASYNCAUTH_PEAKLY_USERNAME=sandbox.username, ASYNCAUTH_PEAKLY_PASSWORD="")
+    shell.set(PEAKLY_USERNAME=sandbox.username, PEAKLY_PASSWORD="")
     ended = token(shell, sandbox, "--keyring", "shop")
     assert json.loads(ended.out)["credential"] == (
-        "username and password in ASYNCAUTH_PEAKLY_USERNAME and ASYNCAUTH_PEAKLY_PASSWORD (keyring 'shop')"
+        "username and password in PEAKLY_USERNAME and PEAKLY_PASSWORD (keyring 'shop')"
     )
 
 
 def test_pago_facil_from_the_keyring(shell: Shell, sandbox: Sandbox) -> None:
     """Of several credentials the nearest to the API is used, wherever it is held."""
-    hold(shell, ASYNCAUTH_PAGO_FACIL_ACCESS_TOKEN="no-such-token")
+    hold(shell, PAGO_FACIL_ACCESS_TOKEN="no-such-token")
     shell.set(**credentials(sandbox))
     ended = token(shell, sandbox, "--keyring", "shop", system="pago-facil")
     assert (ended.code, "loginToken" in ended.err) == (3, True)
@@ -108,7 +109,8 @@ def test_a_keyring_that_cannot_be_read(shell: Shell, sandbox: Sandbox) -> None:
 def test_a_process_of_its_own(shell: Shell, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed command uses the keyring that the user has chosen."""
     hold(shell, **credentials(sandbox))
-    shell.set(PYTHON_KEYRING_BACKEND="keyring_kit.Ring", PYTHONPATH=str(Path(__file__).parent))
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    shell.set(PYTHON_KEYRING_BACKEND="keyring_kit.Ring", PYTHONPATH=os.pathsep.join(path))
     ended = shell.spawn("token", "peakly", "--base-url", sandbox.peakly.url, "--keyring", "shop")
     assert (ended.code, ended.err) == (0, "")
 

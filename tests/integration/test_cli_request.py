@@ -209,7 +209,7 @@ def test_a_certificate_that_is_not_trusted(shell: Shell, sandbox: Sandbox) -> No
 
 def test_no_token_ends_with_3(shell: Shell, sandbox: Sandbox) -> None:
     """Without a token nothing is sent to the API; the exit code is 3."""
-    shell.set(ASYNCAUTH_PEAKLY_PASSWORD="not-the-password")
+    shell.set(PEAKLY_PASSWORD="not-the-password")
     ended = shell.spawn(*at(sandbox))
     assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
     assert ended.has_none_of("not-the-password")
@@ -230,7 +230,9 @@ def test_no_token_ends_with_3(shell: Shell, sandbox: Sandbox) -> None:
         (("https://api.example.com/x",), "whose token"),
         (("https://api.peaky.co/x", "--as", "peakly"), "none of peakly's"),
         (("https://api.pgf.cl/x", "--as", "peakly"), "none of peakly's"),
-        (("http://api.peakly.co/x", "--as", "peakly"), "none of peakly's"),
+        (("http://api.peakly.co/x", "--as", "peakly"), "write https://api.peakly.co\n"),
+        (("http://api.peakly.co/x",), "write https://api.peakly.co\n"),
+        (("http://shop:8080/x", "--as", "peakly"), "write https://shop:8080 (or permit it, in a network of containers"),
     ],
 )
 def test_wrong_usage(shell: Shell, sandbox: Sandbox, arguments: tuple[str, ...], said: str) -> None:
@@ -242,7 +244,9 @@ def test_wrong_usage(shell: Shell, sandbox: Sandbox, arguments: tuple[str, ...],
 
 
 def test_plain_http_is_refused(shell: Shell) -> None:
-    """A token is not sent by plain http to another machine: exit code 3."""
+    """A token is not sent by plain http to another machine: wrong usage, and the line says what to write."""
     ended = shell.run("request", "http://api.example.com/x", "--as", "peakly", "--environment", "qa")
-    assert (ended.code, ended.err.count("\n")) == (3, 1)
-    assert "InsecureTransport" in ended.err
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "asyncauth: the URL is plain http: a token or password would travel in the clear; write https://api.example.com\n"
+    )

@@ -151,7 +151,7 @@ def test_the_entry_of_a_manager_is_found(shell: Shell, tmp_path: Path) -> None:
         asked = sandbox.peakly.counts.token_requests
         found = shell.run(*place, "--account", sandbox.username)
         assert [entry["whose"] for entry in json.loads(found.out)["entries"]] == ["peakly token"]
-        shell.set(ASYNCAUTH_PEAKLY_USERNAME=sandbox.username)
+        shell.set(PEAKLY_USERNAME=sandbox.username)
         assert shell.run(*place).code == 0
         nobody = shell.run(*place, "--account", "nobody")
         assert (nobody.code, json.loads(nobody.out)["entries"]) == (1, [])
@@ -216,7 +216,7 @@ def test_what_a_redis_holds(shell: Shell, redis: RedisServer) -> None:
         (("redis://127.0.0.1:1/0",), 1, "redis://127.0.0.1:1/0: no connection could be made (Connection refused)"),
         (("unix:///no/such/socket",), 1, "no connection could be made (No such file or directory)"),
         ((".", "--account", "me"), 2, "give --as, too"),
-        ((".", "--as", "peakly"), 2, "whose entries? Give --account, or set ASYNCAUTH_PEAKLY_USERNAME"),
+        ((".", "--as", "peakly"), 2, "whose entries? Give --account, or set PEAKLY_USERNAME"),
         ((".", "--as", "peakly", "-e", "development", "--account", "me"), 2, "no environment 'development'"),
         ((".", "--encrypted"), 2, "set ASYNCAUTH_STORE_KEYS"),
     ],

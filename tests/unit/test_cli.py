@@ -15,10 +15,10 @@ from asyncauth import Peakly, Token, TokenEndpointUnavailable
 from asyncauth._base.printable import printable
 from asyncauth.cli import app, outcome
 from asyncauth.cli.__main__ import main
-from asyncauth.cli.credentials import Given
 from asyncauth.cli.demo.load import Tally, quantile
 from asyncauth.cli.shown import as_json
 from asyncauth.cli.systems import System
+from asyncauth.cli.target import Given
 from asyncauth.cli.token import _facts
 
 
@@ -71,10 +71,10 @@ def test_help_names_the_variables(
     """The help names every environment variable that credentials are read from."""
     monkeypatch.setattr(sys, "argv", ["asyncauth", command, "--help"])
     app.run()
-    assert f"ASYNCAUTH_{variable}" in capsys.readouterr().out
+    assert variable in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["token"], ["token", "nobody"], ["demo", "--seconds", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["token", "--nonsense"], ["request"], ["demo", "--seconds", "0"]])
 def test_wrong_usage(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong usage ends with 2 and leaves stdout empty."""
     monkeypatch.setattr(sys, "argv", ["asyncauth", *arguments])

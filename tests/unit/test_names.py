@@ -154,13 +154,14 @@ ROWS = (
     ("testing.activity", "testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider",
      "testing.static", "testing.__init__"),
     # the command line
-    ("cli.outcome", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.systems",
-     "cli.credentials", "cli.stores", "cli.whose", "cli.entries", "cli.options", "cli.demo.embedded",
+    ("cli.outcome", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.addresses",
+     "cli.systems", "cli.credentials", "cli.own", "cli.target", "cli.stores", "cli.whose", "cli.entries", "cli.options",
+     "cli.demo.embedded",
      "cli.demo.least", "cli.demo.load", "cli.demo.mishaps", "cli.demo.scene", "cli.demo.crew", "cli.demo.display",
      "cli.demo.report", "cli.demo.wire", "cli.demo.fleet", "cli.demo.member", "cli.demo.command",
      "cli.doctor.finding", "cli.doctor.clocks", "cli.doctor.files", "cli.doctor.login", "cli.doctor.packages",
      "cli.doctor.shape", "cli.doctor.tls", "cli.doctor.network", "cli.doctor.rights", "cli.doctor.store",
-     "cli.doctor.command",
+     "cli.doctor.patient", "cli.doctor.command",
      "cli.request", "cli.status", "cli.token", "cli.app", "cli.__main__", "__main__"),
 )  # fmt: skip
 BESIDE = ("testing", "sandbox", "cli", "__main__")

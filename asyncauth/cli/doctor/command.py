@@ -5,39 +5,42 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import typer
-from yarl import URL
 
 from asyncauth._base.printable import printable
 from asyncauth.cli import shown
-from asyncauth.cli.credentials import Credentials
+from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES, PEAKLY_VARIABLES
 from asyncauth.cli.doctor.finding import Finding, Mark, skip
-from asyncauth.cli.doctor.login import login
-from asyncauth.cli.doctor.network import reach
 from asyncauth.cli.doctor.packages import packages
-from asyncauth.cli.doctor.shape import shape
+from asyncauth.cli.doctor.patient import Patient, patients_of
 from asyncauth.cli.doctor.store import look_into
 from asyncauth.cli.options import (
     CREDENTIALS_HELP,
     STORE_HELP,
     AsJson,
+    Audience,
     BaseUrl,
+    ClientAuthentication,
     Encrypted,
     Environment,
+    InsecureHosts,
+    Issuer,
     KeyringService,
     OptionalText,
     Patience,
     Prefix,
+    Scope,
+    TokenUrl,
     Verbose,
+    systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
 from asyncauth.cli.stores import choose
-from asyncauth.cli.systems import HOSTS, OptionalSystem, System, place_of
+from asyncauth.cli.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -47,17 +50,34 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _COLOURS = {Mark.OK: "green", Mark.SKIP: "blue", Mark.WARN: "yellow", Mark.FAIL: "red"}
+_NOTHING_SET = (
+    f"nothing to look at: no credentials are set, and no store is named. Set {' and '.join(PEAKLY_VARIABLES)}, or"
+    f" {' and '.join(PAGO_FACIL_VARIABLES[-2:])}; or name a system, module:attribute of your own provider, --issuer,"
+    " --token-url or --store"
+)
 _WIDTH = 22
 """Of the subjects' column."""
 
 
 def doctor(
-    system: Annotated[
-        OptionalSystem, typer.Argument(help="Which system; default: those that have credentials.", show_default=False)
+    whose: Annotated[
+        OptionalText,
+        typer.Argument(
+            metavar="WHOSE",
+            help="peakly, pago-facil, or module:attribute; default: the systems that have credentials.",
+            show_default=False,
+            autocompletion=systems_for_completion,
+        ),
     ] = None,
     *,
     environment: Environment = None,
     base_url: BaseUrl = None,
+    issuer: Issuer = None,
+    token_url: TokenUrl = None,
+    scope: Scope = None,
+    audience: Audience = None,
+    client_auth: ClientAuthentication = None,
+    insecure_host: InsecureHosts = None,
     store: Annotated[
         OptionalText, typer.Option("--store", metavar="STORE", help="A folder or a URL.", show_default=False)
     ] = None,
@@ -73,13 +93,24 @@ def doctor(
     """Find out why there is no token: what is wrong, and what to do."""
 
     def work() -> int:
-        if system is None and (environment is not None or base_url is not None):
+        target = Target(
+            whose=whose,
+            environment=environment,
+            base_url=base_url,
+            issuer=issuer,
+            token_url=token_url,
+            scope=scope or (),
+            audience=audience,
+            client_auth=None if client_auth is None else client_auth.value,
+            insecure_hosts=insecure_host or (),
+            keyring=keyring,
+        )
+        if target.name == "" and (environment is not None or base_url is not None):
             raise Problem("--environment and --base-url are a system's: name it, too")
         stores = [choose(store, prefix=prefix, encrypted=encrypted, keyring=keyring) for _ in range(2)]
-        patients = [
-            _Patient(Credentials.found(each, keyring), place_of(each, environment, base_url))
-            for each in _systems(system, keyring)
-        ]
+        patients = patients_of(target)
+        if not patients and stores[0] is None:
+            raise Problem(_NOTHING_SET)
         visit = _Visit(patients, stores, timeout, login=not no_login, offline=offline)
         found = asyncio.run(_told(visit, quiet=as_json))
         count = Counter(finding.mark for finding in found)
@@ -95,10 +126,11 @@ def doctor(
 
 doctor.__doc__ = f"""{doctor.__doc__}
 
-It looks at Python and the packages, the credentials' form, the way to the server (DNS, TCP,
-TLS, HTTP), both clocks, the login (one try, so that a wrong password locks no account;
-nothing that lives for years is made), and the store: whether it answers, can be written to
-(a probe, deleted at once), locks, and who may read its files.
+It looks at the credentials' form, the way to the server (DNS, TCP, TLS, HTTP), both clocks
+(off by a minute is a failure, unless the login works), the login (one try, so that a wrong
+password locks no account; nothing that lives for years is made), the store: whether it
+answers, can be written to (a probe, deleted at once), locks, and who may read its files;
+and at last at Python and the packages.
 
 Each line begins with ok, skip, warn or FAIL; the last two say what to do.
 
@@ -111,31 +143,20 @@ Examples:
   asyncauth doctor
   asyncauth doctor peakly -e qa --no-login
   asyncauth doctor peakly --store /var/lib/shop/tokens
+  asyncauth doctor shop:manager
+  asyncauth doctor --issuer https://login.example.com
   asyncauth doctor pago-facil --json | jq '.findings[] | select(.mark == "fail")'
 
-Exit codes: 0 nothing failed, 1 something did, 2 wrong usage.
+Exit codes: 0 nothing failed, 1 something did, 2 wrong usage, or nothing to look at: no system named, no
+credentials, no store.
 """
-
-
-@attrs.frozen
-class _Patient:
-    """A system that is looked at."""
-
-    credentials: Credentials
-    place: dict[str, Any]
-
-    @property
-    def origin(self) -> URL:
-        """Where its tokens come from."""
-        hosts = HOSTS[self.credentials.system]
-        return URL(self.place.get("base_url") or hosts[self.place.get("environment", "production")]).origin()
 
 
 @attrs.frozen
 class _Visit:
     """What is to be looked at."""
 
-    patients: Sequence[_Patient]
+    patients: Sequence[Patient]
     stores: Sequence[Chosen | None]
     timeout: float
     login: bool
@@ -143,38 +164,17 @@ class _Visit:
 
     async def findings(self) -> AsyncGenerator[Finding, None]:
         """Look at one thing after the other."""
-        for finding in packages():
-            yield finding
         if not self.patients:
             yield skip("credentials", "no system was named, and none has credentials: asyncauth doctor peakly")
         for patient in self.patients:
-            async for finding in self._system(patient):
+            async for finding in patient.findings(self.timeout, login=self.login, offline=self.offline):
                 yield finding
         chosen, again = self.stores
         if chosen is not None and again is not None:
             for finding in await look_into(chosen, again, self.timeout, offline=self.offline):
                 yield finding
-
-    async def _system(self, patient: _Patient) -> AsyncGenerator[Finding, None]:
-        name = patient.credentials.system.value
-        shaped = shape(patient.credentials, time.time())
-        for finding in shaped:
+        for finding in packages():  # last: what keeps a token away is seldom here
             yield finding
-        if self.offline:
-            yield skip(name, f"{patient.origin}: not asked (--offline)")
-            return
-        way = await reach(name, patient.origin, self.timeout)
-        for finding in way:
-            yield finding
-        subject = f"{name} login"
-        if not self.login:
-            yield skip(subject, "not tried (--no-login)")
-        elif any(finding.mark is Mark.FAIL for finding in shaped):
-            yield skip(subject, "not tried with credentials that can't be right")
-        elif any(finding.mark is Mark.FAIL and not finding.subject.endswith(" clock") for finding in way):
-            yield skip(subject, "not tried: the server can't be reached")
-        else:
-            yield await login(patient.credentials, patient.place, self.timeout)
 
 
 async def _told(visit: _Visit, *, quiet: bool) -> list[Finding]:
@@ -186,12 +186,6 @@ async def _told(visit: _Visit, *, quiet: bool) -> list[Finding]:
             typer.echo(_line(finding))
             sys.stdout.flush()
     return found
-
-
-def _systems(system: System | None, keyring: str | None) -> list[System]:
-    if system is not None:
-        return [system]
-    return [each for each in System if any(Credentials.found(each, keyring).values.values())]
 
 
 def _line(finding: Finding) -> str:

@@ -30,17 +30,17 @@ def shape(credentials: Credentials, now: float) -> list[Finding]:
         credentials: What the user has.
         now: The wall clock, in Unix epoch seconds.
     """
-    subject, used = f"{credentials.system.value} credentials", credentials.used
+    subject, used = f"{credentials.system} credentials", credentials.used
     found: list[Finding] = []
     for name in used:
-        value = credentials.values.get(name)
+        value, found_as = credentials.values.get(name), credentials.spelled(name)
         if value is None:
-            found.append(fail(subject, f"{name} is not set", "set it, or say with --keyring where it is stored"))
+            found.append(fail(subject, f"{found_as} is not set", "set it, or say with --keyring where it is stored"))
         else:
-            found += [make(subject, f"{name} {says}", do) for make, says, do in _flaws(name, value, now)[:1]]
+            found += [make(subject, f"{found_as} {says}", do) for make, says, do in _flaws(name, value, now)[:1]]
     for name, value in credentials.values.items():
         if not value and name not in used:
-            found.append(warn(subject, f"{name} is set, and empty", "unset it"))
+            found.append(warn(subject, f"{credentials.spelled(name)} is set, and empty", "unset it"))
     return found or [ok(subject, f"{credentials.where(*used)} {'is' if len(used) == 1 else 'are'} well-formed")]
 
 
