@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
+    from asyncauth._http.carrier import Carrier
+    from asyncauth.blocking import Blocking
     from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
 
@@ -282,6 +284,16 @@ class TokenManager:
                 carried in the query; or ``url`` is not an absolute URL.
             InsecureTransport: ``url`` is plain http to a host that is served by https.
         """
+        carrier = self._carrier_for(url)
+        if carrier is None:
+            return {}
+        cached = self._state.cached
+        if boottime() >= cached.fast_until:
+            cached = await self._obtain()
+        return carrier.as_headers(cached.authorization)
+
+    def _carrier_for(self, url: str | URL | None) -> Carrier | None:
+        """Return what makes the headers for a URL; ``None``: the token may not go there. Raises as `headers` does."""
         if self._prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
         carrier = self._options.carrier
@@ -291,11 +303,8 @@ class TokenManager:
                 f" params={{{carrier.name!r}: (await manager.token()).value}}"
             )
         if url is not None and not is_served(url, self.origins, self.insecure_hosts):
-            return {}
-        cached = self._state.cached
-        if boottime() >= cached.fast_until:
-            cached = await self._obtain()
-        return carrier.as_headers(cached.authorization)
+            return None
+        return carrier
 
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it.
@@ -323,6 +332,13 @@ class TokenManager:
             cached = self._state.cached
             if self._clock.monotonic() < cached.usable_until:
                 return cached.token
+
+    @property
+    def blocking(self) -> Blocking:
+        """The same for code without an event loop: ``manager.blocking.token()``, ``.headers()``, ``.refresh()``."""
+        from asyncauth.blocking import Blocking  # noqa: PLC0415 (most programs have an event loop)
+
+        return Blocking(self)
 
     def _clear_backoff(self) -> None:
         """Let the next try be made at once, here and further upstream, whatever is being waited out."""
@@ -583,28 +599,15 @@ class TokenManager:
         state = self._state
         while True:
             with self._guard:
-                self._check_open()
-                self._forget_orphaned()
-                cached, now = state.cached, self._clock.monotonic()
-                serving = cached.serving(now)
-                self._used_at = now
-                if now < cached.fresh_until:
-                    wait, flight = False, None
-                    if self._clock is SYSTEM_CLOCK and serving is cached:
-                        cached.fast_until = cached.fresh_until
-                elif now < serving.usable_until:
-                    wait, flight = False, self._join() if state.may_try(now) else None
-                else:
-                    blocking = state.blocking_failure(now)
-                    if blocking is not None and self._flight is None:
-                        raise blocking
-                    wait, flight = True, self._join()
-                    state.waits += 1
-                if not wait:
-                    cached = state.hand_out(use, now)
-            if flight is None or not wait:
-                self._plan()
-                return cached
+                cached = self._at_hand(use)
+                if cached is not None:
+                    self._plan()
+                    return cached
+                flight = self._join()
+                cached = self._at_hand(use, stale=True)
+                if cached is not None:
+                    return cached
+                state.waits += 1
             try:
                 await self._wait(flight)
             except FlightOrphaned:
@@ -615,6 +618,36 @@ class TokenManager:
                 cached = state.hand_out(use, now)
             if now < cached.usable_until:
                 return cached
+
+    def _at_hand(self, use: Use = Use.BY_HAND, *, stale: bool = False) -> CachedToken | None:
+        """Return a usable token if nothing is to be begun for it; else ``None``. No I/O; needs no event loop.
+
+        Args:
+            use: What it is for.
+            stale: Whether one will do for which a renewal is due, and not under way.
+
+        Raises:
+            AuthError: None is to be had now, and no try is to be made.
+        """
+        state = self._state
+        with self._guard:
+            self._check_open()
+            self._forget_orphaned()
+            cached, now = state.cached, self._clock.monotonic()
+            serving = cached.serving(now)
+            self._used_at = now
+            if now < cached.fresh_until:
+                if self._clock is SYSTEM_CLOCK and serving is cached:
+                    cached.fast_until = cached.fresh_until
+            elif now < serving.usable_until:
+                if not stale and self._flight is None and state.may_try(now):
+                    return None
+            else:
+                blocking = state.blocking_failure(now)
+                if blocking is not None and self._flight is None:
+                    raise blocking
+                return None
+            return state.hand_out(use, now)
 
     def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
         """Return what waits for a flight; if anybody wants to know, it tells how long."""
@@ -679,6 +712,8 @@ class TokenManager:
         # What was asked of the flight before there was anything to ask it of.
         if flight.hurried:
             refresh.retry_now()
+        if flight.leaving:
+            refresh.leave()
         if flight.done:
             refresh.abandon()
         return refresh

@@ -503,19 +503,23 @@ class _TenantManager(TokenManager):
         return self._pool._limiter
 
     async def refresh(self) -> Token:
-        await self._note_use()
+        await self._end_closings()
+        self._pool._use(self)
         return await super().refresh()
 
     async def _obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
-        await self._note_use()
+        await self._end_closings()
         return await super()._obtain(use)
 
-    async def _note_use(self) -> None:
-        """Take note of a use. One that was closed, by somebody who holds it, is open again after that."""
+    def _at_hand(self, use: Use = Use.BY_HAND, *, stale: bool = False) -> CachedToken | None:
+        self._pool._use(self)
+        return super()._at_hand(use, stale=stale)
+
+    async def _end_closings(self) -> None:
+        """Return when it can be opened again, if somebody who holds it is closing it."""
         if self._closing:
             self._pool._check_open()
             await self._wait_for_closings()
-        self._pool._use(self)
 
     def _join(self) -> Flight[CachedToken]:
         flight = super()._join()

@@ -20,6 +20,7 @@ import attrs
 from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth._base.loops import GLANCE, LoopRef, call_soon
 from asyncauth._core.frames import bare
+from asyncauth._core.short_loop import note_unfinished
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed, TokenEndpointUnavailable
 
@@ -69,6 +70,10 @@ class Work(Protocol):
 
     def nudge(self) -> None:
         """Have it look again for how long it rests, since callers wait for it now. Any thread."""
+        ...
+
+    def leave(self) -> None:
+        """Have it end as soon as nothing is under way: its loop is about to end. Any thread."""
         ...
 
     def abandon(self) -> None:
@@ -124,6 +129,7 @@ class Flight(Generic[_T]):
     Attributes:
         done: Whether it has an outcome.
         hurried: Whether somebody has asked for a try at once.
+        leaving: Whether its loop is about to end.
         loop: Where it runs; ``None`` = it was not started.
         waits_for: The flights that its own work waits for now.
         callers: The contexts of the first of those who waited and noted theirs.
@@ -143,13 +149,14 @@ class Flight(Generic[_T]):
         "callers",
         "done",
         "hurried",
+        "leaving",
         "loop",
         "waits_for",
         "work",
     )
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.done = self.hurried = False
+        self.done = self.hurried = self.leaving = False
         self.callers: list[contextvars.Context] = []
         self.waits_for: list[Flight[Any]] = []
         self.work: Work | None = None
@@ -189,7 +196,8 @@ class Flight(Generic[_T]):
         task.add_done_callback(self._ended)
         self._watch = loop.call_later(min(seconds, _LONGEST_WATCH), self._look)
         self._task = task
-        at_fork(self, _leave)
+        at_fork(self, _leave_to_parent)
+        note_unfinished(self, loop)
 
     def _after_fork(self) -> None:
         """Leave the task and the callers that wait for it to the parent process."""
@@ -369,6 +377,25 @@ class Flight(Generic[_T]):
         if work is not None and not self.finished:  # else it may be the parent process's, and so is what would wake it
             work.retry_now()
 
+    async def leave(self, patience: float | None) -> None:
+        """Return when nothing is under way any more, since the loop is about to end. On its own loop only.
+
+        Whoever waits for a next try that may come later begins another flight, on a loop of its own.
+
+        Args:
+            patience: Seconds for what is under way; ``None``: as many as the work may take.
+        """
+        task = self._task
+        if task is None or task.done():
+            return
+        self.leaving = True
+        if self.work is not None:
+            self.work.leave()
+        await asyncio.wait((task,), timeout=max(0.0, self._seconds_left + _PATIENCE) if patience is None else patience)
+        if not task.done():
+            self.abandon(FlightOrphaned())
+            await asyncio.wait((task,), timeout=_PATIENCE)
+
     async def drain(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
         if self._task is not None and not self.done:
@@ -490,7 +517,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _leave(flight: Flight[Any]) -> None:
+def _leave_to_parent(flight: Flight[Any]) -> None:
     flight._after_fork()
 
 

@@ -89,6 +89,14 @@ class Listeners:
 
         Called by a listener, it does not wait for that one.
         """
+        try:
+            await self.catch_up(grace)
+        finally:
+            for backlog in self._backlogs:
+                await backlog.end()
+
+    async def catch_up(self, grace: float) -> None:
+        """Return when everybody has been told, or after ``grace`` seconds. Called by a listener: the others have."""
         telling = [asyncio.wrap_future(each) for each in (backlog.told() for backlog in self._backlogs) if each]
         try:
             if telling:
@@ -96,8 +104,6 @@ class Listeners:
         finally:
             for told in telling:
                 told.cancel()
-            for backlog in self._backlogs:
-                await backlog.end()
 
 
 class SharedListeners(Listeners):
@@ -126,6 +132,10 @@ class SharedListeners(Listeners):
 
     async def settle(self, grace: float) -> None:
         """Do nothing."""
+
+    async def catch_up(self, grace: float) -> None:
+        """Return when everybody has been told, or after ``grace`` seconds."""
+        await self._owner.catch_up(grace)
 
 
 class _Backlog:

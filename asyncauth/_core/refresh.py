@@ -57,6 +57,8 @@ __all__ = ["Callers", "Refresh"]
 
 _LONGEST_LOCK_WAIT = 15.0
 """Seconds that waiting for another process' refresh may take."""
+_LOCK_WAIT_ON_LEAVING = 2.0
+"""The same where nobody needs the token yet and the event loop is about to end."""
 _GLANCE_AT_STORE = 0.5
 """Seconds between looks at whether another process has a token, while callers wait for our next try."""
 _NEXT_TOKEN = 0.5
@@ -117,6 +119,7 @@ class Refresh:
         "_hurries",
         "_judgement",
         "_keeping",
+        "_leaves",
         "_limiter",
         "_lock_handle",
         "_options",
@@ -166,7 +169,7 @@ class Refresh:
         self._queued_at = -math.inf
         self._at_once = False
         self._sent = True
-        self._given_up = False
+        self._given_up = self._leaves = False
         self._allowed = policy.deadline if options.deadline is None else options.deadline
         self._deadline = clock.monotonic() + self._allowed
         self._store_time = 0.0 if store_client is None else _STORE_CALLS * policy.store_timeout
@@ -217,6 +220,11 @@ class Refresh:
         rest = self._rest
         if rest is not None:
             call_soon(rest.get_loop(), rest.cancel)  # or its loop was closed, and it with it
+
+    def leave(self) -> None:
+        """Make no further try, and wait for no other process: the loop is about to end. From any thread."""
+        self._leaves = True
+        self.wake()
 
     def abandon(self) -> None:
         """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread.
@@ -304,7 +312,8 @@ class Refresh:
             if failure.may_ask(now):
                 self._state.ask(now)
                 return
-            if failure.while_blocked is WhileBlocked.FAIL or due > self._deadline:
+            nobody_waits = self._leaves and not callers.callers_wait
+            if failure.while_blocked is WhileBlocked.FAIL or due > self._deadline or nobody_waits:
                 raise failure.seen(now)
             left = due - now
             await self._rest_for(left if self._store_client is None else min(left, _GLANCE_AT_STORE), wakes)
@@ -359,7 +368,13 @@ class Refresh:
             outage.end()
 
     async def _rest_for(self, seconds: float, wakes: int) -> None:
-        """Rest until the time is up or somebody wakes it, once more than the ``wakes`` before this was decided on."""
+        """Rest until the time is up or somebody wakes it, once more than the ``wakes`` before this was decided on.
+
+        Raises:
+            CancelledError: The loop is about to end. Whoever waits makes the next try on another one.
+        """
+        if self._leaves:
+            raise asyncio.CancelledError
         rest = asyncio.ensure_future(self._clock.sleep(seconds))
         self._rest = rest
         try:
@@ -438,6 +453,8 @@ class Refresh:
                                 return cached
                             break
                     if await lock.had_within(patience - lock.waited) is None:
+                        if self._leaves:
+                            raise asyncio.CancelledError  # nothing was sent
                         raise StoreTrouble(f"another process held the lock for {lock.waited:.3g} s", lock_timeout=True)
                     if self._limiter is not None and not self._limiter.slots_here().free:
                         break
@@ -545,7 +562,8 @@ class Refresh:
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
         left = self._deadline - self._clock.monotonic()
-        return max(0.0, min(_LONGEST_LOCK_WAIT, left - min(_TIME_TO_FETCH, left / 2)))
+        longest = _LOCK_WAIT_ON_LEAVING if self._leaves else _LONGEST_LOCK_WAIT
+        return max(0.0, min(longest, left - min(_TIME_TO_FETCH, left / 2)))
 
     async def _adopt(self, store_client: StoreClient, stored: Entry | None) -> CachedToken | None:
         """Take over what another process stored, if it is for us."""

@@ -21,6 +21,7 @@ import attrs
 from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef, call_soon
 from asyncauth._base.printable import name_of
+from asyncauth._core.short_loop import note_unfinished
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
 from asyncauth.entry import Entry, is_later, newest
@@ -501,6 +502,7 @@ class StoreClient:
         if self.unsaved or self.clock.monotonic() < self._watch_until:
             at_fork(self, StoreClient._after_fork)
             self._saving = asyncio.ensure_future(self._keep_saved(self._kept))
+            note_unfinished(self, self._saving.get_loop())
 
     async def _take_over(self) -> LockHandle | None:
         """Return the lock that is kept while something is unsaved, and end the saving; ``None``: there is none."""
@@ -552,6 +554,20 @@ class StoreClient:
             await asyncio.wait((saving,))
         else:
             call_soon(saving.get_loop(), saving.cancel)
+
+    async def leave(self, patience: float | None) -> None:
+        """Return when nothing is left to the background here, since the loop is about to end. On its own loop only.
+
+        What could not be saved is held, and saved with the next refresh.
+
+        Args:
+            patience: Seconds in which to save it; ``None``: as many as other processes wait for it.
+        """
+        saving = self._saving
+        if saving is not None and saving.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait((saving,), timeout=_SENDING if patience is None else patience)
+            if not saving.done():
+                await self.stop_saving()
 
     async def close(self) -> None:
         """End what is left to the background, after one more try to save a refresh token that would be lost."""

@@ -84,6 +84,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUNBUFFERED": "1",
                 "SSL_CERT_FILE": str(folder / "authority.pem"),
+                "REQUESTS_CA_BUNDLE": str(folder / "authority.pem"),
                 "COMPANY_CA": str(folder / "company.pem"),
                 "CLIENT_CERTIFICATE": str(folder / "client.pem"),
                 "PLACES": json.dumps(places),

@@ -11,6 +11,7 @@ from asyncauth import (
     AnswerFields,
     AuthError,
     BearerAuth,
+    Blocking,
     ClientCredentials,
     DeclaredProvider,
     DeviceCode,
@@ -138,6 +139,15 @@ async def uses() -> None:
         transient: bool = error.transient
         assert step or wait or transient
     assert [value, expires_at, extra, headers, current, origins, state, body, options.deadline]
+
+
+def blocks(manager: TokenManager) -> dict[str, str]:
+    """Use a manager where there is no event loop."""
+    blocking: Blocking = manager.blocking
+    token: Token = blocking.token()
+    renewed: Token = blocking.refresh()
+    assert [token, renewed]
+    return blocking.headers() | blocking.headers("https://api.acme.example/")
 
 
 async def show(prompt: DevicePrompt) -> None:

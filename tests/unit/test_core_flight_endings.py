@@ -84,6 +84,8 @@ class Work:
 
     def nudge(self) -> None: ...
 
+    def leave(self) -> None: ...
+
     def abandon(self) -> None:
         self.given_up += 1
 

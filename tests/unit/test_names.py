@@ -21,6 +21,7 @@ PUBLIC = {
         "AnswerFields",
         "AuthError",
         "BearerAuth",
+        "Blocking",
         "ClientCredentials",
         "Clock",
         "ConfigurationError",
@@ -121,7 +122,7 @@ ROWS = (
     ("_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
      "_core.timer", "_core.trial", "_core.cache",
-     "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
+     "_core.short_loop", "_core.flight", "_core.listeners", "_core.emitter", "_core.lifecycle", "_core.runtime",
      "_core.store_client", "_core.tenant_key", "_core.refresh"),
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.credential", "providers.wire.decompress", "providers.wire.lifetime_fields",
@@ -136,7 +137,7 @@ ROWS = (
      "providers.oauth2.refresh_grant", "providers.oauth2.token_exchange", "providers.pago_facil",
      "providers.request_shape", "providers.refresh_request", "providers.declared", "providers.peakly"),
     # the manager
-    ("manager",),
+    ("blocking", "manager"),
     # how requests get their token
     ("auth_flow", "middleware", "pool"),
     # around it
@@ -166,7 +167,7 @@ ROWS = (
 )  # fmt: skip
 BESIDE = ("testing", "sandbox", "cli", "__main__")
 
-MOST_IN_THE_ROOT = 14
+MOST_IN_THE_ROOT = 15
 
 # What tests/unit tests besides modules.
 OTHER_SUBJECTS = {

@@ -42,6 +42,10 @@ async def held() -> asyncauth.TokenManager:
     return manager
 
 
+async def blocking() -> asyncauth.Blocking:
+    return (await held()).blocking
+
+
 async def pool() -> asyncauth.ManagerPool[str]:
     pool: asyncauth.ManagerPool[str] = asyncauth.ManagerPool(
         lambda _: FakeProvider(answers=[asyncauth.Token(secret("access"), **TOKEN)])
@@ -81,6 +85,7 @@ def context() -> asyncauth.RequestContext:
 MADE: dict[type, Callable[[], Any]] = {
     asyncauth.Token: token,
     asyncauth.TokenManager: held,
+    asyncauth.Blocking: blocking,
     asyncauth.ManagerPool: pool,
     asyncauth.BearerAuth: bearer,
     asyncauth.RequestContext: context,

@@ -1,0 +1,165 @@
+"""Tokens for code that has no event loop: Django, Flask, scripts, the tasks of a queue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from asyncauth._core.short_loop import collect_unfinished, finish
+from asyncauth._core.trial import Use
+from asyncauth.clock import boottime
+from asyncauth.errors import AuthError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from yarl import URL
+
+    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.listeners import Listeners
+    from asyncauth._core.short_loop import Unfinished
+    from asyncauth._http.carrier import Carrier
+    from asyncauth.policy import RefreshPolicy
+    from asyncauth.token import Token
+
+__all__ = ["Blocking"]
+
+_T = TypeVar("_T")
+
+
+class _Manager(Protocol):
+    """What a `TokenManager` is here."""
+
+    _state: TokenState
+
+    @property
+    def _closing(self) -> bool: ...
+    @property
+    def _listeners(self) -> Listeners: ...
+    @property
+    def _policy(self) -> RefreshPolicy: ...
+    def _at_hand(self, use: Use, *, stale: bool = False) -> CachedToken | None: ...
+    async def _obtain(self) -> CachedToken: ...
+    def _carrier_for(self, url: str | URL | None) -> Carrier | None: ...
+    async def refresh(self) -> Token: ...
+
+
+class Blocking:
+    """A manager's token for code without an event loop, from ``TokenManager.blocking``.
+
+    ::
+
+        manager = TokenManager(Peakly(username=..., password=...))  # once per process
+        response = requests.get(url, headers=manager.blocking.headers(url), timeout=10)
+
+    While the token is fresh, a call does no I/O and makes no event loop. Any other call runs an event loop of its own
+    for as long as it needs it, and leaves no thread, connection or task behind. So it waits for what it begins: also
+    for the renewal of a token that is still usable, which might otherwise be cut off after a refresh token was sent. If
+    that renewal fails, the call returns the token that is still usable. Listeners have been told of what the call did
+    before it returns, or have had `RefreshPolicy.close_grace` to be.
+
+    Concurrency: any number of threads and event loops may use one manager at the same time, by this and by ``await``;
+    they make one token request together. A forked process goes on with the token that its parent had.
+
+    Interrupted (``Ctrl+C``, or what a signal handler raises), a call gives a token request that is under way
+    `RefreshPolicy.close_grace` to bring its token.
+
+    Args:
+        manager: Whose token it is. It need not be entered, and there is nothing to close.
+    """
+
+    __slots__ = ("_manager",)
+
+    def __init__(self, manager: _Manager) -> None:
+        self._manager = manager
+
+    def token(self) -> Token:
+        """Return a usable token.
+
+        Fresh: at once. Stale: after its renewal, whether that succeeds or fails; at once if the renewal is under way
+        elsewhere, or if the last one failed just now. Spent: after the one refresh that all callers wait for together.
+
+        Raises:
+            ConfigurationError: An event loop is running in this thread.
+            AuthError: As `TokenManager.token` does.
+        """
+        self._refuse_loop("token()")
+        return self._obtain().token
+
+    def headers(self, url: str | URL | None = None) -> dict[str, str]:
+        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time, as `TokenManager.headers` does.
+
+        Args:
+            url: The whole URL of the request that the headers are for. If its origin is not one of
+                `TokenManager.origins`, the result is ``{}``, and no token is obtained. ``None`` (default): it is for
+                the caller to see that the headers go nowhere else.
+
+        Raises:
+            ConfigurationError: An event loop is running in this thread; or as `TokenManager.headers` does.
+            AuthError: As `TokenManager.headers` does.
+        """
+        self._refuse_loop("headers()")
+        carrier = self._manager._carrier_for(url)
+        return {} if carrier is None else carrier.as_headers(self._obtain().authorization)
+
+    def refresh(self) -> Token:
+        """Obtain a new token now, and return it, as `TokenManager.refresh` does.
+
+        Raises:
+            ConfigurationError: An event loop is running in this thread.
+            AuthError: As `TokenManager.refresh` does.
+        """
+        self._refuse_loop("refresh()")
+        return self._run(self._manager.refresh)
+
+    def __repr__(self) -> str:
+        return f"{self._manager!r}.blocking"
+
+    def _obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
+        """Return a usable token: what everything that hands one out without an event loop calls.
+
+        Args:
+            use: What it is for, see `TokenManager._obtain`.
+        """
+        manager = self._manager
+        cached = manager._state.cached
+        if boottime() < cached.fast_until:
+            return cached
+        at_hand = None if manager._closing else manager._at_hand(use)
+        while at_hand is None:
+            self._run(manager._obtain)
+            at_hand = manager._at_hand(use, stale=True)
+        return at_hand
+
+    def _refuse_loop(self, call: str) -> None:
+        """Raise `ConfigurationError` where an event loop is running, which would stand still meanwhile."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise ConfigurationError(
+            f"blocking.{call} would stop the event loop that is running in this thread: write"
+            f" 'await manager.{call}'; or call it in another thread, as asyncio.to_thread() does"
+        )
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run some work on an event loop of its own; return what it returns when nothing else is under way there."""
+        # With a factory the runner leaves the thread's current event loop alone, which is another one or none.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            unfinished = collect_unfinished(runner.get_loop())
+            patience: float | None = self._manager._policy.close_grace
+            try:
+                result = runner.run(work())
+                patience = None
+            except AuthError:
+                patience = None
+                raise
+            finally:
+                runner.run(self._finish(unfinished, patience))
+            return result
+
+    async def _finish(self, unfinished: list[Unfinished], patience: float | None) -> None:
+        """End what is under way on the running loop, and have listeners told of it."""
+        await finish(unfinished, patience)
+        await self._manager._listeners.catch_up(self._manager._policy.close_grace)
