@@ -99,3 +99,17 @@ async def test_a_child_leaves_its_parents_connections_alone(tmp_path: Path, kind
         "idle": [True, False, True],
         "asking": [True, True, True, True],  # the child takes over what the parent's refresh brought
     }[moment]
+
+
+async def test_a_child_without_an_event_loop_loses_no_refresh_token(tmp_path: Path) -> None:
+    """A prefork server forks in the middle of a thread's blocking call: each refresh token is sent once."""
+    async with Server(holds=2).serve() as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "ignore", str(HERE / "forking_blocking_process.py"), server.url, str(tmp_path)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+        )
+        out, err = await process.communicate()
+    assert (process.returncode, out.decode(), err.decode()) == (0, "", "")
+    assert [token for _, token in server.sent] == ["refresh-0", "refresh-1", "refresh-2"]

@@ -72,6 +72,22 @@ class TestEncryptedRedisStore(_Conformance):
 # What there is
 
 
+def test_a_call_without_an_event_loop_keeps_no_client(redis: RedisServer) -> None:
+    """A blocking call that renews has a client for as long as it runs; a fresh token costs no command."""
+    provider = FakeProvider()
+    manager = TokenManager(provider, store=RedisStore(redis.url))
+    other = TokenManager(provider, store=RedisStore(redis.url))
+    with redis.client() as client:
+        before = len(client.client_list())
+        token = manager.blocking.token()
+        assert len(client.client_list()) == before
+        commands = redis.commands()
+        assert manager.blocking.token() is token
+        assert redis.commands() == commands
+    assert other.blocking.token().value == token.value
+    assert provider.calls == 1
+
+
 @pytest.mark.parametrize("prefix", ["asyncauth:", "a[*]?\\-^:", ""])
 async def test_the_keys_of_its_prefix_are_listed(redis: RedisServer, prefix: str) -> None:
     """`keys` returns each key of this prefix that holds an entry, in order: no lock, and none of another prefix."""
