@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from asyncauth._base.durations import in_seconds
+
 __all__ = ["in_words", "moment"]
 
 _ALMOST = 0.999
@@ -26,8 +28,8 @@ def moment(epoch: float | None) -> str | None:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration in the largest unit of which it has at least one: ``13.9 d``, ``59 s``."""
+    """Return a duration in the largest unit of which it has at least one: ``13.9 d``, ``59 s``, ``0.8 s``."""
     for unit, name in _UNITS[1:] if seconds < 2 * _UNITS[0][0] else _UNITS:
         if abs(seconds) >= _ALMOST * unit:
             return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s"
+    return in_seconds(seconds)

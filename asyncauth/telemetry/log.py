@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from asyncauth import events
+from asyncauth._base.durations import in_seconds
 
 __all__ = ["log"]
 
@@ -73,7 +74,7 @@ def _whose(event: events.Event) -> str:
 
 
 def _usable(seconds: float | None) -> str:
-    return "good until it is refused" if seconds is None else f"good for another {seconds:.0f} s"
+    return "good until it is refused" if seconds is None else f"good for another {in_seconds(seconds)}"
 
 
 def _waiting(event: events.TokenRequestFailed) -> str:
@@ -90,4 +91,4 @@ def _cool_down(event: events.CoolDown) -> str:
         "retry_after": "the server asks for a pause: nothing is asked of it",
         "refusals": "fresh tokens are refused: refusals change nothing",
     }
-    return f"{what[event.cause]} for {event.seconds:.0f} s"
+    return f"{what[event.cause]} for {in_seconds(event.seconds)}"

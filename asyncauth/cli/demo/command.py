@@ -19,7 +19,6 @@ from asyncauth.cli.demo.fleet import Fleet
 from asyncauth.cli.demo.mishaps import Mishaps
 from asyncauth.cli.demo.report import Report, report_on
 from asyncauth.cli.demo.scene import Lives, Scene
-from asyncauth.cli.options import Verbose
 from asyncauth.cli.outcome import ExitCode, conclude
 from asyncauth.sandbox import sandbox_in_thread
 
@@ -41,7 +40,10 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON to stdout; the progress goes to stderr.")
     ] = False,
-    verbose: Verbose = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Explain the result, and log to stderr what happens. No secrets."),
+    ] = False,
 ) -> None:
     """Watch tokens being renewed under load, on loopback.
 
@@ -73,7 +75,7 @@ def demo(
             else:
                 crew = Fleet(where, rate, workers=workers, redis_url=redis_url, seconds=seconds, verbose=verbose)
             report = asyncio.run(_Demo(sandbox, crew, seconds, rate, display).run())
-        text = shown.as_json(report.as_dict()) if as_json else "\n".join(report.lines())
+        text = shown.as_json(report.as_dict()) if as_json else "\n".join(report.lines(verbose=verbose))
         typer.echo(text)
         if report.interrupted:
             return ExitCode.INTERRUPTED

@@ -77,7 +77,7 @@ class Screen:
                 "" if row.seconds_left is None else f"{row.seconds_left:.1f} s",
                 str(row.refreshes),
                 str(row.failed_tries),
-                Text(_waiting(row), style="yellow"),
+                Text(_waiting(row), style="yellow" if row.waiting else "dim"),
                 "" if row.requests is None else str(row.requests),
                 Text("" if row.failed is None else str(row.failed), style="red" if row.failed else ""),
                 _milliseconds(row.typical),
@@ -108,11 +108,13 @@ class Plain:
 
     def update(self, seconds: float, rows: Sequence[Row]) -> None:
         """Print a line."""
-        parts = [f"{row.name} {row.state}{_left(row)}{_waits(row)}" for row in rows if row.requests is not None]
+        parts = [
+            f"{row.name} {row.state}{_left(row)}, waiting {_waiting(row)}" for row in rows if row.requests is not None
+        ]
         requests, failed = sum(row.requests or 0 for row in rows), sum(row.failed or 0 for row in rows)
         slowest = max((row.slowest for row in rows if row.slowest is not None), default=None)
         pace = "" if slowest is None else f"  max {_milliseconds(slowest)}"
-        self._line(f"{seconds:5.1f} s  {requests} requests, {failed} failed{pace}  {', '.join(parts)}")
+        self._line(f"{seconds:5.1f} s  {requests} requests, {failed} failed{pace}  {'; '.join(parts)}")
 
     def _line(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -139,12 +141,7 @@ def _left(row: Row) -> str:
 
 
 def _waiting(row: Row) -> str:
-    return "" if row.waiting_for is None else f"{row.waiting} for {row.waiting_for:.1f} s"
-
-
-def _waits(row: Row) -> str:
-    waiting = _waiting(row)
-    return f" (waiting: {waiting})" if waiting else ""
+    return str(row.waiting) if row.waiting_for is None else f"{row.waiting} for {row.waiting_for:.1f} s"
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -33,6 +33,10 @@ RECKONING = (
 )
 
 
+_NAMES = 15
+"""Of the names' column."""
+
+
 @attrs.frozen
 class TokenRequests:
     """Token requests of one step, made and needed.
@@ -145,38 +149,50 @@ class Report:
         }
         return {"passed": not self.failed, **facts, "latency": latency}
 
-    def lines(self) -> list[str]:
-        """Return it for people."""
-        head = "ended by hand" if self.interrupted else "done"
+    def lines(self, *, verbose: bool = False) -> list[str]:
+        """Return it for people: at most ten lines, the first with requests and failures.
+
+        Args:
+            verbose: Whether to add the token requests of each step, and why requests wait.
+        """
         reasons = ", ".join(f"{reason}: {times}" for reason, times in sorted(self.reasons.items()))
-        share = POLICY.renew_at
-        return [
-            "",
-            f"{head} after {self.seconds:.1f} s",
+        facts = [
+            ("requests", f"{self.requests}, failed {self.failed}{f' ({reasons})' if reasons else ''}{self._end}"),
+            ("latency", f"p50 {_ms(self.p50)}, p99 {_ms(self.p99)}, max {_ms(self.max)}"),
+            ("first requests", f"{', '.join(map(_ms, self.first))}: they wait for each system's first token"),
+            ("waited", f"{self.waited} requests after these had to wait for a token"),
             *(
-                [f"workers         {self.workers} processes, which took over {self.adopted} tokens from each other"]
-                if self.workers > 1
-                else []
-            ),
-            f"requests        {self.requests}, failed {self.failed}"
-            + (f" ({reasons})" if reasons else "")
-            + (f", abandoned {self.abandoned}" if self.abandoned else ""),
-            f"latency         p50 {_ms(self.p50)}, p99 {_ms(self.p99)}, max {_ms(self.max)}",
-            f"  each system's first request, which waits for the first token: {', '.join(map(_ms, self.first))}",
-            f"waited          {self.waited} requests had to wait for a token after the first",
-            *(
-                f"  {mishap.at:5.1f} s       {mishap.name}: {mishap.waited} waited;"
-                f" slowest request until the next {_ms(mishap.slowest)}"
+                (f"  {mishap.name}", f"{mishap.waited} waited, slowest request {_ms(mishap.slowest)}")
                 for mishap in self.mishaps
             ),
-            *textwrap.wrap(WHY_THEY_WAIT, 100, initial_indent="  ", subsequent_indent="  "),
-            f"token requests  {self.made}, least possible {self.least}",
-            f"  renewing at {share:.0%} of the stated life takes {self.paced}; {self.without_token} brought no token",
+            ("token requests", f"{self.made}, least possible {self.least}; {self.without_token} brought no token"),
+        ]
+        if self.workers > 1:
+            facts.append(
+                ("workers", f"{self.workers} processes, which took over {self.adopted} tokens from each other")
+            )
+        lines = [f"{name:<{_NAMES}} {text}" for name, text in facts]
+        return [*lines, *self._rest()] if verbose else [*lines, "--verbose explains this, and logs what happens."]
+
+    @property
+    def _end(self) -> str:
+        """How the run ended, if not by itself."""
+        abandoned = f", abandoned {self.abandoned}" if self.abandoned else ""
+        return f"{abandoned}; ended by hand after {self.seconds:.1f} s" if self.interrupted else abandoned
+
+    def _rest(self) -> list[str]:
+        """Return what explains the result."""
+        return [
+            "",
+            f"The requests took {self.seconds:.1f} s.",
+            f"Renewing at {POLICY.renew_at:.0%} of the stated life takes {self.paced} token requests.",
+            *(f"  {mishap.at:5.1f} s  {mishap.text}" for mishap in self.mishaps),
             *(
                 f"  {step.name:<22} {step.made:>3}, least {step.least:>2} (lives {step.lifetime:g} s)"
                 for step in self.token_requests
             ),
-            *textwrap.wrap(RECKONING, 100, initial_indent="  ", subsequent_indent="  "),
+            *textwrap.wrap(f"{WHY_THEY_WAIT[0].upper()}{WHY_THEY_WAIT[1:]}.", 100),
+            *textwrap.wrap(f"{RECKONING[0].upper()}{RECKONING[1:]}.", 100),
         ]
 
 

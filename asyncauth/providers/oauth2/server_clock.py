@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncauth._base.durations import in_seconds
 from asyncauth._core.try_state import current_try
 from asyncauth.clock import SYSTEM_CLOCK, Clock
 
@@ -64,7 +65,7 @@ def difference() -> str | None:
     ahead = _ahead(current_try().clock.wall())
     if abs(ahead) <= _AGREE:
         return None
-    return f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    return f"this machine's clock is {in_seconds(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's"
 
 
 def _ahead(now: float) -> float:
