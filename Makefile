@@ -32,7 +32,7 @@ BENCH := .venv-bench
 # Where an environment has its programs: Windows has a name of its own for it.
 PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(PROGRAMS)
-EXTRAS := cli,crypto,file,keyring,otel,redis,testing
+EXTRAS := cli,crypto,file,httpx,keyring,otel,redis,testing
 # Much of the tests' time is waiting: three at once, on two cores.
 PARALLEL ?= -n 3 --dist worksteal
 # The fleets' tests do little else: they watch servers fail, and come back.

@@ -163,9 +163,15 @@ async def _by_flow(
     if request.proxy is not None:
         check_proxy(url, request.proxy, manager.insecure_hosts)
     await own_files(request.body)
-    cached = await manager._obtain(Use.REPEATABLE if rules.may_repeat(request) else Use.ONCE)
-    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(rules.may_repeat, request))
+    may_repeat = partial(_may_repeat, rules, request)
+    cached = await manager._obtain(Use.REPEATABLE if may_repeat() else Use.ONCE)
+    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=may_repeat)
     return await _carry_out(flow, manager, request, None, handler, rules=rules)
+
+
+def _may_repeat(rules: AnswerRules, request: ClientRequest) -> bool:
+    """Return whether a request may be sent again: its method allows it, and its body is known to be whole."""
+    return rules.allows(request.method) and is_whole(request)
 
 
 async def _carry_out(
@@ -191,7 +197,7 @@ async def _carry_out(
         if response is None:
             response = await _send(flow, request, handler)
         try:
-            refused = await rules.verdict(response)
+            refused = await rules.verdict(response, response.status)
         except BaseException as error:
             response.close()
             flow.forget_token(error)

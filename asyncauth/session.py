@@ -17,6 +17,8 @@ from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
     from asyncauth._core.sessions import Http
     from asyncauth._http.answer_rules import Refused, Repeat
     from asyncauth.provider import Provider
@@ -42,16 +44,53 @@ with warnings.catch_warnings():
         async def close(self) -> None:
             managers, self._asyncauth_managers = self._asyncauth_managers, ()
             try:
-                # All together: who is cancelled during one's grace leaves no other open.
-                ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
+                await close_managers(managers)
             finally:
-                for each in managers:
-                    if not each._closed:  # cancelled before it began
-                        await each.close()
                 await super().close()
-            for end in ends:
-                if end is not None:
-                    raise end
+
+
+async def close_managers(managers: Collection[TokenManager]) -> None:
+    """Close managers, all together: who is cancelled during one's grace leaves no other open."""
+    try:
+        ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
+    finally:
+        for each in managers:
+            if not each._closed:  # cancelled before it began
+                await each.close()
+    for end in ends:
+        if end is not None:
+            raise end
+
+
+def managers_of(
+    managers_or_providers: Iterable[TokenManager | Provider],
+    *,
+    store: TokenStore | None,
+    http: Http | None,
+    way: Callable[[], Http | None],
+) -> tuple[list[TokenManager], list[TokenManager]]:
+    """Return the managers of a session or client, and those of them that are made for it, one for each provider.
+
+    Args:
+        managers_or_providers: As given.
+        store: For those that are made, as given.
+        http: The same.
+        way: Returns what takes the place of ``http``, where none is given.
+
+    Raises:
+        ConfigurationError: ``store`` or ``http`` is given, and no provider; or see `TokenManager`.
+    """
+    made: list[TokenManager] = []
+    managers: list[TokenManager] = []
+    for each in managers_or_providers:
+        manager = each if isinstance(each, TokenManager) else TokenManager(each, store=store, http=http or way())
+        managers.append(manager)
+        if manager is not each:
+            made.append(manager)
+    for name, given in (("store", store), ("http", http)):
+        if given is not None and not made:
+            raise ConfigurationError(f"{name}= is for providers; a manager has its own: TokenManager(…, {name}=…)")
+    return managers, made
 
 
 def client_session(
@@ -90,17 +129,7 @@ def client_session(
     if not hasattr(middlewares, "__iter__"):
         kind = type(middlewares).__name__
         raise ConfigurationError(f"middlewares= takes a sequence of middlewares, or is left out, not {kind}")
-    made: list[TokenManager] = []
-    managers: list[TokenManager] = []
-    way = http or _way_of(aiohttp_kwargs)
-    for each in managers_or_providers:
-        manager = each if isinstance(each, TokenManager) else TokenManager(each, store=store, http=way)
-        managers.append(manager)
-        if manager is not each:
-            made.append(manager)
-    for name, given in (("store", store), ("http", http)):
-        if given is not None and not made:
-            raise ConfigurationError(f"{name}= is for providers; a manager has its own: TokenManager(…, {name}=…)")
+    managers, made = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, aiohttp_kwargs))
     auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
@@ -112,7 +141,12 @@ def client_session(
 def _way_of(aiohttp_kwargs: dict[str, Any]) -> Http | None:
     """Return what makes sessions for token requests that go the way of the API's; ``None``: it has none of its own."""
     way = {name: value for name, value in aiohttp_kwargs.items() if name in _WAY and value}
-    return partial(own_session, RefreshPolicy().deadline / 2, **way) if way else None
+    return session_maker(**way) if way else None
+
+
+def session_maker(**options: Any) -> Http:
+    """Return what makes sessions for token requests, with further arguments of ``aiohttp.ClientSession``."""
+    return partial(own_session, RefreshPolicy().deadline / 2, **options)
 
 
 def wrap_session(

@@ -18,7 +18,7 @@ _HOLD_WHAT_IS_SENT = frozenset({"aiohttp", "asyncio", "ssl"})
 """Packages whose functions hold a request's serialised headers in local variables."""
 
 
-def forget_frames(error: BaseException) -> None:
+def forget_frames(error: BaseException, packages: frozenset[str] = _HOLD_WHAT_IS_SENT) -> None:
     """Remove the frames that hold what was sent from the tracebacks of an exception, its causes and its contexts.
 
     Class, message, fields, cause and context stay as they are, but for a `UnicodeEncodeError`: what it could not encode
@@ -27,9 +27,10 @@ def forget_frames(error: BaseException) -> None:
 
     Args:
         error: The exception, about to be re-raised. Changed in place.
+        packages: Those whose functions hold what was sent; aiohttp and what it is made of, if none are named.
     """
     for each in _all_of(error):
-        _prune(each)
+        _prune(each, packages)
         if isinstance(each, UnicodeEncodeError):
             each.object, each.start, each.end = "", 0, 0
             each.args = (each.encoding, "", 0, 0, each.reason)
@@ -95,12 +96,12 @@ def _without(value: Any, secret: str) -> Any:
     return value
 
 
-def _prune(error: BaseException) -> None:
+def _prune(error: BaseException, packages: frozenset[str]) -> None:
     kept: list[TracebackType] = []
     traceback = error.__traceback__
     while traceback is not None:
         package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in _HOLD_WHAT_IS_SENT:
+        if package not in packages:
             kept.append(traceback)
         traceback = traceback.tb_next
     following: TracebackType | None = None

@@ -15,9 +15,7 @@ sees the request, and keeps no note of it. `is_from_netrc` tells it by its value
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from aiohttp import MultipartWriter, payload
 from aiohttp.hdrs import AUTHORIZATION, EXPECT, LOCATION, URI
@@ -25,6 +23,7 @@ from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
 from yarl import URL
 
 from asyncauth._base.forks import new_guard
+from asyncauth._http.address import without_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,13 +44,6 @@ def middlewares_of(session: aiohttp.ClientSession) -> Sequence[ClientMiddlewareT
     """Return a session's own middlewares."""
     return session._middlewares
 
-
-_SHORTEST_KNOWN = 6
-"""Characters of a token by which it is known wherever it stands in an address."""
-_LETTER = re.compile(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
-_BEGINS = ("?", "&", "#", "")
-_ENDS = ("&", "#", "")
-"""What stands before and after a query parameter."""
 
 # Constructor argument → the attribute that keeps it. What a version of aiohttp doesn't have is left out.
 _KEPT_AS = {
@@ -169,43 +161,14 @@ def forget_parameter(response: ClientResponse, ending: str) -> None:
         response: The answer, of which aiohttp has followed nothing yet. Its headers are changed in place.
         ending: What `add_to_url` was given. The server may have written it in another way.
     """
-    name, _, value = map(unquote, ending[1:].partition("="))
     for header in (LOCATION, URI):  # aiohttp follows both
         location = response._headers.get(header, "")
-        clean = _without_parameter(location, name, value) if location else location
+        clean = without_parameter(location, ending) if location else location
         if clean != location:
             headers = response._headers.copy()
             headers[header] = clean
             response._headers = type(response._headers)(headers)
             response._cache.pop("headers", None)
-
-
-def _without_parameter(address: str, name: str, value: str) -> str:
-    """Return an address without a query parameter, and without its value, if that is long enough to be known by."""
-    letters = _letters(address)
-    plain, named = "".join(letter for letter, _, _ in letters), f"{name}="
-    wanted = "".join(letter for letter, _, _ in _letters(value))
-    kept: list[str] = []
-    done = copied = 0
-    at = plain.find(wanted)
-    while at >= 0:
-        start, end = at, at + len(wanted)
-        before, after = at - len(named), plain[end : end + 1]
-        is_parameter = plain.endswith(named, done, at) and plain[before - 1 : before] in _BEGINS and after in _ENDS
-        if is_parameter:
-            start, end = (before, end + 1) if after == "&" else (max(before - 1, done), end)
-        if is_parameter or len(value) >= _SHORTEST_KNOWN:
-            kept.append(address[copied : letters[start][1]])
-            done, copied = end, letters[end - 1][2]
-        at = plain.find(wanted, max(end, at + 1))
-    return "".join((*kept, address[copied:]))
-
-
-def _letters(text: str) -> list[tuple[str, int, int]]:
-    """Return the letters of a text, percent-encoded any number of times, each with where it begins and ends there."""
-    return [
-        (chr(int(each[1], 16)) if each[1] else each[0], each.start(), each.end()) for each in _LETTER.finditer(text)
-    ]
 
 
 _READS = "_asyncauth_reads"

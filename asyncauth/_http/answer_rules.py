@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 from aiohttp import ClientResponse
 
-from asyncauth._http.aiohttp_compat import is_whole
 from asyncauth.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from aiohttp import ClientRequest
+__all__ = ["BUILT_IN", "AnswerRules", "Refused", "Repeat", "Says"]
 
-__all__ = ["BUILT_IN", "AnswerRules", "Refused", "Repeat"]
+Says: TypeAlias = "bool | Awaitable[bool | None] | None"
+"""Whether an answer refuses the token: ``True``, ``False``, or ``None``: the built-in rule for 401s decides."""
 
-Refused: TypeAlias = Callable[[ClientResponse], "bool | Awaitable[bool | None] | None"]
-"""Says whether an answer refuses the token: ``True``, ``False``, or ``None``: the built-in rule for 401s decides."""
+Refused: TypeAlias = Callable[[ClientResponse], Says]
+"""Says whether an answer of aiohttp's refuses the token."""
 
 Repeat: TypeAlias = Literal["all", "safe", "none"]
 """Which requests may be sent again: all whose body is whole, those with a safe method among them, or none."""
@@ -31,17 +30,17 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 @attrs.frozen
 class AnswerRules:
-    """The rules of one `BearerAuth`. Immutable.
+    """The rules of one `BearerAuth`, or of one transport of another HTTP client. Immutable.
 
     Args:
-        refused: Asked for each answer; ``None``: the built-in rule for 401s alone.
+        refused: Asked for each answer, a response of the HTTP client's; ``None``: the built-in rule for 401s alone.
         repeat: Which requests may be sent again.
 
     Raises:
         ConfigurationError: One of them can't work.
     """
 
-    refused: Refused | None = None
+    refused: Callable[[Any], Says] | None = None
     repeat: Repeat = "all"
 
     def __attrs_post_init__(self) -> None:
@@ -53,23 +52,26 @@ class AnswerRules:
             raise ConfigurationError("repeat= takes 'all', 'safe' or 'none'")
 
     @classmethod
-    def of(cls, refused: Refused | None, repeat: Repeat) -> AnswerRules:
+    def of(cls, refused: Callable[[Any], Says] | None, repeat: Repeat) -> AnswerRules:
         """Return the rules for two arguments of a user's; without any they are `BUILT_IN`."""
         return BUILT_IN if refused is None and repeat == "all" else cls(refused, repeat)
 
-    def may_repeat(self, request: ClientRequest) -> bool:
-        """Return whether a request may be sent again: its method allows it, and its body is known to be whole."""
-        by_method = self.repeat == "all" or (self.repeat == "safe" and request.method in _SAFE)
-        return by_method and is_whole(request)
+    def allows(self, method: str) -> bool:
+        """Return whether a request with this method may be sent again, if its body is known to be whole."""
+        return self.repeat == "all" or (self.repeat == "safe" and method in _SAFE)
 
-    async def verdict(self, response: ClientResponse) -> bool | None:
+    async def verdict(self, response: Any, status: int) -> bool | None:
         """Return whether an answer refuses the token; ``None``: the built-in rule decides.
+
+        Args:
+            response: The answer.
+            status: Its status.
 
         Raises:
             ConfigurationError: The user's function returned something else than ``True``, ``False`` or ``None``.
             BaseException: What the user's function raised.
         """
-        if self.refused is None or response.status == _SWITCHING_PROTOCOLS:
+        if self.refused is None or status == _SWITCHING_PROTOCOLS:
             return None
         verdict: object = self.refused(response)
         if inspect.isawaitable(verdict):

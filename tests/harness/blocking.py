@@ -67,6 +67,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         function.can_block_in("/redis/utils.py", "get_lib_version")
         # With trust_env=True the oldest aiohttp reads the user's .netrc file on the loop; newer ones in a thread.
         function.can_block_in("/aiohttp/helpers.py", {"netrc_from_env", "get_env_proxy_for_url"})
+        # httpx reads the files of a form on the loop, with or without this library.
+        function.can_block_in("/httpx/_multipart.py", "render_data")
         function.can_block_in("/asyncauth/stores/file.py", constructors)
         function.can_block_in("/asyncauth/stores/redis.py", constructors)
         function.can_block_predicate = _unless_a_test_does(function.can_block_predicate)

@@ -40,18 +40,25 @@ _NAME_SERVICE = """
 import json, os, socket
 
 _places = json.loads(os.environ["PLACES"])
-_getaddrinfo = socket.getaddrinfo
+_addresses = {name: f"127.0.1.{number}" for number, name in enumerate(_places, 1)}
+_ports = {(_addresses[name], int(name.rpartition(":")[2])): port for name, port in _places.items()}
+_getaddrinfo, _connect = socket.getaddrinfo, socket.socket.connect
 
 def getaddrinfo(host, port, *args, **kwargs):
     name = host.decode() if isinstance(host, bytes) else host
-    place = _places.get(f"{name}:{port}")
-    if place is not None:
-        return _getaddrinfo("127.0.0.1", place, *args, **kwargs)
+    address = _addresses.get(f"{name}:{port}")
+    if address is not None:
+        return _getaddrinfo(address, port, *args, **kwargs)
     if name in (None, "127.0.0.1", "localhost", "::1"):
         return _getaddrinfo(host, port, *args, **kwargs)
     raise socket.gaierror(socket.EAI_NONAME, f"there is no {name}:{port} in this world")
 
-socket.getaddrinfo = getaddrinfo
+def connect(self, address):
+    # Here and not above: anyio connects to the port that was asked for, whichever one a name was said to have.
+    port = _ports.get(address[:2]) if isinstance(address, tuple) else None
+    return _connect(self, address if port is None else ("127.0.0.1", port))
+
+socket.getaddrinfo, socket.socket.connect = getaddrinfo, connect
 """
 
 

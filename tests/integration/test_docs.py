@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages show 
 REFERENCE = {
     "asyncauth": ("asyncauth",),
     "asyncauth.events": ("asyncauth.events",),
+    "asyncauth.httpx": ("asyncauth.httpx",),
     "asyncauth.sandbox": ("asyncauth.sandbox",),
     "asyncauth.stores": ("asyncauth.stores",),
     "asyncauth.telemetry": ("asyncauth.telemetry.health", "asyncauth.telemetry.log", "asyncauth.telemetry.otel"),

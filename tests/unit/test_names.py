@@ -88,6 +88,7 @@ PUBLIC = {
         "Sandbox",
         "sandbox_in_thread",
     },
+    "asyncauth.httpx": {"AsyncBearerTransport", "async_client"},
     "asyncauth.events": {
         "CoolDown",
         "Event",
@@ -115,7 +116,8 @@ ROWS = (
     ("_base.durations", "_base.forks", "_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors",
      "provider", "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
-    ("_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin", "_http.trouble",
+    ("_http.address", "_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin",
+     "_http.trouble",
      "stores.base", "stores.codec", "stores.memory", "stores.encrypted", "stores.file", "stores.redis_client",
      "stores.redis_lock", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
@@ -141,7 +143,7 @@ ROWS = (
     # how requests get their token
     ("auth_flow", "middleware", "pool"),
     # around it
-    ("session", "telemetry.health", "telemetry.otel"),
+    ("session", "httpx.transport", "httpx.__init__", "telemetry.health", "telemetry.otel"),
     # what a program imports
     ("__init__",),
     # the sandbox: it imports nothing of the library
@@ -184,6 +186,7 @@ THIRD_PARTY = {
     "cattrs": "stores/codec.py",
     "cryptography": "stores/encrypted.py",
     "filelock": "stores/file.py",
+    "httpx": "httpx/",
     "joserfc": "providers/oauth2/jose.py",
     "keyring": "cli/keychain.py",
     "multidict": "testing/",  # aiohttp's own
@@ -324,7 +327,18 @@ def test_the_imports_are_read_in_all_their_forms(tmp_path: Path, monkeypatch: py
 
 def test_importing_asyncauth_imports_no_optional_dependency() -> None:
     """``import asyncauth`` loads no extra, no test kit, no sandbox and no command line."""
-    optional = ("redis", "filelock", "cryptography", "opentelemetry", "typer", "rich", "joserfc", "jwt", "keyring")
+    optional = (
+        "httpx",
+        "redis",
+        "filelock",
+        "cryptography",
+        "opentelemetry",
+        "typer",
+        "rich",
+        "joserfc",
+        "jwt",
+        "keyring",
+    )
     beside = tuple(f"asyncauth.{name}" for name in BESIDE)
     code = f"import sys, asyncauth; print([n for n in {(*optional, *beside, 'cattrs')!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

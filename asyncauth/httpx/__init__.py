@@ -1,0 +1,149 @@
+"""httpx clients whose requests are authorized: `async_client` for asyncio, `client` for blocking code.
+
+Needs the extra ``httpx``: ``pip install 'asyncauth[httpx]'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from yarl import URL
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("asyncauth.httpx needs httpx: pip install 'asyncauth[httpx]'", name=error.name) from None
+
+from asyncauth.errors import ConfigurationError
+from asyncauth.httpx.transport import AsyncBearerTransport, Refused, require_asyncio
+from asyncauth.session import close_managers, managers_of, session_maker
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asyncauth._core.sessions import Http
+    from asyncauth._http.answer_rules import Repeat
+    from asyncauth.manager import TokenManager
+    from asyncauth.provider import Provider
+    from asyncauth.stores.base import TokenStore
+
+__all__ = ["AsyncBearerTransport", "async_client"]
+
+
+def async_client(
+    *managers_or_providers: TokenManager | Provider,
+    store: TokenStore | None = None,
+    http: Http | None = None,
+    refused: Refused | None = None,
+    repeat: Repeat = "all",
+    **httpx_arguments: Any,
+) -> httpx.AsyncClient:
+    """Return a new ``httpx.AsyncClient`` that authorizes its requests, on asyncio.
+
+    ::
+
+        async with async_client(Peakly(username=..., password=...)) as http: ...
+
+    Each of its transports, those for proxies and of ``mounts`` included, is inside of an `AsyncBearerTransport`.
+
+    Args:
+        managers_or_providers: One for each system that is called. A provider gets a manager that is kept fresh from the
+            client's first use on, and closed with it; a manager stays the caller's.
+        store: Where the managers that are made here share their tokens with other processes; ``None`` (default): with
+            none.
+        http: What the managers that are made here send token requests with, see `TokenManager`. ``None`` (default):
+            aiohttp sessions of their own, with the ``trust_env`` and ``proxy`` of the new client. ``verify`` and
+            ``cert`` are the new client's alone: give ``http`` a function.
+        refused: Which answers refuse the token, see `AsyncBearerTransport`.
+        repeat: Which requests may be sent again, see `AsyncBearerTransport`.
+        **httpx_arguments: For ``httpx.AsyncClient``.
+
+    Raises:
+        ConfigurationError: See `AsyncBearerTransport` and `TokenManager`; ``store`` or ``http`` is given, and no
+            provider; or a provider, and a SOCKS proxy, which token requests can't use.
+        InsecureTransport: See `AsyncBearerTransport`.
+    """
+    managers, made = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, httpx_arguments))
+    owned = _Owned(made)
+
+    def wrapped(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        return _OwningTransport(*managers, transport=transport, refused=refused, repeat=repeat, owned=owned)
+
+    client = httpx.AsyncClient(**httpx_arguments)
+    _wrap(client, wrapped)
+    return client
+
+
+class _Owned:
+    """The managers that were made for a client: entered when it is first used, and closed with it."""
+
+    def __init__(self, managers: list[TokenManager]) -> None:
+        self._managers = managers
+        self._entered = False
+
+    def enter(self) -> None:
+        if not self._entered:
+            require_asyncio()
+            self._entered = True
+            for each in self._managers:
+                each._enter()
+
+    async def close(self) -> None:
+        managers, self._managers = self._managers, []
+        await close_managers(managers)
+
+
+class _OwningTransport(AsyncBearerTransport):
+    """One of a client's transports. Whichever is used first enters the client's managers; the first one closed, too."""
+
+    def __init__(self, *managers: TokenManager, owned: _Owned, **options: Any) -> None:
+        super().__init__(*managers, **options)
+        self._owned = owned
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._owned.enter()
+        return await super().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        try:
+            await self._owned.close()
+        finally:
+            await super().aclose()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            await self._owned.close()
+        finally:
+            await super().__aexit__(exc_type, exc_value, traceback)
+
+
+def _wrap(client: Any, wrapped: Callable[[Any], Any]) -> None:
+    """Put each transport of a client inside of another one: what httpx keeps private of a client is used here alone."""
+    client._transport = wrapped(client._transport)
+    client._mounts = {
+        pattern: None if transport is None else wrapped(transport) for pattern, transport in client._mounts.items()
+    }
+
+
+def _way_of(httpx_arguments: dict[str, Any]) -> Http | None:
+    """Return what makes aiohttp sessions for token requests that go the way of the API's; ``None``: the direct one."""
+    way: dict[str, Any] = {}
+    if httpx_arguments.get("trust_env", True):
+        way["trust_env"] = True
+    given = httpx_arguments.get("proxy")
+    if given is not None:
+        proxy = given if isinstance(given, httpx.Proxy) else httpx.Proxy(given)
+        if proxy.url.scheme not in {"http", "https"}:
+            raise ConfigurationError(
+                "token requests can't go through a SOCKS proxy: give http= a function, or pass a TokenManager"
+            )
+        user, password = proxy.auth or (None, None)
+        way["proxy"] = URL(str(proxy.url)).with_user(user).with_password(password)
+    return session_maker(**way) if way else None

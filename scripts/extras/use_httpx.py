@@ -1,0 +1,27 @@
+"""httpx's clients."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asyncauth.testing import static_manager
+
+
+def use() -> None:
+    """Authorize a request that is answered at once."""
+    import httpx  # noqa: PLC0415 (where it is not installed, `without` runs)
+
+    from asyncauth.httpx import async_client  # noqa: PLC0415
+
+    async def ask() -> str:
+        answers = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
+        manager = static_manager("t", origins="https://api.example.com")
+        async with async_client(manager, transport=answers) as http:
+            return (await http.get("https://api.example.com/")).text
+
+    assert asyncio.run(ask()) == "Bearer t"
+
+
+def without() -> None:
+    """Import them."""
+    import asyncauth.httpx  # noqa: F401, PLC0415
