@@ -80,7 +80,7 @@ def _public_names() -> dict[str, str]:
     return (
         found
         | {name: f"asyncauth.providers.{name}" for name in ("ClientAuth", "CredentialLike", "Several")}
-        | {"Listener": "asyncauth.events.Listener"}
+        | {"Listener": "asyncauth.events.Listener", "Checked": "asyncauth.telemetry.health.Checked"}
     )
 
 

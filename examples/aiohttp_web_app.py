@@ -2,6 +2,7 @@
 
 Run:  python aiohttp_web_app.py 8080     (several at once share the port, and the token)
 Ask:  curl 'http://127.0.0.1:8080/clients?page=1'
+      curl http://127.0.0.1:8080/health/ready      (503 when no token can be had; /health/live is always 200)
 """
 
 import os
@@ -10,9 +11,11 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from asyncauth import Peakly, TokenManager, client_session
+from asyncauth import AuthError, Peakly, TokenManager, client_session
 from asyncauth.stores import RedisStore
+from asyncauth.telemetry.health import health_handler, live_handler
 
 PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
@@ -33,6 +36,15 @@ async def peakly(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+@web.middleware
+async def no_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer 503 where no token can be had: it is no fault of the client's, and may be over in a minute."""
+    try:
+        return await handler(request)
+    except AuthError:
+        return web.json_response({"detail": "the service has no access to Peakly at the moment"}, status=503)
+
+
 async def clients(request: web.Request) -> web.Response:
     """Answer with one page of clients. It knows nothing of tokens."""
     page = request.query.get("page", "1")
@@ -40,17 +52,17 @@ async def clients(request: web.Request) -> web.Response:
         return web.json_response(await response.json())
 
 
-async def health(request: web.Request) -> web.Response:
-    """Tell how the token is; without I/O."""
-    status = request.app[MANAGER].status()
-    return web.json_response({"token": status.state, "store": status.store, "process": os.getpid()})
-
-
 def application() -> web.Application:
     """Return the application."""
-    app = web.Application()
+    app = web.Application(middlewares=[no_token])
     app.cleanup_ctx.append(peakly)
-    app.add_routes([web.get("/clients", clients), web.get("/health", health)])
+    app.add_routes(
+        [
+            web.get("/clients", clients),
+            web.get("/health/live", live_handler),
+            web.get("/health/ready", health_handler(lambda: app[MANAGER])),
+        ]
+    )
     return app
 
 

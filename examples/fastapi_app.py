@@ -2,6 +2,7 @@
 
 Run:  uvicorn fastapi_app:app --workers 4 --port 8000
 Ask:  curl 'http://127.0.0.1:8000/clients?page=1'
+      curl http://127.0.0.1:8000/health/ready      (503 when no token can be had; /health/live is always 200)
 """
 
 import os
@@ -10,9 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
-from asyncauth import Peakly, TokenManager, client_session
+from asyncauth import AuthError, Peakly, TokenManager, client_session
 from asyncauth.stores import RedisStore
+from asyncauth.telemetry.health import health_app
 
 PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
@@ -32,6 +35,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
+app.mount("/health", health_app(lambda: app.state.manager))
+
+
+@app.exception_handler(AuthError)
+async def no_token(request: Request, error: AuthError) -> JSONResponse:  # noqa: ARG001 (FastAPI's)
+    """Answer 503 where no token can be had: it is no fault of the client's, and may be over in a minute."""
+    return JSONResponse({"detail": "the service has no access to Peakly at the moment"}, status_code=503)
 
 
 @app.get("/clients")
@@ -39,10 +49,3 @@ async def clients(request: Request, page: int = 1) -> Any:
     """Answer with one page of clients. It knows nothing of tokens."""
     async with request.app.state.peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
-
-
-@app.get("/health")
-async def health(request: Request) -> dict[str, Any]:
-    """Tell how the token is; without I/O."""
-    status = request.app.state.manager.status()
-    return {"token": status.state, "store": status.store, "process": os.getpid()}

@@ -69,7 +69,7 @@ def _of(task: asyncio.Task[Any]) -> Activity:
     awaited: Any = task.get_coro()
     while not asyncio.isfuture(awaited):
         outer: Any = awaited
-        kind: Any = type(outer)
+        kind: Any = outer.__class__
         if issubclass(kind, _FUNCTIONS):
             functions.append(outer)
         elif issubclass(kind, Coroutine) and kind.__module__ != "builtins":

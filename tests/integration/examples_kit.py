@@ -142,8 +142,13 @@ class Fleet:
         """How many requests the API answered with 200."""
         return self.sandbox.peakly.counts.api_ok
 
-    def start(self, *command: str) -> Process:
-        """Start a program of Python's environment (``python``, ``arq``, ``uvicorn`` …) in the examples' folder."""
+    def start(self, *command: str, **variables: str) -> Process:
+        """Start a program of Python's environment (``python``, ``arq``, ``uvicorn`` …) in the examples' folder.
+
+        Args:
+            command: The program and its arguments.
+            variables: Environment variables that differ from those of the others.
+        """
         environment = {
             **os.environ,
             "PEAKLY_URL": self.sandbox.peakly.url,
@@ -154,6 +159,7 @@ class Fleet:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self._site()), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **variables,
         }
         # Through this very Python: a console script's own first line might name another.
         module = [] if command[0] == "python" else ["-m", command[0]]

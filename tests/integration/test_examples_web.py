@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from examples_kit import PATIENCE, Fleet, Process, fleet, free_port
+from harness.canary import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Visitor:
         async with asyncio.timeout(PATIENCE):
             while len(met) < count:
                 try:
-                    answers = await asyncio.gather(*(self.ask("/health") for _ in range(4)))
+                    answers = await asyncio.gather(*(self.ask("/health/ready") for _ in range(4)))
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.05)
                 else:
@@ -62,8 +63,17 @@ class Visitor:
 
     async def states(self) -> Counter[tuple[str, str]]:
         """Return what some processes say of token and store."""
-        answers = await asyncio.gather(*(self.ask("/health") for _ in range(20)))
-        return Counter((answer["token"], answer["store"]) for answer in answers)
+        answers = await asyncio.gather(*(self.ask("/health/ready") for _ in range(20)))
+        managers = [answer["managers"][0] for answer in answers]
+        return Counter((manager["state"], manager["store"]) for manager in managers)
+
+    async def statuses(self, *paths: str) -> dict[str, int]:
+        """Return with which status each path is answered, once the application is there."""
+        found = {}
+        for path in paths:
+            async with self._http.get(self._url + path) as response:
+                found[path] = response.status
+        return found
 
 
 def visitor() -> aiohttp.ClientSession:
@@ -85,6 +95,12 @@ async def visit(ships: Fleet, port: int, processes: int) -> None:
     assert ships.served == 2 * REQUESTS
 
 
+def stop_uvicorn(ships: Fleet, server: Process, port: int) -> None:
+    """End uvicorn with several workers, whose parent process leaves the listening socket to the system."""
+    at = ("127.0.0.1", port)
+    ships.stop(server, besides=f"proto=0, laddr={at}>")
+
+
 def aiohttp_web(ships: Fleet, port: int) -> list[Process]:
     return [ships.start("python", "aiohttp_web_app.py", str(port)) for _ in range(3)]
 
@@ -102,10 +118,28 @@ async def test_fastapi_under_uvicorn(ships: Fleet) -> None:
     port = free_port()
     server = ships.start("uvicorn", "fastapi_app:app", "--workers", "3", "--port", str(port))
     await visit(ships, port, 3)
-    at = ("127.0.0.1", port)
-    # uvicorn's parent process leaves the listening socket to the system.
-    ships.stop(server, besides=f"proto=0, laddr={at}>")
+    stop_uvicorn(ships, server, port)
     assert server.text.count("Application shutdown complete") == 3
+
+
+async def test_without_a_token_they_are_alive_and_not_ready(ships: Fleet) -> None:
+    """With a wrong password both examples answer 503, and live on; it is sent once, not once per process."""
+    wrong = {"PEAKLY_PASSWORD": secret("wrong")}
+    ports = free_port(), free_port()
+    server = ships.start("python", "aiohttp_web_app.py", str(ports[0]), **wrong)
+    workers = ships.start("uvicorn", "fastapi_app:app", "--workers", "2", "--port", str(ports[1]), **wrong)
+    async with visitor() as http:
+        for port in ports:
+            guest = Visitor(port, http)
+            await guest.meet(1)
+            assert await guest.statuses("/clients", "/health/ready", "/health/live") == {
+                "/clients": 503,
+                "/health/ready": 503,
+                "/health/live": 200,
+            }
+    assert ships.token_requests == 1
+    ships.stop(server)
+    stop_uvicorn(ships, workers, ports[1])
 
 
 async def test_a_web_fleet_renews_together(ships: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""What monitoring sees of a client: spans and metrics in OpenTelemetry's in-memory exporters, and a health check."""
+"""What monitoring sees of a client: spans and metrics in OpenTelemetry's in-memory exporters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
-from aiohttp import web
 from contract_kit import PAGO_FACIL, QUICK, client, serving
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -34,7 +33,6 @@ from asyncauth import (
 )
 from asyncauth.sandbox import Sandbox
 from asyncauth.stores import MemoryStore
-from asyncauth.telemetry.health import health_handler
 from asyncauth.telemetry.otel import OpenTelemetry
 from asyncauth.testing import FakeProvider
 
@@ -409,57 +407,3 @@ def test_tenants_that_come_and_go_are_forgotten(monkeypatch: pytest.MonkeyPatch)
             listener(events.RefreshSucceeded(**ended, fingerprint="f", expires_at=9_000.0, usable_for=1.0))
         listener(events.RequestWaited(**named, seconds=1.0, error=None))
     assert len(listener._known) <= 64
-
-
-async def test_the_health_check() -> None:
-    """200 while a request would have a token, 503 when it would not; JSON that names what is wrong."""
-    provider = FakeProvider()
-    manager = TokenManager(provider, policy=QUICK)
-    pool = ManagerPool[str](lambda tenant: provider)
-    app = web.Application()
-    app.router.add_get("/health", health_handler(manager, pool))
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/health"
-    try:
-        async with aiohttp.ClientSession() as http:
-
-            async def asked() -> tuple[int, Any]:
-                async with http.get(url) as response:
-                    assert response.headers["Cache-Control"] == "no-store"
-                    return response.status, await response.json()
-
-            assert (await asked())[0] == 200  # nobody has wanted a token yet
-            token = await manager.token()
-            status, body = await asked()
-            assert (status, body["healthy"], body["managers"][0]["state"]) == (200, True, "fresh")
-            assert token.value not in str(body)
-            provider.answers = [CredentialsRejected("no")]
-            manager.invalidate(token)
-            with pytest.raises(CredentialsRejected):
-                await manager.token()
-            status, body = await asked()
-            assert (status, body["managers"][0]["last_error"]) == (503, "CredentialsRejected: fake: no")
-            assert body["managers"][1]["healthy"]
-    finally:
-        await runner.cleanup()
-
-
-async def test_a_pool_is_ill_when_nobody_in_it_has_a_token() -> None:
-    """One tenant's wrong password is no reason to take a service down; all of them are."""
-    answers: dict[str, list[Any]] = {"acme": [CredentialsRejected("no")], "umbrella": []}
-    pool = ManagerPool[str](lambda tenant: FakeProvider(answers=answers[tenant], identity=tenant))
-    with pytest.raises(CredentialsRejected):
-        await (await pool.get("acme")).token()
-    assert not pool.status().healthy
-    await (await pool.get("umbrella")).token()
-    assert pool.status().healthy
-    await pool.close()
-
-
-def test_a_health_check_of_nothing() -> None:
-    """It would always be healthy."""
-    with pytest.raises(ConfigurationError, match="at least one"):
-        health_handler()

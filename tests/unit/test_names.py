@@ -104,7 +104,7 @@ PUBLIC = {
         "TokenRejected",
         "TokenRequestFailed",
     },
-    "asyncauth.telemetry.health": {"health_handler"},
+    "asyncauth.telemetry.health": {"health_app", "health_handler", "live_handler", "readiness"},
     "asyncauth.telemetry.otel": {"OpenTelemetry"},
     "asyncauth.testing": {"FakeClock", "FakeProvider", "StoreConformance", "mock_aiohttp", "static_manager"},
 }
