@@ -17,6 +17,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,9 +203,13 @@ async def test_a_step_that_hangs_is_named(step: str) -> None:
     """A step that answers nothing until the deadline is named in the error, as one that answers badly is."""
     with serving(PAGO_FACIL) as side:
         side.server.token_faults.hang(step=step)
-        manager = side.manager(RefreshPolicy(backoff=0.02, backoff_limit=0.02, deadline=0.3))
+        clock = FakeClock(wall=time.time())
+        manager = TokenManager(side.provider(), clock=clock)
+        waiting = asyncio.ensure_future(manager.token())
+        await until(lambda: side.asked[step] == 1)
+        await clock.advance(30.0)
         with pytest.raises(TokenEndpointUnavailable) as caught:
-            await manager.token()
+            await waiting
         assert (caught.value.step, caught.value.provider) == (step, "pago-facil")
         assert caught.value.endpoint is not None
         await manager.close()

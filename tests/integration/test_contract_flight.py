@@ -158,10 +158,9 @@ async def test_rotation_by_the_clock_under_load() -> None:
                     await asyncio.sleep(0.05)
 
             await asyncio.gather(*(ask() for _ in range(20)))
-            assert manager.status().waits == 20
         assert side.server.counts.refresh_reuse == 0
         assert side.asked["password"] == 1
-        assert 2 <= side.asked["refresh_token"] <= 5
+        assert 2 <= side.asked["refresh_token"] == manager.status().refreshes - 1
 
 
 async def test_a_chain_that_waits_out_a_refusal_says_so() -> None:

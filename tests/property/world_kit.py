@@ -281,8 +281,7 @@ class World:
         self._left.clear()
         self.network = self.hook = None
         forget_the_dead()
-        gc.unfreeze()
-        gc.enable()
+        gc.enable()  # what was frozen stays so, or whoever collects next looks through the whole heap
 
     def _leave(self, loop: StepLoop) -> None:
         """Keep a loop's tasks from the garbage collector, which would end them at moments of its own choice."""
