@@ -79,11 +79,18 @@ _AT_ONCE = 0.05
 
 
 class StoreTrouble(Exception):
-    """A call to the store failed or took too long. The text names the call and the class of what it raised."""
+    """A call to the store failed or took too long. The text names the call and the class of what it raised.
 
-    def __init__(self, text: str, *, lock_timeout: bool = False) -> None:
+    Args:
+        text: That.
+        lock_timeout: Whether another process has the lock.
+        explained: What is wrong in words, and what to do, for the log; ``None`` (default): nothing more is known.
+    """
+
+    def __init__(self, text: str, *, lock_timeout: bool = False, explained: str | None = None) -> None:
         super().__init__(text)
         self.lock_timeout = lock_timeout
+        self.explained = text if explained is None else explained
 
 
 class LockHandle:
@@ -207,7 +214,7 @@ class LockWait:
                 raise InterruptedError  # noqa: TRY301 (a CancelledError would look like one of the caller's)
             lease = self._entering.result()
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            problem = StoreTrouble(f"lock: {type(error).__name__}")
+            problem = StoreTrouble(f"lock: {type(error).__name__}", explained=_explained("lock", error))
         else:
             leave: Any = self._lock.__aexit__  # a coroutine's, as a rule
             self.handle = LockHandle(lease, leave, self._call)
@@ -597,11 +604,11 @@ class StoreClient:
             self.emitter.store_failed(self._placed(trouble))
 
     def _placed(self, trouble: StoreTrouble) -> str:
-        """Return a trouble in words, after where the store is, if it says that."""
+        """Return what is wrong and what to do, after where the store is, if it says that."""
         place: object = None
         with contextlib.suppress(Exception):  # a store may be anybody's
             place = getattr(self._store, "place", None)
-        return f"{name_of(place)}: {trouble}" if isinstance(place, str) else str(trouble)
+        return f"{name_of(place)}: {trouble.explained}" if isinstance(place, str) else trouble.explained
 
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""
@@ -672,10 +679,11 @@ class StoreClient:
         since = self.clock.monotonic()
         try:
             answer = await within(self.clock, self._time_limit, call_user(call, *arguments))
-        except TimeoutError:
-            problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s")
+        except TimeoutError as error:
+            words = _explained(what, error, f"no answer within {self._time_limit:g} s")
+            problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s", explained=words)
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            problem = StoreTrouble(f"{what}: {type(error).__name__}")
+            problem = StoreTrouble(f"{what}: {type(error).__name__}", explained=_explained(what, error))
         else:
             self._longest_call = max(self.clock.monotonic() - since, _FORGETTING * self._longest_call)
             if what == _UNLOCK:
@@ -708,6 +716,21 @@ class _Opened(contextlib.AbstractAsyncContextManager[None]):
         if self._loop is not None and not self._loop.is_closed():  # else this is the garbage collector
             with contextlib.suppress(StoreTrouble):
                 await self._call("close", self._store.__aexit__, None, None, None)
+
+
+def _explained(what: str, error: Exception, says: str | None = None) -> str | None:
+    """Return what is wrong with a call and what to do; ``None``: nothing is known of such an error.
+
+    Args:
+        what: The call.
+        error: What it raised.
+        says: What is wrong, in words that say more than the error; ``None`` (default): there are none.
+    """
+    # Imported with the first trouble: most managers never have any.
+    from asyncauth.stores.trouble import explained  # noqa: PLC0415
+
+    words = explained(error)
+    return None if words is None else f"{what}: {says or words[0]}; {words[1]}"
 
 
 def _is_moment(seconds: float) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth._http.trouble import LATE
 from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.errors import CredentialsRejected, TokenEndpointUnavailable
 
@@ -121,7 +122,7 @@ class TryState:
         """Return the error of a try whose time was over."""
         if not self.may_have_sent:
             return TokenEndpointUnavailable("the credential could not be obtained in time: nothing was sent")
-        return TokenEndpointUnavailable("no answer in time")
+        return TokenEndpointUnavailable(str(LATE))
 
     def note_sent(self) -> None:
         """Note that a token request is sent now, and was not answered yet."""

@@ -13,7 +13,7 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-__all__ = ["Trouble", "distrust", "trouble_of"]
+__all__ = ["LATE", "Trouble", "distrust", "trouble_of"]
 
 
 @attrs.frozen
@@ -36,6 +36,9 @@ class Trouble:
         return f"{self.says}; {self.do}" if self.do else self.says
 
 
+LATE = Trouble("no answer in time", "is the server overloaded, or does a firewall drop what is sent there?")
+"""What is said of a request that took too long."""
+
 _TRUST = (
     "if the certificate is your company's or a proxy's own, have its authority trusted on this machine (or"
     " SSL_CERT_FILE); if not, somebody may be listening: send nothing"
@@ -52,6 +55,7 @@ _DISTRUST = {
     64: ("is for another address", "name the host as its certificate does"),
 }
 
+_BETWEEN = "does a proxy or a firewall end connections there, or is the server restarted?"
 _RUNNING = "is the server running, and are host and port right?"
 _SPELLED = "is it spelled right, and has this machine a network and a name server?"
 _TLS_PORT = "is this the port for https, and does a proxy stand between?"
@@ -90,9 +94,9 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
             do = "give it its credentials (proxy_auth)" if error.status == _PROXY_AUTH else "does it allow this host?"
             return Trouble(f"the proxy refuses to connect (status {error.status})", do, unsent=True)
         case TimeoutError():
-            return Trouble("no answer in time")
+            return LATE
         case aiohttp.ServerDisconnectedError():
-            return Trouble("the server closed the connection before it answered")
+            return Trouble("the server closed the connection before it answered", _BETWEEN)
         case aiohttp.ClientResponseError() if isinstance(cause, LineTooLong):
             limit = re.match(r"Got more than (\d+) bytes", cause.message)
             than = "this session reads" if limit is None else f"{limit[1]} bytes, which is all that this session reads"

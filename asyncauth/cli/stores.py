@@ -18,6 +18,7 @@ import attrs
 from asyncauth.cli.keychain import Keychain
 from asyncauth.cli.outcome import ExitCode, Problem
 from asyncauth.stores import EncryptedStore, FileStore, RedisStore
+from asyncauth.stores.trouble import SILENT, explained
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -31,19 +32,9 @@ STORE_KEYS_VARIABLE = "ASYNCAUTH_STORE_KEYS"
 
 _FAREWELL = 1.0
 """Seconds for which a call that was cancelled may put things in order."""
-_SILENT = ("no answer in time", "is it overloaded or paused, or does a firewall drop what is sent there?")
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(?:rediss?|unix)/")
 """How a URL begins, or one with a typo. A scheme has two letters or more: Windows' drives have one."""
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
-# What redis-py raises, by name: it is imported where the store is. And what to do about it.
-_REDIS_ERRORS = {
-    "AuthenticationError": ("it refuses the password, or wants one", "check the URL's user and password"),
-    "AuthenticationWrongNumberOfArgsError": ("it knows no user names", "leave the user out of the URL"),
-    "NoPermissionError": ("the user may not do this", "give the user the commands and keys that it needs (ACL)"),
-    "BusyLoadingError": ("it is loading its data", "try again later"),
-    "ReadOnlyError": ("it is a replica, which takes no writes", "name the primary"),
-    "OutOfMemoryError": ("it has no memory left", "give it more, or a policy that evicts what is volatile"),
-}
 
 
 class StoreFailure(Problem):
@@ -97,11 +88,11 @@ class Chosen:
             if not task.done():
                 await _abandon(task)
         if not task.done() or task.cancelled():
-            says, do = _SILENT
+            says, do = SILENT
         elif (error := task.exception()) is None:
             return task.result()
         else:
-            says, do = _trouble(error)
+            says, do = explained(error) or (f"it failed ({type(error).__name__})", "--verbose logs more")
         raise StoreFailure(f"{self.title}: {says}", do)
 
 
@@ -186,21 +177,3 @@ def _keys(keyring: str | None, *, encrypted: bool) -> list[str]:
         if not text.strip():
             raise Problem("no keys were typed")
     return [key for key in re.split(r"[\s,]+", text) if key]
-
-
-def _trouble(error: BaseException) -> tuple[str, str]:
-    """Return what is wrong with a store and what to do, without the error's text: that may hold a URL."""
-    name = type(error).__name__
-    known = next((_REDIS_ERRORS[each.__name__] for each in type(error).__mro__ if each.__name__ in _REDIS_ERRORS), None)
-    if known is not None:
-        return known
-    if name == "TimeoutError":
-        return _SILENT
-    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
-    if isinstance(cause, PermissionError):
-        return os.strerror(cause.errno or 13), "run this as the user that owns it, or let this one in"
-    if name == "ConnectionError" or isinstance(cause, OSError):
-        number = cause.errno if isinstance(cause, OSError) else None
-        why = os.strerror(number) if number is not None and number > 0 else getattr(cause, "strerror", None)
-        return f"no connection could be made ({why or name})", "is it running, and are host and port right?"
-    return f"it failed ({name})", "--verbose logs more"

@@ -54,13 +54,13 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
             got = "a token" if event.error is None else event.error
             return _MANAGER, logging.DEBUG, f"a caller waited {event.seconds:.3f} s and got {got}"
         case events.StoreFailed():
-            return _STORE, logging.WARNING, f"the token store fails ({event.trouble}); going on without it"
+            return _STORE, logging.WARNING, f"the token store fails, going on without it: {event.trouble}"
         case events.StoreRecovered():
             return _STORE, logging.INFO, "the token store is back"
         case events.RefreshTokenUnsaved(lost=True):
-            return _STORE, logging.ERROR, f"a refresh token is lost: it could not be saved ({event.trouble})"
+            return _STORE, logging.ERROR, f"a refresh token is lost, for it could not be saved: {event.trouble}"
         case events.RefreshTokenUnsaved():
-            text = f"a new refresh token can't be saved ({event.trouble}); tried again in the background"
+            text = f"a new refresh token can't be saved, and is tried again in the background: {event.trouble}"
             return _STORE, logging.ERROR, text
         case _:
             return _MANAGER, logging.DEBUG, repr(event)

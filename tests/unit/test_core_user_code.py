@@ -10,6 +10,7 @@ from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, TokenEndpointUnavailable
 from asyncauth._core.user_code import sanitize
+from asyncauth._http.trouble import LATE
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from asyncauth._core.user_code import sanitize
     [
         (aiohttp.ClientError(MARK), "no answer could be had (ClientError)"),
         (OSError(MARK), "no answer could be had (OSError)"),
-        (TimeoutError(MARK), "no answer in time"),
+        (TimeoutError(MARK), str(LATE)),
         (ConnectionResetError(), "the connection broke before the answer came (ConnectionResetError)"),
     ],
 )

@@ -118,8 +118,8 @@ ROWS = (
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.address", "_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin",
      "_http.trouble",
-     "stores.base", "stores.codec", "stores.memory", "stores.encrypted", "stores.file", "stores.redis_client",
-     "stores.redis_lock", "stores.redis", "stores.__init__", "telemetry.log"),
+     "stores.base", "stores.trouble", "stores.codec", "stores.memory", "stores.encrypted", "stores.file",
+     "stores.redis_client", "stores.redis_lock", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
