@@ -17,32 +17,41 @@ LIBRARY = Path(asyncauth.__file__).parent
 """The package's folder."""
 
 TESTS = [Path(__file__).parent.parent]
-"""The folders that tests lie in: `harness.inner` adds one."""
+"""The folders that tests lie in: `harness.inner` adds one, before any test of it runs."""
 _HARNESS = Path(__file__).parent
 _STAND_INS = (LIBRARY / "sandbox", LIBRARY / "testing", Path(aioresponses.__file__).parent)
 """Servers, and what stands for one."""
 
 
 def _lies_in(file: str, *folders: Path) -> bool:
-    return file.startswith(tuple(map(_prefix, folders)))
+    return file.startswith(tuple(f"{folder}{os.sep}" for folder in folders))
 
 
 @functools.cache
-def _prefix(folder: Path) -> str:
-    return f"{folder}{os.sep}"
+def _library_has(file: str) -> bool:
+    return _lies_in(file, LIBRARY)
+
+
+@functools.cache
+def _tests_have(file: str) -> bool:
+    return _lies_in(file, *TESTS) and not _lies_in(file, _HARNESS)
+
+
+@functools.cache
+def _may_hold_secrets(file: str) -> bool:
+    return _lies_in(file, *TESTS, *_STAND_INS)
 
 
 def is_of_the_library(frame: types.FrameType) -> bool:
     """Return whether a frame runs the package's code."""
-    return _lies_in(frame.f_code.co_filename, LIBRARY)
+    return _library_has(frame.f_code.co_filename)
 
 
 def is_of_a_test(frame: types.FrameType) -> bool:
     """Return whether a frame runs a test's code, or a kit's, but not the harness'."""
-    file = frame.f_code.co_filename
-    return _lies_in(file, *TESTS) and not _lies_in(file, _HARNESS)
+    return _tests_have(frame.f_code.co_filename)
 
 
 def holds_secrets_by_right(frame: types.FrameType) -> bool:
     """Return whether a frame's locals may hold a secret: a test's, a server's, or those of what stands for one."""
-    return _lies_in(frame.f_code.co_filename, *TESTS, *_STAND_INS)
+    return _may_hold_secrets(frame.f_code.co_filename)
