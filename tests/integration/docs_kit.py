@@ -69,8 +69,12 @@ def blocks_of(page: str) -> list[Block]:
     return found
 
 
-ELSEWHERE = {DOCS / "howto" / "find-your-api.md": "test_recipes.py", DOCS / "testing.md": "test_docs_testing.py"}
-"""Pages whose code a test of their own runs: test files, run by a pytest."""
+ELSEWHERE = {
+    DOCS / "howto" / "containers.md": "test_docs_containers.py",
+    DOCS / "howto" / "find-your-api.md": "test_recipes.py",
+    DOCS / "testing.md": "test_docs_testing.py",
+}
+"""Pages whose code a test of their own runs: as plain processes, against emulated endpoints, by a pytest."""
 
 MEASURED = {DOCS / "cli.md"}
 """Pages whose outputs hold times and counts of one run, and versions; their helps are compared by test_cli_page.py."""

@@ -36,7 +36,7 @@ COMPANY = "login.corp.example"
 CLIENT_SECRET = "s3cret-of-the-client"
 ACME_SECRET = "s3cret-of-acme"
 
-_NAME_SERVICE = """
+NAME_SERVICE = """
 import json, os, socket
 
 _places = json.loads(os.environ["PLACES"])
@@ -49,7 +49,7 @@ def getaddrinfo(host, port, *args, **kwargs):
     address = _addresses.get(f"{name}:{port}")
     if address is not None:
         return _getaddrinfo(address, port, *args, **kwargs)
-    if name in (None, "127.0.0.1", "localhost", "::1"):
+    if name in (None, "127.0.0.1", "localhost", "::1", "0.0.0.0"):
         return _getaddrinfo(host, port, *args, **kwargs)
     raise socket.gaierror(socket.EAI_NONAME, f"there is no {name}:{port} in this world")
 
@@ -69,7 +69,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
     certificate = authority.issue_cert(*PEAKLY, *PAGO_FACIL, *OTHERS)
     authority.cert_pem.write_to_path(folder / "authority.pem")
     (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text(_NAME_SERVICE)
+    (folder / "site" / "sitecustomize.py").write_text(NAME_SERVICE)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(tls)
     company = trustme.CA()
