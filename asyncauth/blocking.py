@@ -124,7 +124,7 @@ class Blocking:
         """
         manager = self._manager
         cached = manager._state.cached
-        if boottime() < cached.fast_until:
+        if use is Use.BY_HAND and boottime() < cached.fast_until:
             return cached
         at_hand = None if manager._closing else manager._at_hand(use)
         while at_hand is None:

@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("asyncauth.httpx needs httpx: pip install 'asyncauth[httpx]'", name=error.name) from None
 
 from asyncauth.errors import ConfigurationError
-from asyncauth.httpx.transport import AsyncBearerTransport, Refused, require_asyncio
+from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport, Refused, require_asyncio
 from asyncauth.session import close_managers, managers_of, session_maker
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
 
-__all__ = ["AsyncBearerTransport", "async_client"]
+__all__ = ["AsyncBearerTransport", "BearerTransport", "async_client", "client"]
 
 
 def async_client(
@@ -74,6 +74,40 @@ def async_client(
     client = httpx.AsyncClient(**httpx_arguments)
     _wrap(client, wrapped)
     return client
+
+
+def client(
+    *managers_or_providers: TokenManager | Provider,
+    store: TokenStore | None = None,
+    http: Http | None = None,
+    refused: Refused | None = None,
+    repeat: Repeat = "all",
+    **httpx_arguments: Any,
+) -> httpx.Client:
+    """Return a new ``httpx.Client`` that authorizes its requests, for code without an event loop.
+
+    ::
+
+        with client(Peakly(username=..., password=...)) as http: ...
+
+    Each of its transports, those for proxies and of ``mounts`` included, is inside of a `BearerTransport`.
+
+    Args:
+        managers_or_providers: One for each system that is called. A provider gets a manager, which needs no closing.
+        store: See `async_client`.
+        http: See `async_client`; a function, since each token request has an event loop of its own.
+        refused: Which answers refuse the token, see `BearerTransport`.
+        repeat: Which requests may be sent again, see `AsyncBearerTransport`.
+        **httpx_arguments: For ``httpx.Client``.
+
+    Raises:
+        ConfigurationError: See `async_client`.
+        InsecureTransport: See `async_client`.
+    """
+    managers, _ = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, httpx_arguments))
+    made = httpx.Client(**httpx_arguments)
+    _wrap(made, lambda transport: BearerTransport(*managers, transport=transport, refused=refused, repeat=repeat))
+    return made
 
 
 class _Owned:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
 
 import attrs
 import httpx
@@ -29,14 +30,16 @@ from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
     from types import TracebackType
 
     from asyncauth._core.cache import CachedToken
     from asyncauth._http.answer_rules import Repeat
     from asyncauth.manager import TokenManager
 
-__all__ = ["AsyncBearerTransport", "Refused", "require_asyncio"]
+__all__ = ["AsyncBearerTransport", "BearerTransport", "Refused", "require_asyncio"]
+
+_T = TypeVar("_T")
 
 Refused: TypeAlias = Callable[[httpx.Response], Says]
 """Says whether an answer of httpx's refuses the token."""
@@ -162,6 +165,72 @@ class AsyncBearerTransport(httpx.AsyncBaseTransport):
         return f"<AsyncBearerTransport {self._transport!r}>"
 
 
+class BearerTransport(httpx.BaseTransport):
+    """An httpx transport that authorizes the requests of an ``httpx.Client``, in code without an event loop.
+
+    ::
+
+        with httpx.Client(transport=BearerTransport(manager)) as http: ...
+
+    `client` makes a client with it, with proxies and all. It does what `AsyncBearerTransport` does, and takes the same
+    arguments. Tokens are obtained as by `TokenManager.blocking`: while the token is fresh a request makes no event
+    loop, and the first request that finds it stale waits for its renewal.
+
+    Concurrency: any number of threads, as with httpx's own; they make one token request together.
+
+    Args:
+        managers: One for each of the systems that the client calls. They need not be entered.
+        transport: What sends the requests; it is closed with this one. ``None`` (default): a new
+            ``httpx.HTTPTransport``.
+        refused: See `AsyncBearerTransport`; a plain function.
+        repeat: See `AsyncBearerTransport`.
+
+    Raises:
+        ConfigurationError: See `AsyncBearerTransport`.
+        InsecureTransport: See `AsyncBearerTransport`.
+    """
+
+    def __init__(
+        self,
+        *managers: TokenManager,
+        transport: httpx.BaseTransport | None = None,
+        refused: Refused | None = None,
+        repeat: Repeat = "all",
+    ) -> None:
+        transport = httpx.HTTPTransport() if transport is None else transport
+        self._settings = _settings(transport, managers, refused, repeat)
+        self._transport = transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, authorized if it may be. Called by httpx, once per hop.
+
+        Raises:
+            AuthError: No token could be had; the request was not sent.
+            ConfigurationError: A token must be obtained, and an event loop is running in this thread.
+            InsecureTransport: It goes by plain http to a host that is served by https, or to a proxy elsewhere.
+        """
+        return _run(_handled(_BLOCKING, self._settings, request))
+
+    def close(self) -> None:
+        """Close the transport that sends the requests."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        self._transport.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._transport.__exit__(exc_type, exc_value, traceback)
+
+    def __repr__(self) -> str:
+        return f"<BearerTransport {self._transport!r}>"
+
+
 class _Async:
     """With an event loop."""
 
@@ -192,13 +261,57 @@ _ASYNC: Final = _Async()
 
 def require_asyncio() -> None:
     """Raise `ConfigurationError` where no event loop of asyncio is running: httpx's clients run on trio as well."""
+    if not _is_asyncio_here():
+        raise ConfigurationError("asyncauth runs on asyncio: no event loop of asyncio is running here")
+
+
+class _Blocking:
+    """Without an event loop: these coroutines never wait, they block."""
+
+    async def send(self, transport: Any, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = transport.handle_request(request)
+        return response
+
+    async def obtain(self, manager: TokenManager, use: Use) -> CachedToken:
+        if _is_asyncio_here():
+            raise ConfigurationError(
+                "an httpx.Client would stop the event loop that is running in this thread: use async_client;"
+                " or call it in another thread, as asyncio.to_thread() does"
+            )
+        return manager.blocking._obtain(use)
+
+    async def pause(self, manager: TokenManager, seconds: float) -> None:  # noqa: ARG002 (no clock of it sleeps here)
+        time.sleep(seconds)  # noqa: ASYNC251 (no event loop is running)
+
+    async def read(self, response: httpx.Response) -> None:
+        for _ in cast("httpx.SyncByteStream", response.stream):
+            pass
+
+    async def close(self, response: httpx.Response) -> None:
+        response.close()
+
+
+_BLOCKING: Final = _Blocking()
+
+
+def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Return what a coroutine returns that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        value: _T = result.value
+        return value
+    coroutine.close()
+    raise ConfigurationError("refused= takes a plain function here: an httpx.Client has no event loop to wait on")
+
+
+def _is_asyncio_here() -> bool:
+    """Return whether an event loop of asyncio is running in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        pass
-    else:
-        return
-    raise ConfigurationError("asyncauth runs on asyncio: no event loop of asyncio is running here")
+        return False
+    return True
 
 
 # What both have in common
@@ -332,7 +445,7 @@ def _forget_what_comes_back(response: httpx.Response, ending: str, cookie: str) 
 
 
 class _Kept(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """An answer's body: what was read of it once can be read again, and its connection stays open until `rest`."""
+    """An answer's body as the user's function reads it, once: it is kept for the caller, and so is its connection."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -344,16 +457,13 @@ class _Kept(httpx.AsyncByteStream, httpx.SyncByteStream):
         return self._stream if self._under_way is None else _Whole(self._stream, self._chunks, self._under_way)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-        self._under_way = aiter(self._stream) if self._under_way is None else self._under_way
+        self._under_way = aiter(self._stream)
         async for chunk in self._under_way:
             self._chunks.append(chunk)
             yield chunk
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        self._under_way = iter(self._stream) if self._under_way is None else self._under_way
+        self._under_way = iter(self._stream)
         for chunk in self._under_way:
             self._chunks.append(chunk)
             yield chunk

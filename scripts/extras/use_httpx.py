@@ -11,7 +11,7 @@ def use() -> None:
     """Authorize a request that is answered at once."""
     import httpx  # noqa: PLC0415 (where it is not installed, `without` runs)
 
-    from asyncauth.httpx import async_client  # noqa: PLC0415
+    from asyncauth.httpx import async_client, client  # noqa: PLC0415
 
     async def ask() -> str:
         answers = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
@@ -20,6 +20,9 @@ def use() -> None:
             return (await http.get("https://api.example.com/")).text
 
     assert asyncio.run(ask()) == "Bearer t"
+    answers = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
+    with client(static_manager("t", origins="https://api.example.com"), transport=answers) as http:
+        assert http.get("https://api.example.com/").text == "Bearer t"
 
 
 def without() -> None:

@@ -14,7 +14,7 @@ import attrs
 import httpx
 
 from asyncauth import TokenManager
-from asyncauth.httpx import AsyncBearerTransport, async_client
+from asyncauth.httpx import AsyncBearerTransport, BearerTransport, async_client, client
 from asyncauth.testing import FakeProvider
 
 __all__ = ["KINDS", "Caller", "Kind", "closing", "fake_manager"]
@@ -54,7 +54,10 @@ class Kind:
         return await function(*args, **options)
 
 
-KINDS = (Kind("async", async_client, httpx.AsyncClient, AsyncBearerTransport, httpx.AsyncHTTPTransport),)
+KINDS = (
+    Kind("async", async_client, httpx.AsyncClient, AsyncBearerTransport, httpx.AsyncHTTPTransport),
+    Kind("blocking", client, httpx.Client, BearerTransport, httpx.HTTPTransport),
+)
 
 
 @attrs.frozen

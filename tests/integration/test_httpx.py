@@ -88,7 +88,8 @@ async def test_every_method_is_authorized(caller: Caller, api: Api, method: str)
 async def test_no_token_for_another_origin(caller: Caller, api: Api, other: Api, provider: FakeProvider) -> None:
     """A request to another origin, another port alone, passes untouched and costs no token."""
     assert await caller.status(f"{other.url}/x") == 200
-    assert other.bearers == [None]
+    assert await caller.status(f"{other.url}/x", headers={"Authorization": "Bearer mine"}) == 200
+    assert other.bearers == [None, "mine"]
     assert provider.calls == 0
 
 
@@ -277,6 +278,26 @@ async def test_the_first_answer_is_let_go_of(
     async with closing(kind.caller(manager, limits=httpx.Limits(max_connections=limit))) as caller:
         assert [await caller.status(api.url) for _ in range(2)] == [200, 200]
     assert len(api.got) == 3
+
+
+async def test_a_first_answer_that_breaks_off(
+    caller: Caller, api: Api, manager: TokenManager, provider: FakeProvider
+) -> None:
+    """What is read of it is for its connection's sake alone: the request is sent again on another one."""
+    await known(manager)
+
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == "Bearer token-2":
+            return web.Response()
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 401 No\r\nContent-Length: 10\r\n\r\nhalf")
+        request.transport.close()
+        return web.Response()
+
+    api.routes["/x"] = break_off
+    assert await caller.status(f"{api.url}/x") == 200
+    assert api.bearers == ["token-1", "token-2"]
+    assert provider.calls == 2
 
 
 async def test_the_second_answer_is_final(caller: Caller, api: Api, manager: TokenManager) -> None:

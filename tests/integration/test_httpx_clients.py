@@ -21,7 +21,7 @@ from proxy_kit import ForwardProxy
 from test_dpop_requests import Api as DPoPApi
 
 from asyncauth import AuthError, ClientCredentials, ConfigurationError, InsecureTransport, TokenManager
-from asyncauth.httpx import AsyncBearerTransport, async_client
+from asyncauth.httpx import AsyncBearerTransport, async_client, client
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeProvider, static_manager
 
@@ -72,12 +72,11 @@ def test_what_cannot_work_is_refused_at_once(kind: Kind, arguments: Any, options
 
 def test_it_is_httpxs_own_client(kind: Kind) -> None:
     """Nothing but its transports differs, so whatever takes one of httpx's takes it."""
-    client = kind.make(static_manager("x", origins="https://a.example"), base_url="https://a.example/v1", timeout=3)
-    assert type(client) in {httpx.AsyncClient, httpx.Client}
-    assert str(client.base_url) == "https://a.example/v1/"
-    assert client.timeout.connect == 3
-    assert MARK not in repr(client._transport)
-    assert "Transport" in repr(client._transport)
+    http = kind.make(static_manager("x", origins="https://a.example"), base_url="https://a.example/v1", timeout=3)
+    assert type(http) is kind.client
+    assert str(http.base_url) == "https://a.example/v1/"
+    assert http.timeout.connect == 3
+    assert "BearerTransport <httpx" in repr(http._transport)
 
 
 def test_without_the_extra_an_error_names_it() -> None:
@@ -115,6 +114,18 @@ async def test_a_transport_of_the_users_own(kind: Kind) -> None:
             response = await caller.request("POST", f"https://{host}.example/", content=b"x")
             assert response.text == f"{None if host == 'c' else 'Bearer t'} b'x'"
     assert not [each for each in seen if "Authorization" in each.headers]  # any more
+
+
+async def test_a_transport_that_fails_in_its_own_way(kind: Kind) -> None:
+    """Its error reaches the caller as it is."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise ZeroDivisionError
+
+    manager = static_manager("t", origins="https://a.example")
+    async with closing(kind.caller(manager, transport=httpx.MockTransport(fail))) as caller:
+        with pytest.raises(ZeroDivisionError):
+            await caller.get("https://a.example/")
 
 
 async def test_a_client_that_somebody_else_makes(kind: Kind, api: Api) -> None:
@@ -227,18 +238,18 @@ async def test_managers_made_for_a_client(api: Api, how: str) -> None:
     """They are kept fresh from its first use on, and closed with it, whichever of its transports is closed first."""
     provider = FakeProvider(origins=(api.url,))
     store = MemoryStore()
-    client = async_client(provider, store=store, mounts={"https://": httpx.AsyncHTTPTransport()})
+    http = async_client(provider, store=store, mounts={"https://": httpx.AsyncHTTPTransport()})
     if how == "with":
-        async with client as http:
+        async with http:
             assert (await http.get(api.url)).status_code == 200
             assert (await http.get(api.url)).status_code == 200
     else:
-        assert (await client.get(api.url)).status_code == 200
-        await client.aclose()
+        assert (await http.get(api.url)).status_code == 200
+        await http.aclose()
     assert provider.calls == 1
     assert len(store._tokens) == 1
     with pytest.raises(RuntimeError, match="closed"):
-        await client.get(api.url)
+        await http.get(api.url)
 
 
 async def test_managers_that_were_given_stay_open(kind: Kind, api: Api) -> None:
@@ -395,3 +406,77 @@ async def test_cancelling_while_a_new_token_is_awaited(api: Api) -> None:
         gate.set()
         assert (await http.get(api.url)).status_code == 200
     assert provider.calls == 2
+
+
+# --- Without an event loop
+
+
+async def test_a_blocking_client_makes_no_event_loop_for_a_fresh_token(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the token request, whichever of many threads makes it; none for the requests."""
+    made: list[object] = []
+    make_loop = asyncio.new_event_loop
+
+    def noted() -> asyncio.AbstractEventLoop:
+        made.append(None)
+        return make_loop()
+
+    monkeypatch.setattr(asyncio, "new_event_loop", noted)
+    provider = FakeProvider(origins=(api.url,))
+
+    def work() -> set[int]:
+        with client(provider) as http:
+            return {http.get(api.url).status_code for _ in range(5)}
+
+    assert await asyncio.to_thread(work) == {200}
+    assert len(made) == 1
+    assert provider.calls == 1
+    assert len(api.got) == 5
+
+
+async def test_a_blocking_client_on_an_event_loop(api: Api) -> None:
+    """It would stop the loop while a token is obtained: it says so, and what to write."""
+    with client(FakeProvider(origins=(api.url,))) as http, pytest.raises(ConfigurationError, match="async_client"):
+        http.get(api.url)
+    assert api.got == []
+
+
+async def test_a_blocking_client_cannot_wait_for_a_function(api: Api) -> None:
+    """A function that has to be awaited is a mistake; one that is async and never waits will do."""
+
+    async def waits(_: httpx.Response) -> bool:
+        await asyncio.sleep(0)
+        return False
+
+    async def never_waits(_: httpx.Response) -> bool:
+        return False
+
+    manager = static_manager("t", origins=api.url)
+
+    def work() -> int:
+        with client(manager, refused=waits) as http, pytest.raises(ConfigurationError, match="plain function"):
+            http.get(api.url)
+        with client(manager, refused=never_waits) as http:
+            return http.get(api.url).status_code
+
+    assert await asyncio.to_thread(work) == 200
+
+
+async def test_a_stream_is_sent_with_a_token_that_the_api_knows(kind: Kind, api: Api) -> None:
+    """It can be sent only once, so it carries the old token until another request has proven the new one."""
+    manager = TokenManager(FakeProvider(origins=(api.url,)))
+    manager.accepted(await manager.token())
+    await manager.refresh()
+    body: Any = iter([b"x"]) if kind.blocking else OneChunk()
+    async with closing(kind.caller(manager)) as caller:
+        await caller.request("POST", api.url, content=body)
+        await caller.get(api.url)
+    assert api.bearers == ["token-1", "token-2"]
+
+
+class OneChunk:
+    """A body that can be read once."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"x"

@@ -6,7 +6,7 @@ import httpx
 from yarl import URL
 
 from asyncauth import Peakly, TokenManager
-from asyncauth.httpx import AsyncBearerTransport, async_client
+from asyncauth.httpx import AsyncBearerTransport, BearerTransport, async_client, client
 
 
 async def refused(response: httpx.Response) -> bool | None:
@@ -24,3 +24,12 @@ async def on_asyncio(manager: TokenManager) -> int:
     )
     async with own, httpx.AsyncClient(transport=transport) as http:
         return (await http.get("https://api.peakly.co/x", headers=given)).status_code
+
+
+def without_an_event_loop(manager: TokenManager) -> int:
+    own: httpx.Client = client(
+        manager, refused=lambda response: response.status_code == 498, repeat="none", timeout=5.0
+    )
+    transport: httpx.BaseTransport = BearerTransport(manager, transport=httpx.HTTPTransport(), repeat="safe")
+    with own, httpx.Client(transport=transport) as http:
+        return http.get("https://api.peakly.co/x").status_code

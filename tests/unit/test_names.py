@@ -88,7 +88,7 @@ PUBLIC = {
         "Sandbox",
         "sandbox_in_thread",
     },
-    "asyncauth.httpx": {"AsyncBearerTransport", "async_client"},
+    "asyncauth.httpx": {"AsyncBearerTransport", "BearerTransport", "async_client", "client"},
     "asyncauth.events": {
         "CoolDown",
         "Event",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FILES = sorted((Path(__file__).parents[1] / "typing").glob("*.py"))
-MODULES = ["asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox"]
+MODULES = ["asyncauth", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox", "asyncauth.httpx"]
 
 
 def _imported() -> set[tuple[str, str]]:
