@@ -14,6 +14,7 @@ from asyncauth.cli.own import load
 from asyncauth.cli.systems import System, place_of
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
+from asyncauth.providers.base import EndpointProvider
 from asyncauth.providers.oauth2.grants import ClientCredentials
 from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT
 from asyncauth.providers.peakly import Peakly
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from asyncauth.provider import Provider
     from asyncauth.providers.oauth2.oauth_options import ClientAuth
 
-__all__ = ["Given", "Target", "client_of"]
+__all__ = ["Given", "Target", "client_of", "held_by"]
 
 
 @attrs.frozen
@@ -148,6 +149,15 @@ class Target:
                 " --token-url"
             )
         return _of_system(Credentials.found(self.system, self.keyring), place or self.place(self.system))
+
+
+def held_by(manager: TokenManager) -> set[str]:
+    """Return the texts that a manager's providers hold as credentials, so that no output shows them."""
+    found: set[str] = set()
+    if isinstance(manager._provider, EndpointProvider):
+        values: list[object] = [credential._value for credential in manager._provider._credentials]
+        found.update(value for value in values if isinstance(value, str))
+    return found.union(*map(held_by, manager._owned))
 
 
 def client_of(target: Target, credentials: Credentials, *, origins: tuple[str, ...] | None = None) -> Given:

@@ -39,11 +39,15 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
             # A manager further upstream has warned already; it would be once a caller here.
             level = logging.DEBUG if event.upstream else logging.WARNING
             left = "there is no usable token" if event.usable_for == 0 else f"the token is {_usable(event.usable_for)}"
-            next_try = f"next try in {event.retry_in:.1f} s"
+            next_try = f"next try in {in_seconds(event.retry_in)}"
             text = f"no new token: {event.error}: {event.message} ({left}; {_waiting(event)}{next_try})"
             return _REFRESH, level, text
         case events.RefreshFailed():
-            return _REFRESH, logging.DEBUG, f"refresh ended without a token after {event.seconds:.1f} s: {event.error}"
+            return (
+                _REFRESH,
+                logging.DEBUG,
+                f"refresh ended without a token after {in_seconds(event.seconds)}: {event.error}",
+            )
         case events.TokenRejected(dropped=True):
             return _MANAGER, logging.INFO, f"the API refused token {event.fingerprint}; it is dropped"
         case events.TokenRejected():
@@ -82,7 +86,7 @@ def _waiting(event: events.TokenRequestFailed) -> str:
     if event.waiting_for is None:
         return ""
     who = "a caller waits" if event.waiting == 1 else f"{event.waiting} callers wait"
-    return f"{who}, for {event.waiting_for:.1f} s by now; "
+    return f"{who}, for {in_seconds(event.waiting_for)} by now; "
 
 
 def _cool_down(event: events.CoolDown) -> str:

@@ -89,6 +89,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                 "PYTHONPATH": os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]),
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "UVICORN_LOOP": "asyncio",  # uvloop has a resolver of its own, which knows no names of this world
                 "PYTHONUNBUFFERED": "1",
                 "SSL_CERT_FILE": str(folder / "authority.pem"),
                 "REQUESTS_CA_BUNDLE": str(folder / "authority.pem"),

@@ -126,6 +126,7 @@ def test_the_doctor_of_a_client(shell: Shell, sandbox: Sandbox, grants: list[dic
     assert found["client credentials"] == ("ok", "CLIENT_ID and CLIENT_SECRET are well-formed")
     assert found["client login"] == ("ok", "accepted, with a token that lives for 1.0 h")
     assert all(found[f"client {each}"][0] == "ok" for each in ("TCP", "HTTP", "clock"))
+    assert found["client clock"][1] == "agrees with 127.0.0.1's clock"
     assert len(grants) == 1
 
 
@@ -182,6 +183,21 @@ def test_a_request_of_ones_own(shell: Shell, sandbox: Sandbox, own: str) -> None
     plain = shell.run("request", "http://api.example.com/x", "--as", f"{own}:manager")
     assert (plain.code, "write https://api.example.com\n" in plain.err) == (2, True)
     assert sandbox.peakly.counts.token_requests == 1
+
+
+@pytest.mark.parametrize(("attribute", "system"), [("peakly", "peakly"), ("chain", "pago_facil")])
+def test_an_api_that_knows_the_password(shell: Shell, sandbox: Sandbox, own: str, attribute: str, system: str) -> None:
+    """An API that repeats the token or one's own provider's password shows neither."""
+    said: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        said.append(request.headers["Authorization"].removeprefix("Bearer "))
+        return web.Response(text=f"{said[0]} {sandbox.password}")
+
+    side = sandbox.systems[system]
+    side.api_faults.answer(answer)
+    ended = shell.run("request", f"{side.url}/api/check", "--as", f"{own}:{attribute}")
+    assert (ended.code, ended.out) == (0, "[withheld] [withheld]")
 
 
 @pytest.mark.parametrize("attribute", ["peakly", "manager"])

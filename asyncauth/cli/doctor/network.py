@@ -33,7 +33,7 @@ _SECOND = 1.0
 """Seconds to which a ``Date`` header is exact."""
 
 
-async def reach(name: str, origin: URL, timeout: float) -> list[Finding]:  # noqa: ASYNC109 (it names the seconds)
+async def reach(name: str, origin: URL, timeout: float, *, whose: str | None = None) -> list[Finding]:  # noqa: ASYNC109 (it names the seconds)
     """Return how far one comes on the way to a server; the last finding fails if it can't be reached.
 
     Nothing is sent but a GET request without credentials, whose answer is not read.
@@ -42,8 +42,9 @@ async def reach(name: str, origin: URL, timeout: float) -> list[Finding]:  # noq
         name: The system's.
         origin: Scheme, host and port.
         timeout: Seconds for each step.
+        whose: Whose the server's clock is; ``None`` (default): the system's.
     """
-    way = _Way(name, origin, timeout)
+    way = _Way(name, origin, timeout, whose or name)
     for step in (way.resolve, way.connect, way.secure, way.ask):
         found = await step()
         if any(finding.mark is Mark.FAIL for finding in found):
@@ -56,6 +57,7 @@ class _Way:
     name: str
     origin: URL
     timeout: float
+    whose: str
     findings: list[Finding] = attrs.field(factory=list[Finding])
 
     @property
@@ -160,7 +162,7 @@ class _Way:
             return skip(subject, "the server's answer has no Date")
         # It was written between sending and receiving, and its fraction of a second cut off.
         ahead = now + _SECOND / 2 - (sent_at + took / 2)
-        return clocks(subject, f"{self.name}'s clock", ahead, _SECOND / 2 + took / 2)
+        return clocks(subject, f"{self.whose}'s clock", ahead, _SECOND / 2 + took / 2)
 
     @contextlib.asynccontextmanager
     async def _connection(self, tls: ssl.SSLContext | None) -> AsyncGenerator[asyncio.StreamWriter, None]:

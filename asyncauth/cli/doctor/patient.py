@@ -61,7 +61,7 @@ class Patient:
         if offline:
             yield skip(self.name, f"{self.origin or 'the token endpoint'}: not asked (--offline)")
             return
-        way = [_unknown(self.name)] if self.origin is None else await reach(self.name, self.origin, timeout)
+        way = [_unknown(self.name)] if self.origin is None else await self._reach(self.origin, timeout)
         clocks = [finding for finding in way if finding.subject.endswith(_CLOCK)]
         for finding in way:
             if finding not in clocks:
@@ -71,6 +71,9 @@ class Patient:
             # Told once the login was tried: where it works, a clock that is off keeps nobody from a token.
             yield where_it_works(finding) if tried.mark is Mark.OK else finding
         yield tried
+
+    async def _reach(self, origin: URL, timeout: float) -> list[Finding]:  # noqa: ASYNC109
+        return await reach(self.name, origin, timeout, whose=None if self.target.system else origin.host)
 
     async def _login(self, shaped: list[Finding], way: list[Finding], timeout: float, *, allowed: bool) -> Finding:  # noqa: ASYNC109
         subject = f"{self.name} login"
