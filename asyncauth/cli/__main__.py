@@ -21,14 +21,16 @@ def main() -> int:
 def _run() -> int:
     try:
         from asyncauth.cli.app import run  # noqa: PLC0415 (its imports may be missing)
+
+        return run()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _FROM_THE_EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _FROM_THE_EXTRA:
             raise
         sys.stderr.write(
-            f"asyncauth: the command line needs {error.name}, which is not installed: pip install 'asyncauth[cli]'\n"
+            f"asyncauth: the command line needs {missing}, which is not installed: pip install 'asyncauth[cli]'\n"
         )
         return 1
-    return run()
 
 
 if __name__ == "__main__":
