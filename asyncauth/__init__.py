@@ -24,7 +24,7 @@ from asyncauth.session import client_session, wrap_session
 from asyncauth.token import Token
 
 if _TYPE_CHECKING:
-    from asyncauth.blocking import Blocking
+    from asyncauth._core.blocking import Blocking
     from asyncauth.pool import ManagerPool
     from asyncauth.providers.declared import DeclaredProvider
     from asyncauth.providers.oauth2.device_code import DeviceCode, DevicePrompt
@@ -85,7 +85,7 @@ __all__ = [
 
 # Imported when they are first named: nobody needs all of them, and together they take as long as all the rest.
 _LATER = {
-    "Blocking": "asyncauth.blocking",
+    "Blocking": "asyncauth._core.blocking",
     "ManagerPool": "asyncauth.pool",
     "DeclaredProvider": "asyncauth.providers.declared",
     "DeviceCode": "asyncauth.providers.oauth2.device_code",

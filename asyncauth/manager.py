@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from asyncauth._core.blocking import Blocking
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
     from asyncauth._http.carrier import Carrier
-    from asyncauth.blocking import Blocking
     from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
 
@@ -336,7 +336,7 @@ class TokenManager:
     @property
     def blocking(self) -> Blocking:
         """The same for code without an event loop: ``manager.blocking.token()``, ``.headers()``, ``.refresh()``."""
-        from asyncauth.blocking import Blocking  # noqa: PLC0415 (most programs have an event loop)
+        from asyncauth._core.blocking import Blocking  # noqa: PLC0415 (most programs have an event loop)
 
         return Blocking(self)
 

@@ -1,6 +1,6 @@
 """Event loops that last for one call, and what has to come to its end before they do.
 
-A caller without an event loop gets one for each call that needs I/O (`asyncauth.blocking`). What that call begins and
+A caller without an event loop gets one for each call that needs I/O (`Blocking`). What that call begins and
 nobody awaits, such as the renewal of a token that is still usable, would be lost with the loop.
 """
 
