@@ -25,7 +25,9 @@ from asyncauth._core.frames import bare
 from asyncauth._core.outages import Outage
 from asyncauth._core.provider_members import FETCH
 from asyncauth._core.provider_options import endpoint_of
-from asyncauth._core.store_client import CLOCK_ADJUSTED, LockHandle, StoreClient, StoreTrouble
+from asyncauth._core.store_client import CLOCK_ADJUSTED, StoreClient
+from asyncauth._core.store_lock import LockHandle
+from asyncauth._core.store_trouble import StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import within

@@ -13,15 +13,16 @@ import asyncio
 import contextlib
 import hmac
 import math
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent
-from asyncauth._base.loops import LoopRef, call_soon
+from asyncauth._base.loops import call_soon
 from asyncauth._base.printable import name_of
 from asyncauth._core.short_loop import note_unfinished
+from asyncauth._core.store_lock import UNLOCK, LockHandle, LockWait
+from asyncauth._core.store_trouble import StoreTrouble, explained_call
 from asyncauth._core.user_code import call_user
 from asyncauth.clock import Clock, within
 from asyncauth.entry import Entry, is_later, newest
@@ -30,13 +31,13 @@ from asyncauth.provider import key_of
 from asyncauth.token import SEALED, Token, type_flaw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.sessions import Sessions
     from asyncauth.stores.base import TokenStore
 
-__all__ = ["LockHandle", "LockWait", "StoreClient", "StoreTrouble"]
+__all__ = ["CLOCK_ADJUSTED", "StoreClient"]
 
 _T = TypeVar("_T")
 
@@ -57,8 +58,6 @@ changed credential is taken for the rejected one, and waits for the end of its c
 """
 CLOCK_ADJUSTED = 1.0
 """Seconds by which a wall clock may be adjusted without having been set."""
-_UNLOCK = "unlock"
-"""What giving a lock back is called."""
 _SENDING = 10.0
 """Seconds that another process may take to send a refresh token and save its successor: as long as a lease."""
 _SENDING_ONLY_WAY = 20.0
@@ -76,165 +75,6 @@ _CALLS = 5.0
 """Calls to the store that a refresh waits for: load, lock, load, mark, save."""
 _AT_ONCE = 0.05
 """Seconds in which a free lock is had from a store on this machine."""
-
-
-class StoreTrouble(Exception):
-    """A call to the store failed or took too long. The text names the call and the class of what it raised.
-
-    Args:
-        text: That.
-        lock_timeout: Whether another process has the lock.
-        explained: What is wrong in words, and what to do, for the log; ``None`` (default): nothing more is known.
-    """
-
-    def __init__(self, text: str, *, lock_timeout: bool = False, explained: str | None = None) -> None:
-        super().__init__(text)
-        self.lock_timeout = lock_timeout
-        self.explained = text if explained is None else explained
-
-
-class LockHandle:
-    """An entry's lock while it is held, on the running loop.
-
-    Args:
-        lease: What entering the lock gave.
-        leave: Leaves the lock.
-        call: Makes a call to the store.
-    """
-
-    __slots__ = ("_call", "_lease", "_leave", "_loop", "_released")
-
-    def __init__(
-        self,
-        lease: object,
-        leave: Callable[[None, None, None], Coroutine[Any, Any, object]],
-        call: Callable[..., Awaitable[object]],
-    ) -> None:
-        self._lease = lease
-        self._leave = leave
-        self._call = call
-        self._loop = LoopRef()
-        self._released = False
-
-    @property
-    def lost(self) -> bool:
-        """Whether another process may hold it by now."""
-        try:
-            return self._released or bool(getattr(self._lease, "lost", False))
-        except Exception:  # noqa: BLE001 (a lease may be anybody's)
-            return True
-
-    @property
-    def ends_with_holder(self) -> bool:
-        """Whether it lasts as long as its holder: then no other process can be refreshing while it is held."""
-        return self._lease is None
-
-    @property
-    def here(self) -> bool:
-        """Whether it is held on the running loop."""
-        return self._loop.here
-
-    async def release(self) -> None:
-        """Give it back, unless that was done before."""
-        if self._loop.closed:  # this is the garbage collector
-            self.abandon()
-        elif not self._released:
-            self._released = True
-            with contextlib.suppress(StoreTrouble):
-                await self._call(_UNLOCK, self._leave, None, None, None)
-
-    def abandon(self) -> None:
-        """Give it back if its loop was closed, as far as that can be done without waiting. From any thread.
-
-        A lock in memory or of a file can be, and would be held for ever; one on a server ends with its lease.
-        """
-        if self._released or not self._loop.closed:
-            return
-        self._released = True
-        with contextlib.suppress(Exception):  # StopIteration is its end
-            leaving = self._leave(None, None, None)
-            try:
-                leaving.send(None)
-            finally:
-                leaving.close()
-
-
-class LockWait:
-    """The wait for an entry's lock, which may be interrupted and goes on meanwhile.
-
-    Args:
-        store: Whose lock it is.
-        key: The entry's.
-        clock: The manager's.
-        call: Makes a call to the store.
-        handle: The lock, if it is held already.
-
-    Attributes:
-        handle: The lock; ``None``: it is not held.
-        waited: Seconds that it was waited for.
-    """
-
-    __slots__ = ("_call", "_clock", "_entering", "_key", "_lock", "_store", "handle", "waited")
-
-    def __init__(
-        self,
-        store: TokenStore,
-        key: str,
-        clock: Clock,
-        call: Callable[..., Awaitable[object]],
-        handle: LockHandle | None,
-    ) -> None:
-        self._store = store
-        self._key = key
-        self._clock = clock
-        self._call = call
-        self._lock: AbstractAsyncContextManager[Any] | None = None
-        self._entering: asyncio.Future[Any] | None = None
-        self.handle = handle
-        self.waited = 0.0
-
-    async def had_within(self, seconds: float) -> LockHandle | None:
-        """Return the lock; ``None``: it was not to be had so quickly, and is still being waited for.
-
-        Raises:
-            StoreTrouble: It can't be had at all.
-        """
-        if self.handle is not None:
-            return self.handle
-        since = self._clock.monotonic()
-        try:
-            if self._lock is None or self._entering is None:
-                self._lock = self._store.lock(self._key)
-                self._entering = asyncio.ensure_future(self._lock.__aenter__())
-            with contextlib.suppress(TimeoutError):
-                await within(self._clock, seconds, asyncio.wait((self._entering,)))
-            if not self._entering.done():
-                return None
-            if self._entering.cancelled():
-                raise InterruptedError  # noqa: TRY301 (a CancelledError would look like one of the caller's)
-            lease = self._entering.result()
-        except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            problem = StoreTrouble(f"lock: {type(error).__name__}", explained=_explained("lock", error))
-        else:
-            leave: Any = self._lock.__aexit__  # a coroutine's, as a rule
-            self.handle = LockHandle(lease, leave, self._call)
-            self._lock = self._entering = None
-            return self.handle
-        finally:
-            self.waited += self._clock.monotonic() - since
-        raise problem
-
-    async def end(self) -> None:
-        """Give the lock back, or wait for it no longer."""
-        lock, entering = self._lock, self._entering
-        if self.handle is not None:
-            await self.handle.release()
-        elif lock is not None and entering is not None and not entering.get_loop().is_closed():
-            entering.cancel()
-            await asyncio.gather(entering, return_exceptions=True)
-            if not entering.cancelled() and entering.exception() is None:  # had in this very moment
-                with contextlib.suppress(StoreTrouble):
-                    await self._call(_UNLOCK, lock.__aexit__, None, None, None)
 
 
 class StoreClient:
@@ -680,16 +520,16 @@ class StoreClient:
         try:
             answer = await within(self.clock, self._time_limit, call_user(call, *arguments))
         except TimeoutError as error:
-            words = _explained(what, error, f"no answer within {self._time_limit:g} s")
+            words = explained_call(what, error, f"no answer within {self._time_limit:g} s")
             problem = StoreTrouble(f"{what}: no answer within {self._time_limit:g} s", explained=words)
         except Exception as error:  # noqa: BLE001 (whatever a store raises is store trouble)
-            problem = StoreTrouble(f"{what}: {type(error).__name__}", explained=_explained(what, error))
+            problem = StoreTrouble(f"{what}: {type(error).__name__}", explained=explained_call(what, error))
         else:
             self._longest_call = max(self.clock.monotonic() - since, _FORGETTING * self._longest_call)
-            if what == _UNLOCK:
+            if what == UNLOCK:
                 self._stuck_until = -math.inf
             return answer
-        if what == _UNLOCK:  # the others wait for the lock until it ends by itself
+        if what == UNLOCK:  # the others wait for the lock until it ends by itself
             self._stuck_until = self.clock.monotonic() + _TELL_EVERY
             self.note(problem)
         raise problem
@@ -716,21 +556,6 @@ class _Opened(contextlib.AbstractAsyncContextManager[None]):
         if self._loop is not None and not self._loop.is_closed():  # else this is the garbage collector
             with contextlib.suppress(StoreTrouble):
                 await self._call("close", self._store.__aexit__, None, None, None)
-
-
-def _explained(what: str, error: Exception, says: str | None = None) -> str | None:
-    """Return what is wrong with a call and what to do; ``None``: nothing is known of such an error.
-
-    Args:
-        what: The call.
-        error: What it raised.
-        says: What is wrong, in words that say more than the error; ``None`` (default): there are none.
-    """
-    # Imported with the first trouble: most managers never have any.
-    from asyncauth.stores.trouble import explained  # noqa: PLC0415
-
-    words = explained(error)
-    return None if words is None else f"{what}: {says or words[0]}; {words[1]}"
 
 
 def _is_moment(seconds: float) -> bool:

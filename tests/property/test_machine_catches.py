@@ -19,7 +19,8 @@ from asyncauth._core import failures
 from asyncauth._core.cache import NOTHING, CachedToken, TokenState
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
-from asyncauth._core.store_client import LockHandle, StoreClient
+from asyncauth._core.store_client import StoreClient
+from asyncauth._core.store_lock import LockHandle
 from asyncauth.manager import TokenManager
 from asyncauth.policy import RefreshPolicy
 from asyncauth.stores import Entry
