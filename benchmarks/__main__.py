@@ -23,7 +23,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cost, counts, fleet, report, turnover
+from benchmarks import cost, counts, fleet, httpx_clients, report, turnover
 from benchmarks.kit import pin, served
 from benchmarks.run import Run
 
@@ -45,7 +45,9 @@ STORIES: list[tuple[str, Story, int, int]] = [
     ("memory", cost.memory, 10, 0),
     ("100,000 tenants", cost.pool, 1, 0),
     ("tokens turn over under load", turnover.turnover, 11, 1),
+    ("tokens turn over at 1,000 requests a second", httpx_clients.httpx_turnover, 3, 2),
     ("a whole request", cost.requests, 60, 0),
+    ("a whole request of httpx", httpx_clients.httpx_requests, 2, 0),
 ]
 PACKAGES = [
     *("asyncauth", "aiohttp", "yarl", "multidict", "attrs", "uvloop", "httpx", "aiohttp-oauth2-client", "Authlib"),

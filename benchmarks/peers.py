@@ -159,6 +159,17 @@ class Empty(_Middleware):
         self.use(hand_on)
 
 
+def manager_of(server: Server, **options: Any) -> TokenManager:
+    """Return a manager for the server's API."""
+    provider = ClientCredentials(
+        token_url=server.token_url,
+        client_id="id",
+        client_secret="secret",  # noqa: S106
+        origins=server.url,
+    )
+    return TokenManager(provider, **options)
+
+
 class Ours(_Middleware):
     """``BearerAuth``; its own call is ``TokenManager.token``."""
 
@@ -168,13 +179,7 @@ class Ours(_Middleware):
     policy: Any = None
 
     def manager(self) -> TokenManager:
-        provider = ClientCredentials(
-            token_url=self.server.token_url,
-            client_id="id",
-            client_secret="secret",  # noqa: S106
-            origins=self.server.url,
-        )
-        return TokenManager(provider) if self.policy is None else TokenManager(provider, policy=self.policy)
+        return manager_of(self.server) if self.policy is None else manager_of(self.server, policy=self.policy)
 
     async def open(self) -> None:
         self.tokens = self.manager()
@@ -482,6 +487,44 @@ class HttpxBare(Peer):
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+class HttpxStatic(HttpxBare):
+    """httpx with a token written into the program, given with each request."""
+
+    name = "httpx, static header"
+
+    async def get(self, url: str) -> int:
+        return int((await self._client.get(url, headers={"Authorization": HEADER})).status_code)
+
+
+class HttpxStaticAgain(HttpxStatic):
+    """The same: what it differs by is noise."""
+
+    name = "httpx, static header, again"
+
+
+class HttpxOurs(HttpxBare):
+    """``asyncauth.httpx.async_client``."""
+
+    name = "asyncauth, httpx"
+    base = "httpx, bare"
+    asks = True
+
+    async def open(self) -> None:
+        import httpx  # noqa: PLC0415
+
+        from asyncauth.httpx import async_client  # noqa: PLC0415
+
+        self.tokens = manager_of(self.server)
+        await self.tokens.__aenter__()
+        self.call = self.tokens.token
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        self._client = async_client(self.tokens, limits=limits, timeout=60, trust_env=False)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.tokens.__aexit__(None, None, None)
 
 
 class _HttpxAuth(HttpxBare):

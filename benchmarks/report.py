@@ -116,6 +116,8 @@ def _page(told: dict[str, Any], goals: list[Goal]) -> str:
         ("The header from a cached token", "hot path", _hot_path),
         ("What is added to a whole request, µs of the client's CPU", "request", _requests),
         ("Tokens of 2 s from an endpoint of 300 ms, 250 requests a second", "turn-over", _turnover),
+        ("Tokens of 2 s, 1,000 requests a second", "turn-over, 1,000 a second", _steady),
+        ("What is added to a whole request of httpx, µs of the client's CPU", "httpx", _requests),
         ("A fleet that needs a token at the same moment", "fleet", _fleet),
         ("Memory of a manager with its token, with its provider", "memory B", _memory),
         ("Seconds to a token while the API's connections are busy", "busy API s", _busy),
@@ -196,7 +198,8 @@ def _requests(figures: dict[str, Any]) -> str:
         return _with_error(added[name], error[name]) if name in added else "–"
 
     rows = [(name, *(cell(told, name) for told in figures.values())) for name in names]
-    whole = [("the bare request itself", *(f"{told['whole µs']['bare']:.0f}" for told in figures.values()))]
+    bare = "bare" if "bare" in next(iter(figures.values()))["whole µs"] else "httpx, bare"
+    whole = [("the bare request itself", *(f"{told['whole µs'][bare]:.0f}" for told in figures.values()))]
     return _rows(("", *figures), [*rows, *whole])
 
 
@@ -207,6 +210,11 @@ def _turnover(figures: dict[str, Any]) -> str:
         latencies = [f"{token[key]:,.1f}" for key in ("p50 ms", "p99 ms", "p99.9 ms", "max ms")]
         rows.append((name, *latencies, f"{token['over 50 ms']:.1%}", str(told["failed"])))
     return _rows(("", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "over 50 ms", "failed"), rows)
+
+
+def _steady(figures: dict[str, dict[str, int]]) -> str:
+    rows = [(name, *(f"{value:,}" for value in told.values())) for name, told in figures.items()]
+    return _rows(("", "requests", "reached a second", "failed", "waited", "token requests"), rows)
 
 
 def _counts(figures: dict[str, Any]) -> str:
