@@ -19,7 +19,7 @@ from asyncauth.errors import (
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
-from asyncauth.provider import Provider, ProviderOptions
+from asyncauth.provider import Provider, ProviderOptions, RevokingProvider
 from asyncauth.session import client_session, wrap_session
 from asyncauth.token import Token
 
@@ -38,7 +38,7 @@ if _TYPE_CHECKING:
     from asyncauth.providers.refresh_request import RefreshRequest
     from asyncauth.providers.wire.answer_fields import AnswerFields
     from asyncauth.providers.wire.error_fields import ErrorFields
-    from asyncauth.status import PoolStatus, Status
+    from asyncauth.status import PoolStatus, Revocation, Status, TokenRevocation
 
 __all__ = [
     "AnswerFields",
@@ -72,12 +72,15 @@ __all__ = [
     "RefreshPolicy",
     "RefreshRequest",
     "RequestContext",
+    "Revocation",
+    "RevokingProvider",
     "Status",
     "StoreError",
     "Token",
     "TokenEndpointUnavailable",
     "TokenExchange",
     "TokenManager",
+    "TokenRevocation",
     "client_session",
     "current_request_context",
     "wrap_session",
@@ -104,7 +107,9 @@ _LATER = {
     "RefreshGrant": "asyncauth.providers.oauth2.refresh_grant",
     "TokenExchange": "asyncauth.providers.oauth2.token_exchange",
     "PoolStatus": "asyncauth.status",
+    "Revocation": "asyncauth.status",
     "Status": "asyncauth.status",
+    "TokenRevocation": "asyncauth.status",
 }
 
 

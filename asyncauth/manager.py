@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
     from asyncauth._http.carrier import Carrier
-    from asyncauth.status import Status
+    from asyncauth.status import Revocation, Status
     from asyncauth.stores.base import TokenStore
 
 __all__ = ["TokenManager"]
@@ -501,6 +501,54 @@ class TokenManager:
         with self._guard:
             closing = self._begin_closing()
         await self._close(closing)
+
+    async def revoke(self) -> Revocation:
+        """Log out: have the server revoke the tokens (RFC 7009), forget them here and in the store, and close.
+
+        A refresh that is under way is waited for, and what it brings is revoked as well; callers that wait for it get
+        ``ManagerClosed``. The refresh token is revoked first, then the access token; in a chain that was made in one
+        call, those of the earlier steps after that. Tokens that can't be revoked are forgotten, too: the result says
+        which, why, and until when whoever has them may use them.
+
+        With a store, what all its processes share is revoked and deleted, under the store's lock. A process that still
+        holds the access token meets the API's 401, and obtains a token by its own credential if it has one. The store
+        must not be closed yet.
+
+        Afterwards the manager is closed. Entered again it obtains a token anew, by the provider's own credential.
+        Cancelled, it forgets nothing that was not revoked yet, and closes.
+
+        Returns:
+            What was revoked, and what was not. It takes `RefreshPolicy.deadline` per step of a chain at most. A server
+            that can't answer is asked again until then.
+        """
+        from asyncauth.status import Revocation  # noqa: PLC0415 (few programs log out)
+
+        with self._guard:
+            flights = list(self._all_flights())
+            closing = self._begin_closing()
+        try:
+            for flight in flights:
+                await flight.finish()
+            revocations = [await each._revoke_tokens() for each in self._all_managers()]
+        finally:
+            await self._close(closing)
+        return Revocation(
+            tokens=tuple(token for each in revocations for token in each.tokens),
+            store=next((each.store for each in revocations if each.store is not None), None),
+        )
+
+    async def _revoke_tokens(self) -> Revocation:
+        """Revoke and forget this manager's tokens, and those that its store holds."""
+        from asyncauth._core.revoke import Logout  # noqa: PLC0415
+
+        logout = Logout(self._provider, self._state, self._runtime, self._store_client)
+        return await logout.run()
+
+    def _all_managers(self) -> Iterator[TokenManager]:
+        """Yield this manager and those further upstream."""
+        yield self
+        for upstream in self._owned:
+            yield from upstream._all_managers()
 
     async def _wait_for_closings(self) -> None:
         """Return when the closings that are under way, on any loop, have ended; or should have."""

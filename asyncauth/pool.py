@@ -34,7 +34,7 @@ from asyncauth.errors import ConfigurationError, ManagerClosed
 from asyncauth.manager import TokenManager
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
-from asyncauth.status import PoolStatus
+from asyncauth.status import PoolStatus, Revocation
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -215,6 +215,17 @@ class ManagerPool(Generic[Key]):
                 return await making.wait()
             except FlightOrphaned:
                 self._no_longer_making(key, making)
+
+    async def revoke(self, key: Key) -> Revocation:
+        """Log a tenant out, as `TokenManager.revoke` does. Its next use obtains a token anew.
+
+        Args:
+            key: The tenant. One that has no manager gets one, which looks into the store.
+
+        Raises:
+            AuthError: As `get` does.
+        """
+        return await (await self.get(key)).revoke()
 
     def auth(self, key: Key, *, refused: Refused | None = None, repeat: Repeat = "all") -> ClientMiddlewareType:
         """Return the tenant's aiohttp client middleware: a `BearerAuth` that looks its manager up at each request.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
     from asyncauth.token import Token
 
-__all__ = ["Chained", "DPoPProver", "Provider", "ProviderOptions", "TokenSource", "key_of"]
+__all__ = [
+    "Chained",
+    "DPoPProver",
+    "Provider",
+    "ProviderOptions",
+    "RevokingProvider",
+    "TokenKind",
+    "TokenSource",
+    "key_of",
+]
+
+TokenKind: TypeAlias = Literal["refresh_token", "access_token"]
+"""What a token is, as RFC 7009 §2.1 calls it (``token_type_hint``)."""
 
 
 def key_of(identity: str, *, tenant: str | None = None) -> str:
@@ -153,6 +165,24 @@ class ProviderOptions(Protocol):
     token_endpoint: str | None = None
     insecure_hosts: Collection[str] = ()
     step: str | None = None
+
+
+@runtime_checkable
+class RevokingProvider(Protocol):
+    """A provider whose server revokes tokens. `TokenManager.revoke` calls it, once per token."""
+
+    async def revoke(self, http: aiohttp.ClientSession, token: str, kind: TokenKind, /) -> None:
+        """Have the server revoke one token (RFC 7009). A token that the server does not know counts as revoked.
+
+        Args:
+            http: The session to use. It keeps no cookies.
+            token: The token's text. Secret.
+            kind: Which of the two it is.
+
+        Raises:
+            AuthError: It could not be revoked; the class says whether a retry makes sense.
+        """
+        ...
 
 
 class TokenSource(Protocol):

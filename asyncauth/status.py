@@ -1,4 +1,4 @@
-"""A manager's state, for people and health checks."""
+"""A manager's state, and what became of its tokens when they were revoked: for people and health checks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Literal
 import attrs
 
 from asyncauth._base.printable import name_of, printable
+from asyncauth.provider import TokenKind
 
-__all__ = ["PoolStatus", "State", "Status"]
+__all__ = ["PoolStatus", "Revocation", "State", "Status", "TokenRevocation"]
 
 State = Literal["empty", "fresh", "stale", "spent"]
 
@@ -111,3 +112,54 @@ class PoolStatus:
         failing = {name_of(key): error for key, error in self.failing.items()}
         states = dict(self.states)
         return {**attrs.asdict(self, recurse=False), "states": states, "failing": failing, "healthy": self.healthy}
+
+
+@attrs.frozen(kw_only=True)
+class TokenRevocation:
+    """What became of one token when it was to be revoked. Holds no secret.
+
+    Attributes:
+        kind: ``"refresh_token"`` or ``"access_token"``.
+        provider: Whose it is: the provider's name, as a log may show it.
+        fingerprint: `Token.fingerprint` of an access token; ``None``: it is a refresh token.
+        expires_at: When it ends by itself, in Unix epoch seconds; ``None``: unknown.
+        error: Class and text of why it could not be revoked; ``None``: it was.
+    """
+
+    kind: TokenKind
+    provider: str
+    fingerprint: str | None
+    expires_at: float | None
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Revocation:
+    """What `TokenManager.revoke` has done. Holds no secret.
+
+    Attributes:
+        tokens: Each token that was to be revoked, in the order in which that was tried; a chain's later steps first.
+        store: Why the entry may still be in the shared store; ``None``: it is not, or there is no store.
+    """
+
+    tokens: tuple[TokenRevocation, ...] = ()
+    store: str | None = None
+
+    @property
+    def revoked(self) -> tuple[TokenRevocation, ...]:
+        """The tokens that the server has revoked."""
+        return tuple(each for each in self.tokens if each.error is None)
+
+    @property
+    def remaining(self) -> tuple[TokenRevocation, ...]:
+        """The tokens that may be used by whoever has them, until their ``expires_at``."""
+        return tuple(each for each in self.tokens if each.error is not None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing remains: no token, and no entry in the store."""
+        return not self.remaining and self.store is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {**attrs.asdict(self), "complete": self.complete}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from asyncauth._core.short_loop import Unfinished
     from asyncauth._http.carrier import Carrier
     from asyncauth.policy import RefreshPolicy
+    from asyncauth.status import Revocation
     from asyncauth.token import Token
 
 __all__ = ["Blocking"]
@@ -43,6 +44,7 @@ class _Manager(Protocol):
     async def _obtain(self) -> CachedToken: ...
     def _carrier_for(self, url: str | URL | None) -> Carrier | None: ...
     async def refresh(self) -> Token: ...
+    async def revoke(self) -> Revocation: ...
 
 
 class Blocking:
@@ -112,6 +114,15 @@ class Blocking:
         """
         self._refuse_loop("refresh()")
         return self._run(self._manager.refresh)
+
+    def revoke(self) -> Revocation:
+        """Log out, as `TokenManager.revoke` does.
+
+        Raises:
+            ConfigurationError: An event loop is running in this thread.
+        """
+        self._refuse_loop("revoke()")
+        return self._run(self._manager.revoke)
 
     def __repr__(self) -> str:
         return f"{self._manager!r}.blocking"

@@ -606,6 +606,17 @@ class TokenState:
 
     # What callers get
 
+    def held(self) -> tuple[Token, ...]:
+        """Return the token and the one before it, as far as there are any. A token may have expired."""
+        cached = self.cached
+        return tuple(each.token for each in (cached, cached.predecessor) if each is not None and each is not NOTHING)
+
+    def forget(self, held: tuple[Token, ...]) -> None:
+        """Hold no token any more, unless another one has taken the place of these meanwhile."""
+        with self._guard:
+            if self.held() == held:
+                self.cached = NOTHING
+
     def hand_out(self, use: Use, now: float) -> CachedToken:
         """Return the token for a caller, one of the pair if the current one is unproven. Under the guard.
 

@@ -396,6 +396,18 @@ class Flight(Generic[_T]):
             self.abandon(FlightOrphaned())
             await asyncio.wait((task,), timeout=_PATIENCE)
 
+    async def finish(self) -> None:
+        """Tell the waiters that the manager was closed, and return when nothing is under way any more.
+
+        May be called from any loop.
+        """
+        for waiter in self._waiters:
+            waiter.release(_closed())
+        under_way = self._under_way()
+        if under_way is not None:
+            _, loop = under_way
+            await loop.run(partial(self.leave, None))
+
     async def drain(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
         if self._task is not None and not self.done:

@@ -14,10 +14,13 @@ from asyncauth.provider import Provider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FETCH", "check_members", "check_origins", "is_of_the_library"]
+__all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "is_of_the_library"]
 
 FETCH = "async def fetch(self, http, previous)"
 """How a provider's method is written."""
+
+REVOKE = "async def revoke(self, http, token, kind)"
+"""How the method of a provider that revokes tokens is written."""
 
 _MEMBERS = ("name", "origins", "identity", "fetch")
 
@@ -42,6 +45,11 @@ def check_members(provider: object) -> None:
     function = getattr(fetch, "__func__", None)
     if not (_takes(function, 3) if inspect.isfunction(function) else _takes_uncached(fetch, 2)):
         raise ConfigurationError(f"{kind}.fetch can't be called with a session and the previous token: write '{FETCH}'")
+    revoke: Any = getattr(provider, "revoke", None)
+    if revoke is not None and not _takes_uncached(revoke, 3):
+        raise ConfigurationError(
+            f"{kind}.revoke can't be called with a session, a token and its kind: write '{REVOKE}'"
+        )
 
 
 def check_origins(origins: Iterable[str]) -> None:

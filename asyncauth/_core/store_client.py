@@ -224,6 +224,31 @@ class StoreClient:
         """Take a refused token out of the store, unless another has taken its place."""
         await self._call("delete", self._store.delete, self._key, token)
 
+    async def forget(self, stored: Entry | None) -> None:
+        """Take the tokens out of the store, so that no process adopts them. Under the lock.
+
+        The credentials that the server has rejected stay: whoever logs in next must not lock the account.
+
+        Args:
+            stored: What is there.
+        """
+        if stored is not None:
+            wall = self.clock.wall()
+            rejections = stored.known_rejections(wall)
+            if rejections:
+                await self._call(
+                    "save", self._store.save, self._key, Entry.without_token(now=wall, rejections=rejections)
+                )
+            else:
+                # Written over first: delete() leaves a refresh token, and what tells of one.
+                bare = Entry(stored.value, issued_at=stored.issued_at, expires_at=stored.issued_at)
+                if bare.value:
+                    await self._call("save", self._store.save, self._key, bare)
+                await self._call("delete", self._store.delete, self._key, bare)
+        self.held, self._watch_until = None, -math.inf
+        self._in_store = self._most_stored = 0
+        self._marked, self._fallen_at = False, math.inf
+
     # Whose refresh token counts
 
     def mark_of(self, secret: str) -> str:

@@ -47,6 +47,7 @@ class Peakly(PasswordGrant):
     """
 
     name: str = "peakly"
+    _cannot_revoke: str = "Peakly has no way to revoke a token"
 
     def __init__(
         self,

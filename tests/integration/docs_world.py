@@ -241,8 +241,9 @@ class _Servers:
     async def _answer(self, request: web.Request) -> web.Response:
         if request.path.startswith("/.well-known/"):
             issuer = f"https://{request.host}"
-            return web.json_response({"issuer": issuer, "token_endpoint": f"{issuer}/token"})
-        if request.path == "/token":
+            endpoints = {"token_endpoint": f"{issuer}/token", "revocation_endpoint": f"{issuer}/revoke"}
+            return web.json_response({"issuer": issuer, **endpoints})
+        if request.path in {"/token", "/revoke"}:
             return await self._oauth(request)
         if request.path == "/v1/session":
             order = await request.json()
@@ -259,6 +260,9 @@ class _Servers:
         basic = request.headers.get("Authorization", "").startswith("Basic ")
         if not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form:
             return web.json_response({"error": "invalid_client"}, status=401)
+        if request.path == "/revoke":
+            self.issued.discard(str(form["token"]))
+            return web.Response()
         answer = {"access_token": self._issue(), "token_type": "Bearer", "expires_in": 3600}
         return web.json_response({**answer, "scope": form.get("scope", "")})
 

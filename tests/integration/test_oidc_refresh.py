@@ -7,6 +7,7 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import oidc_kit
 import pytest
 
@@ -150,3 +151,33 @@ async def test_a_new_refresh_token_in_the_settings_is_used(oidc: oidc_kit.Oidc) 
         manager._state.cached = type(manager._state.cached)(stored)
         token = await manager.token()
     assert token.refresh_token != stored.refresh_token
+
+
+async def is_active(oidc: oidc_kit.Oidc, token: str) -> bool:
+    """Return what the server's introspection says of a token (RFC 7662)."""
+    form = {**oidc_kit.PERSON, "token": token}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{oidc.issuer}/token/introspection", data=form) as response,
+    ):
+        answer: dict[str, Any] = await response.json()
+    return bool(answer["active"])
+
+
+async def test_a_logout_revokes_both_tokens(oidc: oidc_kit.Oidc, tmp_path: Path) -> None:
+    """The endpoint is discovered; what another process has rotated meanwhile is what is revoked; the entry goes."""
+    first, store = grant(oidc, account="ana"), FileStore(tmp_path)
+    manager, other = TokenManager(first, store=store), TokenManager(first, store=store)
+    await other.token()
+    await manager.token()
+    token = await other.refresh()
+    assert await is_active(oidc, token.value)
+    assert await is_active(oidc, token.refresh_token or "")
+    revocation = await manager.revoke()
+    assert revocation.complete
+    assert {each.kind for each in revocation.revoked} == {"refresh_token", "access_token"}
+    assert not await is_active(oidc, token.value)
+    assert not await is_active(oidc, token.refresh_token or "")
+    assert await store.keys() == []
+    with pytest.raises(CredentialsRejected):
+        await other.refresh()

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from harness.canary import also
@@ -147,3 +148,52 @@ async def test_the_audience_of_an_assertion(authlib: str) -> None:
     error = await refused(ClientCredentials(token_url=url, issuer=authlib, **options))
     assert "client_assertion_audience=" in str(error)
     await obtained(ClientCredentials(token_url=url, issuer=authlib, client_assertion_audience=url, **options))
+
+
+async def api_says(token_url: str, token: Token) -> int:
+    """Return the status with which the server's API answers a token."""
+    url = token_url.rstrip("/").removesuffix("/token")
+    headers = {"Authorization": token.authorization}
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/api", headers=headers) as response:
+        return response.status
+
+
+async def test_a_logout(token_url: str) -> None:
+    """The refresh token and the access token are of no more use; the next token comes of the password."""
+    revocation_url = token_url.replace("/token", "/revoke")
+    manager = TokenManager(password(token_url, revocation_url=revocation_url, scope="read"))
+    token = await manager.token()
+    assert await api_says(token_url, token) == 200
+    revocation = await manager.revoke()
+    assert [each.kind for each in revocation.revoked] == ["refresh_token", "access_token"]
+    assert revocation.complete
+    assert await api_says(token_url, token) in {401, 403}
+    client: dict[str, Any] = {"client_id": "post", "client_secret": SECRET, "client_auth": "client_secret_post"}
+    error = await refused(RefreshGrant(token_url=token_url, refresh_token=token.refresh_token or "", **client))
+    assert error.error == "invalid_grant"
+    async with manager:
+        assert await api_says(token_url, await manager.token()) == 200
+
+
+async def test_a_logout_that_the_server_refuses(token_url: str) -> None:
+    """A client that can't authenticate revokes nothing: both tokens remain, with the reason."""
+    url = token_url.replace("/token", "/revoke")
+    secrets = iter([SECRET])
+    provider = password(token_url, revocation_url=url, scope="read", client_secret=lambda: next(secrets, "wr0ng"))
+    manager = TokenManager(provider)
+    token = await manager.token()
+    revocation = await manager.revoke()
+    assert [each.kind for each in revocation.remaining] == ["refresh_token", "access_token"]
+    assert all("invalid_client" in (each.error or "") for each in revocation.remaining)
+    assert await api_says(token_url, token) == 200
+
+
+async def test_a_logout_with_an_assertion(authlib: str) -> None:
+    """A client that signs an assertion signs one for the revocation endpoint."""
+    options: dict[str, Any] = {"client_id": "key", "client_auth": "private_key_jwt", "private_key": PEM}
+    manager = TokenManager(
+        ClientCredentials(token_url=f"{authlib}/token", revocation_url=f"{authlib}/revoke", **options)
+    )
+    token = await manager.token()
+    assert (await manager.revoke()).complete
+    assert await api_says(f"{authlib}/token", token) == 401

@@ -72,6 +72,16 @@ class TestEncryptedRedisStore(_Conformance):
 # What there is
 
 
+async def test_a_logout_leaves_no_entry(redis: RedisServer) -> None:
+    """The entry goes, with the refresh token in it, for every process."""
+    issued = a_token(refresh_token=f"{MARK}-refresh")
+    manager = TokenManager(FakeProvider(answers=[issued]), store=RedisStore(redis.url))
+    await manager.token()
+    assert redis.token_keys()
+    assert (await manager.revoke()).store is None
+    assert redis.token_keys() == []
+
+
 def test_a_call_without_an_event_loop_keeps_no_client(redis: RedisServer) -> None:
     """A blocking call that renews has a client for as long as it runs; a fresh token costs no command."""
     provider = FakeProvider()

@@ -30,10 +30,13 @@ from asyncauth import (
     RefreshPolicy,
     RefreshRequest,
     RequestContext,
+    Revocation,
+    RevokingProvider,
     Status,
     Token,
     TokenExchange,
     TokenManager,
+    TokenRevocation,
     client_session,
     current_request_context,
     wrap_session,
@@ -52,6 +55,14 @@ class Acme:
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         async with http.post("https://api.acme.example/session") as response:
             return Token(await response.text(), refresh_token=previous.refresh_token if previous else None)
+
+
+class Leaving(Acme):
+    """A provider of a user's own whose server revokes tokens."""
+
+    async def revoke(self, http: aiohttp.ClientSession, token: str, kind: str) -> None:
+        async with http.delete("https://api.acme.example/session", headers={"Authorization": f"{kind} {token}"}):
+            pass
 
 
 class Patient(ProviderOptions):
@@ -150,6 +161,18 @@ def blocks(manager: TokenManager) -> dict[str, str]:
     return blocking.headers() | blocking.headers("https://api.acme.example/")
 
 
+async def leaves(manager: TokenManager) -> list[str]:
+    """Log out, and tell what remains valid."""
+    revoking: RevokingProvider = Leaving()
+    revocation: Revocation = await manager.revoke()
+    again: Revocation = manager.blocking.revoke()
+    remaining: tuple[TokenRevocation, ...] = revocation.remaining
+    until: float | None = remaining[0].expires_at
+    complete: bool = again.complete
+    assert [revoking, until, complete]
+    return [f"{each.kind} of {each.provider}: {each.error}" for each in remaining]
+
+
 async def show(prompt: DevicePrompt) -> None:
     assert prompt.user_code
 
@@ -166,6 +189,9 @@ def any_server() -> list[Provider]:
     return [
         ClientCredentials(issuer="https://login.example.com", client_id="c", client_secret="s", scope=["a", "b"]),
         ClientCredentials(token_url=url, client_id="c", client_auth="private_key_jwt", private_key=secret),
+        ClientCredentials(
+            token_url=url, client_id="c", client_secret="s", revocation_url="https://login.example.com/revoke"
+        ),
         RefreshGrant(token_url=url, refresh_token="r", client_id="c", client_auth="none", account="me"),
         reports(token_url=url, client_secret="s", scope="a"),
         JWTBearer(token_url=url, assertion=secret, extra={"tenant": "t"}),

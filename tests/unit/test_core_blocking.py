@@ -54,15 +54,6 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
     return counted
 
 
-class HurriedClock(FakeClock):
-    """A clock whose sleeps end at once, after what can run without I/O."""
-
-    async def sleep(self, seconds: float) -> None:
-        for _ in range(200):
-            await asyncio.sleep(0)
-        self.suspend(seconds)
-
-
 class Door:
     """An answer that waits, on whatever loop, until the test opens the door."""
 
@@ -212,7 +203,7 @@ def test_a_remembered_rejection_costs_no_loop(make: Make, provider: FakeProvider
 
 def test_an_outage_is_waited_out_as_far_as_the_deadline() -> None:
     """With nobody who could take over, a caller without a token waits for the next tries of its refresh."""
-    clock = HurriedClock()
+    clock = FakeClock(auto=True)
     provider = FakeProvider(clock=clock, answers=[TokenEndpointUnavailable("down")] * 3)
     assert TokenManager(provider, clock=clock).blocking.token().value == "token-1"
     assert provider.calls == 4
@@ -425,7 +416,7 @@ class Failing(MemoryStore):
 
 def test_a_rotated_refresh_token_is_saved_before_the_loop_ends() -> None:
     """A save that goes on in the background is awaited: no loop ends with a refresh token that only it knows."""
-    clock = HurriedClock()
+    clock = FakeClock(auto=True)
     store = Failing(4)
     provider = Rotating(clock=clock)
     manager = TokenManager(provider, store=store, clock=clock)
@@ -438,7 +429,7 @@ def test_a_rotated_refresh_token_is_saved_before_the_loop_ends() -> None:
 
 def test_what_cannot_be_saved_is_held_for_the_next_refresh() -> None:
     """A store that is down for longer than others wait ends the call; the next one saves what this process holds."""
-    clock = HurriedClock()
+    clock = FakeClock(auto=True)
     store = Failing(1000)
     manager = TokenManager(Rotating(clock=clock), store=store, clock=clock)
     client = manager._store_client
@@ -463,7 +454,7 @@ class Held(MemoryStore):
 
 def test_a_lock_that_another_process_keeps_is_not_waited_for_long() -> None:
     """With a usable token in hand, a caller waits 2 s for another process' refresh, and sends nothing itself."""
-    clock = HurriedClock()
+    clock = FakeClock(auto=True)
     provider = FakeProvider(clock=clock)
     manager = TokenManager(provider, store=Held(), clock=clock)
     with pytest.MonkeyPatch.context() as patch:

@@ -46,6 +46,14 @@ async def blocking() -> asyncauth.Blocking:
     return (await held()).blocking
 
 
+async def revocation() -> asyncauth.Revocation:
+    return await (await held()).revoke()
+
+
+async def token_revocation() -> asyncauth.TokenRevocation:
+    return (await revocation()).remaining[0]
+
+
 async def pool() -> asyncauth.ManagerPool[str]:
     pool: asyncauth.ManagerPool[str] = asyncauth.ManagerPool(
         lambda _: FakeProvider(answers=[asyncauth.Token(secret("access"), **TOKEN)])
@@ -87,6 +95,8 @@ MADE: dict[type, Callable[[], Any]] = {
     asyncauth.TokenManager: held,
     asyncauth.Blocking: blocking,
     asyncauth.ManagerPool: pool,
+    asyncauth.Revocation: revocation,
+    asyncauth.TokenRevocation: token_revocation,
     asyncauth.BearerAuth: bearer,
     asyncauth.RequestContext: context,
     asyncauth.Status: status,
@@ -143,6 +153,7 @@ TAKE_NONE: set[type] = {
     asyncauth.Clock,
     asyncauth.Provider,
     asyncauth.ProviderOptions,
+    asyncauth.RevokingProvider,
     stores.Lease,
     stores.TokenStore,
     testing.StoreConformance,

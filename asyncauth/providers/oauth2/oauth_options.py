@@ -32,6 +32,8 @@ class OAuthOptions(TypedDict, total=False):
         token_url: The token endpoint. It may have a query.
         issuer: Instead: the authorization server's identifier, by which its metadata tells the endpoint (RFC 8414,
             OpenID Connect Discovery). With both, nothing is discovered, and client assertions are made out to it.
+        revocation_url: The endpoint for `TokenManager.revoke` (RFC 7009). ``None`` (default): as the issuer's metadata
+            says; without ``issuer``, tokens can't be revoked.
         client_secret: The client's secret, a callable that returns it, or what else a credential can be. ``None``
             (default): the client is public.
         client_auth: How the client authenticates: ``"client_secret_basic"`` (default; id and secret are percent-encoded
@@ -69,6 +71,7 @@ class OAuthOptions(TypedDict, total=False):
 
     token_url: str | URL | None
     issuer: str | None
+    revocation_url: str | URL | None
     client_secret: CredentialLike | None
     client_auth: ClientAuth
     client_assertion_audience: str | None
@@ -126,6 +129,7 @@ class Given:
     secrets: Secrets
     token_url: str | URL | None = None
     issuer: str | None = None
+    revocation_url: str | URL | None = None
     client_auth: ClientAuth = "client_secret_basic"
     client_assertion_audience: str | None = None
     key_id: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +24,12 @@ from asyncauth.providers.oauth2.discovery import Issuer
 from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
+from asyncauth.providers.oauth2.revocation import (
+    REVOCATION,
+    revocation_address,
+    revocation_at,
+    revocation_fields,
+)
 from asyncauth.providers.oauth2.server_clock import ServerClock
 from asyncauth.providers.renewal import fetch_before_grant
 from asyncauth.providers.wire.answer_fields import AnswerFields, AnswerReader, declared
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
+    from asyncauth.provider import TokenKind
     from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
@@ -62,8 +69,10 @@ class OAuthProvider(EndpointProvider):
     _parameters: Parameters
     _issuer: Issuer | None
     _located: bool
+    _revocation_url: URL | None
     _answer: AnswerReader
     _server_clock: ServerClock
+    _cannot_revoke: str = "where the server revokes tokens is not known: give revocation_url=, or issuer="
     _signs: bool = False
     """Whether the grant's own fields hold an assertion that is signed for each request."""
 
@@ -96,6 +105,7 @@ class OAuthProvider(EndpointProvider):
         parameters = self._parameters = Parameters.of(given)
         self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name, hosts)
         self._located = given.token_url is not None
+        self._revocation_url = revocation_address(given.revocation_url, hosts)
         answer, errors = declared(given.answer, given.errors)
         self._answer = answer.reader
         self._configure(
@@ -127,15 +137,62 @@ class OAuthProvider(EndpointProvider):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask for a token: with the refresh token if there is one, else by the grant itself."""
-        endpoint = await self._find(http)
-        try:
+
+        async def obtain(endpoint: Endpoint) -> Token:
             return await self._obtain(endpoint, http, previous)
+
+        if self._located:
+            return await obtain(self._endpoint)
+        return await self._at_known(_NAME, self._endpoint, http, obtain)
+
+    async def revoke(self, http: aiohttp.ClientSession, token: str, kind: TokenKind, /) -> None:
+        """Have the server revoke a token, at ``revocation_url`` or where the issuer's metadata says (RFC 7009).
+
+        The client authenticates as for a token request.
+
+        Raises:
+            ConfigurationError: Nobody knows where.
+            AuthError: It could not be revoked.
+        """
+        credential = Credential(token, kind)
+        del token  # a traceback through here that shows locals must not show it
+
+        async def revoke(endpoint: Endpoint) -> None:
+            fields = revocation_fields(kind)
+            await self._ask(endpoint, http, (credential,), fields, _nothing, bound=False)
+
+        if self._revocation_url is not None:
+            await revoke(revocation_at(self._revocation_url, self._endpoint))
+        elif self._issuer is not None:
+            await self._at_known(REVOCATION, revocation_at(self._issuer.url, self._endpoint), http, revoke)
+        else:
+            raise ConfigurationError(self._cannot_revoke)
+
+    async def _at_known(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        http: aiohttp.ClientSession,
+        work: Callable[[Endpoint], Awaitable[_T]],
+    ) -> _T:
+        """Do something at an endpoint that the issuer's metadata tells; once more, if it has moved since.
+
+        Args:
+            name: What the metadata calls it.
+            endpoint: What is known of it but for its address.
+            http: The session to send with.
+            work: What is done there.
+        """
+        issuer = self._known_issuer
+        url = await issuer.endpoint(http, name)
+        try:
+            return await work(attrs.evolve(endpoint, url=url))
         except InvalidTokenResponse as error:
             problem = error.again()
-        moved = None if self._located else await self._known_issuer.moved(http, _NAME, endpoint.url, problem)
+        moved = await issuer.moved(http, name, url, problem)
         if moved is None:
             raise problem
-        return await self._obtain(attrs.evolve(endpoint, url=moved), http, previous)
+        return await work(attrs.evolve(endpoint, url=moved))
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask this token endpoint for a token."""
@@ -168,12 +225,6 @@ class OAuthProvider(EndpointProvider):
             raise ConfigurationError("give token_url=, or issuer= to have it found by the server's metadata")
         return self._issuer
 
-    async def _find(self, http: aiohttp.ClientSession) -> Endpoint:
-        """Return the token endpoint."""
-        if self._located:
-            return self._endpoint
-        return attrs.evolve(self._endpoint, url=await self._known_issuer.endpoint(http, _NAME))
-
     async def _ask(
         self,
         endpoint: Endpoint,
@@ -181,6 +232,8 @@ class OAuthProvider(EndpointProvider):
         credentials: tuple[Credential, ...],
         fields: Callable[..., Fields | AuthError],
         read: Callable[[TokenResponse], _T],
+        *,
+        bound: bool = True,
     ) -> _T:
         """Send a request that the client authenticates.
 
@@ -190,16 +243,17 @@ class OAuthProvider(EndpointProvider):
             credentials: What it takes besides the client's own.
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
+            bound: Whether it proves the key that the provider's tokens are bound to, if they are. Default ``True``.
         """
-        issuer, algorithms = self._issuer, None
+        issuer, algorithms, prover = self._issuer, None, self.prover if bound else None
         if issuer is not None:
             algorithms = issuer.says("token_endpoint_auth_signing_alg_values_supported")
-        if issuer is not None and self.prover is not None:
-            self.prover.use(issuer.says("dpop_signing_alg_values_supported"))
+        if issuer is not None and prover is not None:
+            prover.use(issuer.says("dpop_signing_alg_values_supported"))
         request = ClientRequest(
             endpoint,
             self._client,
-            self.prover,
+            prover,
             self._server_clock,
             None if issuer is None else issuer.name,
             algorithms,
@@ -239,6 +293,10 @@ class OAuthProvider(EndpointProvider):
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         """Return the token with its lifetime, as this system's answers tell it."""
         return self._answer.read(response, refresh_token, any_type=self._takes_any_type)
+
+
+def _nothing(_: TokenResponse) -> None:
+    """Return nothing: what a successful revocation says."""
 
 
 def _prover(key: Credential | None, algorithm: str | None, server_clock: ServerClock) -> Prover:

@@ -16,6 +16,7 @@ os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, grants
+from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from flask import Flask, request
 from joserfc.jwk import import_key
@@ -61,6 +62,8 @@ class Token(TokenMixin):
 
 
 REFRESHABLE: dict[str, Token] = {}
+ISSUED: dict[str, Token] = {}
+"""By access token."""
 
 
 class PasswordGrant(grants.ResourceOwnerPasswordCredentialsGrant):
@@ -103,7 +106,24 @@ class Assertion(JWTBearerClientAssertion):
         return import_key(client.known["key"])
 
 
+class Revocation(RevocationEndpoint):
+    CLIENT_AUTH_METHODS = (
+        "client_secret_basic",
+        "client_secret_post",
+        JWTBearerClientAssertion.CLIENT_AUTH_METHOD,
+    )
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> Token | None:
+        return REFRESHABLE.get(token_string) or ISSUED.get(token_string)
+
+    def revoke_token(self, token: Token, request: Any) -> None:
+        REFRESHABLE.pop(token.fields.get("refresh_token", ""), None)
+        if request.form["token_type_hint"] == "access_token":
+            del ISSUED[token.fields["access_token"]]
+
+
 def save_token(token: dict[str, Any], oauth_request: Any) -> None:
+    ISSUED[token["access_token"]] = Token(oauth_request.client, token)
     if "refresh_token" in token:
         REFRESHABLE[token["refresh_token"]] = Token(oauth_request.client, token)
 
@@ -124,11 +144,21 @@ def main() -> None:
         server.register_grant(grant)
     httpd = make_server("127.0.0.1", 0, app, handler_class=Quiet)
     url = f"http://127.0.0.1:{httpd.server_port}"
+    server.register_endpoint(Revocation)
     server.register_client_auth_method(JWTBearerClientAssertion.CLIENT_AUTH_METHOD, Assertion())
 
     @app.post("/token")
     def token() -> Any:
         return server.create_token_response()
+
+    @app.post("/revoke")
+    def revoke() -> Any:
+        return server.create_endpoint_response("revocation")
+
+    @app.get("/api")
+    def api() -> Any:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return ("", 200 if scheme == "Bearer" and token in ISSUED else 401)
 
     print(url, flush=True)
     httpd.serve_forever()

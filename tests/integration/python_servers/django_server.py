@@ -38,11 +38,19 @@ django.setup()
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
+from oauth2_provider.decorators import protected_resource
 from oauth2_provider.models import get_application_model
-from oauth2_provider.views import TokenView
+from oauth2_provider.views import RevokeTokenView, TokenView
 
-urlpatterns = [path("token/", TokenView.as_view())]
+
+@protected_resource()
+def api(_: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+urlpatterns = [path("token/", TokenView.as_view()), path("revoke/", RevokeTokenView.as_view()), path("api", api)]
 
 
 class Quiet(WSGIRequestHandler):
