@@ -19,6 +19,7 @@ _COMMANDS = {
     "token": "asyncauth.cli.token",
     "request": "asyncauth.cli.request",
     "status": "asyncauth.cli.status",
+    "logout": "asyncauth.cli.logout",
     "doctor": "asyncauth.cli.doctor.command",
 }
 """By name, in the help's order: the module that has the function of that name."""
@@ -72,7 +73,8 @@ def _common(
     \b
     Exit codes:
       0    success
-      1    a request failed; a store can't be read; a port is taken; the doctor found something
+      1    a request failed; a store can't be read; a port is taken; the doctor found something;
+           a token stays valid
       2    wrong usage, or no credentials
       3    no token could be had
       130  Ctrl-C

@@ -27,6 +27,7 @@ __all__ = [
     "OptionalTexts",
     "Patience",
     "Prefix",
+    "RevocationUrl",
     "Scope",
     "Timeout",
     "TokenUrl",
@@ -101,6 +102,12 @@ Issuer: TypeAlias = Annotated[
 TokenUrl: TypeAlias = Annotated[
     OptionalText,
     typer.Option("--token-url", metavar="URL", help="An OAuth client's: the token endpoint.", show_default=False),
+]
+RevocationUrl: TypeAlias = Annotated[
+    OptionalText,
+    typer.Option(
+        "--revocation-url", metavar="URL", help="An OAuth client's: the revocation endpoint.", show_default=False
+    ),
 ]
 Scope: TypeAlias = Annotated[
     OptionalTexts,

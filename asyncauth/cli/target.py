@@ -60,6 +60,7 @@ class Target:
         base_url: ``--base-url``.
         issuer: ``--issuer``.
         token_url: ``--token-url``.
+        revocation_url: ``--revocation-url``.
         scope: ``--scope``, each as it was given.
         audience: ``--audience``.
         client_auth: ``--client-auth``.
@@ -76,6 +77,7 @@ class Target:
     base_url: str | None = None
     issuer: str | None = None
     token_url: str | None = None
+    revocation_url: str | None = None
     scope: Sequence[str] = ()
     audience: str | None = None
     client_auth: ClientAuth | None = None
@@ -92,17 +94,23 @@ class Target:
             raise Problem("--issuer and --token-url are those of an OAuth client: they take no other name beside them")
         if self.issuer is not None and self.token_url is not None:
             raise Problem("--issuer and --token-url exclude each other")
-        if not self.is_client and (self.scope or self.audience or self.client_auth):
+        if not self.is_client and (self.scope or self.audience or self.client_auth or self.revocation_url):
             raise Problem(
-                "--scope, --audience and --client-auth are an OAuth client's: give --issuer or --token-url, too"
+                "--scope, --audience, --client-auth and --revocation-url are an OAuth client's:"
+                " give --issuer or --token-url, too"
             )
         if (self.is_client or self.own) and (self.environment is not None or self.base_url is not None):
             raise Problem("--environment and --base-url are peakly's and pago-facil's")
         if self.own and self.insecure_hosts:
             raise Problem("--insecure-host goes with --base-url or --token-url; give your own provider insecure_hosts=")
-        for option, text in (("--issuer", self.issuer), ("--token-url", self.token_url)):
+        addresses = (
+            ("--issuer", self.issuer),
+            ("--token-url", self.token_url),
+            ("--revocation-url", self.revocation_url),
+        )
+        for option, text in addresses:
             if text is not None:
-                secure_url(text, option, self.insecure_hosts, query=text is self.token_url)
+                secure_url(text, option, self.insecure_hosts, query=text is not self.issuer)
 
     @property
     def system(self) -> System | None:
@@ -178,6 +186,7 @@ def client_of(target: Target, credentials: Credentials, *, origins: tuple[str, .
         client_secret=secret,
         issuer=target.issuer,
         token_url=target.token_url,
+        revocation_url=target.revocation_url,
         scope=tuple(target.scope) or None,
         audience=target.audience,
         client_auth=target.client_auth or "client_secret_basic",

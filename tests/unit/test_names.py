@@ -170,7 +170,7 @@ ROWS = (
      "cli.doctor.finding", "cli.doctor.clocks", "cli.doctor.files", "cli.doctor.login", "cli.doctor.packages",
      "cli.doctor.shape", "cli.doctor.tls", "cli.doctor.network", "cli.doctor.rights", "cli.doctor.store",
      "cli.doctor.patient", "cli.doctor.command",
-     "cli.request", "cli.status", "cli.token", "cli.app", "cli.__main__", "__main__"),
+     "cli.request", "cli.status", "cli.token", "cli.logout", "cli.app", "cli.__main__", "__main__"),
 )  # fmt: skip
 BESIDE = ("testing", "sandbox", "cli", "__main__")
 
