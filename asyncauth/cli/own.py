@@ -10,7 +10,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncauth.cli.outcome import Problem
-from asyncauth.errors import ConfigurationError
+from asyncauth.errors import AuthError
 from asyncauth.manager import TokenManager
 from asyncauth.pool import ManagerPool
 
@@ -35,7 +35,6 @@ def load(text: str) -> Provider | TokenManager:
 
     Raises:
         Problem: There is no such thing, or it raises. An unknown error's text is not shown: it may hold a secret.
-        ConfigurationError: The module's own call of the library can't work.
     """
     name, _, attribute = text.partition(":")
     if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
@@ -94,12 +93,13 @@ def _own(call: Callable[[], Any], what: str) -> Any:
     Raises:
         Problem: It raised something: which class, and where.
         ModuleNotFoundError: It needs a module that is missing.
-        ConfigurationError: The library says what it can't use.
     """
     try:
         return call()
-    except (ModuleNotFoundError, ConfigurationError):
+    except ModuleNotFoundError:
         raise
+    except AuthError as error:  # the library's own, whose texts hold no secret
+        said = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (anybody's code raises anything)
         said = _said(error)
     # Outside of the clause: a context would keep frames that may hold credentials.

@@ -320,7 +320,8 @@ async def _exchange(order: _Order, manager: TokenManager, secret: str, timeout: 
             message = f"no connection to {order.url.origin()}: {_reason(error.os_error)}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # The class alone: these texts can hold headers and queries.
-            message = f"no answer from {order.url.origin()}: {type(error).__name__}"
+            hint = "; if it is an https server, write https" if order.url.scheme == "http" else ""
+            message = f"no answer from {order.url.origin()}: {type(error).__name__}{hint}"
         else:
             return Answer.of(response, body, seconds=time.monotonic() - started, secrets=secrets)
     raise Problem(message, ExitCode.FAILED)

@@ -1,7 +1,8 @@
 """OpenTelemetry: a span for each refresh, and metrics. Needs the extra ``otel``, which is the API alone.
 
 Names and units follow OpenTelemetry's general conventions for metrics (https://opentelemetry.io/docs/specs/semconv/
-general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.type`` for what went wrong.
+general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.type`` for what went wrong, and of HTTP
+``http.response.status_code`` where a failed try had an answer.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class OpenTelemetry:
     ========================================  =============  =============================================
     ``asyncauth.refresh.duration``            histogram, s   of refreshes, by ``asyncauth.outcome``
     ``asyncauth.refresh.waiters``             histogram      callers that waited for a refresh to its end
-    ``asyncauth.token.requests``              counter        by ``asyncauth.outcome`` and ``error.type``
+    ``asyncauth.token.requests``              counter        by ``asyncauth.outcome``, ``error.type`` and status
     ``asyncauth.token.adoptions``             counter        tokens taken over from another process
     ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that ends first, see below
     ``asyncauth.token.rejections``            counter        by the API, by ``asyncauth.rejection.cause``
@@ -174,7 +175,7 @@ class OpenTelemetry:
             case events.TokenRequestFailed():
                 self._know(owner, provider).failures.append(event)
                 failed: _Attributes = {"asyncauth.outcome": "failure", "error.type": event.error}
-                self._requests.add(1, provider | failed)
+                self._requests.add(1, provider | failed | _status(event))
             case events.RefreshEnded():
                 known = self._know(owner, provider)
                 self._ended(event, known, provider)
@@ -247,7 +248,7 @@ class OpenTelemetry:
         )
         for failure in known.failures:
             details: _Attributes = {"error.type": failure.error, "error.message": failure.message}
-            span.add_event("token request failed", details, _nanoseconds(failure.at))
+            span.add_event("token request failed", details | _status(failure), _nanoseconds(failure.at))
         if isinstance(event, events.RefreshFailed):
             span.set_status(trace.StatusCode.ERROR, event.message or event.error)
         span.end(_nanoseconds(event.at))
@@ -298,6 +299,10 @@ def _provider(event: events.Event) -> _Attributes:
 
 def _error(kind: str | None) -> _Attributes:
     return {} if kind is None else {"error.type": kind}
+
+
+def _status(failure: events.TokenRequestFailed) -> _Attributes:
+    return {} if failure.status is None else {"http.response.status_code": failure.status}
 
 
 def _links(callers: Iterable[Caller]) -> list[trace.Link]:

@@ -258,10 +258,3 @@ def test_a_manager_that_is_late(shell: Shell, sandbox: Sandbox, own: str, comman
         assert (ended.code, ended.err) == (3, f"asyncauth: {own}:manager gave no token within 0.1 s\n")
     else:
         assert (ended.code, "no answer within 0.1 s" in ended.out) == (1, True)
-
-
-def test_ones_own_as_the_installed_command(shell: Shell, sandbox: Sandbox, own: str) -> None:
-    """The installed command finds the module in the current folder, and the credentials are not printed."""
-    ended = shell.spawn("token", f"{own}:peakly")
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.has_none_of(sandbox.password)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -205,6 +206,26 @@ def test_a_certificate_that_is_not_trusted(shell: Shell, sandbox: Sandbox) -> No
         ended = shell.run("request", url, "--as", "peakly", "--base-url", sandbox.peakly.url)
         thread.join()
     assert (ended.code, ended.err) == (1, f"asyncauth: no connection to {url}: its TLS certificate is not trusted\n")
+
+
+def test_https_where_http_was_written(shell: Shell, sandbox: Sandbox) -> None:
+    """A server on this machine that speaks TLS alone: the line says to write https."""
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")  # TLS' alert "protocol_version"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ended = shell.run("request", url, "--as", "peakly", "--base-url", sandbox.peakly.url)
+        thread.join()
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"asyncauth: no answer from {url}: ")
+    assert ended.err.endswith("; if it is an https server, write https\n")
 
 
 def test_no_token_ends_with_3(shell: Shell, sandbox: Sandbox) -> None:

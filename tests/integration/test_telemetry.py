@@ -56,7 +56,7 @@ class Monitor:
     def refreshes(self) -> list[ReadableSpan]:
         return [span for span in self.spans.get_finished_spans() if span.name == "asyncauth.refresh"]
 
-    def metric(self, name: str, **attributes: str) -> Any:
+    def metric(self, name: str, **attributes: str | int) -> Any:
         """Return a metric's point with these attributes (dots as underscores), or its value; ``None`` = none."""
         data: Any = self.reader.get_metrics_data()
         for metric in data.resource_metrics[0].scope_metrics[0].metrics if data else []:
@@ -159,7 +159,7 @@ async def test_the_metrics_of_a_client(monitor: Monitor) -> None:
 
 async def test_failures_are_counted_by_type(monitor: Monitor) -> None:
     """Each failed try is a request with ``error.type``; the span of the refresh that fails is an error."""
-    provider = FakeProvider(answers=[TokenEndpointUnavailable("down"), CredentialsRejected("no")])
+    provider = FakeProvider(answers=[TokenEndpointUnavailable("down"), CredentialsRejected("no", status=401)])
     manager = TokenManager(provider, policy=QUICK)
     manager.add_listener(monitor.listener)
     with pytest.raises(CredentialsRejected):
@@ -171,12 +171,15 @@ async def test_failures_are_counted_by_type(monitor: Monitor) -> None:
     assert monitor.metric("cool_downs", asyncauth_cool_down_cause="credentials") == 1
     (refresh,) = monitor.refreshes
     assert refresh.status.status_code is StatusCode.ERROR
-    assert refresh.status.description == "fake: no"
+    assert refresh.status.description == "fake (status 401): no"
     assert [event.name for event in refresh.events] == ["token request failed"] * 2
     assert [(event.attributes or {})["error.type"] for event in refresh.events] == [
         "TokenEndpointUnavailable",
         "CredentialsRejected",
     ]
+    # Under the conventions' own name, where there was an answer.
+    assert [(event.attributes or {}).get("http.response.status_code") for event in refresh.events] == [None, 401]
+    assert monitor.metric("token.requests", http_response_status_code=401) == 1
 
 
 async def test_an_adoption_is_no_request(monitor: Monitor) -> None:

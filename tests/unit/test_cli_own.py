@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncauth import ConfigurationError, TokenManager
+from asyncauth import TokenManager
 from asyncauth.cli.outcome import Problem
 from asyncauth.cli.own import load
 
@@ -42,6 +42,10 @@ def wrong():
 
 def lacking():
     return Peakly(username="", password="s3cret-s3cret")
+
+
+def clear():
+    return Peakly(username="me", password="s3cret-s3cret", base_url="http://peakly")
 
 
 def ends():
@@ -89,6 +93,8 @@ def test_what_can_be_named(attribute: str) -> None:
         ("own_shop:pool", "is a ManagerPool: name a function that returns the manager of one tenant"),
         ("own_shop:unset", "own_shop:unset() can't be had: the environment variable SHOP_PASSWORD is not set at "),
         ("own_shop:wrong", "own_shop:wrong() can't be had: ValueError at "),
+        ("own_shop:lacking", "own_shop:lacking() can't be had: username takes a str that is not empty, not empty"),
+        ("own_shop:clear", "own_shop:clear() can't be had: base_url is plain http to peakly"),
         ("own_shop:ends", "own_shop:ends() can't be had: SystemExit at "),
     ],
 )
@@ -99,13 +105,6 @@ def test_what_cannot_be_had(text: str, said: str) -> None:
     assert said in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert raised.value.__cause__ is None
-
-
-@pytest.mark.usefixtures("shop")
-def test_a_call_of_the_library_that_cannot_work() -> None:
-    """What the library says of the module's own call is shown as it is."""
-    with pytest.raises(ConfigurationError, match="username takes a str that is not empty"):
-        load("own_shop:lacking")
 
 
 @pytest.mark.usefixtures("shop")

@@ -147,7 +147,8 @@ class _Way:
             return self._note(fail(subject, says, "it may be overloaded: try again later, or ask whoever runs it"))
         except (aiohttp.ClientError, OSError) as error:
             says = f"{self._place} gives no HTTP answer ({type(error).__name__})"
-            return self._note(fail(subject, says, "does another service listen on that port?"))
+            or_tls = ", or is it https?" if self.origin.scheme == "http" else "?"
+            return self._note(fail(subject, says, f"does another service listen on that port{or_tls}"))
         took = time.monotonic() - started
         answers = f"answers in {took * 1000:.0f} ms with status {status}"
         if status >= _FIRST_SERVER_ERROR:
