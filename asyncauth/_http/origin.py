@@ -12,6 +12,7 @@ import functools
 import ipaddress
 import logging
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
@@ -42,6 +43,7 @@ _HOST = re.compile(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
 
 _READ_IN_TWO_WAYS = re.compile(r"[\x00-\x20\x7f\\]|//[^/?#]*@[^/?#]*@")
 """What HTTP clients read in different ways: one ends a host's name at a backslash, another takes a tab out."""
+_AUTHORITY = re.compile(r"[^/?#]*//([^/?#]*)")
 
 Place: TypeAlias = tuple[str, str | None]
 """An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
@@ -253,6 +255,18 @@ def in_the_clear_error(url: URL) -> InsecureTransport:
     return InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
 
 
+def _is_ambiguous(text: str) -> bool:
+    """Return whether HTTP clients may read a URL in different ways, and so go to different hosts."""
+    if _READ_IN_TWO_WAYS.search(text):
+        return True
+    found = _AUTHORITY.match(text)
+    authority = "" if found is None else found[1]
+    # Some clients make a full stop or a plain letter of a look-alike, others ask the resolver for it as it is.
+    return not authority.isascii() and not (
+        unicodedata.is_normalized("NFKC", authority) and all(each.isascii() or each.isalnum() for each in authority)
+    )
+
+
 def is_served(text: str | URL, origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> bool:
     """Return whether a token may go to a URL that somebody else's HTTP client will read.
 
@@ -265,7 +279,7 @@ def is_served(text: str | URL, origins: tuple[str, ...], insecure_hosts: frozens
         ConfigurationError: It is not an absolute URL.
         InsecureTransport: It is plain http to a host that is served by https.
     """
-    if _READ_IN_TWO_WAYS.search(str(text)):
+    if _is_ambiguous(str(text)):
         return False
     url, absolute = None, False
     with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a secret of the URL's

@@ -15,9 +15,9 @@ from loopback import Api, echo_socket, redirect_to
 from asyncauth import AuthError, BearerAuth, ClientCredentials, InsecureTransport, TokenManager
 from asyncauth.testing import static_manager
 
-_STATUSES = (301, 302, 303, 307, 308)
+STATUSES = (301, 302, 303, 307, 308)
 _METHODS = ("GET", "POST", "PUT", "WebSocket")
-_TARGETS = (
+TARGETS = (
     "{other}/x", "//{netloc}/x", "http://user:word@{netloc}/x", "http://{own}@{netloc}/x", "{other}/x#{own}",
     "{other}?{own}", "{back}",
 )  # fmt: skip
@@ -26,7 +26,7 @@ _TARGETS = (
 @attack("redirects to another origin")
 def redirects(luck: random.Random, scale: int) -> Iterator[Try]:
     """The other origin gets the request, if anybody does, and no token."""
-    ways = list(itertools.product(_STATUSES, _METHODS, _TARGETS))
+    ways = list(itertools.product(STATUSES, _METHODS, TARGETS))
     for status, method, target in luck.sample(ways, min(len(ways), 6 * scale)):
         name = f"{method} {status} to {target}"
         yield name, lambda way=(status, method, target): awaited(_redirected(*way))  # type: ignore[misc]
@@ -59,7 +59,7 @@ async def _redirected(status: int, method: str, target: str) -> None:
 @attack("redirected token requests")
 def token_requests(luck: random.Random, scale: int) -> Iterator[Try]:
     """The target gets nothing at all."""
-    for status, target in itertools.product(_STATUSES, _TARGETS[: 2 if scale == 1 else None]):
+    for status, target in itertools.product(STATUSES, TARGETS[: 2 if scale == 1 else None]):
         yield f"{status} to {target}", lambda way=(status, target): awaited(_moved(*way))  # type: ignore[misc]
 
 
@@ -82,7 +82,7 @@ async def _moved(status: int, target: str) -> None:
         assert not other.got
 
 
-_LOOK_ALIKES = (
+LOOK_ALIKES = (
     "https://api.example.com.evil.test/", "https://evil.test/api.example.com", "https://api.example.com@evil.test/",
     "https://evil.test#api.example.com", "https://evil.test?api.example.com", "https://evilapi.example.com/",
     "https://example.com/", "https://api.example.com:8443/", "https://api.example.com:80/", "https://api.examp1e.com/",
@@ -90,7 +90,7 @@ _LOOK_ALIKES = (
     "https://api.example.com%00.evil.test/", "https://[::1]/", "https://127.0.0.1/", "https://2130706433/",
     "wss://api.example.com.evil.test/", "https://api.example.com\uff0eevil.test/", "https://api.example.co/",
 )  # fmt: skip
-_IN_THE_CLEAR = (
+IN_THE_CLEAR = (
     "http://api.example.com/",
     "ws://api.example.com/",
     "http://API.example.com/",
@@ -101,7 +101,7 @@ _IN_THE_CLEAR = (
 @attack("hosts that look alike, and plain http")
 def look_alikes(luck: random.Random, scale: int) -> Iterator[Try]:
     """A request to anywhere but the origin carries no token; plain http to the origin's host is not sent."""
-    for url in (*_LOOK_ALIKES, *_IN_THE_CLEAR):
+    for url in (*LOOK_ALIKES, *IN_THE_CLEAR):
         for method in ("GET", "POST", "DELETE")[: 1 if scale == 1 else None]:
             yield f"{method} {url!r}", lambda way=(url, method): awaited(_asked(*way))  # type: ignore[misc]
 
@@ -139,7 +139,7 @@ async def _asked(url: str, method: str, proxy: str | None = None) -> None:
                 pass
         except _Stopped:
             assert not [each for each in carried if each is not None and MARK in each]
-            assert url not in _IN_THE_CLEAR
+            assert url not in IN_THE_CLEAR
             assert proxy is None
         except (InsecureTransport, aiohttp.ClientError, ValueError):
             assert carried == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Each adds its classes to ATTACKS.
 import attack_answers  # noqa: F401
+import attack_httpx  # noqa: F401
 import attack_lives  # noqa: F401
 import attack_places  # noqa: F401
 import attack_processes  # noqa: F401

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -45,6 +46,7 @@ class Kind:
 
     def caller(self, *managers: Any, **options: Any) -> Caller:
         """Return a client that authorizes its requests."""
+        options.setdefault("verify", _TLS)
         return Caller(self, self.make(*managers, **options))
 
     async def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -53,6 +55,9 @@ class Kind:
             return await asyncio.to_thread(function, *args, **options)
         return await function(*args, **options)
 
+
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and is made once: httpx reads all of certifi's authorities for each client."""
 
 KINDS = (
     Kind("async", async_client, httpx.AsyncClient, AsyncBearerTransport, httpx.AsyncHTTPTransport),

@@ -338,11 +338,17 @@ def test_a_provider_of_ones_own_declares_them() -> None:
         ("https://me@evil.test@a.example/x", False),
         ("https://a.exa\tmple/x", False),
         (" https://a.example/x", False),
+        ("https://\u00f1.example/x", True),
+        ("https://xn--ida.example/x", True),
+        ("https://a.example\u2024/x", False),
+        ("https://\uff41.example/x", False),
+        ("https://a\u3002example/x", False),
+        ("https://n\u0303.example/x", False),
     ],
 )
 def test_where_a_token_may_be_taken_by_hand(url: Any, *, served: bool) -> None:
     """A URL that HTTP clients read in different ways is nobody's."""
-    origins = ("https://a.example", "http://localhost:8080", "http://[::1]:8080")
+    origins = ("https://a.example", "https://\u00f1.example", "http://localhost:8080", "http://[::1]:8080")
     assert is_served(url, origins, frozenset()) is served
 
 
