@@ -123,7 +123,7 @@ class DeclaredProvider(EndpointProvider):
             provider=self.name,
             step="token",
             url=where,
-            hook=composed(self._answer.verdict, rules.verdict),
+            hook=composed(self._answer.hook, rules.hook),
             method=checked_method(method),
             declared=shape.texts,
             errors=rules,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import clock as clocks
-from asyncauth.clock import SYSTEM_CLOCK, Clock, within
+from asyncauth.clock import SYSTEM_CLOCK, Clock, SystemClock, within
 from asyncauth.testing import FakeClock
 
 
@@ -56,20 +57,25 @@ def test_other_platforms_have_the_plain_monotonic_clock(monkeypatch: pytest.Monk
     assert clocks._suspend_proof() is time.monotonic
 
 
-async def test_within_returns_what_the_work_returns(clock: FakeClock) -> None:
+both_clocks = pytest.mark.parametrize("kind", [FakeClock, SystemClock])
+
+
+@both_clocks
+async def test_within_returns_what_the_work_returns(kind: type[Clock]) -> None:
     """Work that ends in time gives its result, and no timer is left."""
-    assert await within(clock, 5, asyncio.sleep(0, "done")) == "done"
+    assert await within(kind(), 5, asyncio.sleep(0, "done")) == "done"
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_within_raises_what_the_work_raises(clock: FakeClock) -> None:
+@both_clocks
+async def test_within_raises_what_the_work_raises(kind: type[Clock]) -> None:
     """An exception of the work comes out as it is."""
 
     async def work() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        await within(clock, 5, work())
+        await within(kind(), 5, work())
 
 
 @pytest.mark.parametrize("seconds", [5.0, 0.0, -1.0])
@@ -94,6 +100,52 @@ async def test_within_ends_the_work_when_the_time_is_up(clock: FakeClock, second
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.parametrize("seconds", [0.001, 0.0, -1.0])
+async def test_within_ends_the_work_when_the_loops_timer_is_up(seconds: float) -> None:
+    """The machine's own clock needs no task that sleeps."""
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        assert len(asyncio.all_tasks()) == 2  # this one, and the test
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        await within(SYSTEM_CLOCK, seconds, work())
+    assert ended.is_set()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_clock_of_ones_own_sleeps_itself() -> None:
+    """Also if the rest of it is the machine's."""
+
+    class Hasty(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(seconds / 1e6)
+
+    with pytest.raises(TimeoutError):
+        await within(Hasty(), 3600, asyncio.Event().wait())
+
+
+async def test_a_cancelled_caller_asks_for_what_the_work_raised() -> None:
+    """Or the event loop would complain of it later, when the work ended in the same moment."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def work() -> None:
+        limited.cancel()
+        raise KeyError("x")
+
+    limited = asyncio.ensure_future(within(SYSTEM_CLOCK, 5, work()))
+    with pytest.raises(asyncio.CancelledError):
+        await limited
+    gc.collect()
+    assert complaints == []
+
+
 async def test_within_passes_a_cancellation_on(clock: FakeClock) -> None:
     """Cancelling the caller cancels the work and the timer."""
     limited = asyncio.ensure_future(within(clock, 5, asyncio.Event().wait()))
@@ -104,11 +156,12 @@ async def test_within_passes_a_cancellation_on(clock: FakeClock) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_cancellation_of_the_work_alone_is_not_the_callers(clock: FakeClock) -> None:
+@both_clocks
+async def test_cancellation_of_the_work_alone_is_not_the_callers(kind: type[Clock]) -> None:
     """Work that was cancelled by somebody else does not look like a cancellation of the caller."""
 
     async def work() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(InterruptedError):
-        await within(clock, 5, work())
+        await within(kind(), 5, work())

@@ -115,7 +115,7 @@ class OAuthProvider(EndpointProvider):
                 url=self._address(given),
                 insecure_hosts=hosts,
                 declared=tuple(value for _, value in parameters.extra),
-                hook=composed(self._answer.verdict, errors.verdict),
+                hook=composed(self._answer.hook, errors.hook),
                 errors=errors,
             ),
             (*credentials, *client.credentials),

@@ -11,7 +11,7 @@ import attrs
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.wire.cases import Values, fits, patterns, text_of
-from asyncauth.providers.wire.classify import Answer, Kind, Verdict
+from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict
 from asyncauth.providers.wire.error_fields import ErrorFields, ErrorRules
 from asyncauth.providers.wire.lifetime_fields import UNITS, Unit, lifetime_of
 from asyncauth.providers.wire.path import Path
@@ -46,6 +46,8 @@ class AnswerReader:
     never: tuple[str, ...]
     refresh_token: Path
     extra: tuple[tuple[str, Path], ...]
+    is_flat: bool
+    """Whether all of it stands where `TokenResponse.token` looks for it: among the answer's own fields."""
 
     def parts(self, *, alone: bool) -> Sequence[Part]:
         """Return what makes the token in a store another one, for an identity.
@@ -63,9 +65,14 @@ class AnswerReader:
         extra = {name: path.text for name, path in self.extra}
         return [self.token.text, lifetime, self.unit, self.default_lifetime, sorted(self.never), extra]
 
+    @property
+    def hook(self) -> Hook | None:
+        """The say in what an answer means; ``None``: the token is one of the answer's fields."""
+        return None if self.token.steps else self.verdict
+
     def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
         """Return what an answer means (a `Hook`): a success as well if a header or the whole body is the token."""
-        if verdict.kind is not Kind.UNREADABLE or not answer.is_success or self.token.steps:
+        if verdict.kind is not Kind.UNREADABLE or not answer.is_success:
             return verdict
         found = self.token.find(answer.document, answer.headers)
         return Verdict(Kind.SUCCESS) if isinstance(found, str) else verdict
@@ -81,10 +88,11 @@ class AnswerReader:
         Raises:
             InvalidTokenResponse: As `TokenResponse.token` does, or how long the token lives can't be read.
         """
-        held = {str(path.steps[0]) for path in (self.token, self.refresh_token) if path.steps}
-        return response.with_fields(self._found(response), without=held).token(
-            self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(response)
-        )
+        found = response
+        if not self.is_flat:
+            held = {str(path.steps[0]) for path in (self.token, self.refresh_token) if path.steps}
+            found = response.with_fields(self._found(response), without=held)
+        return found.token(self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(response))
 
     def refreshed(self, response: TokenResponse) -> str | None:
         """Return the refresh token that an answer brings; ``None``: it brings none that can be used."""
@@ -109,7 +117,7 @@ class AnswerReader:
         name, value = self.lifetime.text, None
         with suppress(LookupError):
             value = self._value(self.lifetime, response)
-        if fits(text_of(value), self.never):
+        if self.never and fits(text_of(value), self.never):
             return {}
         if value is None:
             return {"times": (name,), "default": self.default_lifetime}
@@ -122,7 +130,9 @@ class AnswerReader:
         Raises:
             LookupError: Nothing does.
         """
-        if len(path.steps) == 1 and len(self.token.steps) > 1:
+        if len(path.steps) == 1:
+            if len(self.token.steps) <= 1:
+                return response.fields[str(path.steps[0])]
             with suppress(LookupError):
                 return path.beside(self.token).value(response.document, response.headers)
         return path.value(response.document, response.headers)
@@ -136,14 +146,18 @@ def _compiled(fields: AnswerFields) -> AnswerReader:
         raise ConfigurationError("default_lifetime takes a positive number of seconds")
     if not isinstance(fields.extra, Mapping) or not all(isinstance(name, str) for name in fields.extra):
         raise ConfigurationError("extra takes a mapping of names to paths")
+    token, refresh_token = Path.of(fields.token, "token"), Path.of(fields.refresh_token, "refresh_token")
+    lifetime = None if fields.lifetime is None else Path.of(fields.lifetime, "lifetime")
+    flat = all(path is None or path.steps == (path.text,) for path in (token, lifetime))
     return AnswerReader(
-        Path.of(fields.token, "token"),
-        None if fields.lifetime is None else Path.of(fields.lifetime, "lifetime"),
+        token,
+        lifetime,
         fields.unit,
         None if default is None else float(default),
         () if fields.never == () else patterns(fields.never, "never"),
-        Path.of(fields.refresh_token, "refresh_token"),
+        refresh_token,
         tuple((name, Path.of(path, "extra")) for name, path in fields.extra.items()),
+        flat and refresh_token.text == "refresh_token" and not fields.extra,
     )
 
 

@@ -143,9 +143,10 @@ def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
     return verdict if hook is None else hook(answer, verdict)
 
 
-def composed(*hooks: Hook) -> Hook:
-    """Return the hook that calls several, each with what the one before it returned."""
-    return partial(_in_turn, hooks)
+def composed(*hooks: Hook | None) -> Hook | None:
+    """Return the hook that calls several, each with what the one before it returned; ``None``: there are none."""
+    some = tuple(hook for hook in hooks if hook is not None)
+    return partial(_in_turn, some) if len(some) > 1 else some[0] if some else None
 
 
 def _in_turn(hooks: tuple[Hook, ...], answer: Answer, verdict: Verdict) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -53,7 +53,7 @@ def read_text(text: str) -> object:
         return text if text and not text.startswith(("{", "[")) else None
     if isinstance(value, str):
         return value or None
-    return cast("object", value) if value is None or isinstance(value, dict | list) else text
+    return cast("object", value) if value is None or isinstance(value, (dict, list)) else text
 
 
 def fields_of(document: object) -> Mapping[str, Any] | None:
@@ -70,10 +70,7 @@ def fields_of(document: object) -> Mapping[str, Any] | None:
 
 def _decoded(body: bytes, content_type: str | None) -> str | None:
     """Return a body's text, or ``None`` if it is in no charset that is read."""
-    start = body[:_NAMED_WITHIN].decode("latin-1")
-    named = _CHARSET.search((content_type or "")[:_NAMED_WITHIN]) or _CHARSET.search(start)
-    names = [named[1]] if named is not None and _CHARSETS.fullmatch(named[1]) else []
-    for name in ("utf-8-sig", *names):
+    for name in _charsets(body, content_type):
         try:
             text = body.decode(name)
         except (ValueError, LookupError):
@@ -81,3 +78,12 @@ def _decoded(body: bytes, content_type: str | None) -> str | None:
         if "\0" not in text:  # as there would be many in UTF-16
             return text
     return None
+
+
+def _charsets(body: bytes, content_type: str | None) -> Iterator[str]:
+    """Yield the charsets to try: UTF-8, then the one that an answer names. Few answers take as long as the second."""
+    yield "utf-8-sig"
+    start = body[:_NAMED_WITHIN].decode("latin-1")
+    named = _CHARSET.search((content_type or "")[:_NAMED_WITHIN]) or _CHARSET.search(start)
+    if named is not None and _CHARSETS.fullmatch(named[1]):
+        yield named[1]

@@ -201,7 +201,7 @@ class Endpoint:
             resolved.rejected_again()
             raise response
         resolved.accepted(repeat=repeat)
-        return self._read(read, response, _counted(resolved))
+        return self._read(read, response, resolved)
 
     def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
         """Return the error with what it does not say yet of this endpoint."""
@@ -233,7 +233,7 @@ class Endpoint:
         known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
         return None if known is None else self.annotate(known)
 
-    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse, sent: tuple[str | None, ...]) -> _T:
+    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse, resolved: ResolvedCredentials) -> _T:
         try:
             result = read(response)
         except InvalidTokenResponse as error:
@@ -248,11 +248,12 @@ class Endpoint:
             _, problem.error_description = server_message(response.fields, redactor)
             self.annotate(problem)
         else:
-            self._tell_ignored(response)
+            if response.ignored:
+                self._tell_ignored(response)
             return result
         state = current_try()
         state.unanswered = True
-        state.without_token += sent
+        state.without_token += _counted(resolved)
         raise problem
 
     def _tell_ignored(self, response: TokenResponse) -> None:
@@ -279,7 +280,7 @@ class Endpoint:
                 state.without_token += _counted(resolved)
             raise self.annotate(answer)
         state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
-        waits = not answer.is_server_error and isinstance(answer.code, str) and answer.code in self.waits
+        waits = bool(self.waits) and not answer.is_server_error and answer.code in self.waits
         verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
         # A success that can't be read is as good as no answer: it may have replaced the refresh token.
         state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE

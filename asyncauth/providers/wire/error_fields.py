@@ -30,6 +30,12 @@ class ErrorRules:
     retry_after: Path | float | None
     refusals: Hook | None
 
+    @property
+    def hook(self) -> Hook | None:
+        """The provider's own say in what an answer means; ``None``: it has none."""
+        cases = self.busy or self.rejected or self.failed or self.succeeded
+        return self.verdict if cases or self.retry_after is not None else self.refusals
+
     def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
         """Return what an answer means (a `Hook`)."""
         if self._has(self.busy, answer):
