@@ -23,7 +23,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cost, counts, fleet, httpx_clients, report, turnover
+from benchmarks import cost, counts, fleet, httpx_clients, report, token_request, turnover
 from benchmarks.kit import pin, served
 from benchmarks.run import Run
 
@@ -33,6 +33,7 @@ Story = Callable[[Run], Awaitable[None]]
 STORIES: list[tuple[str, Story, int, int]] = [
     ("the header from a cached token", cost.hot_path, 61, 5),
     ("imports", cost.imports, 15, 3),
+    ("a token request", token_request.token_request, 64, 3),
     ("a stampede", counts.stampede, 19, 4),
     ("leaders cancelled", counts.leaders, 14, 2),
     ("a failing token endpoint", counts.failing, 8, 2),

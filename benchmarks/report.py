@@ -115,6 +115,7 @@ def _page(told: dict[str, Any], goals: list[Goal]) -> str:
     sections: list[tuple[str, str, Callable[[Any], str]]] = [
         ("The header from a cached token", "hot path", _hot_path),
         ("What is added to a whole request, µs of the client's CPU", "request", _requests),
+        ("A token request, µs of the client's CPU", "token request µs", _token_requests),
         ("Tokens of 2 s from an endpoint of 300 ms, 250 requests a second", "turn-over", _turnover),
         ("Tokens of 2 s, 1,000 requests a second", "turn-over, 1,000 a second", _steady),
         ("What is added to a whole request of httpx, µs of the client's CPU", "httpx", _requests),
@@ -188,6 +189,12 @@ def _hot_path(figures: dict[str, float]) -> str:
     floor = figures["floor"]
     rows = [(name, f"{value:,.0f}", f"{value / floor:,.2f}") for name, value in _sorted(figures)]
     return _rows(("", "ns", "× floor"), rows)
+
+
+def _token_requests(figures: dict[str, float]) -> str:
+    plain = figures["a plain request"]
+    rows = [(name, f"{value:,.0f}", f"{value / plain:,.2f}") for name, value in _sorted(figures)]
+    return _rows(("", "µs", "× plain"), rows)
 
 
 def _requests(figures: dict[str, Any]) -> str:
