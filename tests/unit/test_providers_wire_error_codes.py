@@ -16,6 +16,7 @@ from asyncauth.providers.wire.error_codes import means_busy, means_rejected
         "rate_limit", "rate_limited", "ratelimited", "rate_limit_exceeded", "RATE_LIMIT_REACHED", "rateLimitExceeded",
         "over_request_rate_limit", "local_rate_limited", "too_many_requests", "TooManyRequests", "toomanyrequests",
         "TooManyRequestsException", "Too Many Requests", "TOO_MANY_ATTEMPTS_TRY_LATER", "QPSLimit", "QPS_LIMIT",
+        "RequestLimitExceeded", "REQUEST_LIMIT_EXCEEDED", "quotaExceeded", "quota_limit_reached",
         "Forbidden.AccessDenied.QpsLimitForApi", "Throttling", "Throttling.User", "throttled",
     ],
 )  # fmt: skip

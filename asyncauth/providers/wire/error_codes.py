@@ -23,7 +23,8 @@ _MOST_BLANKS = 2
 """``Too Many Requests`` is still a code, a sentence is not."""
 _BUSY_WORDS = re.compile(
     r"slow_down|temporarily_unavailable|service_unavailable|(?:internal_)?server_error|internal_failure"
-    r"|(?:.*_)?(?:rate_?limit(?:ed|_.*)?|too_?many_?(?:requests|attempts)(?:_.*)?|qps(?:_.*)?|throttl(?:ed|ing)(?:_.*)?)"
+    r"|(?:.*_)?(?:rate_?limit(?:ed|_.*)?|too_?many_?(?:requests|attempts)(?:_.*)?|qps(?:_.*)?|throttl(?:ed|ing)(?:_.*)?"
+    r"|(?:requests?|calls?|quota|usage)_(?:limit_)?(?:exceeded|reached))"
 )
 _REJECTED_WORDS = re.compile(
     r"(?:invalid|bad|incorrect|wrong|expired|revoked|unknown)_"
