@@ -209,6 +209,10 @@ def test_the_doctor_of_ones_own(shell: Shell, sandbox: Sandbox, own: str, attrib
     found = marks(ended)
     assert ended.code == 0
     assert found[f"{own}:{attribute} login"][0] == found[f"{own}:{attribute} TCP"][0] == "ok"
+    mark, says = found.get(f"{own}:{attribute} store", ("", ""))
+    assert (mark, "tokens: not looked at; name it with --store" in says) == (
+        ("skip", True) if attribute == "manager" else ("", False)
+    )
     assert sandbox.peakly.counts.token_requests == 2
 
 

@@ -39,7 +39,7 @@ from asyncauth.cli.options import (
     systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
-from asyncauth.cli.stores import choose
+from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.target import Target
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ class _Visit:
             async for finding in patient.findings(self.timeout, login=self.login, offline=self.offline):
                 yield finding
         chosen, again = self.stores
+        for patient in self.patients:
+            if chosen is None and patient.store is not None:
+                # Its lock is tried with a second store, as another process has it, which only a name gives.
+                says = f"{patient.store}: not looked at; name it with --store, or in {STORE_VARIABLE}"
+                yield skip(f"{patient.name} store", says)
         if chosen is not None and again is not None:
             for finding in await look_into(chosen, again, self.timeout, offline=self.offline):
                 yield finding

@@ -72,6 +72,15 @@ class Patient:
             yield where_it_works(finding) if tried.mark is Mark.OK else finding
         yield tried
 
+    @property
+    def store(self) -> str | None:
+        """Where the store of the user's own manager is; ``None``: there is none, or it doesn't say."""
+        manager = None if self.own is None else self.own.source
+        if not isinstance(manager, TokenManager) or manager._store_client is None:
+            return None
+        place: object = getattr(manager._store_client._store, "place", None)
+        return place if isinstance(place, str) else None
+
     async def _reach(self, origin: URL, timeout: float) -> list[Finding]:  # noqa: ASYNC109
         return await reach(self.name, origin, timeout, whose=None if self.target.system else origin.host)
 
