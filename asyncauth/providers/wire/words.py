@@ -20,21 +20,33 @@ _MOST_READ = 1 << 14
 # Names of an answer's members, in lower case and without "_" and "-"; the best ones first.
 _MESSAGES = (
     "errordescription", "message", "errormessage", "detail", "details", "msg", "errmsg", "errormsg", "reason", "title",
-    "description", "errorsummary", "summary", "faultstring", "statusmessage", "defaultmessage", "value", "mensaje",
+    "description", "errorsummary", "summary", "faultstring", "statusmessage", "defaultmessage", "value", "text",
+    "mensaje", "descripcion", "detalle", "glosa", "motivo",
 )  # fmt: skip
 _CODES = ("error", "errorcode", "errcode", "code", "errortype", "faultcode", "type")
-_ERRORS = ("message", "messages", "errormessages", "detail", "details", "errors", "error", "fault", "nonfielderrors")
+_ERRORS = (
+    "message",
+    "messages",
+    "errormessages",
+    "detail",
+    "details",
+    "errors",
+    "error",
+    "fault",
+    "reason",
+    "nonfielderrors",
+)
 """What tells of an error if it is a mapping, or a list of them or of texts."""
-_ON_TOP = frozenset({"type", "value"})
-_ELSEWHERE = _ON_TOP | {"code", "title", "description", "reason", "summary"}
+_ON_TOP = frozenset({"type", "value", "text"})
+_ELSEWHERE = _ON_TOP | {"code", "title", "description", "reason", "summary", "descripcion", "motivo"}
 """Names that mean something else in the answer itself, and in what it holds besides errors."""
 
 _CODE = re.compile(r"(?!-?[0-9]+\Z)[\w.:#-]{0,99}\w", re.ASCII)
 """A code that is worth showing. A number says less than the message."""
 _OTHER_NAMES = {"__type": "errorcode"}
 """What members are called that would be taken for others: AWS has its codes in ``__type``."""
-_DEEPEST = 4
-"""Levels of an answer that are searched: SOAP has its message on the fourth."""
+_DEEPEST = 5
+"""Levels of an answer that are searched: SOAP 1.1 has its message on the fourth, SOAP 1.2 on the fifth."""
 _MOST = 64
 """Members of one mapping, and parts of one level, that are searched."""
 
