@@ -69,6 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         function.can_block_in("/aiohttp/helpers.py", {"netrc_from_env", "get_env_proxy_for_url"})
         # httpx reads the files of a form on the loop, with or without this library.
         function.can_block_in("/httpx/_multipart.py", "render_data")
+        function.can_block_in("/httpx/_config.py", "create_ssl_context")  # as does its transport's constructor
         function.can_block_in("/asyncauth/stores/file.py", constructors)
         function.can_block_in("/asyncauth/stores/redis.py", constructors)
         function.can_block_predicate = _unless_a_test_does(function.can_block_predicate)
