@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 import runpy
 import sys
@@ -58,19 +59,21 @@ def _ports_of(page: Path) -> Iterator[None]:
     """Let one page at a time have the ports that it prints, on the whole machine."""
     with contextlib.ExitStack() as held:
         for port in sorted(set(re.findall(r"port (\d{4,5})", page.read_text(encoding="utf-8")))):
-            lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"asyncauth-docs-{port}.lock", timeout=120)
+            name = f"asyncauth-docs-{os.getuid()}-{port}.lock"  # another user's file could not be opened
+            lock = filelock.FileLock(Path(tempfile.gettempdir()) / name, timeout=120)
             held.enter_context(lock)
         yield
 
 
 def test_a_file_that_a_page_gives_is_used() -> None:
-    """A block with a file's name is run by a later command of its page, so no code is only looked at."""
+    """A block with a file's name is run by a command of its page, or imported by one that is."""
     for page in pages():
         blocks = blocks_of(page.read_text(encoding="utf-8"))
-        typed = " ".join(command for each in blocks if each.language == "console" for command, _ in commands_of(each))
-        for block in blocks:
-            if block.language == "python" and block.caption:
-                assert Path(block.caption).stem in typed, f"{_name(page)}: nobody runs {block.caption}"
+        files = {Path(each.caption).stem: each.text for each in blocks if each.language == "python" and each.caption}
+        used = " ".join(command for each in blocks if each.language == "console" for command, _ in commands_of(each))
+        for _ in files:
+            used += " ".join(text for name, text in files.items() if name in used)
+        assert [name for name in files if name not in used] == [], _name(page)
 
 
 def test_pages_that_are_run_elsewhere_have_their_test() -> None:

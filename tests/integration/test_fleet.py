@@ -194,7 +194,7 @@ def test_a_damaged_file_is_survived(tmp_path: Path) -> None:
 
 def test_the_holder_of_a_file_lock_dies(tmp_path: Path) -> None:
     """The operating system gives its lock back at once."""
-    with a_system("peakly with refresh tokens", token_latency=1.5) as side:
+    with a_system("peakly with refresh tokens", token_latency=50.0) as side:
         with (
             fleet(side, 1, folder=str(tmp_path), callers=1) as first,
             fleet(side, 3, folder=str(tmp_path), callers=3) as others,
@@ -203,6 +203,7 @@ def test_the_holder_of_a_file_lock_dies(tmp_path: Path) -> None:
             wait_until(lambda: side.server.counts.token_requests == 1)
             others.go()
             time.sleep(0.3)
+            side.server.configure(token_latency=0.0)
             first.processes[0].kill()
             outcome = others.end()
         assert outcome.statuses == {"200": 9}

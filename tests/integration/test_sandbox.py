@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from contract_kit import allow_sockets
 from harness.canary import PREFIX
 
 import asyncauth.sandbox
@@ -586,6 +587,7 @@ async def test_ending_is_immediate_and_leaves_nothing(call: Caller) -> None:
 
 async def test_many_callers_at_once(sandbox: Sandbox) -> None:
     """A thousand callers with a connection each are all served."""
+    allow_sockets(4_000)
     sandbox.peakly.settings.token_latency = 0.2
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:

@@ -43,7 +43,7 @@ uris = st.sampled_from(["urn:a", "urn:b", "urn:a,urn:b"])
 urls = st.sampled_from([URL, f"{URL}/other", f"{URL}?p=1", f"{URL}?p=2", "https://other.example.com/token"])
 several = st.none() | texts | st.lists(texts, min_size=1, max_size=2).map(tuple)
 words = st.none() | st.lists(st.sampled_from(["read", "write", '"]}']), min_size=1, max_size=3).map(tuple)
-jsons = st.none() | st.dictionaries(st.sampled_from(["a", "b", "iss"]), st.integers(0, 1) | texts, max_size=2)
+jsons = st.none() | st.dictionaries(st.sampled_from(["a", "b", "iat"]), st.integers(0, 1) | texts, max_size=2)
 lifetimes = st.none() | st.floats(1.0, 1e10) | st.integers(1, 10**10)
 upstreams = st.builds(lambda text: FakeProvider(identity=text), texts | st.just('{"a":1}') | st.just('{"a": 1}'))
 
@@ -146,9 +146,8 @@ def list_of(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def json_of(value: Any, **without: Any) -> str:
-    said = {name: each for name, each in (value or {}).items() if name not in without}
-    return json.dumps(said, sort_keys=True, ensure_ascii=False)
+def json_of(value: Any) -> str:
+    return json.dumps(value or {}, sort_keys=True, ensure_ascii=False)
 
 
 # What an argument asks for, where two spellings ask for the same, or another argument has its say.
@@ -160,7 +159,7 @@ ASKED: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "fields": lambda value, _: json_of(value),
     "answer": lambda value, _: value or AnswerFields(),
     "headers": lambda value, _: json_of(value),
-    "claims": lambda value, _: json_of(value, iss="the assertion's own wins"),
+    "claims": lambda value, _: json_of(value),
     "subject": lambda value, given: value or given["assertion_issuer"],
     "assertion_audience": lambda value, given: value or given["token_url"],
     "actor_token_type": lambda value, given: None if given["actor_token"] is None else value,

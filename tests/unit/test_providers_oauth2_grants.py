@@ -203,6 +203,7 @@ async def test_one_key_for_assertion_and_client(mocked_http: MockedHttp) -> None
         ({"private_key": PEM, "client_id": "app", "claims": 5}, "claims="),
         ({"private_key": PEM, "client_id": "app", "claims": {"x": object()}}, "claims="),
         ({"private_key": PEM, "client_id": "app", "claims": {1: 1, "x": 1}}, "claims="),
+        ({"private_key": PEM, "client_id": "app", "claims": {"iss": "me"}}, "assertion_issuer="),
     ],
 )
 def test_assertions_that_cant_work(options: dict[str, Any], words: str) -> None:

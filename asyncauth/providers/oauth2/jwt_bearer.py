@@ -25,6 +25,8 @@ __all__ = ["JWTBearer"]
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
+_SAID_OTHERWISE = frozenset({"iss", "sub", "aud"})
+"""Claims that arguments of their own say."""
 _LONGEST = 86_400
 """Seconds: no server takes assertions that are good for longer."""
 
@@ -49,7 +51,7 @@ class JWTBearer(OAuthProvider):
         assertion_issuer: Who signs it (``iss``); default: ``client_id``.
         assertion_audience: For whom it is (``aud``); default: ``issuer``, else ``token_url``.
         assertion_lifetime: Seconds that it is good for (default: 60; some servers allow up to 3600).
-        claims: Further claims of it.
+        claims: Further claims of it, beside ``iss``, ``sub`` and ``aud``.
         client_id: The client's; ``None`` (default) = the server needs none.
         account: A name for whose token it is, so that a shared store can keep it; needed there if ``assertion`` is a
             string or a callable.
@@ -91,6 +93,10 @@ class JWTBearer(OAuthProvider):
             raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")
         if claims is not None and not is_json(claims):
             raise ConfigurationError("claims= takes a mapping of what JSON can hold")
+        if not _SAID_OTHERWISE.isdisjoint(claims or ()):
+            raise ConfigurationError(
+                "claims= can't say iss, sub or aud: assertion_issuer=, subject= and assertion_audience= do"
+            )
         self._claims = {**(claims or {}), "iss": iss, "sub": subject or iss}
         self._audience = assertion_audience or given.issuer or str(given.token_url)
         self._lifetime = assertion_lifetime
