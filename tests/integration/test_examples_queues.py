@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from arq.jobs import ResultNotFound
-from examples_kit import EXAMPLES, Fleet, fleet
+from examples_kit import EXAMPLES, Fleet, fleet, wait_for
 from redis.asyncio import Redis
 
 if TYPE_CHECKING:
@@ -122,3 +122,34 @@ def test_asyncio_run(ships: Fleet) -> None:
     assert ships.token_requests == 1
     do_all(ships, "asyncio_run_task.py", revoked_before=True)
     assert ships.token_requests == 2
+
+
+def test_celery(ships: Fleet) -> None:
+    """A Celery worker of three processes: one token request, one more after a revocation, a clean end."""
+    worker = ships.start("celery", "-A", "celery_tasks", "worker", "--concurrency", "3", "--loglevel", "info")
+    worker.tell("ready.")
+    do_all(ships, "celery_tasks.py")
+    assert ships.token_requests == 1
+    do_all(ships, "celery_tasks.py", revoked_before=True)
+    assert ships.token_requests == 2
+    assert sum(f"ForkPoolWorker-{number}]" in worker.text for number in range(1, 4)) > 1
+    ships.stop(worker)
+
+
+def test_apscheduler(ships: Fleet) -> None:
+    """Two processes with ten threads each: one token request, one more after a revocation, a clean end."""
+    do_all(ships, *["apscheduler_jobs.py"] * 2)
+    assert ships.token_requests == 1
+    do_all(ships, *["apscheduler_jobs.py"] * 2, revoked_before=True)
+    assert ships.token_requests == 2
+
+
+def test_faststream(ships: Fleet) -> None:
+    """A FastStream application of three processes: one token request, one more after a revocation, a clean end."""
+    app = ships.start("faststream", "run", "faststream_app:app", "--workers", "3")
+    wait_for(lambda: app.text.count("waiting for messages") == 3, "not all have started")
+    do_all(ships, "faststream_app.py")
+    assert ships.token_requests == 1
+    do_all(ships, "faststream_app.py", revoked_before=True)
+    assert ships.token_requests == 2
+    ships.stop(app, besides="<_io.TextIOWrapper name=0")  # its processes leave their stdin open

@@ -113,10 +113,11 @@ async def test_aiohttp_web(ships: Fleet) -> None:
     ships.stop(*servers)
 
 
-async def test_fastapi_under_uvicorn(ships: Fleet) -> None:
+@pytest.mark.parametrize("app", ["fastapi_app:app", "litestar_app:app"])
+async def test_under_uvicorn(ships: Fleet, app: str) -> None:
     """uvicorn with three workers: one token request, one more after a revocation, a clean end."""
     port = free_port()
-    server = ships.start("uvicorn", "fastapi_app:app", "--workers", "3", "--port", str(port))
+    server = ships.start("uvicorn", app, "--workers", "3", "--port", str(port))
     await visit(ships, port, 3)
     stop_uvicorn(ships, server, port)
     assert server.text.count("Application shutdown complete") == 3
