@@ -88,6 +88,7 @@ def _public_names() -> dict[str, str]:
 _ELSEWHERE = {
     "aiohttp.client.ClientSession": "aiohttp.ClientSession",
     "aiohttp.web_request.Request": "aiohttp.web.Request",
+    "aiohttp.web_response.Response": "aiohttp.web.Response",
     "aiohttp.web_response.StreamResponse": "aiohttp.web.StreamResponse",
     "deque": "collections.deque",
     "web.Request": "aiohttp.web.Request",

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 from browser_kit import PHONE, Screen, launch  # noqa: E402 (it is found there)
 
 FOLDER = ROOT / "docs" / "pictures"
-WIDE = (1440, 960)
+WIDE = (1440, 1100)
 
 
 async def some_life(sandbox: Sandbox) -> None:
@@ -54,6 +54,8 @@ async def take(browser: Browser, name: str, size: tuple[int, int], scheme: str, 
         await some_life(screen.sandbox)
         if size != PHONE:
             await screen.plan("token_faults")
+            await screen.page.locator("#rows tr", has_text="401").locator("button").click()
+            await screen.page.evaluate("scrollTo(0, 0)")
         await screen.page.wait_for_timeout(500)
         path = FOLDER / f"sandbox-{name}.png"
         await screen.page.screenshot(path=path)

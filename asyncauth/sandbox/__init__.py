@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncauth.sandbox.counts import Counts, Record
+from asyncauth.sandbox.details import Details, Shown
 from asyncauth.sandbox.faults import Fault
 from asyncauth.sandbox.ledger import Living
 from asyncauth.sandbox.pago_facil import PagoFacilSandbox
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_PASSWORD",
     "DEFAULT_USERNAME",
     "Counts",
+    "Details",
     "Fault",
     "FaultPlan",
     "Living",
@@ -25,5 +27,6 @@ __all__ = [
     "PeaklySettings",
     "Record",
     "Sandbox",
+    "Shown",
     "sandbox_in_thread",
 ]

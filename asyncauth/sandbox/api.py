@@ -13,6 +13,7 @@ from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
     from asyncauth.sandbox.behaviour import Behaviour
+    from asyncauth.sandbox.details import Note
 
 ECHOED_TEXT = 64 * 1024
 """Bytes up to which a body is echoed as text; of a longer one only the length is told."""
@@ -21,15 +22,21 @@ _LONGEST_NAP = 3600.0
 _NEVER_ECHOED = frozenset({"authorization", "proxy-authorization", "authentication", "cookie"})
 
 
-async def answer(system: Behaviour[Any], request: web.Request) -> web.StreamResponse:
+async def answer(system: Behaviour[Any], request: web.Request, note: Note) -> web.StreamResponse:
     """Answer a request to the API: 401 without a living token, else what the resource does.
 
     ``/api/forbidden`` answers 401 always, ``/api/redirect?to=URL&status=307`` redirects,
     ``/api/slow?seconds=1`` takes its time, ``/api/ws`` is a WebSocket echo. Any other path echoes the request.
+
+    Args:
+        system: Whose API it is.
+        request: The request.
+        note: Is told why it is refused, or that it is echoed.
     """
     path = request.path
     # Refused before the body is read, as real servers do it: the client may still be sending.
-    if path == "/api/forbidden" or not system.admits(request):
+    note.why = "forbidden_path" if path == "/api/forbidden" else system.objection(request)
+    if note.why is not None:
         return system.denial()
     if path == "/api/redirect":
         return _redirect(system, request)
@@ -40,6 +47,7 @@ async def answer(system: Behaviour[Any], request: web.Request) -> web.StreamResp
         if nap is None:
             return _bad(system, f"seconds must be a number from 0 to {_LONGEST_NAP:g}")
         await asyncio.sleep(nap)
+    note.echo = True
     return json_answer(await _echo(request), content_type=system.json_type)
 
 

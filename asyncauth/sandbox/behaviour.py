@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 import attrs
 
 from asyncauth.sandbox.counts import Counts
+from asyncauth.sandbox.details import Note
 from asyncauth.sandbox.faults import KINDS, TOKEN_ONLY
 from asyncauth.sandbox.ledger import Ledger
 from asyncauth.sandbox.plan import FaultPlan
 from asyncauth.sandbox.settings import SystemSettings
-from asyncauth.sandbox.wire import Moment, bearer, http_date, json_answer
+from asyncauth.sandbox.wire import Moment, bearer, http_date, json_answer, same_text
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from asyncauth.sandbox.details import Why
 
 S = TypeVar("S", bound=SystemSettings)
 
@@ -29,11 +32,13 @@ class Call:
         step: The step it asks for.
         fields: The body's fields, none if there was no body that could be read.
         bearer: The Bearer token of its ``Authorization`` header.
+        note: What is found out about it.
     """
 
     step: str
     fields: dict[str, object] = attrs.field(factory=dict[str, object], repr=False)
     bearer: str | None = attrs.field(default=None, repr=False)
+    note: Note = attrs.field(factory=Note, repr=False)
 
 
 class Behaviour(abc.ABC, Generic[S]):
@@ -70,9 +75,22 @@ class Behaviour(abc.ABC, Generic[S]):
         if "Date" not in response.headers:
             response.headers["Date"] = http_date(time.time() + self.settings.clock_skew)
 
-    def admits(self, request: web.Request) -> bool:
-        """Whether the request carries a token that the API accepts."""
-        return self._ledger.alive(bearer(request.headers.get("Authorization")), self.api_kinds(), time.monotonic())
+    def objection(self, request: web.Request) -> Why | None:
+        """Return why the API refuses the request's token, as a code; ``None``: it accepts it."""
+        authorization = request.headers.get("Authorization")
+        value = bearer(authorization)
+        if value is None:
+            return "no_token" if authorization is None else "no_bearer"
+        return self._ledger.why_not(value, self.api_kinds(), time.monotonic())
+
+    def login_objection(self, username: object, password: object) -> Why | None:
+        """Return why the system lets nobody in with these, as a code; ``None``: it does."""
+        if self.settings.accept_any_username:
+            known = isinstance(username, str) and bool(username)
+        else:
+            known = same_text(username, self.settings.username)
+        right = same_text(password, self.settings.password)
+        return None if known and right else "wrong_password" if known else "wrong_username"
 
     def denial(self) -> web.Response:
         """The API's 401, with the challenge and the size that are set."""

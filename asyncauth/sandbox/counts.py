@@ -7,10 +7,14 @@ from http import HTTPStatus
 
 import attrs
 
+from asyncauth.sandbox.details import Details
+
+_NO_DETAILS = Details()
+
 
 @attrs.frozen
 class Record:
-    """One request that a system served. No query, header or body is in it.
+    """One request that a system served. No query, body or secret is in it.
 
     Attributes:
         time: When it arrived, Unix epoch seconds by this machine's clock (no skew).
@@ -21,6 +25,7 @@ class Record:
         status: The status answered; None if no answer was sent (hung up, aborted, client gone).
         step: The token step (``"password"``, ``"loginToken"``…), None for API requests.
         seconds: How long the answer took.
+        details: What it brought, and why it was refused.
     """
 
     time: float
@@ -31,6 +36,7 @@ class Record:
     status: int | None
     step: str | None
     seconds: float
+    details: Details = _NO_DETAILS
 
 
 class RequestLog(deque[Record]):

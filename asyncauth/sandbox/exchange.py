@@ -12,6 +12,7 @@ from aiohttp import web
 
 from asyncauth.sandbox import api
 from asyncauth.sandbox.counts import Record
+from asyncauth.sandbox.details import Note, shown_fields
 from asyncauth.sandbox.mishaps import body_of, fresh, perform, until_gone
 from asyncauth.sandbox.wire import json_answer
 
@@ -56,9 +57,10 @@ class _TokenScene:
 class _ApiScene:
     system: Behaviour[Any]
     request: web.Request
+    note: Note
 
     async def usual(self) -> web.StreamResponse:
-        response = await api.answer(self.system, self.request)
+        response = await api.answer(self.system, self.request, self.note)
         if not response.prepared:
             self.system.stamp(response)
         return response
@@ -79,11 +81,15 @@ async def handle(system: Behaviour[Any], desk: Desk, request: web.Request) -> we
         return await desk.control(request)
     arrived, started = time.time(), time.monotonic()
     call, status = None, None
+    note = Note()
     try:
         call = await system.read_call(request)
         if call is None:
-            response = await _serve_api(system, request)
+            response = await _serve_api(system, request, note)
         else:
+            note = call.note
+            held = system.settings
+            note.fields = shown_fields(call.fields, username=held.username, password=held.password)
             response = await _serve_token(system, desk, request, call)
         status = response.status
     except web.HTTPException as error:
@@ -102,6 +108,7 @@ async def handle(system: Behaviour[Any], desk: Desk, request: web.Request) -> we
                 status=status,
                 step=None if call is None else call.step,
                 seconds=time.monotonic() - started,
+                details=note.details(request.headers),
             )
         )
     return await _dated(system, request, response)
@@ -112,6 +119,7 @@ async def _serve_token(system: Behaviour[Any], desk: Desk, request: web.Request,
     try:
         system.counts.token_request(call.step, desk.under_way)
         fault = system.token_faults.take(step=call.step, path=request.path)
+        call.note.fault = None if fault is None else fault.kind
         if system.settings.token_latency:
             await asyncio.sleep(system.settings.token_latency)
         scene = _TokenScene(system, call)
@@ -120,12 +128,13 @@ async def _serve_token(system: Behaviour[Any], desk: Desk, request: web.Request,
         desk.under_way -= 1
 
 
-async def _serve_api(system: Behaviour[Any], request: web.Request) -> web.StreamResponse:
+async def _serve_api(system: Behaviour[Any], request: web.Request, note: Note) -> web.StreamResponse:
     system.counts.api_requests += 1
     fault = system.api_faults.take(path=request.path)
+    note.fault = None if fault is None else fault.kind
     if system.settings.api_latency:
         await asyncio.sleep(system.settings.api_latency)
-    scene = _ApiScene(system, request)
+    scene = _ApiScene(system, request, note)
     return await (scene.usual() if fault is None else perform(fault, request, scene))
 
 

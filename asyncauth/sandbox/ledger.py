@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import enum
-import hashlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 
+from asyncauth.sandbox.wire import fingerprint as fingerprint_of
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from asyncauth.sandbox.details import Why
+
 _FIRST_SWEEP = 4096
-_DIGITS = 8
-"""Hex digits of a fingerprint."""
+_REMEMBERED = 4096
+"""Revoked tokens that are told from unknown ones, the latest."""
 
 
 @attrs.define
@@ -58,6 +62,7 @@ class Ledger:
 
     _entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry], init=False, repr=False)
     _sweep_at: int = attrs.field(default=_FIRST_SWEEP, init=False, repr=False)
+    _revoked: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=_REMEMBERED), init=False, repr=False)
 
     def issue(self, value: str, kind: str, *, lifetime: float, now: float, family: str | None = None) -> None:
         """Enter a token that lives ``lifetime`` seconds from ``now`` (monotonic seconds)."""
@@ -69,6 +74,17 @@ class Ledger:
         """Whether this is a token of one of the kinds that is alive at ``now``."""
         entry = None if value is None else self._entries.get(value)
         return entry is not None and entry.kind in kinds and now < entry.dies_at
+
+    def why_not(self, value: str, kinds: Container[str], now: float) -> Why | None:
+        """Return why `alive` says no, as a code; ``None``: it says yes."""
+        entry = self._entries.get(value)
+        if entry is None:
+            return "revoked_token" if value in self._revoked else "unknown_token"
+        if entry.kind not in kinds:
+            return "other_kind"
+        if now >= entry.dies_at:
+            return "expired_token"
+        return "reused_token" if entry.spent else None
 
     def use(self, value: str, kind: str, *, now: float, spend: bool) -> tuple[Use, str | None]:
         """Present a refresh token; ``spend`` uses it up.
@@ -88,17 +104,11 @@ class Ledger:
 
     def revoke(self, kinds: Container[str] | None = None) -> int:
         """Revoke the tokens of these kinds, or all; returns how many there were."""
-        doomed = [value for value, entry in self._entries.items() if kinds is None or entry.kind in kinds]
-        for value in doomed:
-            del self._entries[value]
-        return len(doomed)
+        return self._end([value for value, entry in self._entries.items() if kinds is None or entry.kind in kinds])
 
     def revoke_one(self, fingerprint: str) -> int:
         """Revoke the token of this fingerprint; returns how many there were."""
-        doomed = [value for value in self._entries if self._fingerprint(value) == fingerprint]
-        for value in doomed:
-            del self._entries[value]
-        return len(doomed)
+        return self._end([value for value in self._entries if fingerprint_of(value) == fingerprint])
 
     def newest(self, now: float, limit: int) -> list[Living]:
         """The tokens alive at ``now``, newest first, so many of them at most."""
@@ -107,7 +117,7 @@ class Ledger:
             if len(found) == limit:
                 break
             if now < entry.dies_at and not entry.spent:
-                found.append(Living(self._fingerprint(value), entry.kind, entry.issued_at, entry.dies_at))
+                found.append(Living(fingerprint_of(value), entry.kind, entry.issued_at, entry.dies_at))
         return found
 
     def living(self, now: float) -> dict[str, int]:
@@ -118,15 +128,15 @@ class Ledger:
                 counts[entry.kind] = counts.get(entry.kind, 0) + 1
         return counts
 
-    @staticmethod
-    def _fingerprint(value: str) -> str:
-        # As `Token.fingerprint` has it, so that a token on the page can be found in a client's log.
-        return hashlib.sha256(value.encode()).hexdigest()[:_DIGITS]
-
     def _revoke_family(self, family: str | None) -> None:
         # Spent refresh tokens stay in the book, so that using one a third time is counted as well.
-        for value in [v for v, entry in self._entries.items() if entry.family == family and not entry.spent]:
+        self._end([value for value, entry in self._entries.items() if entry.family == family and not entry.spent])
+
+    def _end(self, doomed: list[str]) -> int:
+        for value in doomed:
             del self._entries[value]
+        self._revoked.extend(doomed)
+        return len(doomed)
 
     def _sweep(self, now: float) -> None:
         self._entries = {value: entry for value, entry in self._entries.items() if now < entry.dies_at}

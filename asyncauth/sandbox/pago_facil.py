@@ -11,13 +11,14 @@ from asyncauth.sandbox.api import expected
 from asyncauth.sandbox.behaviour import Call
 from asyncauth.sandbox.settings import PagoFacilSettings
 from asyncauth.sandbox.system import System
-from asyncauth.sandbox.wire import JSON_PLAIN, bearer, http_date, json_answer, number, same_text, signed_jwt
+from asyncauth.sandbox.wire import JSON_PLAIN, bearer, fingerprint, http_date, json_answer, number, signed_jwt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
 
+    from asyncauth.sandbox.details import Why
     from asyncauth.sandbox.wire import Moment
 
 _LOGIN = "login"
@@ -82,10 +83,11 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         if call.step == _LOGIN_TOKEN:
             return self._login_token(call, now)
         user = call.fields.get("username" if call.step == _LOGIN else "user")
-        if not self._knows(user, call.fields.get("password")):
+        call.note.why = self.login_objection(user, call.fields.get("password"))
+        if call.note.why is not None:
             return self.refusal(call)
         lifetime = self.settings.login_lifetime
-        token = self._jwt(_LOGIN, now, lifetime=lifetime, expires=math.floor(now.wall) + lifetime)
+        token = self._jwt(call, _LOGIN, now, lifetime=lifetime, expires=math.floor(now.wall) + lifetime)
         if call.step == _NEW_LOGIN:
             return self._answer({"message": "OK", "error": None, "data": token}, now)
         return self._answer(token, now)
@@ -100,20 +102,15 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
             return json_answer({"message": _WRONG, "error": _WRONG, "data": None}, 400)
         return json_answer({"error": _WRONG}, 400)
 
-    def _knows(self, user: object, password: object) -> bool:
-        if self.settings.accept_any_username:
-            known = isinstance(user, str) and bool(user)
-        else:
-            known = same_text(user, self.settings.username)
-        return same_text(password, self.settings.password) and known
-
     def _create_token(self, call: Call, now: Moment) -> web.Response:
-        if not self._ledger.alive(call.bearer, _JWTS, now.monotonic):
+        call.note.why = self._bearer_objection(call, _JWTS, now)
+        if call.note.why is not None:
             return self.refusal(call)
         lifetime = self.settings.create_token_lifetime
         token = self.settings.token_prefix + secrets.token_urlsafe(48)
         self._ledger.issue(token, _CREATE, lifetime=lifetime, now=now.monotonic)
         self.counts.tokens_issued += 1
+        call.note.issued = fingerprint(token)
         return self._answer(
             {
                 "User": _USER,
@@ -125,9 +122,10 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         )
 
     def _login_token(self, call: Call, now: Moment) -> web.Response:
+        call.note.why = self._bearer_objection(call, frozenset({_CREATE}), now)
         if call.bearer is None:
             return json_answer({"error": "Invalid Authorization Header"}, 400)
-        if not self._ledger.alive(call.bearer, {_CREATE}, now.monotonic):
+        if call.note.why is not None:
             return self.refusal(call)
         lifetime = self.settings.login_token_lifetime
         expires = math.floor(now.wall) + lifetime
@@ -135,11 +133,15 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         if until is not None:
             if not _is_epoch(until) or until <= now.wall:
                 # The documents don't say how a date in the past is refused: the sandbox's own wording.
+                call.note.why = "past_date"
                 return json_answer({"error": "Invalid expDate"}, 400)
             lifetime, expires = min((until - now.wall, until), (lifetime, expires))
-        return self._answer(self._jwt(_LOGIN_TOKEN, now, lifetime=lifetime, expires=expires), now)
+        return self._answer(self._jwt(call, _LOGIN_TOKEN, now, lifetime=lifetime, expires=expires), now)
 
-    def _jwt(self, kind: str, now: Moment, *, lifetime: float, expires: float) -> dict[str, object]:
+    def _bearer_objection(self, call: Call, kinds: frozenset[str], now: Moment) -> Why | None:
+        return "no_token" if call.bearer is None else self._ledger.why_not(call.bearer, kinds, now.monotonic)
+
+    def _jwt(self, call: Call, kind: str, now: Moment, *, lifetime: float, expires: float) -> dict[str, object]:
         claims = {
             "iss": "pagofacil",
             "sub": _USER,
@@ -150,6 +152,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         token = signed_jwt(claims, self._key)
         self._ledger.issue(token, kind, lifetime=lifetime, now=now.monotonic)
         self.counts.tokens_issued += 1
+        call.note.issued = fingerprint(token)
         whole = math.floor(lifetime) if lifetime >= 1 and expires == math.floor(expires) else lifetime
         return {"access_token_jwt": token, "expires_in": number(whole), "token_type": "Bearer"}
 

@@ -12,7 +12,7 @@ from asyncauth.sandbox.behaviour import Call
 from asyncauth.sandbox.ledger import Use
 from asyncauth.sandbox.settings import PeaklySettings
 from asyncauth.sandbox.system import System
-from asyncauth.sandbox.wire import JSON_OWIN, http_date, json_answer, number, same_text
+from asyncauth.sandbox.wire import JSON_OWIN, fingerprint, http_date, json_answer, number
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -61,15 +61,17 @@ class PeaklySandbox(System[PeaklySettings]):
         grant = fields.get("grant_type")
         if grant == "password" or (grant == _REFRESH and self.settings.refresh_tokens):
             return Call(step=str(grant), fields=fields)
-        return Call(step="unsupported")
+        return Call(step="unsupported", fields=fields)
 
     def grant(self, call: Call, now: Moment) -> web.Response:
         """Answer with a token, or refuse the password, the refresh token or the grant type."""
         if call.step == "password":
-            family = secrets.token_hex(8) if self._knows(call) else None
+            call.note.why = self.login_objection(call.fields.get("username"), call.fields.get("password"))
+            family = secrets.token_hex(8) if call.note.why is None else None
         elif call.step == _REFRESH:
             family = self._family(call, now)
         else:
+            call.note.why = "unsupported_grant" if call.fields else "no_form"
             return self._answer({"error": "unsupported_grant_type"}, 400)
         return self.refusal(call) if family is None else self._tokens(call, family, now)
 
@@ -81,13 +83,9 @@ class PeaklySandbox(System[PeaklySettings]):
             return self._answer({"error": "invalid_grant", "error_description": _WRONG}, 400)
         return self._answer({"message": _WRONG}, 401)
 
-    def _knows(self, call: Call) -> bool:
-        user, password = call.fields.get("username"), call.fields.get("password")
-        known = bool(user) if self.settings.accept_any_username else same_text(user, self.settings.username)
-        return same_text(password, self.settings.password) and known
-
     def _family(self, call: Call, now: Moment) -> str | None:
         value = str(call.fields.get(_REFRESH, ""))
+        call.note.why = self._ledger.why_not(value, {_REFRESH}, now.monotonic)
         use, family = self._ledger.use(value, _REFRESH, now=now.monotonic, spend=self.settings.rotate_refresh_tokens)
         if use is Use.REUSED:
             self.counts.refresh_reuse += 1
@@ -98,6 +96,7 @@ class PeaklySandbox(System[PeaklySettings]):
         token = self.settings.token_prefix + secrets.token_urlsafe(96)
         self._ledger.issue(token, _ACCESS, lifetime=lifetime, now=now.monotonic, family=family)
         self.counts.tokens_issued += 1
+        call.note.issued = fingerprint(token)
         issued = math.floor(now.wall)
         answer: dict[str, object] = {
             "access_token": token,

@@ -23,7 +23,7 @@ Try it:
        --data-urlencode username={username} \\
        --data-urlencode password={password} \\
        {peakly}/token
-  curl {peakly}/_sandbox/state
+  curl {controls}_sandbox/state
 
 Ctrl-C ends it.
 """
@@ -34,6 +34,8 @@ def banner(sandbox: Sandbox) -> str:
     return _BANNER.format(
         peakly=sandbox.peakly.url,
         pago_facil=sandbox.pago_facil.url,
+        # The page's port stays open when a system refuses connections.
+        controls=sandbox.page_url or f"{sandbox.peakly.url}/",
         page="" if sandbox.page_url is None else f"page         {sandbox.page_url}\n",
         username=sandbox.username,
         password=sandbox.password,

@@ -16,6 +16,9 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_DIGITS = 8
+"""Hex digits of a fingerprint."""
+
 JSON_PLAIN = "application/json; charset=utf-8"
 JSON_OWIN = "application/json;charset=UTF-8"
 """As ASP.NET's OWIN server writes it: no space, capitals."""
@@ -75,6 +78,11 @@ def bearer(authorization: str | None) -> str | None:
     scheme, _, value = (authorization or "").partition(" ")
     value = value.strip()
     return value if scheme.lower() == "bearer" and value else None
+
+
+def fingerprint(token: str) -> str:
+    """The first 8 hex digits of its SHA-256, as clients log it: a token on the page can be found in a log."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
 
 
 def same_text(given: object, expected: str) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from browser_kit import Screen
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Locator, expect
 
-from asyncauth import Peakly, client_session
+from asyncauth import CredentialsRejected, Peakly, TokenManager, client_session
 from asyncauth.sandbox import Sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -99,6 +99,56 @@ async def _once() -> AsyncIterator[bytes]:
     yield b"can't be sent twice"
 
 
+async def test_a_request_opens(screen: Screen) -> None:
+    """All that is known of it stands below: why it was refused, which token, fields and headers, and no secret."""
+    sandbox, page = screen.sandbox, screen.page
+    wrong = Peakly(username=sandbox.username, password="a wrong password", base_url=sandbox.peakly.url)
+    with pytest.raises(CredentialsRejected):
+        await TokenManager(wrong).token()
+    await page.locator("#rows button.path").first.click()
+    more = page.locator("#rows tr.more")
+    await expect(more).to_contain_text("The password is not the one above.")
+    await expect(more).to_contain_text("grant_typepassword")
+    await expect(more).to_contain_text("usernamedemo@example.com (right)")
+    await expect(more).to_contain_text("passwordnot the right one")
+    async with client_session(peakly(sandbox)) as http:
+        async with http.get(f"{sandbox.peakly.url}/api/x", headers={"X-Private": "do not show"}):
+            pass
+        await expect(page.locator("#rows tr.request")).to_have_count(3)
+        await expect(more).to_have_count(1)  # it stays open below those that came
+        (token,) = sandbox.peakly.tokens(9)
+        await page.locator("#rows button.path").first.click()
+        await expect(more.first).to_contain_text(f"Token{token.fingerprint}")
+        await expect(more.first).to_contain_text("An echo of the request.")
+        await expect(more.first).to_contain_text(f"Authorizationtoken {token.fingerprint}")
+        await expect(more.first).to_contain_text("X-Private11 characters")
+    button = page.locator("#rows button.path").first
+    await button.click()
+    await expect(button).to_have_attribute("aria-expanded", "false")
+    await expect(more).to_have_count(1)
+    content = await page.content()
+    assert "a wrong password" not in content
+    assert "do not show" not in content
+
+
+async def test_user_and_password_are_copied(screen: Screen) -> None:
+    """A button copies each; where that is not allowed, what is to be copied is marked."""
+    page, sandbox = screen.page, screen.sandbox
+    card = screen.card("peakly")
+    await expect(card.locator(".login")).to_contain_text(sandbox.password)
+    await page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    for name, value in (("username", sandbox.username), ("password", sandbox.password)):
+        await card.locator(f"[data-copies={name}]").click()
+        await expect(page.locator("#announcement")).to_have_text("Copied.")
+        assert await page.evaluate("window.copied") == value
+    await page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('no'); }; }")
+    await card.locator("[data-copies=password]").click()
+    await expect(page.locator("#announcement")).to_contain_text("copy it by hand")
+    assert await page.evaluate("getSelection().toString()") == sandbox.password
+    sandbox.peakly.configure(password="another one")
+    await expect(card.locator(".login")).to_contain_text("another one")
+
+
 async def test_the_list_is_bounded_and_can_be_held_still(screen: Screen) -> None:
     """A hundred requests are shown at most; paused, the list stays as it is until it goes on."""
     sandbox, rows = screen.sandbox, screen.page.locator("#rows tr")
@@ -151,6 +201,11 @@ async def test_start_over(screen: Screen) -> None:
     await expect((await screen.plan("api_faults")).locator("[data-fault=hang]")).not_to_be_checked()
 
 
+def reason_of(entry: Locator) -> Locator:
+    """Return where it stands why a value can't be used: in the same row."""
+    return entry.locator("xpath=ancestor::*[contains(@class, 'field')]").locator(".error")
+
+
 async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
     """A value that makes no sense is marked and not sent; one that the sandbox refuses is told, and put back."""
     entry = screen.card("peakly").locator("[data-name=lifetime]")
@@ -158,6 +213,7 @@ async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
         await entry.fill(value)
         await entry.press("Enter")
         await expect(entry).to_have_attribute("aria-invalid", "true")
+        await expect(reason_of(entry)).to_have_text("At least 0." if value else "A number is needed.")
     await entry.blur()
     await screen.open_all()
     user = screen.card("peakly").locator("[data-name=username]")
@@ -165,12 +221,16 @@ async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
     async with screen.page.expect_response(lambda answer: answer.status == 400):
         await user.press("Enter")
     await expect(screen.page.locator("#announcement")).to_contain_text("Refused: username must be")
+    await expect(reason_of(user)).to_contain_text("username must be")
     await user.blur()
+    await expect(user).to_have_value("demo@example.com")
+    await expect(reason_of(user)).to_contain_text("username must be")  # what was wrong is still said
     row = (await screen.plan("token_faults")).locator("li.fault").filter(has_text="Wrong values")
     await row.locator("[data-name=values]").fill("{no json")
     await row.locator("[data-fault=replace_fields]").click()
     await expect(screen.page.locator("#announcement")).to_have_text("An option can't be used as it is.")
     await expect(row.locator("[data-fault=replace_fields]")).not_to_be_checked()
+    await expect(reason_of(row.locator("[data-name=values]"))).to_have_text("This is not a JSON object.")
     assert screen.sandbox.peakly.settings.lifetime == 14 * 86400
     assert screen.sandbox.peakly.settings.username == "demo@example.com"
     assert not screen.sandbox.peakly.token_faults.pending

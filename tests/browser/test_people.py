@@ -62,6 +62,16 @@ async def some_life(sandbox: Sandbox) -> None:
     sandbox.pago_facil.refuse_connections()
 
 
+async def test_on_a_phone_the_requests_come_first(browser: Browser) -> None:
+    """Where there is one column, what happens stands above the switches."""
+    async with Screen.of(browser, Sandbox(page=True), size=PHONE) as screen:
+        tops = [
+            await screen.page.locator(where).evaluate("one => one.getBoundingClientRect().top")
+            for where in ("#requests", "[data-system=peakly].card")
+        ]
+        assert 0 < tops[0] < tops[1]
+
+
 async def test_the_keyboard_alone_does_it(screen: Screen) -> None:
     """Set a lifetime, turn a fault on, and revoke, without a mouse."""
     sandbox, page = screen.sandbox, screen.page
@@ -126,6 +136,8 @@ async def test_axe_finds_nothing(browser: Browser, locale: str, scheme: str, siz
         await expect(screen.page.locator("#rows tr")).to_have_count(2)
         await expect(screen.card("pago_facil").locator(".badge.bad")).to_be_visible()
         await screen.press(screen.card("peakly").locator("button.revoke"))
+        await screen.page.locator("#rows button").first.click()
+        await expect(screen.page.locator("#rows tr.more")).to_be_visible()
         back = await screen.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert (sum(map(int, back[4:-1].split(","))) < 150) == (scheme == "dark")
         await screen.page.evaluate(AXE)

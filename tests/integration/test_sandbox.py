@@ -473,6 +473,67 @@ async def test_the_log_keeps_no_secret(sandbox: Sandbox, call: Caller) -> None:
     assert DEFAULT_PASSWORD not in shown
 
 
+async def test_the_log_says_why_a_request_was_refused(sandbox: Sandbox, call: Caller) -> None:
+    """Each refusal by its code: of the API, of the token requests, and whose fault it was."""
+    peakly, pago_facil = sandbox.peakly, sandbox.pago_facil
+    peakly.configure(refresh_tokens=True, rotate_refresh_tokens=True)
+
+    def why() -> str | None:
+        return sandbox.log[-1].details.why
+
+    async def api(token: str | None, path: str = "/api/x", **options: Any) -> str | None:
+        await call("GET", f"{peakly.url}{path}", token=token, **options)
+        return why()
+
+    async def form(**fields: str) -> tuple[str | None, Any]:
+        given = {"grant_type": "password", "username": DEFAULT_USERNAME, "password": DEFAULT_PASSWORD, **fields}
+        _, _, answer = await call("POST", f"{peakly.url}/token", data=given)
+        return why(), answer
+
+    assert await api(None) == "no_token"
+    assert await api(None, headers={"Authorization": "Basic x"}) == "no_bearer"
+    assert await api("never-issued") == "unknown_token"
+    refused, answer = await form()
+    assert refused is None
+    assert sandbox.log[-1].details.issued == peakly.tokens(2)[1].fingerprint
+    assert await api(answer["access_token"]) is None
+    assert sandbox.log[-1].details.echo
+    assert await api(answer["access_token"], "/api/forbidden") == "forbidden_path"
+    assert await api(answer["refresh_token"]) == "other_kind"
+    peakly.revoke("access_token")
+    assert await api(answer["access_token"]) == "revoked_token"
+    peakly.settings.lifetime = 0.01
+    _, short = await form()
+    await asyncio.sleep(0.02)
+    assert await api(short["access_token"]) == "expired_token"
+    assert (await form(username="somebody"))[0] == "wrong_username"
+    assert (await form(password="wrong"))[0] == "wrong_password"
+    assert (await form(grant_type="magic"))[0] == "unsupported_grant"
+    await call("POST", f"{peakly.url}/token", json={})
+    assert why() == "no_form"
+    for expected in (None, "reused_token"):
+        assert (await form(grant_type="refresh_token", refresh_token=answer["refresh_token"]))[0] == expected
+    assert (await form(grant_type="refresh_token", refresh_token="unknown"))[0] == "unknown_token"
+    for path, token, expected in (
+        ("login", None, "wrong_username"),
+        ("tokens/createToken", None, "no_token"),
+        ("tokens/createToken", "unknown", "unknown_token"),
+        ("loginToken", None, "no_token"),
+        ("loginToken", await login(sandbox, call), "other_kind"),
+    ):
+        await call("POST", f"{pago_facil.url}/{path}", token=token, json={})
+        assert why() == expected, path
+    access = await created(sandbox, call)
+    await call("POST", f"{pago_facil.url}/loginToken", token=access, json={"expDate": 5})
+    assert why() == "past_date"
+    peakly.api_faults.server_error(times=1)
+    peakly.token_faults.server_error(times=1)
+    await api("x")
+    assert sandbox.log[-1].details.fault == "server_error"
+    await form()
+    assert sandbox.log[-1].details.fault == "server_error"
+
+
 async def test_the_log_is_bounded() -> None:
     """The log keeps the last requests only."""
     async with Sandbox(log_size=3) as sandbox, aiohttp.ClientSession() as http:

@@ -228,6 +228,19 @@ async def test_the_page_stays_when_a_system_refuses_connections(sandbox: Sandbox
     assert await token_of(http, sandbox)
 
 
+async def test_programs_use_the_controls_on_the_pages_port(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """Where both systems refuse connections a program still has it, and opens them again."""
+    controls = f"{page_of(sandbox)}/_sandbox"
+    for system in sandbox.systems.values():
+        system.refuse_connections()
+    async with http.get(f"{controls}/state") as response:
+        assert not (await response.json())["peakly"]["accepting"]
+    opened = {name: {"refuse_connections": False} for name in sandbox.systems}
+    async with http.post(f"{controls}/settings", json=opened) as response:
+        assert response.status == 200
+    assert await token_of(http, sandbox)
+
+
 async def test_events_tell_the_state_and_the_requests(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     """A listener gets the state and the requests so far, then what is new, and no secret in any of it."""
     token = await token_of(http, sandbox)
@@ -250,7 +263,9 @@ async def test_events_tell_the_state_and_the_requests(sandbox: Sandbox, http: ai
         assert (more["afresh"], more["missed"]) == (False, 0)
         assert [(record["path"], record["status"]) for record in more["records"]] == [("/api/x", 200)]
         told = json.dumps([state, news, changed, more])
-        assert not [secret for secret in (token, token[:12], DEFAULT_PASSWORD, "private") if secret in told]
+        assert not [secret for secret in (token, token[:12], "private") if secret in told]
+        assert state["systems"]["peakly"]["login"] == {"username": DEFAULT_USERNAME, "password": DEFAULT_PASSWORD}
+        assert DEFAULT_PASSWORD not in json.dumps([news, more, sandbox.state()])
 
 
 async def test_a_listener_that_comes_back_goes_on(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:

@@ -149,6 +149,8 @@ TAKE_NONE: set[type] = {
     sandbox.FaultPlan,
     sandbox.Living,
     sandbox.Record,
+    sandbox.Details,  # what it shows of a request is its own tests' subject
+    sandbox.Shown,
     # Interfaces
     asyncauth.Clock,
     asyncauth.Provider,

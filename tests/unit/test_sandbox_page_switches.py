@@ -6,7 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from asyncauth import Token, sandbox
 from asyncauth.sandbox import Fault, Sandbox
 from asyncauth.sandbox.counts import Record, RequestLog
+from asyncauth.sandbox.details import Why
 from asyncauth.sandbox.faults import DETAILS, KINDS, TOKEN_ONLY
 from asyncauth.sandbox.ledger import Ledger
 from asyncauth.sandbox.listener import is_loopback
@@ -39,10 +40,13 @@ def needed() -> set[str]:
     keys = set(re.findall(r'data-text="([^"]+)"', SOURCES["index.html"]))
     for name, source in SOURCES.items():
         if name.endswith(".js"):
-            keys |= set(re.findall(r'(?:say\(|text: |label: |part\(\s*)"([^"]+)"', source))
+            keys |= set(re.findall(r'(?:say\(|text: |label: |part\(\s*|fact\()"([^"]+)"', source))
             keys |= {key for pair in re.findall(r'say\([\w.]+ \? "([^"]+)" : "([^"]+)"\)', source) for key in pair}
             keys |= {f"{key}.{form}" for key in re.findall(r'count\("([^"]+)"', source) for form in ("one", "other")}
+    keys |= {f"why.{why}" for why in get_args(Why)} | {f"value.{how}" for how in ("right", "other")}
+    keys |= {f"login.{name}" for name in ("username", "password")}
     for system in described():
+        keys.add(f"echo.{system['name']}")
         keys |= {f"setting.{setting['name']}" for setting in system["settings"]}
         for plan in system["plans"]:
             keys |= {f"plan.{plan['name']}", *(f"field.{field['name']}" for field in plan["scope"])}

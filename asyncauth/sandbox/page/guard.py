@@ -1,4 +1,4 @@
-"""Who may work the page's switches: the page itself, in a browser on this machine."""
+"""Who may give orders on the page's port: the page itself, in a browser on this machine, and programs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ HEADER = "X-Asyncauth-Sandbox"
 
 @attrs.frozen
 class PageGuard(Guard):
-    """Obeys the page alone."""
+    """Obeys the page, and programs: when a system refuses connections, this port still has the controls."""
 
     def order(self, request: web.Request) -> None:
-        """Refuse an order that does not say that it comes from the page.
+        """Refuse an order of a browser that does not say that it comes from the page.
+
+        A browser sends ``Origin`` with each order, and ``Sec-Fetch-Site``. A request with neither is a program's.
 
         Raises:
             RefusedError: The origin is another one or none, or the page's own header is missing.
         """
+        if not {"Origin", "Sec-Fetch-Site", HEADER} & set(request.headers):
+            return
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         # Its host has been checked, so that this is our own address.
         own = f"http://{request.headers['Host']}"

@@ -50,6 +50,8 @@ def view(systems: Mapping[str, System[Any]]) -> dict[str, object]:
     return {
         name: {
             **system.state(),
+            # Not in the state that programs read: the page shows them for people to copy.
+            "login": {"username": system.settings.username, "password": system.settings.password},
             "tokens": [
                 {
                     "fingerprint": token.fingerprint,

@@ -22,6 +22,7 @@ class Row {
       onchange: () => this.order(),
     });
     const fields = [...kind.details.map((one, index) => this.details[index].row(one.unit)), ...this.scope.map((one) => one.row())];
+    this.options = make("details", { class: "options" }, make("summary", {}, make("span", { text: "options" }), make("span", { class: "unseen" }, " "), make("span", { class: "unseen", text: `fault.${this.kind}` })), ...fields);
     this.element = make(
       "li",
       { class: "fault" },
@@ -32,7 +33,7 @@ class Row {
         this.state,
       ),
       knows(`fault.${this.kind}.help`) ? help : null,
-      make("details", { class: "options" }, make("summary", {}, make("span", { text: "options" }), make("span", { class: "unseen" }, " "), make("span", { class: "unseen", text: `fault.${this.kind}` })), ...fields),
+      this.options,
     );
   }
 
@@ -52,6 +53,7 @@ class Row {
     const fault = this.fault();
     if (fault === null) {
       this.input.checked = false;
+      this.options.open = true; // where the reason stands
       announce(say("options.unusable"));
       return;
     }

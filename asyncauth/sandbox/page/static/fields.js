@@ -1,6 +1,7 @@
 // One input for one value, as the sandbox describes it: number, flag, text, names, object, or one of some choices.
 
-import { make, newId } from "./dom.js";
+import { make, newId, write } from "./dom.js";
+import { say } from "./texts.js";
 
 const READERS = {
   number: (text) => (text === "" ? null : Number(text)),
@@ -27,9 +28,12 @@ export class Field {
     this.kind = description.input;
     this.optional = description.optional === true;
     this.busy = false;
+    this.error = make("p", { class: "error", id: newId(), hidden: true });
     this.input = description.choices ? choices(description) : plain(description);
     this.input.id = newId();
     this.input.dataset.name = this.name;
+    this.input.setAttribute("aria-describedby", this.error.id);
+    this.input.addEventListener("input", () => this.complain(null));
     this.input.addEventListener("change", () => {
       if (this.valid()) changed();
     });
@@ -41,7 +45,20 @@ export class Field {
   row(unit, ...more) {
     const end = unit ? make("span", { class: "unit", text: `unit.${unit}` }) : null;
     const entry = make("span", { class: "entry" }, this.input, end);
-    return make("div", { class: this.kind === "flag" ? "field flag" : "field" }, this.label, entry, ...more);
+    return make("div", { class: this.kind === "flag" ? "field flag" : "field" }, this.label, entry, ...more, this.error);
+  }
+
+  /** Have the input described by these elements as well. */
+  describe(...elements) {
+    this.input.setAttribute("aria-describedby", [...elements, this.error].map((one) => one.id).join(" "));
+  }
+
+  /** Say why the value can't be used, beside it; null: it can. */
+  complain(why) {
+    this.error.hidden = why === null;
+    write(this.error, why ?? "");
+    if (why === null) this.input.removeAttribute("aria-invalid");
+    else this.input.setAttribute("aria-invalid", "true");
   }
 
   get value() {
@@ -49,16 +66,24 @@ export class Field {
   }
 
   valid() {
-    this.input.setCustomValidity("");
+    const why = this.objection();
+    this.complain(why);
+    return why === null;
+  }
+
+  /** Why the value can't be used, in words; null: it can. */
+  objection() {
+    const { badInput, rangeUnderflow, rangeOverflow, stepMismatch } = this.input.validity;
+    if (rangeUnderflow) return say("error.min", { n: this.input.min });
+    if (rangeOverflow) return say("error.max", { n: this.input.max });
+    if (stepMismatch) return say("error.whole");
+    const empty = this.input.value.trim() === "" && !this.optional && this.kind === "number";
+    if (badInput || empty) return say("error.number");
     try {
-      const empty = this.input.value.trim() === "" && !this.optional && this.kind === "number";
-      if (empty || this.value === undefined) throw new Error("?");
+      return this.value === undefined ? say("error.number") : null;
     } catch {
-      this.input.setCustomValidity("?");
+      return say("error.object");
     }
-    const fine = this.input.checkValidity();
-    this.input.setAttribute("aria-invalid", String(!fine));
-    return fine;
   }
 
   /** Show a value, unless the reader is entering another. */
@@ -66,7 +91,7 @@ export class Field {
     if (this.busy || (document.activeElement === this.input && this.kind !== "flag")) return;
     if (this.kind === "flag") this.input.checked = value === true;
     else this.input.value = value === null || value === undefined ? "" : WRITERS[this.kind](value);
-    this.input.removeAttribute("aria-invalid");
+    this.input.removeAttribute("aria-invalid"); // what was wrong is still said, until something else is entered
   }
 }
 

@@ -3,8 +3,11 @@
 import { announce } from "./dom.js";
 import { say } from "./texts.js";
 
-/** Give an order; the answer, or null if it was refused, which is then announced. */
-export async function order(name, body) {
+/**
+ * Give an order; the answer, or null if it was refused, which is then announced.
+ * @param {(why: string) => void} refused Called with the sandbox's own words, if it refuses.
+ */
+export async function order(name, body, refused = () => {}) {
   try {
     const response = await fetch(`_sandbox/${name}`, {
       method: "POST",
@@ -14,6 +17,7 @@ export async function order(name, body) {
     const answer = await response.json();
     if (response.ok) return answer;
     announce(say("refused", { why: answer.error }));
+    refused(answer.error);
   } catch {
     announce(say("unreachable"));
   }

@@ -17,7 +17,11 @@ export class System {
     this.changed = changed;
     this.tokens = new Tokens((fingerprint) => this.revoke({ fingerprint }));
     this.plans = description.plans.map((plan) => new Plan(plan, (...what) => this.turn(...what)));
-    this.settings = description.settings.map((one) => new Setting(one, (value) => this.set({ [one.name]: value })));
+    this.settings = description.settings.map((one) => {
+      const setting = new Setting(one, (value) => this.set({ [one.name]: value }, (why) => setting.field.complain(why)));
+      return setting;
+    });
+    this.login = new Map(["username", "password"].map((name) => [name, make("code", {})]));
     this.step = make(
       "select",
       { label: "revoke.which" },
@@ -42,6 +46,8 @@ export class System {
       { class: "card system", "aria-labelledby": heading, "data-system": name },
       make("div", { class: "heading" }, make("h2", { id: heading }, title), this.state),
       make("p", { class: "address" }, this.address),
+      make("dl", { class: "login" }, ...[...this.login].map(([key, place]) => this.copied(key, place))),
+      make("p", { class: "help echo", text: `echo.${name}` }),
       make(
         "dl",
         { class: "counts" },
@@ -79,6 +85,17 @@ export class System {
     return make("div", { class: `part ${key}`, role: "group", "aria-labelledby": id, tabindex: "-1" }, heading, ...children);
   }
 
+  copied(key, place) {
+    const button = make(
+      "button",
+      { type: "button", class: "small copy", "data-copies": key, onclick: () => copy(place) },
+      make("span", { text: "copy" }),
+      make("span", { class: "unseen" }, ` ${this.title} `),
+      make("span", { class: "unseen", text: `login.${key}` }),
+    );
+    return make("div", {}, make("dt", { text: `login.${key}` }), make("dd", {}, place, button));
+  }
+
   revocation() {
     const button = make("button", {
       type: "button",
@@ -99,8 +116,8 @@ export class System {
     if (answer) announce(`${this.title}: ${say("aborted")}`);
   }
 
-  async set(changes) {
-    return this.take(await order("settings", { [this.name]: changes }));
+  async set(changes, refused) {
+    return this.take(await order("settings", { [this.name]: changes }, refused));
   }
 
   async turn(plan, fault, on) {
@@ -115,6 +132,7 @@ export class System {
   /** Show this state; `lead` is how far the server's clock is ahead of the page's, in seconds. */
   show(state, lead) {
     write(this.address, state.url);
+    for (const [name, place] of this.login) write(place, state.login[name]);
     write(this.state, say(state.accepting ? "accepting" : "refusing"));
     this.state.classList.toggle("bad", !state.accepting);
     this.refuse.show(!state.accepting);
@@ -126,6 +144,17 @@ export class System {
   }
 }
 
+async function copy(place) {
+  try {
+    await navigator.clipboard.writeText(place.textContent);
+    announce(say("copied"));
+  } catch {
+    // Not allowed, or not over plain http to another machine: it is marked, to be copied by hand.
+    getSelection().selectAllChildren(place);
+    announce(say("copy.failed"));
+  }
+}
+
 class Setting {
   constructor(description, changed) {
     this.name = description.name;
@@ -133,12 +162,14 @@ class Setting {
     this.said = description.unit === "s" ? make("span", { class: "said", id: newId() }) : null;
     const help = `setting.${this.name}.help`;
     const note = knows(help) ? make("p", { class: "help", id: newId(), text: help }) : null;
-    const described = [note, this.said].filter((one) => one !== null).map((one) => one.id);
-    if (described.length) this.field.input.setAttribute("aria-describedby", described.join(" "));
+    // What could not be used is not left standing as if it were so; why is still said.
+    this.field.input.addEventListener("blur", () => this.field.error.hidden || this.show(this.value));
+    this.field.describe(...[note, this.said].filter((one) => one !== null));
     this.row = this.field.row(description.unit, this.said, note);
   }
 
   show(value) {
+    this.value = value;
     this.field.show(value);
     if (this.said) write(this.said, Math.abs(value) >= 60 ? `= ${duration(value)}` : "");
   }
