@@ -27,6 +27,11 @@ class Ordered(Protocol):
         """All systems, by name."""
         ...
 
+    @property
+    def page_url(self) -> str | None:
+        """Where the page is, whose port has the controls too; ``None``: there is no page."""
+        ...
+
     log: RequestLog
 
     def reset_counts(self) -> None:
@@ -97,9 +102,23 @@ class _Change:
 def _settings(sandbox: Ordered, order: dict[str, Any], spare: asyncio.BaseTransport | None) -> object:
     _only(order, *sandbox.systems)
     changes = [_Change.read(sandbox.systems[name], wish) for name, wish in order.items()]
+    _leave_a_port(sandbox, changes)
     for change in changes:
         change.apply(spare)
     return sandbox.state()
+
+
+def _leave_a_port(sandbox: Ordered, changes: list[_Change]) -> None:
+    """Refuse an order after which no port would be left to take it back on."""
+    accepting = {name: system.accepting for name, system in sandbox.systems.items()}
+    for change in changes:
+        if change.refuse_connections is not None:  # a number of seconds ends by itself
+            accepting[change.system.name] = change.refuse_connections is not True
+    orders_refusal = any(change.refuse_connections is True for change in changes)
+    if orders_refusal and sandbox.page_url is None and not any(accepting.values()):
+        raise ValueError(
+            "no port would be left for the controls: refuse connections for a number of seconds, or serve the page"
+        )
 
 
 def _one(sandbox: Ordered, order: dict[str, Any]) -> System[Any]:

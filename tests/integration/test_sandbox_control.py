@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from harness.canary import PREFIX
+from loopback import until
 
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Sandbox
 from asyncauth.sandbox.__main__ import main
@@ -124,6 +125,20 @@ async def test_connections_can_be_refused_and_accepted_over_http(sandbox: Sandbo
     assert not sandbox.peakly.accepting
     await asyncio.sleep(0.15)
     assert sandbox.peakly.accepting
+
+
+async def test_an_order_leaves_a_port_to_take_it_back_on(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """Without a page, an order that would close the last port for good is refused; one for some seconds is not."""
+    url = f"{sandbox.pago_facil.url}/_sandbox/settings"
+    before = sandbox.state()
+    both = {name: {"refuse_connections": True} for name in sandbox.systems}
+    status, answer = await order(http, url, both)
+    assert (status, sandbox.state()) == (400, before)
+    assert "no port would be left" in answer["error"]
+    assert (await order(http, url, {"peakly": {"refuse_connections": True}}))[0] == 200
+    assert (await order(http, url, {"pago_facil": {"refuse_connections": True}}))[0] == 400
+    assert (await order(http, url, {"pago_facil": {"refuse_connections": 0.05}}))[0] == 200
+    await until(lambda: sandbox.pago_facil.accepting)
 
 
 async def test_revoke_and_reset_over_http(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
