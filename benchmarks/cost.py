@@ -288,7 +288,7 @@ async def imports(run: Run) -> None:
         run.tick()
     aiohttp, ours, provider = (median(each) for each in zip(*found, strict=True))
     run.figures["import ms"] = {"aiohttp": aiohttp * 1e3, "asyncauth": ours * 1e3, "and a provider": provider * 1e3}
-    optional = "redis filelock cryptography opentelemetry typer rich joserfc jwt keyring cattrs"
+    optional = "httpx redis filelock cryptography opentelemetry typer rich joserfc jwt keyring cattrs"
     code = f"import sys, asyncauth; print(sum(name in sys.modules for name in {optional.split()!r}))"
     loaded = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-I", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -19,6 +19,7 @@ from asyncauth import (
     current_request_context,
     wrap_session,
 )
+from asyncauth.httpx import AsyncBearerTransport, BearerTransport, async_client, client
 from asyncauth.stores import EncryptedStore, FileStore, MemoryStore, TokenStore
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp, static_manager
 
@@ -67,7 +68,12 @@ async def wrong(http: aiohttp.ClientSession) -> None:
     (await MANAGER.token()).value = "another"  # type: ignore[misc]
     (await MANAGER.token()).startswith("a")  # type: ignore[attr-defined]
     str(MANAGER.current.value)  # type: ignore[union-attr]
+    await MANAGER.headers(7)  # type: ignore[arg-type]
     # Requests
+    async_client("https://a.example")  # type: ignore[arg-type]
+    client(MANAGER, refused=403)  # type: ignore[arg-type]
+    AsyncBearerTransport(PEAKLY)  # type: ignore[arg-type]
+    BearerTransport(MANAGER, transport=AsyncBearerTransport(MANAGER))  # type: ignore[arg-type]
     BearerAuth(PEAKLY)  # type: ignore[arg-type]
     BearerAuth([MANAGER])  # type: ignore[arg-type]
     wrap_session(MANAGER, http)  # type: ignore[arg-type]
