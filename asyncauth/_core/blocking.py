@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asyncauth._core.cache import CachedToken, TokenState
     from asyncauth._core.listeners import Listeners
     from asyncauth._core.short_loop import Unfinished
+    from asyncauth._core.store_client import StoreClient
     from asyncauth._http.carrier import Carrier
     from asyncauth.policy import RefreshPolicy
     from asyncauth.status import Revocation
@@ -33,6 +34,7 @@ class _Manager(Protocol):
     """What a `TokenManager` is here."""
 
     _state: TokenState
+    _store_client: StoreClient | None
 
     @property
     def _closing(self) -> bool: ...
@@ -134,6 +136,9 @@ class Blocking:
             use: What it is for, see `TokenManager._obtain`.
         """
         manager = self._manager
+        store_client = manager._store_client
+        if store_client is not None and store_client.save_due:
+            self._run(store_client.save_again)
         cached = manager._state.cached
         if use is Use.BY_HAND and boottime() < cached.fast_until:
             return cached

@@ -45,6 +45,8 @@ _SAVES = 3
 """How many times a save is tried before it is left to the background."""
 _SAVE_AGAIN = 0.3
 """Seconds between the first saves in the background: others wait for what is saved."""
+_SAVE_LATER = 2.0
+"""Seconds until a save is tried again that ended with its event loop, if there is a caller then."""
 _LONGEST_PAUSE = 30.0
 _PAUSE_SHARE = 0.02
 """The pause between saves in the background, as a part of the time for which they have failed."""
@@ -107,6 +109,7 @@ class StoreClient:
         "_marked",
         "_most_stored",
         "_own_use",
+        "_retry_at",
         "_saving",
         "_store",
         "_stuck_until",
@@ -137,6 +140,7 @@ class StoreClient:
         self._watch_until = -math.inf
         self._marked = False  # whether it has this process' mark
         self._failing = False  # whether the last save failed
+        self._retry_at = math.inf  # when a save is due that ended with its loop
         self._stuck_until = -math.inf  # until when a lock that could not be given back is told of
         self._own_use: float | None = None  # the mark that this process wrote last
         self._in_use: tuple[float, float] | None = None  # another's mark, and since when it was seen
@@ -430,7 +434,7 @@ class StoreClient:
     async def leave(self, patience: float | None) -> None:
         """Return when nothing is left to the background here, since the loop is about to end. On its own loop only.
 
-        What could not be saved is held, and saved with the next refresh.
+        What could not be saved is held, and saved with the next refresh, or as soon as `save_due`.
 
         Args:
             patience: Seconds in which to save it; ``None``: as many as other processes wait for it.
@@ -440,6 +444,23 @@ class StoreClient:
             await asyncio.wait((saving,), timeout=_SENDING if patience is None else patience)
             if not saving.done():
                 await self.stop_saving()
+                self._retry_at = self.clock.monotonic() + _SAVE_LATER
+
+    @property
+    def save_due(self) -> bool:
+        """Whether a save that ended with its event loop is due again. Any thread."""
+        return self._retry_at != math.inf and self.clock.monotonic() >= self._retry_at
+
+    async def save_again(self) -> None:
+        """Try once more to save what is unsaved. Trouble is no matter here."""
+        self._retry_at = math.inf
+        try:
+            await self._save_held()
+        except StoreTrouble as trouble:
+            self._retry_at = self.clock.monotonic() + _SAVE_LATER
+            self.note(trouble)
+        else:
+            self.note_success()
 
     async def close(self) -> None:
         """End what is left to the background, after one more try to save a refresh token that would be lost."""

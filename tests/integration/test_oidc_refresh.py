@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -151,6 +153,28 @@ async def test_a_new_refresh_token_in_the_settings_is_used(oidc: oidc_kit.Oidc) 
         manager._state.cached = type(manager._state.cached)(stored)
         token = await manager.token()
     assert token.refresh_token != stored.refresh_token
+
+
+def test_threads_never_reuse_a_refresh_token(oidc: oidc_kit.Oidc) -> None:
+    """Eight threads without an event loop ask, refresh and refuse at the same time: no refresh token is sent twice."""
+    manager = TokenManager(grant(oidc), policy=RefreshPolicy(rejection_cooldown=0.1))
+    before, running = oidc.seen, threading.active_count()
+    start = threading.Barrier(8)
+
+    def call(number: int) -> None:
+        luck = random.Random(number)  # noqa: S311
+        start.wait(10)
+        for _ in range(6):
+            token = manager.blocking.refresh() if luck.random() < 0.3 else manager.blocking.token()
+            if luck.random() < 0.3:
+                manager.invalidate(token)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(call, range(8)))
+    after = oidc.seen
+    assert (after["refusals"], after["revoked"]) == (before["refusals"], before["revoked"])
+    assert after["grants"] - before["grants"] == manager.status().refreshes > 1
+    assert threading.active_count() == running
 
 
 async def is_active(oidc: oidc_kit.Oidc, token: str) -> bool:

@@ -427,20 +427,48 @@ def test_a_rotated_refresh_token_is_saved_before_the_loop_ends() -> None:
     assert not client.unsaved
 
 
-def test_what_cannot_be_saved_is_held_for_the_next_refresh() -> None:
-    """A store that is down for longer than others wait ends the call; the next one saves what this process holds."""
-    clock = FakeClock(auto=True)
-    store = Failing(1000)
+@pytest.fixture
+def unsaved() -> tuple[TokenManager, Failing, FakeClock]:
+    """A manager whose store was down for longer than others wait: the call has ended, and the entry is unsaved."""
+    clock, store = FakeClock(auto=True), Failing(1000)
     manager = TokenManager(Rotating(clock=clock), store=store, clock=clock)
-    client = manager._store_client
-    assert client is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asyncauth._core.store_client._SENDING", 0.01)
         manager.blocking.token()
-    assert client.unsaved
+    assert manager._store_client is not None
+    assert manager._store_client.unsaved
+    return manager, store, clock
+
+
+def test_what_cannot_be_saved_is_held_for_the_next_refresh(unsaved: tuple[TokenManager, Failing, FakeClock]) -> None:
+    """A store that is down for long ends the call all the same; the next refresh saves what this process holds."""
+    manager, store, _ = unsaved
     store.failures = 0
     manager.blocking.refresh()
-    assert not client.unsaved
+    assert manager._store_client is not None
+    assert not manager._store_client.unsaved
+
+
+def test_a_later_call_saves_what_could_not_be_saved(
+    unsaved: tuple[TokenManager, Failing, FakeClock], loops: Loops
+) -> None:
+    """Each 2 s a call tries again, although the token is fresh: others will wait for the entry, but not for long."""
+    manager, store, clock = unsaved
+    made, saves = loops.made, store.saves
+    manager.blocking.token()
+    assert (loops.made, store.saves) == (made, saves)
+    clock.suspend(2)
+    manager.blocking.token()
+    assert (loops.made, store.saves) == (made + 1, saves + 1)
+    store.failures = 0
+    clock.suspend(2)
+    manager.blocking.token()
+    assert manager._store_client is not None
+    assert not manager._store_client.unsaved
+    assert manager.status().store == "ok"
+    clock.suspend(2)
+    manager.blocking.token()
+    assert loops.made == made + 2
 
 
 class Held(MemoryStore):
