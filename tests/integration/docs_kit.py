@@ -72,7 +72,7 @@ def blocks_of(page: str) -> list[Block]:
 ELSEWHERE = {
     DOCS / "howto" / "containers.md": "test_docs_containers.py",
     DOCS / "howto" / "find-your-api.md": "test_recipes.py",
-    DOCS / "howto" / "other-clients.md": "test_other_clients.py",
+    DOCS / "howto" / "other-clients.md": "test_docs_other_clients.py",
     DOCS / "testing.md": "test_docs_testing.py",
 }
 """Pages whose code a test of their own runs: as plain processes, with other servers, by a pytest."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -353,14 +352,6 @@ async def test_a_first_token_that_the_api_does_not_know_yet(caller: Caller, api:
     assert await caller.status(api.url) == 200
     assert api.bearers == ["token-1", "token-1"]
     assert provider.calls == 1
-
-
-async def test_an_api_that_refuses_everything(caller: Caller, api: Api, provider: FakeProvider) -> None:
-    """Calls of an API that always says 401 cost three tokens at most, and each gets its 401 with its body."""
-    api.good = set()
-    answers = Counter([(await caller.get(api.url)).status_code for _ in range(30)])
-    assert answers == {401: 30}
-    assert provider.calls <= 3
 
 
 # --- Bodies
