@@ -196,6 +196,8 @@ def _forms(secret: str) -> Iterator[bytes]:
     raw = _ARMOUR.sub(b"", secret.encode("utf-8", "surrogatepass"))[:_LONGEST_SECRET]
     yield raw.lower()
     yield _plain(raw)[0]
+    # Where each of its characters is spelled by itself, what looks like a spelling in it is none.
+    yield _plain(raw, layers=0)[0]
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         if before == 0:
@@ -209,10 +211,10 @@ def _forms(secret: str) -> Iterator[bytes]:
         yield raw.hex().encode()
 
 
-def _plain(data: bytes) -> tuple[bytes, Sequence[int]]:
+def _plain(data: bytes, layers: int = _LAYERS) -> tuple[bytes, Sequence[int]]:
     """Return a text in its plainest spelling, and where each byte of it stood: see `Redactor._places`."""
     data, origins = _without(_BREAKS, data, range(len(data) + 1))
-    for _ in range(_LAYERS):
+    for _ in range(layers):
         parts = _SPELLED.split(data)
         # Few spellings differ: each is read once.
         meant = {spelled: _meant(spelled) for spelled in set(parts[1::2])}

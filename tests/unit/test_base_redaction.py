@@ -192,6 +192,7 @@ def test_the_lines_around_a_key_are_no_secret() -> None:
         ("éñandúñandú", "éñandúñandú! é", "…! é"),
         ("fox🦊abcd", r"(fox\ud83e\udd8aabcd) (fox%ud83e%uDD8Aabcd) (fo\x78\ud83e\\udd8aabcd)", "(…) (…) (…)"),
         ("abcdefgé", "xabcdefgèx", "x…x"),
+        (r'M 7&+WL+<\r"EFT8', r'\u004d 7&+\u0057L+<\\u0072"EFT\u0038!', "…!"),
         ("©hunter2xyz", "é#hunter2xyz ©hunter2xyz \u4ea9hunter2xyz", "é#… … …"),
     ],
 )
