@@ -172,7 +172,10 @@ class Blocking:
                 patience = None
                 raise
             finally:
-                runner.run(self._finish(unfinished, patience))
+                try:
+                    runner.run(self._finish(unfinished, patience))
+                finally:
+                    unfinished.clear()  # after an interruption: what is left would keep the loop in memory
             return result
 
     async def _finish(self, unfinished: list[Unfinished], patience: float | None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,9 +39,10 @@ THREADS = 8
 
 @attrs.define
 class Loops:
-    """How many event loops were made."""
+    """How many event loops were made, and which of them are still in memory."""
 
     made: int = 0
+    known: weakref.WeakSet[asyncio.AbstractEventLoop] = attrs.field(factory=weakref.WeakSet)
 
 
 @pytest.fixture
@@ -48,7 +51,9 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
 
     def new_event_loop() -> asyncio.AbstractEventLoop:
         counted.made += 1
-        return new()
+        loop = new()
+        counted.known.add(loop)
+        return loop
 
     monkeypatch.setattr(asyncio, "new_event_loop", new_event_loop)
     return counted
@@ -213,6 +218,15 @@ def test_refresh_obtains_a_new_token_each_time(make: Make, provider: FakeProvide
     """A refresh by hand replaces a fresh token."""
     blocking = make(provider).blocking
     assert [blocking.refresh().value for _ in range(3)] == ["token-1", "token-2", "token-3"]
+
+
+def test_no_loop_is_kept(loops: Loops) -> None:
+    """What a call has run on is gone when the call is over."""
+    blocking = TokenManager(FakeProvider()).blocking
+    for _ in range(3):
+        blocking.refresh()
+    gc.collect()
+    assert (loops.made, len(loops.known)) == (3, 0)
 
 
 def test_a_closed_manager_says_so(make: Make, provider: FakeProvider) -> None:
@@ -522,17 +536,17 @@ def test_what_a_signal_handler_raises_keeps_it_too() -> None:
         raise Shutdown
 
     async def interrupted() -> Token:
-        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGUSR1)
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
         await asyncio.sleep(0.01)
         return Token("after-all", issued_at=0, expires_at=3600)
 
-    before = signal.signal(signal.SIGUSR1, raising)
+    before = signal.signal(signal.SIGTERM, raising)
     try:
         manager = TokenManager(FakeProvider(answers=[interrupted]))
         with pytest.raises(Shutdown):
             manager.blocking.token()
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGTERM, before)
     assert manager.blocking.token().value == "after-all"
 
 
