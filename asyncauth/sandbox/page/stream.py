@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST_CLIENTS = 16
 """How many pages may listen at a time."""
-MOST_RECORDS = 200
-"""How many requests one event tells; of more, the newest, and how many were left out."""
+MOST_RECORDS = 100
+"""How many requests one event tells, and the page shows; of more, the newest, and how many were left out."""
 MOST_TOKENS = 20
 """How many tokens of each system are shown, the newest."""
 
