@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -310,6 +313,32 @@ async def test_what_a_refresh_under_way_brings_is_revoked(make: Make, provider: 
     answer.open()
     assert (await revoking).complete
     assert provider.asked == [BOTH[0], ("access_token", "token-late")]
+
+
+def test_a_refresh_in_another_thread_is_waited_for_too(make: Make, clock: FakeClock) -> None:
+    """The flight goes on on its own event loop; who waits for it there gets `ManagerClosed`."""
+    reached, opened = threading.Event(), threading.Event()
+
+    async def answer() -> Token:
+        reached.set()
+        while not opened.is_set():  # noqa: ASYNC110 (another thread sets it)
+            await asyncio.sleep(0.001)
+        return server.token()
+
+    server = Revoking(clock=clock, answers=[answer])
+    manager = make(server)
+    with ThreadPoolExecutor(2) as aside:
+        waiting = aside.submit(manager.blocking.token)
+        assert reached.wait(10)
+        revoking = aside.submit(asyncio.run, manager.revoke())
+        while not manager._closed or manager.status().waiting:
+            time.sleep(0.001)
+        assert server.asked == []
+        opened.set()
+        with pytest.raises(ManagerClosed):
+            waiting.result(10)
+        assert revoking.result(10).complete
+    assert server.asked == BOTH
 
 
 async def test_a_refresh_that_waits_for_its_next_try_is_not_waited_for(
