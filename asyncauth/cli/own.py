@@ -37,6 +37,10 @@ def load(text: str) -> Provider | TokenManager:
         Problem: There is no such thing, or it raises. An unknown error's text is not shown: it may hold a secret.
     """
     name, _, attribute = text.partition(":")
+    if name.endswith(".py"):
+        raise Problem(
+            f"{text!r} names a file: write the module, {name.removesuffix('.py').replace('/', '.')}:{attribute}"
+        )
     if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
         raise Problem(f"{text!r} is not module:attribute, such as shop:peakly")
     found = _attribute(_module(name), name, attribute)

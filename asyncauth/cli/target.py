@@ -140,7 +140,7 @@ class Target:
         """Return the provider or manager, with the credentials that the user has for it.
 
         Args:
-            origins: Where an OAuth client's token may be sent; ``None``: nowhere.
+            origins: Where the token may be sent, besides a system's own API; ``None``: nowhere else.
             **place: A system's provider's arguments, instead of what `place` returns.
 
         Raises:
@@ -156,7 +156,10 @@ class Target:
                 f"whose token? Name {' or '.join(System)}, module:attribute of your own provider, or give --issuer or"
                 " --token-url"
             )
-        return _of_system(Credentials.found(self.system, self.keyring), place or self.place(self.system))
+        place = place or self.place(self.system)
+        if origins is not None:
+            place = {**place, "origins": origins}
+        return _of_system(Credentials.found(self.system, self.keyring), place)
 
 
 def held_by(manager: TokenManager) -> set[str]:

@@ -51,6 +51,14 @@ def test_the_body_is_printed(shell: Shell, sandbox: Sandbox, system: str) -> Non
     assert json.loads(ended.out)["query"] == {"page": ["2"]}
 
 
+def test_another_origin_than_the_tokens(shell: Shell, sandbox: Sandbox) -> None:
+    """With --as the token is sent to the URL's origin, although it comes from that of --base-url."""
+    url = sandbox.peakly.url.replace("127.0.0.1", "localhost")
+    ended = shell.run("request", f"{url}/api/clients", "--as", "peakly", "--base-url", sandbox.peakly.url)
+    assert (ended.code, ended.err) == (0, "")
+    assert sandbox.peakly.counts.api_ok == 1
+
+
 def test_a_body_that_is_json(shell: Shell, sandbox: Sandbox) -> None:
     """--data makes it a POST, and JSON is sent as such."""
     echo = json.loads(shell.run(*at(sandbox), "--data", '{"número": 1}').out)

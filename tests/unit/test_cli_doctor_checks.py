@@ -127,6 +127,12 @@ def test_packages(requirement: str, mark: Mark, says: str, do: str | None) -> No
     assert says in found.says
 
 
+def test_a_package_of_two_extras() -> None:
+    """It has one line: a second one would call an extra installed of which something else is missing."""
+    found = judge(["attrs; extra == 'cli'", "no-such-package; extra == 'keyring'", "attrs; extra == 'keyring'"])
+    assert [(each.subject, each.mark) for each in found] == [("extra cli", Mark.OK), ("extra keyring", Mark.SKIP)]
+
+
 # Credentials
 
 

@@ -85,6 +85,8 @@ def test_what_can_be_named(attribute: str) -> None:
     [
         ("own_shop:", "is not module:attribute, such as shop:peakly"),
         (":peakly", "is not module:attribute"),
+        ("own_shop.py:peakly", "'own_shop.py:peakly' names a file: write the module, own_shop:peakly"),
+        ("shops/own.py:peakly", "names a file: write the module, shops.own:peakly"),
         ("no_such_shop:peakly", "there is no module no_such_shop, neither installed nor in "),
         ("own_broken:peakly", "own_broken can't be imported: it needs no_such_package"),
         ("own_shop:nothing", "own_shop has no attribute nothing; it has manager, peakly"),

@@ -28,17 +28,21 @@ def packages() -> list[Finding]:
 
 
 def judge(requirements: Iterable[str]) -> list[Finding]:
-    """Return a finding for each requirement.
+    """Return a finding for each package; one that several extras need counts for the first of them.
 
     Args:
         requirements: As a package's metadata has them: ``redis>=5.0.1; extra == 'redis'``.
     """
     found: list[Finding] = []
+    seen: set[str] = set()
     for text in requirements:
         match = _REQUIREMENT.match(text)
         if match is None:
             continue
         name, least, extra = match[1], match[2], match[3]
+        if name in seen:
+            continue
+        seen.add(name)
         how = "pip install asyncauth" if extra is None else f"pip install 'asyncauth[{extra}]'"
         try:
             version = importlib.metadata.version(name)
