@@ -17,7 +17,7 @@ from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from asyncauth._core.sessions import Http
     from asyncauth._http.answer_rules import Refused, Repeat
@@ -28,6 +28,8 @@ __all__ = ["client_session", "wrap_session"]
 
 _WAY = frozenset({"trust_env", "proxy", "proxy_auth"})
 """Arguments of ``aiohttp.ClientSession`` that say which way its requests go."""
+_MANAGERS_OWN = ("policy", "clock", "random")
+"""Arguments of `TokenManager` alone: no session or client takes one of these names."""
 
 
 with warnings.catch_warnings():
@@ -60,6 +62,23 @@ async def close_managers(managers: Collection[TokenManager]) -> None:
     for end in ends:
         if end is not None:
             raise end
+
+
+def check_rest(arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that a session or client would not know.
+
+    Args:
+        arguments: What is for the session or client.
+
+    Raises:
+        ConfigurationError: One is `TokenManager`'s.
+    """
+    for name in _MANAGERS_OWN:
+        if name in arguments:
+            raise ConfigurationError(
+                f"{name}= is a manager's: make the manager, TokenManager(…, {name}=…), and give it in the provider's"
+                " place"
+            )
 
 
 def managers_of(
@@ -122,9 +141,11 @@ def client_session(
         **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
 
     Raises:
-        ConfigurationError: See `BearerAuth` and `TokenManager`; or ``store`` or ``http`` is given, and no provider.
+        ConfigurationError: See `BearerAuth` and `TokenManager`; ``store`` or ``http`` is given, and no provider; or an
+            argument is `TokenManager`'s alone, such as ``policy``.
         InsecureTransport: See `BearerAuth`.
     """
+    check_rest(aiohttp_kwargs)
     middlewares: Any = aiohttp_kwargs.pop("middlewares", ())
     if not hasattr(middlewares, "__iter__"):
         kind = type(middlewares).__name__

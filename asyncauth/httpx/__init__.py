@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport, Refused, require_asyncio
-from asyncauth.session import close_managers, managers_of, session_maker
+from asyncauth.session import check_rest, close_managers, managers_of, session_maker
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,9 +62,11 @@ def async_client(
 
     Raises:
         ConfigurationError: See `AsyncBearerTransport` and `TokenManager`; ``store`` or ``http`` is given, and no
-            provider; or a provider, and a SOCKS proxy, which token requests can't use.
+            provider; an argument is `TokenManager`'s alone, such as ``policy``; or a provider, and a SOCKS proxy,
+            which token requests can't use.
         InsecureTransport: See `AsyncBearerTransport`.
     """
+    check_rest(httpx_arguments)
     managers, made = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, httpx_arguments))
     owned = _Owned(made)
 
@@ -104,6 +106,7 @@ def client(
         ConfigurationError: See `async_client`.
         InsecureTransport: See `async_client`.
     """
+    check_rest(httpx_arguments)
     managers, _ = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, httpx_arguments))
     made = httpx.Client(**httpx_arguments)
     _wrap(made, lambda transport: BearerTransport(*managers, transport=transport, refused=refused, repeat=repeat))

@@ -20,7 +20,7 @@ from loopback import Api
 from proxy_kit import ForwardProxy
 from test_dpop_requests import Api as DPoPApi
 
-from asyncauth import AuthError, ClientCredentials, ConfigurationError, InsecureTransport, TokenManager
+from asyncauth import AuthError, ClientCredentials, ConfigurationError, InsecureTransport, RefreshPolicy, TokenManager
 from asyncauth.httpx import AsyncBearerTransport, async_client, client
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeProvider, static_manager
@@ -60,6 +60,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ((static_manager("x", origins="https://a.example"),), {"store": MemoryStore()}, "store= is for providers"),
         ((static_manager("x", origins="https://a.example"),), {"refused": 403}, "refused= takes a function"),
         ((static_manager("x", origins="https://a.example"),), {"repeat": "never"}, "repeat= takes"),
+        ((FakeProvider(origins=("https://a.example",)),), {"policy": RefreshPolicy()}, "policy= is a manager's"),
         ((FakeProvider(origins=()),), {}, "has no origins"),
         ((FakeProvider(origins=("https://a.example",)),), {"proxy": "socks5://127.0.0.1:1"}, "SOCKS"),
     ],

@@ -19,6 +19,7 @@ from asyncauth import (
     ManagerClosed,
     ManagerPool,
     PagoFacil,
+    Peakly,
     Token,
     TokenEndpointUnavailable,
     TokenManager,
@@ -324,6 +325,14 @@ async def test_client_session_takes_a_function() -> None:
         await http._asyncauth_managers[0].token()  # type: ignore[attr-defined]
         assert provider.sessions == maker.made
     assert maker.made[0].closed
+
+
+@pytest.mark.parametrize("name", ["policy", "clock", "random"])
+async def test_client_session_takes_no_managers_arguments(name: str) -> None:
+    """What is a manager's alone is told from what aiohttp does not know, and the error says where it goes."""
+    given: dict[str, Any] = {name: None}
+    with pytest.raises(ConfigurationError, match=rf"{name}= is a manager's: .* TokenManager\(…, {name}=…\)"):
+        client_session(Peakly(username="me", password="secret"), **given)
 
 
 async def test_client_session_makes_no_use_of_it_for_a_manager(clock: FakeClock) -> None:
