@@ -130,6 +130,15 @@ def test_the_doctor_of_a_client(shell: Shell, sandbox: Sandbox, grants: list[dic
     assert len(grants) == 1
 
 
+def test_a_login_that_fails_for_another_reason_than_the_credential(shell: Shell, sandbox: Sandbox) -> None:
+    """A server that does not offer the grant: the line sends nobody after a secret, and warns of no locked account."""
+    ended = shell.run("doctor", "--token-url", f"{sandbox.peakly.url}/token", "--json")
+    (login,) = [each for each in json.loads(ended.out)["findings"] if each["subject"] == "client login"]
+    assert (ended.code, login["mark"]) == (1, "fail")
+    assert "the server refused the request, and not the client_secret" in login["says"]
+    assert login["do"] == "correct what is requested; the credential may be right"
+
+
 def test_an_issuer_that_tells_nothing(shell: Shell, sandbox: Sandbox) -> None:
     """An issuer without metadata is a failure of the login, that names where it was looked for."""
     ended = shell.run("doctor", "--issuer", sandbox.peakly.url, "--json")

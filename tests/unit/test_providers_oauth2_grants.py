@@ -46,6 +46,22 @@ def held(**changes: Any) -> Token:
     return Token("at-0", **{"issued_at": NOW, "expires_at": NOW + 60, "refresh_token": "rt-0", **changes})
 
 
+@pytest.mark.parametrize(
+    ("code", "check"),
+    [
+        ("invalid_scope", "the scope"),
+        ("invalid_target", "audience and resource"),
+        ("unsupported_grant_type", "the token endpoint's address, and which grants the server offers"),
+    ],
+)
+async def test_a_rejection_that_says_nothing_of_the_credential(mocked_http: MockedHttp, code: str, check: str) -> None:
+    """The error names what to check, and sends nobody after a password that may be right."""
+    mocked_http.answers(URL, {"error": code}, status=400)
+    error = await failure(password())
+    assert isinstance(error, CredentialsRejected)
+    assert error.message == f"the server refused the request, and not the password; check {check}"
+
+
 # --- Password
 
 

@@ -14,6 +14,7 @@ from asyncauth.cli.times import in_words
 from asyncauth.errors import AuthError, CredentialsRejected, TokenEndpointUnavailable
 from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
 from asyncauth.providers.peakly import Peakly
+from asyncauth.providers.wire.error_codes import REQUEST_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -101,6 +102,8 @@ async def _tried(subject: str, token: Awaitable[Token], where: str, timeout: flo
         async with asyncio.timeout(timeout):
             obtained = await token
     except CredentialsRejected as error:
+        if error.error in REQUEST_CODES:
+            return fail(subject, f"tried once: {error}", "correct what is requested; the credential may be right")
         return fail(subject, f"tried once: {error}", f"correct {where}; each further try may lock the account")
     except TokenEndpointUnavailable as error:
         return fail(subject, str(error), "try again later, or ask whoever runs the server")

@@ -36,9 +36,10 @@ from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, class
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
+from asyncauth.providers.wire.error_codes import REQUEST_CODES
 from asyncauth.providers.wire.error_fields import ErrorRules
 from asyncauth.providers.wire.response import TokenResponse, secrets_of
-from asyncauth.providers.wire.words import cleaned, server_message
+from asyncauth.providers.wire.words import cleaned, error_codes, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
@@ -345,7 +346,7 @@ class Endpoint:
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=verdict.retry_after)
         elif verdict.kind is Kind.REJECTED:
             state = current_try()
-            error = CredentialsRejected(f"the server refused the {resolved.names}; check it")
+            error = _rejection(answer, resolved, verdict)
             error.declared = verdict.declared
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
@@ -368,6 +369,15 @@ class Endpoint:
         redactor = self._redactor((*resolved.values, *made))
         error.error, error.error_description = server_message(document, redactor, declared)
         return self.annotate(error, answer.status)
+
+
+def _rejection(answer: Answer, resolved: ResolvedCredentials, verdict: Verdict) -> CredentialsRejected:
+    """Return what a rejection says: what the server did not like, the credential or the rest of the request."""
+    code = None if verdict.declared else next(error_codes(answer.document), None)
+    what = None if code is None else REQUEST_CODES.get(code)
+    if what is None:
+        return CredentialsRejected(f"the server refused the {resolved.names}; check it")
+    return CredentialsRejected(f"the server refused the request, and not the {resolved.names}; check {what}")
 
 
 def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:

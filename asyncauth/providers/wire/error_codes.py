@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["PROTOCOL_CODES", "means_busy", "means_rejected"]
+__all__ = ["PROTOCOL_CODES", "REQUEST_CODES", "means_busy", "means_rejected"]
 
 _REJECTING = frozenset(
     {
@@ -16,6 +16,15 @@ _REJECTING = frozenset(
 """The protocols' own codes of a refusal (RFC 6749 §5.2, 8628 §3.5, 8693 §2.2.2, 9449 §8)."""
 PROTOCOL_CODES = _REJECTING | {"temporarily_unavailable", "server_error"}
 """These, and those of a server that can't answer now (RFC 6749 §4.1.2.1)."""
+REQUEST_CODES = {
+    "invalid_scope": "the scope",
+    "invalid_target": "audience and resource",
+    "unsupported_grant_type": "the token endpoint's address, and which grants the server offers",
+}
+"""Codes that say nothing of a credential (RFC 6749 §5.2, 8693 §2.2.2), and what to check instead.
+
+``unauthorized_client`` and ``invalid_request`` are none of these: some servers answer a wrong secret so.
+"""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LONGEST = 100
