@@ -241,9 +241,10 @@ class _Servers:
     async def _answer(self, request: web.Request) -> web.Response:
         if request.path.startswith("/.well-known/"):
             issuer = f"https://{request.host}"
-            endpoints = {"token_endpoint": f"{issuer}/token", "revocation_endpoint": f"{issuer}/revoke"}
+            paths = {"token": "token", "revocation": "revoke", "device_authorization": "device_authorization"}
+            endpoints = {f"{name}_endpoint": f"{issuer}/{path}" for name, path in paths.items()}
             return web.json_response({"issuer": issuer, **endpoints})
-        if request.path in {"/token", "/revoke"}:
+        if request.path in {"/token", "/revoke", "/device_authorization"}:
             return await self._oauth(request)
         if request.path == "/v1/session":
             order = await request.json()
@@ -257,13 +258,19 @@ class _Servers:
 
     async def _oauth(self, request: web.Request) -> web.Response:
         form = await request.post()
+        public = form.get("client_id") == "shop-cli"
         basic = request.headers.get("Authorization", "").startswith("Basic ")
-        if not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form:
+        if not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form and not public:
             return web.json_response({"error": "invalid_client"}, status=401)
         if request.path == "/revoke":
             self.issued.discard(str(form["token"]))
             return web.Response()
+        if request.path == "/device_authorization":
+            prompt = {"user_code": "WDJB-MJHT", "verification_uri": f"https://{request.host}/device"}
+            return web.json_response({"device_code": "device-code", **prompt, "expires_in": 600, "interval": 1})
         answer = {"access_token": self._issue(), "token_type": "Bearer", "expires_in": 3600}
+        if "device_code" in form:  # whoever was asked has approved before the first poll
+            answer["refresh_token"] = secrets.token_urlsafe(24)
         return web.json_response({**answer, "scope": form.get("scope", "")})
 
     def _issue(self) -> str:
