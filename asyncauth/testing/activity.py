@@ -34,6 +34,9 @@ _POLLS = "asyncauth.stores."
 _FROM_A_THREAD = "_chain_future.<locals>._call_check_cancel"
 """The callback of each future that belongs to one of ``concurrent.futures``."""
 
+_OF_A_SHIELD = "shield.<locals>._outer_done_callback"
+"""The callback of what ``asyncio.shield`` returns, whose closure has what is shielded."""
+
 _DEEPEST = 4
 """How far from what a task awaits such a future may be: ``gather`` keeps it in a list in a dictionary."""
 
@@ -104,7 +107,7 @@ def _awaited_by(outer: Any) -> Any:
 
 def _is_outside(functions: list[Any], future: Any) -> bool:
     """Return whether something outside of the loop's tasks ends the wait of nested functions for a future."""
-    names = [_name(each) for each in functions]
+    names = [_name(each) for each in functions] or [""]  # the task of a generator, which Python 3.11 still makes
     if names[-1] == "asyncio.tasks.sleep":
         return not names[-2:-1] or not names[-2].startswith(_POLLS)
     if names[-1].startswith(_IO) and not names[-1].startswith(_SERVERS):
@@ -124,8 +127,12 @@ def _holds_thread(start: object) -> bool:
     while unseen:
         each, depth = unseen.pop()
         for inner in gc.get_referents(each):
-            if isinstance(inner, FunctionType) and inner.__qualname__ == _FROM_A_THREAD:
-                return True
+            if isinstance(inner, FunctionType):
+                if inner.__qualname__ == _FROM_A_THREAD:
+                    return True
+                if inner.__qualname__ == _OF_A_SHIELD:
+                    shielded = [cell.cell_contents for cell in inner.__closure__ or ()]
+                    unseen += [(each, depth) for each in shielded if not isinstance(each, asyncio.Task)]
             if isinstance(inner, _WAYS) and not isinstance(inner, asyncio.Task) and depth < _DEEPEST:
                 unseen.append((inner, depth + 1))
     return False

@@ -8,7 +8,9 @@ import heapq
 import itertools
 import math
 import weakref
+from functools import partial
 
+from asyncauth._base.loops import call_soon
 from asyncauth.testing.activity import Activity, activity
 
 __all__ = ["FakeClock"]
@@ -112,8 +114,8 @@ class FakeClock:
         self._sleepers = [(due + seconds, order, sleeper) for due, order, sleeper in self._sleepers]
 
     def _is_awaited(self) -> bool:
-        """Return whether a task sleeps, after forgetting what was cancelled."""
-        while self._sleepers and self._sleepers[0][2].done():
+        """Return whether a task sleeps, after forgetting what was cancelled, or was left behind on a closed loop."""
+        while self._sleepers and _is_over(self._sleepers[0][2]):
             heapq.heappop(self._sleepers)
         return bool(self._sleepers)
 
@@ -121,12 +123,19 @@ class FakeClock:
         """Move to the end of the next sleep."""
         due, _, sleeper = heapq.heappop(self._sleepers)
         self._now = max(self._now, due)
-        sleeper.get_loop().call_soon_threadsafe(_wake, sleeper)
+        call_soon(sleeper.get_loop(), _wake, sleeper)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = _QUIET_ROUNDS) -> None:
-        """Move when every task of the loop waits. Runs in callbacks of the loop for as long as a task sleeps."""
+    def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = _QUIET_ROUNDS, *, doubted: bool = True) -> None:
+        """Move when every task of the loop waits. Runs in callbacks of the loop for as long as a task sleeps.
+
+        Args:
+            loop: The loop.
+            rounds: Turns of it before the next look.
+            doubted: Whether that one counts when another look confirms it alone: a task that waits for several things
+                shows a turn or two later that one of them has come.
+        """
         if rounds > 0:
-            loop.call_soon(self._watch, loop, rounds - 1)
+            loop.call_soon(partial(self._watch, loop, rounds - 1, doubted=doubted))
             return
         if not self._is_awaited():
             self._watched.discard(loop)
@@ -135,14 +144,19 @@ class FakeClock:
         if found is Activity.OUTSIDE:
             loop.call_later(_POLL, self._watch, loop)
             return
-        if found is Activity.WAITS:
+        waits = found is Activity.WAITS
+        if waits and not doubted:
             self._wake_next()
-        loop.call_soon(self._watch, loop)
+        loop.call_soon(partial(self._watch, loop, doubted=not waits or not doubted))
 
     @staticmethod
     async def _settle() -> None:
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
+
+
+def _is_over(sleeper: asyncio.Future[None]) -> bool:
+    return sleeper.done() or sleeper.get_loop().is_closed()
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

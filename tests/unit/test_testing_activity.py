@@ -6,7 +6,9 @@ import asyncio
 import asyncio.futures
 import contextlib
 import socket
+import sys
 import threading
+import types
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
@@ -68,6 +70,19 @@ async def each_of(source: AsyncGenerator[int, None]) -> None:
         pass
 
 
+@types.coroutine
+def generated(future: asyncio.Future[Any]) -> Generator[Any, None, None]:
+    yield from future
+
+
+async def shield(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        task.cancel()
+
+
 async def wait_for(awaitable: Awaitable[Any]) -> None:
     await awaitable
 
@@ -78,6 +93,7 @@ WAITS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
     "a future": lambda: wait_for(asyncio.get_running_loop().create_future()),
     "a future of Python's": lambda: wait_for(asyncio.futures._PyFuture()),  # type: ignore[attr-defined]
     "a task": lambda: wait_for(asyncio.ensure_future(asyncio.Event().wait())),
+    "a task, shielded": lambda: shield(FakeClock().sleep(60)),
     "several": lambda: wait_for(asyncio.gather(FakeClock().sleep(60), asyncio.Event().wait())),
     "one of several, for some time": lambda: asyncio.wait([asyncio.get_running_loop().create_future()], timeout=60),
     "anything, for some time": lambda: asyncio.wait_for(FakeClock().sleep(60), 60),
@@ -87,6 +103,10 @@ WAITS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
     "the next of an async generator": lambda: wait_for(anext(numbers(FakeClock().sleep(60)))),
     "the next of an async generator, if any": lambda: wait_for(anext(numbers(FakeClock().sleep(60)), None)),
 }
+
+
+if sys.version_info < (3, 12):  # later ones make no task of it
+    WAITS["a generator"] = lambda: generated(asyncio.get_running_loop().create_future())
 
 
 @pytest.mark.parametrize("what", WAITS)
@@ -219,6 +239,9 @@ THREADS: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
     "an executor": lambda work: wait_for(in_executor(work)),
     "an executor, for some time": lambda work: asyncio.wait_for(in_executor(work), 60),
     "several in executors": lambda work: wait_for(asyncio.gather(in_executor(work), in_executor(work))),
+    "an executor, shielded": lambda work: wait_for(asyncio.shield(in_executor(work))),
+    "an executor, shielded among several": lambda work: wait_for(asyncio.gather(asyncio.shield(in_executor(work)))),
+    "an executor, shielded for some time": lambda work: asyncio.wait_for(asyncio.shield(in_executor(work)), 60),
     "one of several in executors": lambda work: asyncio.wait([in_executor(work)]),
 }
 

@@ -90,6 +90,21 @@ async def test_it_stands_still_while_a_task_runs(asyncauth_clock: FakeClock) -> 
         assert provider.calls == 2
 
 
+async def test_it_stands_still_when_tasks_end_just_before_a_look() -> None:
+    """Who waits for several tasks shows a turn after their end that it goes on: whenever that is."""
+    for turns in range(2 * module._QUIET_ROUNDS):
+        clock = FakeClock(auto=True)
+        asleep = asyncio.ensure_future(clock.sleep(60))
+        await asyncio.gather(*[_take(turns) for _ in range(2)])
+        assert clock.monotonic() == 1000
+        asleep.cancel()
+
+
+async def _take(turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
 async def test_it_stands_still_while_a_thread_works(asyncauth_clock: FakeClock, looks: Looks) -> None:
     """It looks from time to time whether that has ended, 200 times a second at most, and then goes on."""
 
@@ -153,6 +168,28 @@ def test_it_serves_one_loop_after_another() -> None:
     asyncio.run(clock.sleep(5))
     asyncio.run(clock.sleep(5))
     assert clock.monotonic() == 1010
+
+
+@pytest.mark.leaves_tasks(reason="of a loop that is closed under it")
+@pytest.mark.parametrize("auto", [True, False])
+def test_a_loop_that_is_closed_under_a_sleep_stops_no_other(auto: bool) -> None:  # noqa: FBT001
+    """Nobody can wake who slept on it, and nobody waits for that: those on the next loop are woken."""
+    clock = FakeClock(auto=auto)
+    closed = asyncio.new_event_loop()
+    asleep = closed.create_task(clock.sleep(10))
+    closed.run_until_complete(asyncio.sleep(0))
+    closed.close()
+
+    async def sleep() -> None:
+        sleeper = asyncio.ensure_future(clock.sleep(20))
+        if not auto:
+            await clock.advance(20)
+        async with asyncio.timeout(5):  # it would never end
+            await sleeper
+
+    asyncio.run(sleep())
+    assert (clock.monotonic(), asleep.done()) == (1020, False)
+    asleep.get_coro().close()
 
 
 async def test_a_clock_is_moved_by_the_test_alone_unless_it_is_told_to(looks: Looks) -> None:
