@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
 import operator
 import os
 import sys
 import traceback
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncauth.cli.outcome import Problem
@@ -21,7 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_PYTHONS = {os.__file__, "<frozen os>", "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"}
+_PYTHONS = {
+    __file__,
+    importlib.__file__,
+    os.__file__,
+    "<frozen os>",
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
 """Files whose lines say nothing of what is wrong with the user's module."""
 
 
@@ -46,14 +56,23 @@ def load(text: str) -> Provider | TokenManager:
     found = _attribute(_module(name), name, attribute)
     if isinstance(found, type):
         raise Problem(f"{text} is a class: name an object, or a function that makes one")
-    if callable(found) and not hasattr(found, "fetch"):
-        found = _own(cast("Callable[[], object]", found), f"{text}()")
-    if hasattr(found, "__await__"):
-        getattr(found, "close", lambda: None)()  # a coroutine that nobody will await
+    if callable(found) and not _own(lambda: hasattr(found, "fetch"), text):
+        found = _made(cast("Callable[[], object]", found), f"{text}()")
+    if isinstance(found, Awaitable):
+        if inspect.iscoroutine(found):
+            found.close()  # nobody will await it
         raise Problem(f"{text} is async: name a plain function, or the object itself")
     if isinstance(found, ManagerPool):
         raise Problem(f"{text} is a ManagerPool: name a function that returns the manager of one tenant")
     return cast("Provider | TokenManager", found)  # whatever else it is, TokenManager says what it lacks
+
+
+def _made(function: Callable[[], object], what: str) -> object:
+    try:
+        return _own(function, what)
+    except ModuleNotFoundError as error:
+        missing = error.name
+    raise Problem(f"{what} can't be had: it needs {missing}, which is not installed")
 
 
 def _module(name: str) -> object:
@@ -70,10 +89,8 @@ def _module(name: str) -> object:
 
 
 def _attribute(module: object, name: str, attribute: str) -> object:
-    try:
-        return operator.attrgetter(attribute)(module)
-    except AttributeError:
-        pass
+    with contextlib.suppress(AttributeError):
+        return _own(lambda: operator.attrgetter(attribute)(module), f"{name}:{attribute}", AttributeError)
     usable = [
         each
         for each, value in vars(module).items()
@@ -86,25 +103,31 @@ def _attribute(module: object, name: str, attribute: str) -> object:
 def _is_provider(value: object) -> bool:
     return (
         not isinstance(value, type)
-        and all(hasattr(type(value), each) for each in ("fetch",))
-        and hasattr(value, "name")
+        and hasattr(type(value), "fetch")
+        and inspect.getattr_static(value, "name", None) is not None  # a property of anybody's is not run
     )
 
 
-def _own(call: Callable[[], Any], what: str) -> Any:
+def _own(call: Callable[[], Any], what: str, *expected: type[Exception]) -> Any:
     """Return what the user's code returns.
+
+    Args:
+        call: Runs it.
+        what: What it is called.
+        expected: What the caller handles besides a `ModuleNotFoundError`.
 
     Raises:
         Problem: It raised something: which class, and where.
         ModuleNotFoundError: It needs a module that is missing.
     """
+    passed: tuple[type[BaseException], ...] = (KeyboardInterrupt, ModuleNotFoundError, *expected)
     try:
         return call()
-    except ModuleNotFoundError:
+    except passed:
         raise
     except AuthError as error:  # the library's own, whose texts hold no secret
         said = str(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (anybody's code raises anything)
+    except BaseException as error:  # noqa: BLE001 (anybody's code raises anything)
         said = _said(error)
     # Outside of the clause: a context would keep frames that may hold credentials.
     raise Problem(f"{what} can't be had: {said}")
@@ -113,8 +136,11 @@ def _own(call: Callable[[], Any], what: str) -> Any:
 def _said(error: BaseException) -> str:
     """Return what was raised and where, without its text."""
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [each for each in traceback.extract_tb(error.__traceback__) if each.filename not in _PYTHONS]
-    place = f" at {own[-1].filename}:{own[-1].lineno}"
+    own = [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
+    own = [each for each in own if each[0] not in _PYTHONS]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        own.append((error.filename, error.lineno))
+    place = " at {}:{}".format(*own[-1]) if own else ""
     if isinstance(error, KeyError) and codes[-1] is type(os.environ).__getitem__.__code__:
         return f"the environment variable {error.args[0]} is not set{place}"
     return f"{type(error).__name__}{place}"

@@ -52,6 +52,42 @@ def ends():
     raise SystemExit(3)
 
 
+def dies():
+    raise Unknown("s3cret-s3cret")
+
+
+def needs():
+    import no_such_package
+
+
+def asks(tenant):
+    return peakly
+
+
+class Unknown(BaseException):
+    pass
+
+
+class Awaited:
+    def __await__(self):
+        yield
+
+
+class Broken:
+    name = fetch = property(lambda self: dies())
+
+    def __call__(self):
+        return peakly
+
+    @property
+    def inner(self):
+        dies()
+
+
+broken = Broken()
+awaited = Awaited()
+
+
 async def late():
     return peakly
 """
@@ -62,6 +98,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module in the current folder, which is not on Python's path."""
     (tmp_path / "own_shop.py").write_text(MODULE)
     (tmp_path / "own_broken.py").write_text("import no_such_package\n")
+    (tmp_path / "own_unreadable.py").write_text("\ndef (\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -89,7 +126,7 @@ def test_what_can_be_named(attribute: str) -> None:
         ("shops/own.py:peakly", "names a file: write the module, shops.own:peakly"),
         ("no_such_shop:peakly", "there is no module no_such_shop, neither installed nor in "),
         ("own_broken:peakly", "own_broken can't be imported: it needs no_such_package"),
-        ("own_shop:nothing", "own_shop has no attribute nothing; it has manager, peakly"),
+        ("own_shop:nothing", "own_shop has no attribute nothing; it has broken, manager, peakly"),
         ("own_shop:kind", "own_shop:kind is a class: name an object"),
         ("own_shop:late", "is async: name a plain function"),
         ("own_shop:pool", "is a ManagerPool: name a function that returns the manager of one tenant"),
@@ -97,6 +134,13 @@ def test_what_can_be_named(attribute: str) -> None:
         ("own_shop:wrong", "own_shop:wrong() can't be had: ValueError at "),
         ("own_shop:lacking", "own_shop:lacking() can't be had: username takes a str that is not empty, not empty"),
         ("own_shop:clear", "own_shop:clear() can't be had: base_url is plain http to peakly"),
+        ("own_shop:dies", "own_shop:dies() can't be had: Unknown at "),
+        ("own_shop:needs", "own_shop:needs() can't be had: it needs no_such_package, which is not installed"),
+        ("own_shop:asks", "own_shop:asks() can't be had: TypeError"),
+        ("own_shop:broken", "own_shop:broken can't be had: "),
+        ("own_shop:broken.inner", "own_shop:broken.inner can't be had: Unknown at "),
+        ("own_shop:awaited", "is async: name a plain function"),
+        ("own_unreadable:peakly", "own_unreadable.py:2"),
         ("own_shop:ends", "own_shop:ends() can't be had: SystemExit at "),
     ],
 )
