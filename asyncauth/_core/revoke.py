@@ -14,6 +14,7 @@ from asyncauth._core.store_trouble import StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
 from asyncauth.clock import within
+from asyncauth.entry import LONGEST
 from asyncauth.errors import AuthError, ConfigurationError, TokenEndpointUnavailable
 from asyncauth.expiry import left_of
 from asyncauth.provider import RevokingProvider, TokenKind
@@ -209,4 +210,4 @@ def _end_of_refresh_token(token: Token) -> float | None:
     expires_in = token.extra.get("refresh_expires_in")
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not expires_in > 0:  # NaN too
         return None
-    return token.issued_at + expires_in
+    return token.issued_at + min(expires_in, LONGEST)  # a server may write an int beyond all floats

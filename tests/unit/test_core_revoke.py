@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +31,7 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth._core.flight import Flight
-from asyncauth.entry import Entry, Rejection
+from asyncauth.entry import LONGEST, Entry, Rejection
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -200,7 +201,15 @@ async def test_what_remains_is_said_with_its_end(
     assert MARK not in repr(revocation)
 
 
-@pytest.mark.parametrize(("extra", "ends"), [({"refresh_expires_in": 60}, 60.0), ({"refresh_expires_in": True}, None)])
+@pytest.mark.parametrize(
+    ("extra", "ends"),
+    [
+        ({"refresh_expires_in": 60}, 60.0),
+        ({"refresh_expires_in": True}, None),
+        ({"refresh_expires_in": 10**400}, LONGEST),
+        ({"refresh_expires_in": math.inf}, LONGEST),
+    ],
+)
 async def test_the_end_of_a_refresh_token_is_said_where_it_is_known(
     make: Make, provider: Revoking, extra: dict[str, Any], ends: float | None
 ) -> None:
