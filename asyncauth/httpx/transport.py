@@ -545,12 +545,22 @@ def _as_httpx(error: AuthError) -> AuthError:
     ours = _KINDS.get(kind)
     if ours is None:
         base = httpx.TransportError if kind.transient else httpx.RequestError
-        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_request": None}
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_request": None, "__reduce__": _reduced}
         ours = _KINDS[kind] = type(kind.__name__, (kind, base), names)
     twin = ours.__new__(ours, *error.args)
     twin.args = error.args
     twin.__dict__.update(error.__dict__)
     return twin
+
+
+def _reduced(error: AuthError) -> tuple[Any, ...]:
+    """Return what a pickle keeps of such an error: queues of tasks and pools of processes carry errors so."""
+    kind: type[AuthError] = type(error).__bases__[0]
+    plain = kind.__new__(kind, *error.args)
+    plain.args = error.args
+    # Not the request, whose headers may hold the caller's secrets.
+    plain.__dict__.update({name: value for name, value in error.__dict__.items() if name != "_request"})
+    return _as_httpx, (plain,)
 
 
 _KINDS: Final[dict[type[AuthError], type[AuthError]]] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -185,6 +187,25 @@ async def test_an_error_that_a_retry_helps(caller: Caller, api: Api, provider: F
         assert error.message == "down"
         assert error.retry_after is not None
     assert api.got == []
+
+
+def pickled(error: Exception) -> Any:
+    return pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+
+
+@pytest.mark.parametrize("twin", [pickled, copy.copy, copy.deepcopy])
+async def test_an_error_is_carried_to_another_process(
+    caller: Caller, provider: FakeProvider, api: Api, twin: Callable[[Any], Any]
+) -> None:
+    """A queue of tasks or a pool of processes pickles it. It is of the same classes then, without the request."""
+    provider.answers = [DOWN]
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await caller.get(api.url, headers={"X-Key": "the caller's"})
+    found = twin(caught.value)
+    assert type(found) is type(caught.value)
+    assert (str(found), found.retry_after) == (str(caught.value), caught.value.retry_after)
+    assert isinstance(found, httpx.TransportError)
+    assert found._request is None
 
 
 async def test_a_closed_manager_sends_nothing(caller: Caller, api: Api, manager: TokenManager) -> None:
