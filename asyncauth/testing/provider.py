@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import attrs
 
@@ -20,6 +20,10 @@ __all__ = ["FakeProvider"]
 Answer: TypeAlias = "Token | BaseException | Callable[[], Token | Awaitable[Token]]"
 
 
+def _are_in_turn(answers: object) -> TypeGuard[list[Any]]:
+    return isinstance(answers, list)
+
+
 @attrs.define(eq=False, kw_only=True)
 class FakeProvider:
     """A ``Provider`` that needs no server.
@@ -27,14 +31,15 @@ class FakeProvider:
     ::
 
         provider = FakeProvider(lifetime=60)
+        provider.answers = TokenEndpointUnavailable("down")     # what every call gets
         provider.answers = [TokenEndpointUnavailable("down")]   # the next answer; then tokens again
 
     Attributes:
         lifetime: Seconds that its tokens live; ``None`` = unknown.
         latency: Seconds of ``clock`` that an answer takes.
         clock: ``None`` = the machine's. Give it the manager's.
-        answers: What the next calls get, in turn: a token, an exception to raise, or a (possibly async) function that
-            returns a token. When there are none left: a new token each time.
+        answers: What calls get: a token, an exception to raise, or a (possibly async) function that returns a token.
+            In a list: the next calls, in turn; when there are none left, a new token each time. Alone: every call.
         name: See ``Provider``.
         origins: See ``Provider``.
         identity: See ``Provider``.
@@ -46,7 +51,7 @@ class FakeProvider:
     lifetime: float | None = 3600.0
     latency: float = 0.0
     clock: Clock | None = None
-    answers: list[Any] = attrs.field(factory=list[Any], repr=False)  # an exception among them may hold a secret
+    answers: Any = attrs.field(factory=list[Any], repr=False)  # an exception among them may hold a secret
     name: str = "fake"
     origins: Collection[str] = ("https://api.example.com",)
     identity: str | None = "fake"
@@ -62,7 +67,7 @@ class FakeProvider:
         self.running += 1
         try:
             clock = self.clock or SYSTEM_CLOCK
-            answer = self.answers.pop(0) if self.answers else self.token
+            answer = self._next()
             if self.latency:
                 await clock.sleep(self.latency)
             if isinstance(answer, BaseException):
@@ -72,6 +77,11 @@ class FakeProvider:
             return token
         finally:
             self.running -= 1
+
+    def _next(self) -> Any:
+        if not _are_in_turn(self.answers):
+            return self.answers
+        return self.answers.pop(0) if self.answers else self.token
 
     def token(self) -> Token:
         """Return a new token: ``token-1``, ``token-2`` and so on."""

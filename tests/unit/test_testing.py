@@ -123,6 +123,17 @@ async def test_provider_gives_its_answers_in_turn_and_then_tokens(clock: FakeClo
     assert [None if each is None else each.value for each in provider.previous] == [None, None, "p", "p", "p", "p"]
 
 
+async def test_provider_gives_a_single_answer_to_every_call(clock: FakeClock) -> None:
+    """An answer that is no list stays, as an endpoint that is down does."""
+    provider = FakeProvider(clock=clock, answers=TokenEndpointUnavailable("down"))
+    async with aiohttp.ClientSession() as http:
+        for _ in range(3):
+            with pytest.raises(TokenEndpointUnavailable):
+                await provider.fetch(http, None)
+        provider.answers = []
+        assert (await provider.fetch(http, None)).value == "token-1"
+
+
 async def test_provider_takes_its_time_on_the_given_clock(clock: FakeClock) -> None:
     """``latency`` passes on ``clock``; ``running`` says how many calls are under way."""
     provider = FakeProvider(clock=clock, latency=5)
