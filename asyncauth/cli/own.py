@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncauth.cli.outcome import Problem
@@ -59,7 +60,7 @@ def load(text: str) -> Provider | TokenManager:
     if callable(found) and not _own(lambda: hasattr(found, "fetch"), text):
         found = _made(cast("Callable[[], object]", found), f"{text}()")
     if isinstance(found, Awaitable):
-        if inspect.iscoroutine(found):
+        if isinstance(found, CoroutineType):
             found.close()  # nobody will await it
         raise Problem(f"{text} is async: name a plain function, or the object itself")
     if isinstance(found, ManagerPool):
