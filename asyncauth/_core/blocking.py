@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from asyncauth._core.short_loop import collect_unfinished, finish
+from asyncauth._core.short_loop import collect_unfinished, finish, short_loop
 from asyncauth._core.trial import Use
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError
@@ -58,7 +58,8 @@ class Blocking:
         response = requests.get(url, headers=manager.blocking.headers(url), timeout=10)
 
     While the token is fresh, a call does no I/O and makes no event loop. Any other call runs an event loop of its own
-    for as long as it needs it, and leaves no thread, connection or task behind. So it waits for what it begins: also
+    for as long as it needs it, and leaves no thread, connection or task behind, save a thread that looks up an address
+    or waits for a disk beyond the deadline: nothing interrupts that. So it waits for what it begins: also
     for the renewal of a token that is still usable, which might otherwise be cut off after a refresh token was sent. If
     that renewal fails, the call returns the token that is still usable. Listeners have been told of what the call did
     before it returns, or have had `RefreshPolicy.close_grace` to be.
@@ -162,7 +163,7 @@ class Blocking:
     def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run some work on an event loop of its own; return what it returns when nothing else is under way there."""
         # With a factory the runner leaves the thread's current event loop alone, which is another one or none.
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=short_loop) as runner:
             unfinished = collect_unfinished(runner.get_loop())
             patience: float | None = self._manager._policy.close_grace
             try:

@@ -6,13 +6,18 @@ nobody awaits, such as the renewal of a token that is still usable, would be los
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
-__all__ = ["Unfinished", "collect_unfinished", "finish", "note_unfinished"]
+__all__ = ["Unfinished", "collect_unfinished", "finish", "note_unfinished", "short_loop"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Unfinished(Protocol):
@@ -25,6 +30,34 @@ class Unfinished(Protocol):
             patience: Seconds for what is under way; ``None``: as many as it takes.
         """
         ...
+
+
+class _Threads(ThreadPoolExecutor):
+    """A short loop's threads: those that are done end with it, and no other holds it up.
+
+    Nothing interrupts a thread that looks up an address or waits for a disk. A name server that is silent would keep
+    the caller far beyond its deadline.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncauth")
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        future = super().submit(fn, *args, **kwargs)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        super().shutdown(wait and not self._under_way, cancel_futures=cancel_futures)
+
+
+def short_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop that can be closed whatever its threads do."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Threads())
+    return loop
 
 
 _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Unfinished]] = weakref.WeakKeyDictionary()

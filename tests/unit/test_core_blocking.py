@@ -214,6 +214,40 @@ def test_an_outage_is_waited_out_as_far_as_the_deadline() -> None:
     assert provider.calls == 4
 
 
+def test_a_thread_that_nothing_interrupts_does_not_hold_up_the_deadline() -> None:
+    """As one that asks a silent name server for an address. It ends by itself, and the next call is as any other."""
+    ends, threads = threading.Event(), list[threading.Thread]()
+
+    def look_up() -> None:
+        threads.append(threading.current_thread())
+        ends.wait(10)
+
+    async def silent() -> Token:
+        await asyncio.to_thread(look_up)
+        raise AssertionError
+
+    provider = FakeProvider(answers=[silent])
+    blocking = TokenManager(provider, policy=RefreshPolicy(deadline=0.05)).blocking
+    with pytest.raises(TokenEndpointUnavailable):
+        blocking.token()
+    assert [each.is_alive() for each in threads] == [True]
+    ends.set()
+    wait_until(lambda: not threads[0].is_alive())
+    assert blocking.refresh().value == "token-1"
+
+
+def test_a_thread_that_is_done_is_gone_when_the_call_is_over() -> None:
+    """The usual end: an address was found."""
+    threads: list[threading.Thread] = []
+
+    async def look_up() -> Token:
+        threads.append(await asyncio.to_thread(threading.current_thread))
+        return Token("token")
+
+    TokenManager(FakeProvider(answers=[look_up])).blocking.token()
+    assert [each.is_alive() for each in threads] == [False]
+
+
 def test_refresh_obtains_a_new_token_each_time(make: Make, provider: FakeProvider) -> None:
     """A refresh by hand replaces a fresh token."""
     blocking = make(provider).blocking
