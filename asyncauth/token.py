@@ -110,9 +110,10 @@ class Token:
     def fingerprint(self) -> str:
         """8 hex digits that tell this token from another: the start of its SHA-256, the same in every process.
 
-        Of a token with fewer than 20 characters, which may be guessable, they are the same within one process only.
+        Of a token with fewer than 20 characters, or of type ``Basic``, which is a password in another spelling, they
+        are the same within one process only: it may be guessable.
         """
-        return fingerprint(self.value)
+        return digest(self.value)[:_DIGITS] if self.token_type.lower() == "basic" else fingerprint(self.value)
 
     def __repr__(self) -> str:
         parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import base64
 import hashlib
 import math
 
@@ -75,6 +76,13 @@ def test_the_fingerprint_of_a_short_token_cannot_be_searched_for() -> None:
     for length in (1, 19):
         value = "7" * length
         assert fingerprint(value) == digest(value)[:8] != hashlib.sha256(value.encode()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("kind", ["Basic", "basic"])
+def test_the_fingerprint_of_a_password_cannot_be_searched_for(kind: str) -> None:
+    """Nor does one of type ``Basic``, however long: people choose what it is made of."""
+    value = base64.b64encode(b"shop:a password that people choose").decode()
+    assert Token(value, token_type=kind).fingerprint == digest(value)[:8] != fingerprint(value)
 
 
 def test_token_is_immutable_to_its_depth() -> None:
