@@ -416,9 +416,8 @@ class Refresh:
             async with store_client.opened():
                 if before.api_401:
                     await store_client.delete(before.token)
-                cached = await self._adopt(store_client, await store_client.load())
-                if cached is None:
-                    cached = await self._fetch_alone(store_client, callers)
+                adopted = await self._adopt(store_client, await store_client.load())
+                cached = adopted or await self._fetch_alone(store_client, callers)
             store_client.note_success()
         except StoreTrouble as trouble:
             problem = trouble

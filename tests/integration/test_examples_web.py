@@ -67,13 +67,16 @@ class Visitor:
         managers = [answer["managers"][0] for answer in answers]
         return Counter((manager["state"], manager["store"]) for manager in managers)
 
-    async def statuses(self, *paths: str) -> dict[str, int]:
-        """Return with which status each path is answered, once the application is there."""
-        found = {}
-        for path in paths:
-            async with self._http.get(self._url + path) as response:
-                found[path] = response.status
-        return found
+    async def unready(self, count: int) -> None:
+        """Return when so many processes have said that they are not ready: each that was asked for a token."""
+        met: set[int] = set()
+        async with asyncio.timeout(PATIENCE):
+            while len(met) < count:
+                async with self._http.get(f"{self._url}/clients") as response:
+                    assert response.status == 503
+                async with self._http.get(f"{self._url}/health/ready") as response:
+                    if response.status == 503:
+                        met.add((await response.json())["process"])
 
 
 def visitor() -> aiohttp.ClientSession:
@@ -130,14 +133,11 @@ async def test_without_a_token_they_are_alive_and_not_ready(ships: Fleet) -> Non
     server = ships.start("python", "aiohttp_web_app.py", str(ports[0]), **wrong)
     workers = ships.start("uvicorn", "fastapi_app:app", "--workers", "2", "--port", str(ports[1]), **wrong)
     async with visitor() as http:
-        for port in ports:
+        for port, processes in zip(ports, (1, 2), strict=True):
             guest = Visitor(port, http)
-            await guest.meet(1)
-            assert await guest.statuses("/clients", "/health/ready", "/health/live") == {
-                "/clients": 503,
-                "/health/ready": 503,
-                "/health/live": 200,
-            }
+            await guest.meet(processes)
+            await guest.unready(processes)
+            assert (await guest.ask("/health/live"))["alive"]
     assert ships.token_requests == 1
     ships.stop(server)
     stop_uvicorn(ships, workers, ports[1])

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from harness.canary import CANARIES, MARK
+from harness.crash_reports import every_frame
 from loopback import Api, Got, nothing_left
 
 from asyncauth import (
@@ -517,3 +518,22 @@ async def test_bodies(server: Api, options: dict[str, Any], body: Any, content_t
     assert got.headers["Content-Type"].partition(";")[0] == content_type
     text = (got.body or b"").decode()
     assert (json.loads(text) == body) if isinstance(body, dict) else (body in text)
+
+
+async def test_a_credential_in_the_query_when_nobody_answers(server: Api) -> None:
+    """It is taken off the request again, so that no error shows it."""
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        assert request.query["key"] == PASSWORD
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    server.routes["/token"] = cut
+    provider = DeclaredProvider(
+        name="acme", url=f"{server.url}/token", credential={"key": PASSWORD}, sent_as="query", account="ana"
+    )
+    with pytest.raises(TokenEndpointUnavailable) as caught:
+        await fetch(provider)
+    frames = [names for function, names in every_frame(caught.value) if not function.startswith("test_")]
+    assert MARK not in repr(frames)

@@ -295,6 +295,16 @@ async def test_the_lease_is_extended_while_its_holder_lives(
         pass
 
 
+async def test_what_is_raised_under_a_lock_passes_through(redis: RedisServer) -> None:
+    """The lock is given back, and who held it is told of their own failure."""
+    async with RedisStore(redis.url) as store:
+        with pytest.raises(ZeroDivisionError):
+            async with store.lock(KEY):
+                raise ZeroDivisionError
+        async with asyncio.timeout(5), store.lock(KEY):
+            pass
+
+
 async def test_a_lease_ends_with_its_holder(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that died is waited for no longer than the lease."""
     monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.5)

@@ -35,6 +35,7 @@ from asyncauth.sandbox import (
     DEFAULT_PASSWORD,
     DEFAULT_USERNAME,
     Counts,
+    Details,
     Fault,
     FaultPlan,
     Living,
@@ -44,6 +45,7 @@ from asyncauth.sandbox import (
     PeaklySettings,
     Record,
     Sandbox,
+    Shown,
     sandbox_in_thread,
 )
 from asyncauth.stores import (
@@ -198,9 +200,11 @@ async def with_sandbox() -> None:
         counts: Counts = peakly.counts
         requests: int = counts.token_requests
         records: list[Record] = list(sandbox.log)
+        details: Details = records[0].details
+        headers: tuple[Shown, ...] = details.headers
         settings: tuple[PeaklySettings, PagoFacilSettings] = (peakly.settings, pago_facil.settings)
         living: list[Living] = peakly.tokens(10)
-        assert [requests, records, settings, living]
+        assert [requests, headers, settings, living]
     with sandbox_in_thread(lifetime=2) as running:
         running.configure(lifetime=3)
         revoked: int = running.revoke()

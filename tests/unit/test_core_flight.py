@@ -306,3 +306,15 @@ async def test_end_of_a_flight_whose_loop_stands_still() -> None:
     flight._task.cancel()
     await asyncio.to_thread(loop.run_until_complete, asyncio.wait((flight._task,)))
     loop.close()
+
+
+async def test_who_waits_for_two_that_wait_for_a_third_goes_round_no_circle() -> None:
+    """What several flights wait for is no circle: who waits for them is served."""
+    last, left, right, first, outer = (Flight[int]() for _ in range(5))
+    left.waits_for, right.waits_for, first.waits_for = [last], [last], [left, right]
+    go, work = gated()
+    first.start(work)
+    outer.start(first.wait)
+    await asyncio.sleep(0)
+    go.set()
+    assert await outer.wait() == 7

@@ -938,3 +938,19 @@ async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still() ->
     manager = TokenManager(provider)
     provider.awake = False
     assert (await manager.token()).value == "x"
+
+
+async def test_what_a_provider_raises_when_it_was_given_up_is_nobodys_failure(
+    make: Make, clock: FakeClock, gate: Any
+) -> None:
+    """Who waits gets the next flight's token."""
+    late = gate(ZeroDivisionError())
+    manager = make(FakeProvider(clock=clock, answers=[late]))
+    waiting = asyncio.ensure_future(manager.token())
+    await clock.advance(1)
+    flight = manager._flight
+    assert flight is not None
+    assert flight.work is not None
+    flight.work.abandon()
+    late.open()
+    assert (await asyncio.wait_for(waiting, 5)).value == "token-1"
