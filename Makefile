@@ -1,7 +1,8 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
 #   make quick   lint, and the tests to run after each change: a minute
-#   make test    all tests but the fleets', with the newest dependencies; make test-fleet: fleets of processes over one store
+#   make test    all tests but two kinds, with the newest dependencies: make test-fleet: fleets of processes over one store
+#                make test-pages: each page of the documentation is run as it is printed
 #   make test-newest  all tests on the newest Python that this machine has; make test-py3.12: on another; make test-all-pythons
 #   make test-uvloop, test-oldest  what can differ on uvloop, and with the oldest dependencies; ALL=1: all tests
 #   make test-modes  the core under python -X dev, -O, asyncio's debug mode, eager tasks, and as on Windows and macOS
@@ -33,8 +34,8 @@ BENCH := .venv-bench
 PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(PROGRAMS)
 EXTRAS := cli,crypto,file,httpx,keyring,otel,redis,testing
-# Much of the tests' time is waiting: three at once, on two cores.
-PARALLEL ?= -n 3 --dist worksteal
+# Much of the tests' time is waiting: six at once, on two cores.
+PARALLEL ?= -n 6 --dist worksteal
 # The fleets' tests do little else: they watch servers fail, and come back.
 PARALLEL_FLEETS ?= -n 5 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
@@ -48,7 +49,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-fleet test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
+.PHONY: help demo quick test test-fleet test-pages test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -81,7 +82,10 @@ quick: lint
 	ASYNCAUTH_EXAMPLES=20 ASYNCAUTH_RUNS=3 $(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=quick @tests/quick.args $(ARGS)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not fleet and not pages" $(ARGS)
+
+test-pages: $(VENV)/.ready
+	$(BIN)/python -m pytest $(PARALLEL) -m pages tests/integration $(ARGS)
 
 # Redis comes from the system's packages where it is missing (as root, on Debian and its like).
 test-fleet: $(VENV)/.ready

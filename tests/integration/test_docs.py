@@ -42,6 +42,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.pages
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", pages(), ids=_name)
 def test_every_block_of_a_page_runs_as_printed(page: Path, environment: dict[str, str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,10 @@ from cryptography.fernet import Fernet
 from fleet_kit import fleet, wait_until
 from redis_kit import RedisServer, needs_redis, redis_server
 
+pytestmark = pytest.mark.fleet
+
 SYSTEMS = pytest.mark.parametrize("system", ["peakly", "peakly with refresh tokens", "pago-facil"])
 BOTH = pytest.mark.parametrize("system", ["peakly with refresh tokens", "pago-facil"])
-
-
-def over_redis(test: Callable[..., None]) -> Callable[..., None]:
-    """Mark a test of processes that share a Redis: `make test-fleet`."""
-    return pytest.mark.fleet(needs_redis(test))  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
@@ -39,7 +36,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@over_redis
+@needs_redis
 @SYSTEMS
 def test_cold_six_processes_make_one_token_request(redis: RedisServer, system: str) -> None:
     """50 callers in each of 6 processes, all at once, nothing known: one request a step."""
@@ -52,7 +49,7 @@ def test_cold_six_processes_make_one_token_request(redis: RedisServer, system: s
     assert outcome.total("adoptions") == 5
 
 
-@over_redis
+@needs_redis
 def test_five_processes_for_three_lifetimes(redis: RedisServer) -> None:
     """14 s at a lifetime of 4 s under load: at most 7 token requests, no request fails, none is refused."""
     with contextlib.ExitStack() as stack:
@@ -70,7 +67,7 @@ def test_five_processes_for_three_lifetimes(redis: RedisServer) -> None:
             assert {report["store"] for report in outcome.reports} == {"ok"}
 
 
-@over_redis
+@needs_redis
 @SYSTEMS
 def test_a_revocation_costs_one_more(redis: RedisServer, system: str) -> None:
     """All tokens revoked at once under load in 5 processes: one further request a step, no request fails."""
@@ -92,7 +89,7 @@ def test_a_revocation_costs_one_more(redis: RedisServer, system: str) -> None:
         )
 
 
-@over_redis
+@needs_redis
 @pytest.mark.parametrize("system", ["peakly with refresh tokens"])
 def test_the_holder_of_the_lock_dies(redis: RedisServer, system: str) -> None:
     """``kill -9`` in the middle of its request: one further request serves the others, within the lease."""
@@ -118,7 +115,7 @@ def test_the_holder_of_the_lock_dies(redis: RedisServer, system: str) -> None:
     assert outcome.total("refreshes") == 1
 
 
-@over_redis
+@needs_redis
 @pytest.mark.parametrize("system", ["peakly with refresh tokens"])
 def test_redis_is_killed_for_six_seconds(redis: RedisServer, system: str) -> None:
     """Under load, with renewals due meanwhile: no request fails, and it is shared again afterwards."""
@@ -141,7 +138,7 @@ def test_redis_is_killed_for_six_seconds(redis: RedisServer, system: str) -> Non
     assert outcome.total("adoptions") > 0
 
 
-@over_redis
+@needs_redis
 @BOTH
 def test_redis_was_never_there(system: str) -> None:
     """No request fails; every process has a token of its own, and says that it has no store."""
@@ -210,7 +207,7 @@ def test_the_holder_of_a_file_lock_dies(tmp_path: Path) -> None:
         assert side.server.counts.token_requests == 2
 
 
-@over_redis
+@needs_redis
 @pytest.mark.parametrize("kind", ["redis", "file"])
 def test_nothing_can_be_read_at_rest(redis: RedisServer, tmp_path: Path, kind: str) -> None:
     """Under EncryptedStore: no token, no user, no password, no address; and the processes share all the same."""
