@@ -136,6 +136,7 @@ async def test_a_cancelled_caller_asks_for_what_the_work_raised() -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
     async def work() -> None:
+        await asyncio.sleep(0)
         limited.cancel()
         raise KeyError("x")
 
