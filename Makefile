@@ -111,14 +111,13 @@ test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) $(if $(ALL),,$(call without,$(SAME_ON_OLDEST))) $(ARGS)
 
 # python -X dev (with asyncio's debug mode) and -O as their variables, which reach the processes that pytest-xdist starts. Under -O pytest runs the
-# asserts of tests all the same, but not those of kits.
+# asserts of tests all the same, but not those of kits. What macOS lacks has nothing to do with that: one run for both.
 CORE := .venv-py$(NEWEST)/$(PROGRAMS)/python -m pytest $(PARALLEL) --quiet @tests/core.args $(ARGS)
 test-modes: .venv-py$(NEWEST)/.ready
 	PYTHONDEVMODE=1 PYTHONASYNCIODEBUG=1 $(CORE)
-	PYTHONOPTIMIZE=1 $(CORE) -W ignore::pytest.PytestConfigWarning
+	PYTHONOPTIMIZE=1 ASYNCAUTH_TESTS_AS=macos $(CORE) -W ignore::pytest.PytestConfigWarning
 	$(CORE) --eager
 	ASYNCAUTH_TESTS_AS=windows $(CORE)
-	ASYNCAUTH_TESTS_AS=macos $(CORE)
 
 # Some minutes of short lifetimes and faults at random: requests that failed and need not have, and what grows.
 soak: $(VENV)/.ready
