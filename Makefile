@@ -34,8 +34,8 @@ BENCH := .venv-bench
 PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(PROGRAMS)
 EXTRAS := cli,crypto,file,httpx,keyring,otel,redis,testing
-# Much of the tests' time is waiting: six at once, on two cores.
-PARALLEL ?= -n 6 --dist worksteal
+# Much of the tests' time is waiting: five at once, on two cores.
+PARALLEL ?= -n 5 --dist worksteal
 # The fleets' tests do little else: they watch servers fail, and come back.
 PARALLEL_FLEETS ?= -n 5 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
