@@ -111,8 +111,9 @@ class StoreClient:
         "_own_use",
         "_retry_at",
         "_saving",
+        "_seen",
         "_store",
-        "_stuck_until",
+        "_stuck",
         "_time_limit",
         "_told_at",
         "_watch_until",
@@ -141,7 +142,8 @@ class StoreClient:
         self._marked = False  # whether it has this process' mark
         self._failing = False  # whether the last save failed
         self._retry_at = math.inf  # when a save is due that ended with its loop
-        self._stuck_until = -math.inf  # until when a lock that could not be given back is told of
+        self._stuck = False  # whether the lock could not be given back, and nobody is known to have had it since
+        self._seen = 0  # the hash of the stored token, as far as is known
         self._own_use: float | None = None  # the mark that this process wrote last
         self._in_use: tuple[float, float] | None = None  # another's mark, and since when it was seen
         self._longest_call = 0.0
@@ -207,15 +209,18 @@ class StoreClient:
 
     def _note(self, stored: Entry | None) -> None:
         """Take note of what is stored now."""
+        seen = 0 if stored is None else hash(stored.value)
+        if seen != self._seen:  # another process has had the lock meanwhile
+            self._seen, self._stuck = seen, False
         self._in_store = 0 if stored is None else stored.rotations
         self._most_stored = max(self._most_stored, self._in_store)
         fallen = self._in_store < self._most_stored
         self._fallen_at = min(self._fallen_at, self.clock.monotonic()) if fallen else math.inf
-        mark, seen = None if stored is None else stored.in_use_since, self._in_use
+        mark, known = None if stored is None else stored.in_use_since, self._in_use
         self._marked = mark is not None and mark == self._own_use
         if mark is None or self._marked:
             self._in_use = None
-        elif seen is None or seen[0] != mark:
+        elif known is None or known[0] != mark:
             recent = abs(self.clock.wall() - mark) < _LONG_AGO
             self._in_use = (mark, self.clock.monotonic() if recent else -math.inf)
         if stored is not None and (stored.refresh_token is not None or stored.rotations):
@@ -498,7 +503,7 @@ class StoreClient:
 
     def note_success(self) -> None:
         """Forget the trouble: the store has served."""
-        if self.trouble is not None and not self._failing and self.clock.monotonic() >= self._stuck_until:
+        if self.trouble is not None and not self._failing and not self._stuck:
             self.trouble = None
             self._told_at = -math.inf
             self.emitter.store_recovered()
@@ -549,6 +554,7 @@ class StoreClient:
 
     async def _write(self, entry: Entry) -> None:
         """Save an entry, or delete what is stored if there is nothing in it."""
+        self._seen = 0 if entry.holds_nothing else hash(entry.value)
         if entry.holds_nothing:
             await self._call("delete", self._store.delete, self._key, entry)
         else:
@@ -573,10 +579,10 @@ class StoreClient:
         else:
             self._longest_call = max(self.clock.monotonic() - since, _FORGETTING * self._longest_call)
             if what == UNLOCK:
-                self._stuck_until = -math.inf
+                self._stuck = False
             return answer
         if what == UNLOCK:  # the others wait for the lock until it ends by itself
-            self._stuck_until = self.clock.monotonic() + _TELL_EVERY
+            self._stuck = True
             self.note(problem)
         raise problem
 
