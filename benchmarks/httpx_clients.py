@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
+import json
+import sys
 from typing import Any
 
-from benchmarks.kit import cpu_of_requests, error_of, interleaved, median, no_garbage_collection, over
+from benchmarks.kit import CORES, ROOT, cpu_of_requests, error_of, interleaved, median, no_garbage_collection, over
 from benchmarks.peers import HttpxBare, HttpxOurs, HttpxStatic, HttpxStaticAgain, Ours, Peer, opened
 from benchmarks.run import Run
+from benchmarks.steady import OK
 
 RATE, LIFETIME = 1_000, 2.0
 SECONDS, TOKEN_LATENCY = 20.0, 0.3
 QUICK_RATE, QUICK_SECONDS, QUICK_LATENCY = 200, 3.0, 0.05
-"""Of a quick run, which counts on a machine that is busy: httpx alone keeps a core busy with 500 requests a second."""
-MOST_AT_ONCE = 20
-"""Requests under way beyond which others wait: on a busy machine they are sent later, and none outlives its token."""
-OK = 200
+"""Of a quick run, which counts while others work: httpx alone keeps a core busy with 900 requests a second."""
+WORKERS = 2
+"""Processes that send, as a service has several: one of httpx alone reaches some 900 requests a second."""
 CHUNKS = {1: (20, 150), 50: (100, 60)}
 """By concurrency: requests at a time, and rounds."""
 
 
-async def _steady(run: Run, peer: Peer, rate: int, seconds: float) -> dict[str, int]:
-    """Send so many requests a second, each when it is due; return how many failed, and how many waited for a token."""
-    failed = 0
-
-    async def one() -> None:
-        nonlocal failed
-        status = 0
-        with contextlib.suppress(Exception):  # anybody's
-            status = await peer.get(f"{run.server.api}/data")
-        failed += status != OK
-
-    await one()  # which waits for the first token: how everybody starts is another story
-    before, number = _waits(peer), int(rate * seconds)
-    tasks: set[asyncio.Task[None]] = set()
-    start = time.perf_counter()
-    for each in range(number):
-        pause = start + each / rate - time.perf_counter()
-        if pause > 0:
-            await asyncio.sleep(pause)
-        while len(tasks) >= MOST_AT_ONCE:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(one())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    took = time.perf_counter() - start
-    return {
-        "requests": number,
-        "a second": round(number / took),
-        "failed": failed,
-        "waits": _waits(peer) - before,
-        "tokens": (await run.server.counts())["tokens"],
-    }
+async def _steady(run: Run, kind: type[Peer], rate: int, seconds: float) -> dict[str, int]:
+    """Send so many requests a second from two processes, as a service has workers; return the sums of what they say."""
+    told = await asyncio.gather(*(_worker(run, kind, number, rate // WORKERS, seconds) for number in range(WORKERS)))
+    summed = {name: sum(each[name] for each in told) for name in told[0]}
+    return summed | {"tokens": (await run.server.counts())["tokens"]}
 
 
-def _waits(peer: Peer) -> int:
-    return peer.tokens.status().waits if isinstance(peer, (Ours, HttpxOurs)) else 0
+async def _worker(run: Run, kind: type[Peer], number: int, rate: int, seconds: float) -> dict[str, int]:
+    core = [CORES[number % len(CORES)]] if CORES else []
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.steady", kind.name, run.server.url, *map(str, (rate, seconds, *core))),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    return dict(json.loads(out))
 
 
 async def httpx_turnover(run: Run) -> None:
@@ -72,14 +51,11 @@ async def httpx_turnover(run: Run) -> None:
     for name, kind in (kinds if run.quick else kinds | {HttpxStatic.name: HttpxStatic}).items():
         latency = QUICK_LATENCY if run.quick else TOKEN_LATENCY
         await run.server.reset(lifetime=LIFETIME, token_latency=latency)
-        peer = kind(run.server, run.session)
-        await peer.open()
-        told = found[name] = await _steady(run, peer, rate, seconds)
-        await peer.close()
+        told = found[name] = await _steady(run, kind, rate, seconds)
         run.tick()
         if kind is HttpxStatic:
             continue
-        note = f"{told['requests']:,}, {told['a second']:,} a second; {told['tokens']} tokens"
+        note = f"{told['requests']:,} from {WORKERS} processes, {told['a second']:,} a second; {told['tokens']} tokens"
         run.goal(
             f"{name}: requests that wait, at {rate:,} a second", 0, told["waits"], "requests", counts=True, note=note
         )

@@ -24,12 +24,14 @@ RESULTS = Path(__file__).parent / "results"
 Call = Callable[[], Awaitable[object]]
 
 
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+"""The cores that this process may use, as it starts; none where the system does not tell."""
+
+
 def pin(core: int) -> None:
     """Keep this process on one core, if there are several: client and server do not take turns on one."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        if len(cores) > 1:
-            os.sched_setaffinity(0, {cores[core % len(cores)]})
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, {CORES[core % len(CORES)]})
 
 
 @attrs.define
