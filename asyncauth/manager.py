@@ -20,7 +20,7 @@ from asyncauth._base.printable import name_of
 from asyncauth._core.cache import CachedToken, TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
-from asyncauth._core.listeners import Listener, Listeners, SharedListeners
+from asyncauth._core.listeners import Listener, Listeners
 from asyncauth._core.provider_members import check_members, check_origins, is_of_the_library
 from asyncauth._core.provider_options import options_of
 from asyncauth._core.refresh import Refresh
@@ -193,7 +193,7 @@ class TokenManager:
         manager = TokenManager(
             upstream, http=http, store=store, policy=policy, clock=self._clock, random=self._runtime.random
         )
-        manager._work_with(self._tenant, listeners=SharedListeners(self._listeners), intermediate=True)
+        manager._work_with(self._tenant, listeners=Listeners(owner=self._listeners), intermediate=True)
         self._owned = (*self._owned, manager)
         return manager
 

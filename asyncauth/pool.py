@@ -20,7 +20,7 @@ import attrs
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Closings, all_ended
 from asyncauth._core.limiter import RequestLimiter
-from asyncauth._core.listeners import Listener, Listeners, SharedListeners
+from asyncauth._core.listeners import Listener, Listeners
 from asyncauth._core.outages import Outages
 from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import Http, LoopEntry, Sessions, SharedSessions, run_each
@@ -167,7 +167,7 @@ class ManagerPool(Generic[Key]):
             self._clock,
             machine_random if random is None else random,
             SharedSessions(self._sessions),
-            SharedListeners(self._listeners),
+            Listeners(owner=self._listeners),
             outages=Outages(),
         )
         self._guard = self._runtime.guard  # one lock for the pool and all its managers: what it guards takes no time

@@ -70,7 +70,7 @@ async def test_a_listener_that_will_not_be_cancelled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Closing gives up on one that goes on after it was cancelled, and says so."""
-    monkeypatch.setattr("asyncauth._core.listeners._PATIENCE", 0.01)
+    monkeypatch.setattr("asyncauth._core.listener_queue._PATIENCE", 0.01)
     listeners, leave = Listeners(), asyncio.Event()
 
     async def listener(event: events.Event) -> None:
@@ -353,7 +353,7 @@ async def test_an_event_that_tells_of_something_as_it_is_forgotten() -> None:
 
 async def test_a_log_filter_that_raises_on_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Telling returns, whatever the log does."""
-    monkeypatch.setattr("asyncauth._core.listeners._LONGEST_BACKLOG", 1)
+    monkeypatch.setattr("asyncauth._core.listener_queue._MOST", 1)
     listeners, heard = Listeners(), Heard()
 
     def broken(record: logging.LogRecord) -> bool:

@@ -391,7 +391,7 @@ async def test_a_listener_that_is_behind_misses_events(
     make: Make, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The backlog is bounded: what comes beyond it is left out, and that is said once."""
-    monkeypatch.setattr("asyncauth._core.listeners._LONGEST_BACKLOG", 2)
+    monkeypatch.setattr("asyncauth._core.listener_queue._MOST", 2)
     opened, seen = threading.Event(), list[events.Event]()
 
     def listener(event: events.Event) -> None:
