@@ -28,6 +28,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, cast
 
+from asyncauth._base.patterns import pattern
 from asyncauth.errors import InvalidTokenResponse
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BLANKS: Final = " \t\r\n"
 
 # [0-9] and ASCII throughout: \d, int() and float() would take Arabic digits and underscores as well.
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHOLE: Final = re.compile(r"[0-9]{1,20}")
+_NUMBER: Final = pattern(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE: Final = pattern(r"[0-9]{1,20}")
 
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH: Final = rf"(?P<month>{'|'.join(_MONTHS)})"
@@ -76,12 +77,12 @@ _ZONE: Final = r"(?: *(?:GMT|UTC|UT|Z|(?P<sign>[+-])(?P<east>[01][0-9]|2[0-3]):?
 _FLAGS: Final = re.ASCII | re.IGNORECASE
 # IMF-fixdate ("Sun, 06 Nov 1994 08:49:37 GMT") and RFC 850 ("Sunday, 06-Nov-94 08:49:37 GMT") differ in the
 # dashes and the century alone. The weekday says nothing that the date doesn't, so it is not compared.
-_DATE: Final = re.compile(
+_DATE: Final = pattern(
     rf"(?:[A-Z]{{3,9}},? +)?(?P<day>[0-9]{{1,2}})[ -]{_MONTH}[ -](?P<year>[0-9]{{4}}|[0-9]{{2}}) +"
     rf"{_TIME}{_ZONE}",
     _FLAGS,
 )
-_ASCTIME: Final = re.compile(
+_ASCTIME: Final = pattern(
     rf"[A-Z]{{3,9}},? +{_MONTH} +(?P<day>[0-9]{{1,2}}) +{_TIME} +(?P<year>[0-9]{{4}}){_ZONE}", _FLAGS
 )
 
@@ -240,7 +241,7 @@ def server_now(date: str | None, age: str | None) -> float | None:
     if instant is None or age is None or len(age) > _MAX_TEXT:
         return instant
     digits = age.strip(_BLANKS)
-    seconds = float(digits) if _WHOLE.fullmatch(digits) else 0.0
+    seconds = float(digits) if _WHOLE().fullmatch(digits) else 0.0
     return instant + seconds if seconds <= _MAX_AGE else instant
 
 
@@ -355,7 +356,7 @@ def _number(value: object) -> float | None:
     """Return the finite number that a wire value holds, or ``None``. ``True`` is no number."""
     if isinstance(value, str):
         text = value.strip(_BLANKS) if len(value) <= _MAX_TEXT else ""
-        if _NUMBER.fullmatch(text) is None:
+        if _NUMBER().fullmatch(text) is None:
             return None
         number = float(text)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -386,7 +387,7 @@ def _http_date(value: object, now: float | None) -> float | None:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         return None
     text = value.strip(_BLANKS)
-    match = _DATE.fullmatch(text) or _ASCTIME.fullmatch(text)
+    match = _DATE().fullmatch(text) or _ASCTIME().fullmatch(text)
     if match is None:
         return None
     month = 1 + _MONTHS.index(match["month"].lower())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from asyncauth._base.patterns import pattern
+
 __all__ = ["without_parameter"]
 
 _SHORTEST_KNOWN = 6
 """Characters of a token by which it is known wherever it stands in an address."""
-_LETTER = re.compile(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
+_LETTER = pattern(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
 _BEGINS = ("?", "&", "#", "")
 _ENDS = ("&", "#", "")
 """What stands before and after a query parameter."""
@@ -46,5 +48,5 @@ def without_parameter(address: str, ending: str) -> str:
 def _letters(text: str) -> list[tuple[str, int, int]]:
     """Return the letters of a text, percent-encoded any number of times, each with where it begins and ends there."""
     return [
-        (chr(int(each[1], 16)) if each[1] else each[0], each.start(), each.end()) for each in _LETTER.finditer(text)
+        (chr(int(each[1], 16)) if each[1] else each[0], each.start(), each.end()) for each in _LETTER().finditer(text)
     ]

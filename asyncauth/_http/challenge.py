@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from asyncauth._base.patterns import pattern
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["Challenge", "Reason", "parse", "reason_of", "wants_dpop_nonce"]
 
@@ -45,16 +47,16 @@ _NOT_THE_TOKEN: Final = frozenset(
 # Linear on any input: no two ways to match the same text. The runs inside a repeated group are possessive
 # (++), or an unfinished quoted string would be tried in each of the ways to cut it in pieces. The groups
 # themselves are not: before 3.11.5 Python got possessive groups wrong.
-_GAP: Final = re.compile(r"[ \t,]*")
-_BLANKS: Final = re.compile(r"[ \t]*")
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-_QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_GAP: Final = pattern(r"[ \t,]*")
+_BLANKS: Final = pattern(r"[ \t]*")
+_TOKEN: Final = pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN68: Final = pattern(r"[A-Za-z0-9\-._~+/]+=*")
+_QUOTED: Final = pattern(r'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
+_ESCAPE: Final = pattern(r"\\(.)", re.DOTALL)
 # More than RFC 9110's token: real servers write authorization_uri=https://… without quotes.
-_BARE: Final = re.compile(r'[^ \t,"]+')
+_BARE: Final = pattern(r'[^ \t,"]+')
 # Up to the next comma that is not inside quotes. A quote without an end hides all that follows it.
-_ELEMENT: Final = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*"?)*', re.DOTALL)
+_ELEMENT: Final = pattern(r'(?:[^",]++|"(?:[^"\\]++|\\.)*"?)*', re.DOTALL)
 
 
 def _lower(text: str) -> str:
@@ -176,7 +178,7 @@ def _parts(line: str) -> Iterator[_Part]:
         first = position == 0 or "," in line[position:gap]
         if gap == len(line):
             return
-        name = _TOKEN.match(line, gap)
+        name = _TOKEN().match(line, gap)
         if name is None:
             position = _end(_ELEMENT, line, gap)
             continue
@@ -193,10 +195,10 @@ def _parts(line: str) -> Iterator[_Part]:
 
 def _value(line: str, position: int) -> tuple[str | None, int]:
     """Return the value that starts at a position, ``None`` if it can't be read, and where it ends."""
-    quoted = _QUOTED.match(line, position)
+    quoted = _QUOTED().match(line, position)
     if quoted is not None:
-        return _ESCAPE.sub(r"\1", quoted[1]), quoted.end()
-    bare = _BARE.match(line, position)
+        return _ESCAPE().sub(r"\1", quoted[1]), quoted.end()
+    bare = _BARE().match(line, position)
     if bare is not None:
         return bare[0], bare.end()
     return None, _end(_ELEMENT, line, position)
@@ -207,7 +209,7 @@ def _token68(line: str, position: int) -> tuple[str | None, int]:
 
     ``abc=`` is a token68, ``abc=x`` and ``abc = x`` are parameters.
     """
-    match = _TOKEN68.match(line, position)
+    match = _TOKEN68().match(line, position)
     if match is not None and _element_ends(line, _end(_BLANKS, line, match.end())):
         return match[0], match.end()
     return None, position
@@ -217,7 +219,7 @@ def _element_ends(line: str, position: int) -> bool:
     return position == len(line) or line[position] == ","
 
 
-def _end(pattern: re.Pattern[str], line: str, position: int) -> int:
+def _end(expression: Callable[[], re.Pattern[str]], line: str, position: int) -> int:
     """Return where a pattern that may match nothing ends."""
-    match = pattern.match(line, position)
+    match = expression().match(line, position)
     return position if match is None else match.end()

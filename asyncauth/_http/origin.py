@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from yarl import URL
 
+from asyncauth._base.patterns import pattern
 from asyncauth.errors import ConfigurationError, InsecureTransport
 
 __all__ = [
@@ -36,14 +37,14 @@ __all__ = [
     "require_secure",
 ]
 
-_HOST_AND_PORT = re.compile(r"(?:localhost|(?:[a-z0-9-]{1,40}\.){1,8}[a-z0-9]{1,12})(?::[0-9]{1,5})?", re.IGNORECASE)
+_HOST_AND_PORT = pattern(r"(?:localhost|(?:[a-z0-9-]{1,40}\.){1,8}[a-z0-9]{1,12})(?::[0-9]{1,5})?", re.IGNORECASE)
 """A name with a dot in it, and no longer than a host's are: a token has longer parts."""
 _WEB = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
-_HOST = re.compile(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
+_HOST = pattern(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
 
-_READ_IN_TWO_WAYS = re.compile(r"[\x00-\x20\x7f\\]|//[^/?#]*@[^/?#]*@")
+_READ_IN_TWO_WAYS = pattern(r"[\x00-\x20\x7f\\]|//[^/?#]*@[^/?#]*@")
 """What HTTP clients read in different ways: one ends a host's name at a backslash, another takes a tab out."""
-_AUTHORITY = re.compile(r"[^/?#]*//([^/?#]*)")
+_AUTHORITY = pattern(r"[^/?#]*//([^/?#]*)")
 
 Place: TypeAlias = tuple[str, str | None]
 """An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
@@ -97,7 +98,7 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
 
 def _example(text: object) -> str:
     """Return what somebody meant who wrote a host alone; of anything else, which may be a secret, nothing is shown."""
-    if not isinstance(text, str) or not _HOST_AND_PORT.fullmatch(text):
+    if not isinstance(text, str) or not _HOST_AND_PORT().fullmatch(text):
         return "https://api.example.com"
     return f"{'http' if is_loopback(text.partition(':')[0]) else 'https'}://{text}"
 
@@ -121,7 +122,7 @@ def _host(value: object) -> str:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             return ipaddress.ip_address(value.strip("[]")).compressed
-        if _HOST.fullmatch(value):
+        if _HOST().fullmatch(value):
             return value.rstrip(".").lower()
     raise ConfigurationError("insecure_hosts takes names of hosts, without scheme, port or wildcard, such as 'sandbox'")
 
@@ -257,9 +258,9 @@ def in_the_clear_error(url: URL) -> InsecureTransport:
 
 def _is_ambiguous(text: str) -> bool:
     """Return whether HTTP clients may read a URL in different ways, and so go to different hosts."""
-    if _READ_IN_TWO_WAYS.search(text):
+    if _READ_IN_TWO_WAYS().search(text):
         return True
-    found = _AUTHORITY.match(text)
+    found = _AUTHORITY().match(text)
     authority = "" if found is None else found[1]
     # Some clients make a full stop or a plain letter of a look-alike, others ask the resolver for it as it is.
     return not authority.isascii() and not (

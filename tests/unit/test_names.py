@@ -118,8 +118,8 @@ PUBLIC = {
 # ours: so there are no circles.
 ROWS = (
     # the vocabulary: types and arithmetic that everything else uses
-    ("_base.durations", "_base.forks", "_base.loops", "_base.printable", "_base.redaction", "clock", "token", "errors",
-     "provider", "status", "events", "expiry", "policy", "entry"),
+    ("_base.durations", "_base.forks", "_base.loops", "_base.patterns", "_base.printable", "_base.redaction",
+     "clock", "token", "errors", "provider", "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.address", "_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin",
      "_http.trouble",
