@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -22,8 +22,7 @@ LONGEST_HOLD = 3600.0
 """Seconds: the longest that a refusal or a ``Retry-After`` is remembered."""
 
 
-@attrs.frozen
-class Windows:
+class Windows(NamedTuple):
     """The parts of one token's life, in seconds from the moment its request was sent.
 
     Attributes:

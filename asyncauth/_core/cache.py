@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -131,8 +131,7 @@ NOTHING = CachedToken(Token(""))
 """What a manager holds before its first token."""
 
 
-@attrs.frozen
-class Noted401:
+class Noted401(NamedTuple):
     """What follows from an API's 401.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import attrs
 
@@ -157,8 +157,7 @@ class WhileBlocked(enum.Enum):
     """A refresh, at once: the failure is that of an upstream manager, which does its own holding back."""
 
 
-@attrs.frozen
-class RejectedCredential:
+class RejectedCredential(NamedTuple):
     """The memory of a rejected credential, whatever else fails until the next success.
 
     Attributes:
@@ -176,8 +175,7 @@ class RejectedCredential:
     ask_at: float
 
 
-@attrs.frozen
-class Answered:
+class Answered(NamedTuple):
     """An answer that brought no token: a 4xx other than 408, 425 and 429, or a success without a token.
 
     Attributes:
@@ -189,8 +187,7 @@ class Answered:
     at: float
 
 
-@attrs.frozen
-class FailureMemory:
+class FailureMemory(NamedTuple):
     """The memory of failures in a row; a success forgets it.
 
     Attributes:
@@ -263,10 +260,9 @@ class FailureMemory:
         """Return it as the rejection that is waited out: the credential was looked at, and may be again later."""
         if self.rejected is None:
             return self
-        rejected = attrs.evolve(self.rejected, ask_at=now + policy.rejection_cooldown)
+        rejected = self.rejected._replace(ask_at=now + policy.rejection_cooldown)
         until = rejected.until
-        return attrs.evolve(
-            self,
+        return self._replace(
             error=rejected.error,
             retry_at=until,
             retry_for_callers_at=until,
@@ -279,10 +275,10 @@ class FailureMemory:
         """Return it with nothing to be waited out. What was remembered still counts after the next failure."""
         rejected = self.rejected
         if rejected is not None:
-            rejected = attrs.evolve(rejected, until=min(rejected.until, now))
+            rejected = rejected._replace(until=min(rejected.until, now))
         at_once = min(self.retry_at, now)
         for_callers = min(self.retry_for_callers_at, now)
-        return attrs.evolve(self, retry_at=at_once, retry_for_callers_at=for_callers, rejected=rejected)
+        return self._replace(retry_at=at_once, retry_for_callers_at=for_callers, rejected=rejected)
 
     def seen(self, now: float) -> AuthError:
         """Return the error for a caller who is blocked by this failure now."""
@@ -329,9 +325,9 @@ def remember_failure(
     elif isinstance(error, CredentialsRejected):
         rejected = _rejected(error, rejected, policy, now, shared)
         if error.may_change:  # an assertion that is made anew each time is one credential, whatever its value
-            paced_until = _paced_until([attrs.evolve(each, credential=None) for each in answers])
-            rejected = attrs.evolve(
-                rejected, until=max(rejected.until, paced_until), ask_at=max(rejected.ask_at, paced_until)
+            paced_until = _paced_until([each._replace(credential=None) for each in answers])
+            rejected = rejected._replace(
+                until=max(rejected.until, paced_until), ask_at=max(rejected.ask_at, paced_until)
             )
         retry_at = for_callers = rejected.until
     elif isinstance(error, StoreError):
@@ -444,8 +440,7 @@ def kind_of_failed_try(error: AuthError, *, rejection: Rejection | None, sent: b
 # A rejected credential, for all processes with one store
 
 
-@attrs.frozen
-class SharedHold:
+class SharedHold(NamedTuple):
     """What all processes with one store agree on of a rejected credential.
 
     Attributes:

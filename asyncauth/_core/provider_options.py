@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from asyncauth._base.printable import name_of
 from asyncauth._http.carrier import IN_AUTHORIZATION, PLAIN, Carrier
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["OptionValues", "endpoint_of", "options_of"]
 
 
-@attrs.frozen
-class OptionValues:
+class OptionValues(NamedTuple):
     """The values of a provider's `ProviderOptions`, whose documentation says what they mean."""
 
     deadline: float | None = None

@@ -10,8 +10,7 @@ Pure: told the time, in seconds of the manager's monotonic clock. `TokenState` k
 from __future__ import annotations
 
 import enum
-
-import attrs
+from typing import NamedTuple
 
 __all__ = ["YOUNG", "Trial", "Use", "pause_before_repeat", "waits_for_proof"]
 
@@ -38,8 +37,7 @@ class Use(enum.Enum):
     """A request that can be sent only once: it carries the predecessor for as long as a new token may be unknown."""
 
 
-@attrs.frozen
-class Trial:
+class Trial(NamedTuple):
     """The trial of a new token that got a 401 before the API had accepted it.
 
     Attributes:

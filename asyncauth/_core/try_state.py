@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SentCredential", "TryState", "current_try", "set_try"]
 
 
-@attrs.frozen
-class SentCredential:
+class SentCredential(NamedTuple):
     """What is remembered of the credential of a token request.
 
     Attributes:
@@ -31,6 +30,9 @@ class SentCredential:
     digest: str | None = None
     mark: str | None = None
     may_change: bool = False
+
+
+_NONE_SENT = SentCredential()
 
 
 @attrs.define(eq=False)
@@ -74,7 +76,7 @@ class TryState:
     rejected: frozenset[str] = frozenset()
     mark: str | None = None
     offered: str | None = None
-    sent: SentCredential = SentCredential()
+    sent: SentCredential = _NONE_SENT
     without_token: list[str | None] = attrs.field(factory=list[str | None])
     release: Callable[[], Awaitable[None]] | None = None
 

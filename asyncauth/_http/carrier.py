@@ -6,14 +6,13 @@ Pure: no I/O. What is put on a request is taken off it again when there is an an
 from __future__ import annotations
 
 import functools
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-import attrs
 from aiohttp.hdrs import AUTHORIZATION, COOKIE
 from yarl import URL
 
+from asyncauth._base.patterns import pattern
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,16 +26,15 @@ IN_AUTHORIZATION: Final = "header:Authorization"
 """What `carried_as` says by default (RFC 6750 §2.1)."""
 
 _PLACES: Final = ("header", "cookie", "query")
-_WORD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WORD: Final = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header, a cookie or a scheme (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
-_COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
+_COOKIE_VALUE: Final = pattern(r"[!#-+\--:<-\[\]-~]*")
 """RFC 6265 §4.1.1: anything else would end the cookie, or begin another one."""
 _FRAMING: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
 """Headers that aiohttp sets by itself, since they say where a request ends and goes."""
 
 
-@attrs.frozen
-class Carrier:
+class Carrier(NamedTuple):
     """How requests carry a token. Immutable; any thread.
 
     Attributes:
@@ -90,7 +88,7 @@ class Carrier:
 
     def flaw(self, token: Token) -> str | None:
         """Return why a token can't be carried so, without the token; ``None``: it can."""
-        if self.place == "cookie" and not _COOKIE_VALUE.fullmatch(token.value):
+        if self.place == "cookie" and not _COOKIE_VALUE().fullmatch(token.value):
             return "the token holds characters that can't stand in a cookie"
         return None
 
@@ -173,7 +171,7 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
             raise ConfigurationError(
                 "carried_as= needs the parameter's name after 'query:', as in 'query:access_token'"
             )
-    elif not _WORD.fullmatch(name):
+    elif not _WORD().fullmatch(name):
         raise ConfigurationError(f"carried_as= needs the {place}'s name after '{place}:', without blanks and colons")
     if place == "header" and name.lower() == "cookie":
         raise ConfigurationError("carried_as= takes 'cookie:NAME' for a cookie, so that other cookies stay")
@@ -181,7 +179,7 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
         raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets it by itself")
     if scheme is not None and place != "header":
         raise ConfigurationError(f"scheme= goes with a header: a token in a {place} has none")
-    if scheme and not _WORD.fullmatch(scheme):
+    if scheme and not _WORD().fullmatch(scheme):
         raise ConfigurationError("scheme= takes one word such as 'Token', or '' for none")
     if place == "header" and name.lower() == "authorization":
         name = AUTHORIZATION

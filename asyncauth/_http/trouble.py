@@ -8,16 +8,15 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from typing import NamedTuple
 
 import aiohttp
-import attrs
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 __all__ = ["LATE", "Trouble", "distrust", "trouble_of"]
 
 
-@attrs.frozen
-class Trouble:
+class Trouble(NamedTuple):
     """Why a request got no answer.
 
     Attributes:
