@@ -12,7 +12,7 @@
 #   make soak    short lifetimes and faults at random, and what grows: 5 min; ARGS="--seconds 30 --seed 7"
 #                ARGS="--fleet": a Redis that several managers share, with faults at random
 #   make recovery  how long callers wait beyond the end of an outage, and what it costs the token endpoint: 3 min
-#   make test-browser  the sandbox's page in Chromium, some 60 s
+#   make test-browser  the sandbox's page and the documentation in Chromium, some 100 s
 #   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make measure  how large the package is, and how much of it a cold token() passes through
@@ -172,6 +172,7 @@ extras: dist
 docs: $(VENV)/.ready
 	rm -rf docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build/html
+	$(BIN)/python scripts/check_site.py
 
 pictures: $(VENV)/.ready
 	$(BIN)/python docs/pictures/draw.py

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+
+from shown_signatures import show_values  # noqa: E402 (it is found there)
 
 project = "asyncauth"
 author = "The asyncauth authors"
@@ -99,7 +101,12 @@ _ELSEWHERE = {
 
 
 def _keep_first_lines(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001, PLR0917 (Sphinx calls it so)
-    """Have napoleon read no type out of a property's first line, where it would take what stands before a colon."""
+    """Have napoleon read no type out of a property's first line, where it would take what stands before a colon.
+
+    Of a constant, leave out the docstring of its type: its page says what it is.
+    """
+    if what == "data" and lines and lines[0].startswith("str(object="):
+        lines.clear()
     if what in {"property", "attribute", "data"}:
         lines[:0] = ["..", ""]  # an empty comment
 
@@ -149,5 +156,6 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("public_names", _public_names(), "")
     app.connect("missing-reference", _resolve)
     app.connect("autodoc-process-docstring", _keep_first_lines, priority=100)  # before napoleon
+    app.connect("autodoc-process-signature", show_values)
     _keep_options_together()
     app.connect("html-page-context", _say_the_language)

@@ -14,6 +14,7 @@ import secrets
 import ssl
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ from pathlib import Path
 import attrs
 import trustme
 from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 from proxy_kit import ForwardProxy
 from redis_kit import redis_server
 
@@ -35,6 +38,9 @@ COMPANY = "login.corp.example"
 
 CLIENT_SECRET = "s3cret-of-the-client"
 ACME_SECRET = "s3cret-of-acme"
+ROBOT = "robot@example.com"
+"""Whose assertions the OAuth 2.0 server accepts, made out to the endpoint below."""
+ROBOT_AUDIENCE = "https://login.example.com/token"
 
 NAME_SERVICE = """
 import json, os, socket
@@ -76,7 +82,8 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
     company.cert_pem.write_to_path(folder / "company.pem")
     company.issue_cert("reports.corp.example").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
     with redis_server(password="") as redis, sandbox_in_thread() as sandbox, _loop_in_thread() as loop:
-        servers = _Servers(sandbox, tls, _wanting_a_client_certificate(company))
+        robot = RSAKey.generate_key(2048)
+        servers = _Servers(sandbox, tls, _wanting_a_client_certificate(company), robot)
         places = asyncio.run_coroutine_threadsafe(servers.start(), loop).result()
         places["localhost:6379"] = redis.port
         try:
@@ -97,6 +104,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                 "CLIENT_CERTIFICATE": str(folder / "client.pem"),
                 "PLACES": json.dumps(places),
                 **_credentials(sandbox, folder),
+                **_keys(robot, folder),
             }
         finally:
             asyncio.run_coroutine_threadsafe(servers.stop(), loop).result()
@@ -133,6 +141,14 @@ def _credentials(sandbox: Sandbox, folder: Path) -> dict[str, str]:
         "ACME_SECRET": ACME_SECRET,
         "ACME_PARTNER_KEY": "p4rtner-key-of-acme",
     }
+
+
+def _keys(robot: RSAKey, folder: Path) -> dict[str, str]:
+    """Return a service account's private key, and where a platform keeps an assertion that it signs itself."""
+    ready_made = folder / "assertion"
+    claims = {"iss": ROBOT, "sub": ROBOT, "aud": ROBOT_AUDIENCE}
+    ready_made.write_text(jwt.encode({"alg": "RS256"}, {**claims, "exp": time.time() + 3600}, robot) + "\n")
+    return {"ROBOT_PRIVATE_KEY": robot.as_pem(private=True).decode(), "ASSERTION_FILE": str(ready_made)}
 
 
 def _post(url: str, *, bearer: str | None = None, **fields: str) -> dict[str, str]:
@@ -178,6 +194,7 @@ class _Servers:
     sandbox: Sandbox
     tls: ssl.SSLContext
     company: ssl.SSLContext
+    robot: RSAKey
     issued: set[str] = attrs.field(factory=set[str])
     listening: list[asyncio.Server] = attrs.field(factory=list[asyncio.Server])
     streams: set[asyncio.StreamWriter] = attrs.field(factory=set[asyncio.StreamWriter])
@@ -260,7 +277,12 @@ class _Servers:
         form = await request.post()
         public = form.get("client_id") == "shop-cli"
         basic = request.headers.get("Authorization", "").startswith("Basic ")
-        if not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form and not public:
+        if "assertion" in form:
+            signed = jwt.decode(str(form["assertion"]), self.robot, algorithms=["RS256"])
+            expected = {"iss": ROBOT, "aud": ROBOT_AUDIENCE}.items()
+            if not expected <= signed.claims.items():
+                return web.json_response({"error": "invalid_grant"}, status=400)
+        elif not basic and form.get("client_secret") != CLIENT_SECRET and "subject_token" not in form and not public:
             return web.json_response({"error": "invalid_client"}, status=401)
         if request.path == "/revoke":
             self.issued.discard(str(form["token"]))
