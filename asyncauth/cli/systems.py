@@ -26,7 +26,7 @@ class System(enum.StrEnum):
 OptionalSystem: TypeAlias = Optional[System]  # noqa: UP045
 
 TITLES = {System.PEAKLY: "Peakly", System.PAGO_FACIL: "Pago Fácil"}
-HOSTS = {System.PEAKLY: peakly._HOSTS, System.PAGO_FACIL: pago_facil._HOSTS}
+HOSTS = {System.PEAKLY: peakly.HOSTS, System.PAGO_FACIL: pago_facil.HOSTS}
 
 
 def place_of(

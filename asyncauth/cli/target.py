@@ -166,8 +166,8 @@ def held_by(manager: TokenManager) -> set[str]:
     """Return the texts that a manager's providers hold as credentials, so that no output shows them."""
     found: set[str] = set()
     if isinstance(manager._provider, EndpointProvider):
-        values: list[object] = [credential._value for credential in manager._provider._credentials]
-        found.update(value for value in values if isinstance(value, str))
+        constants = [credential.constant for credential in manager._provider.credentials]
+        found.update(text for text in constants if text is not None)
     return found.union(*map(held_by, manager._owned))
 
 

@@ -29,21 +29,19 @@ def keys_of(system: System, account: str, place: dict[str, Any]) -> dict[str, st
     Raises:
         ConfigurationError: They can't be a provider's.
     """
-    providers: list[EndpointProvider]
     if system is System.PEAKLY:
-        providers = [Peakly(username=account, password=_UNUSED, **place)]
-    else:
-        login = PagoFacilLogin(username=account, password=_UNUSED, **place)
-        access = PagoFacil(jwt=login, **place)
-        providers = [
-            PagoFacilJWT(access_token=access, **place),
-            PagoFacilJWT(access_token=_UNUSED, account=account, **place),
-            access,
-            PagoFacil(jwt=_UNUSED, account=account, **place),
-            login,
-        ]
-    return {
-        key_of(provider.identity): f"{provider.name} {provider._endpoint.step}"
-        for provider in providers
-        if provider.identity is not None
-    }
+        return _named(Peakly(username=account, password=_UNUSED, **place), "token")
+    login = PagoFacilLogin(username=account, password=_UNUSED, **place)
+    access = PagoFacil(jwt=login, **place)
+    steps: list[PagoFacil | PagoFacilLogin | PagoFacilJWT] = [
+        PagoFacilJWT(access_token=access, **place),
+        PagoFacilJWT(access_token=_UNUSED, account=account, **place),
+        access,
+        PagoFacil(jwt=_UNUSED, account=account, **place),
+        login,
+    ]
+    return {key: name for provider in steps for key, name in _named(provider, provider.step).items()}
+
+
+def _named(provider: EndpointProvider, step: str) -> dict[str, str]:
+    return {} if provider.identity is None else {key_of(provider.identity): f"{provider.name} {step}"}

@@ -33,6 +33,7 @@ class EndpointProvider:
         scheme: What stands before it; see there.
         insecure_hosts: Hosts to which plain http may go.
         needs_lock: Whether a refresh token is the only way to a token; see `ProviderOptions`.
+        credentials: What its token is asked for with; their reprs show no secret.
     """
 
     name: str
@@ -42,9 +43,9 @@ class EndpointProvider:
     scheme: str | None = None
     insecure_hosts: frozenset[str]
     needs_lock: bool = False
+    credentials: tuple[Credential, ...]
 
     _endpoint: Endpoint
-    _credentials: tuple[Credential, ...]
 
     def _configure(
         self,
@@ -69,7 +70,7 @@ class EndpointProvider:
         for credential in credentials:
             credential.check()
         self._endpoint = endpoint
-        self._credentials = credentials
+        self.credentials = credentials
         own = (str(origin_of(endpoint.url)),)
         self.origins = own if origins is None else origins_of(origins, insecure_hosts=self.insecure_hosts)
 
@@ -109,7 +110,7 @@ class EndpointProvider:
         """
         named = {name: checked_text(value, name) for name, value in whose.items() if value is not None}
         upstream: dict[str, Part] = {}
-        for number, each in enumerate(self._credentials):
+        for number, each in enumerate(self.credentials):
             if each.identity is not None:  # two credentials of a declaration may be called alike
                 upstream[each.name if each.name not in upstream else f"{number} {each.name}"] = nested(each.identity)
         if not named and not (grant and all(each.identity is not None for each in grant)):
@@ -133,16 +134,16 @@ class EndpointProvider:
 
     def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
         """Return the provider with managers in place of its upstream providers."""
-        if not any(credential.provider is not None for credential in self._credentials):
+        if not any(credential.provider is not None for credential in self.credentials):
             return self
         twin = copy.copy(self)
-        twin._credentials = tuple(credential.managed(manage) for credential in self._credentials)
+        twin.credentials = tuple(credential.managed(manage) for credential in self.credentials)
         return twin
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_credentials"):  # shown in a traceback through __init__
+        if not hasattr(self, "credentials"):  # shown in a traceback through __init__
             return f"<{type(self).__name__}>"
-        credentials = " ".join(map(repr, self._credentials))
+        credentials = " ".join(map(repr, self.credentials))
         return f"<{type(self).__name__} {self._endpoint.url.with_query(None)} {credentials}>"
 
 

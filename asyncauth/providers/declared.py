@@ -167,18 +167,18 @@ class DeclaredProvider(EndpointProvider):
         def read(response: TokenResponse) -> Token:
             return self._read(response, *sent)
 
-        return await self._endpoint.fetch(http, self._credentials, build, read)
+        return await self._endpoint.fetch(http, self.credentials, build, read)
 
     async def _renew(self, http: aiohttp.ClientSession, renewal: Renewal, previous: Token) -> Token:
         """Ask with the last token's refresh token."""
-        credentials = renewal.credentials(self._credentials, previous)
+        credentials = renewal.credentials(self.credentials, previous)
         return await renewal.endpoint.fetch(
             http, credentials, renewal.shape.request, partial(self._read, kept=previous)
         )
 
     async def _given(self, http: aiohttp.ClientSession, number: int) -> str:
         """Return the first refresh token."""
-        given, _, _ = await self._credentials[number].resolve(http)
+        given, _, _ = await self.credentials[number].resolve(http)
         return given
 
     def _read(self, response: TokenResponse, kept: Token | None = None) -> Token:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PagoFacil", "PagoFacilJWT", "PagoFacilLogin"]
 
-_HOSTS = {"production": "https://api.pgf.cl", "development": "https://api-dev.pgf.cl"}
+HOSTS = {"production": "https://api.pgf.cl", "development": "https://api-dev.pgf.cl"}
 _NEWER_HOSTS = {"production": "https://apis.pgf.cl", "development": "https://apis-dev.pgf.cl"}
 
 _LONGEST_LIFETIME = 1e10
@@ -91,14 +91,14 @@ class PagoFacil(_PagoFacilProvider):
         credential = Credential(jwt, "jwt", bearer=True)
         del jwt  # a traceback through here that shows locals must not show it
         hosts = insecure_hosts_of(insecure_hosts)
-        url = base_address(environment, base_url, _HOSTS, hosts) / "tokens" / "createToken"
+        url = base_address(environment, base_url, HOSTS, hosts) / "tokens" / "createToken"
         endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         self._identify({"account": account}, (credential,))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``createToken`` for an access token, with the JWT as Bearer."""
-        return await self._endpoint.fetch(http, self._credentials, _bearer, self._read)
+        return await self._endpoint.fetch(http, self.credentials, _bearer, self._read)
 
     @staticmethod
     def _read(response: TokenResponse) -> Token:
@@ -146,7 +146,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         self._username = checked_text(username, "username")
         self._newer = generation == 2  # noqa: PLR2004
         hosts = insecure_hosts_of(insecure_hosts)
-        base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else _HOSTS, hosts)
+        base = base_address(environment, base_url, _NEWER_HOSTS if self._newer else HOSTS, hosts)
         url = base / "users" / "login" if self._newer else base / "login"
         endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
@@ -154,7 +154,7 @@ class PagoFacilLogin(_PagoFacilProvider):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``login`` for a JWT, with username and password as JSON."""
-        return await self._endpoint.fetch(http, self._credentials, self._request, self._read)
+        return await self._endpoint.fetch(http, self.credentials, self._request, self._read)
 
     def _request(self, password: str) -> Request:
         return Request(json={"user" if self._newer else "username": self._username, "password": password})
@@ -207,7 +207,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         self._lifetime = lifetime
         self._server_ahead: float | None = None
         hosts = insecure_hosts_of(insecure_hosts)
-        url = base_address(environment, base_url, _HOSTS, hosts) / "loginToken"
+        url = base_address(environment, base_url, HOSTS, hosts) / "loginToken"
         endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
         self._configure(endpoint, (credential,), origins=origins)
         shall_live = None if lifetime is None else float(lifetime)
@@ -270,7 +270,7 @@ class PagoFacilJWT(_PagoFacilProvider):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
         return await self._endpoint.fetch(
-            http, self._credentials, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
+            http, self.credentials, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
         )
 
     def _request(self, access_token: str) -> Request:

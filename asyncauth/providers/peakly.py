@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Peakly"]
 
-_HOSTS = {"production": "https://api.peakly.co", "qa": "https://qa.api.peakly.co"}
+HOSTS = {"production": "https://api.peakly.co", "qa": "https://qa.api.peakly.co"}
 
 
 class Peakly(PasswordGrant):
@@ -62,7 +62,7 @@ class Peakly(PasswordGrant):
         credential = Credential(password, "password")
         del password  # a traceback through here that shows locals must not show it
         hosts = insecure_hosts_of(insecure_hosts)
-        url = base_address(environment, base_url, _HOSTS, hosts) / "token"
+        url = base_address(environment, base_url, HOSTS, hosts) / "token"
         own = str(origin_of(url)) if origins is None else origins
         super().__init__(token_url=url, username=username, password=credential, origins=own, insecure_hosts=hosts)
 

@@ -172,7 +172,8 @@ class RedisStore:
             raise ConfigurationError("RedisStore can't use this URL: is its port a number, and each option redis-py's?")
 
     @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncGenerator[Any, None]:
+    async def client(self) -> AsyncGenerator[Any, None]:
+        """Give the redis-py client of the running event loop, for looking at the server."""
         loop = asyncio.get_running_loop()
         await self.__aenter__()
         try:
@@ -186,7 +187,7 @@ class RedisStore:
     async def load(self, key: str) -> Token | None:
         """Return the token under a key, as old as it is by Redis' own clock, whatever the writer's wall clock said."""
         name = self.prefix + key
-        async with self._client() as client:
+        async with self.client() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.getrange(name, 0, LARGEST_ENTRY)  # a byte more than an entry has: of a larger one no more
             pipeline.pttl(name)
@@ -203,7 +204,7 @@ class RedisStore:
         """Return the keys that have an entry, in order (``SCAN``: Redis serves others meanwhile). Only reads."""
         pattern = _GLOB.sub(r"\\\g<0>", self.prefix) + "*"
         found: set[str] = set()
-        async with self._client() as client:
+        async with self.client() as client:
             async for name in client.scan_iter(match=pattern, count=_AT_ONCE):
                 text = name if isinstance(name, str) else name.decode("utf-8", "replace")
                 found.add(text[len(self.prefix) :])
@@ -215,7 +216,7 @@ class RedisStore:
         if not 0 <= age < life:
             age = 0.0  # by another clock than ours
         name, milliseconds = self.prefix + key, math.floor(1000 * (life - age))
-        async with self._client() as client:
+        async with self.client() as client:
             if milliseconds > 0:
                 await client.set(name, dumps(token), px=milliseconds)
             else:
@@ -224,7 +225,7 @@ class RedisStore:
     async def delete(self, key: str, token: Token) -> None:
         """Leave what remains of the entry, if it is this token's."""
         name = self.prefix + key
-        async with self._client() as client:
+        async with self.client() as client:
             raw = await client.getrange(name, 0, LARGEST_ENTRY)
             stored = self._read(key, raw) if raw else None
             if stored is None or stored.value != token.value:
@@ -251,7 +252,7 @@ class RedisStore:
         """
         from asyncauth.stores.redis_lock import RedisLease, RedisLock  # noqa: PLC0415 (an extra)
 
-        async with self._client() as client:
+        async with self.client() as client:
             lock = RedisLock(client, f"{self.prefix}{key}:lock", self._comparison)
             lease = RedisLease(lock)
             problem: Exception | None = None

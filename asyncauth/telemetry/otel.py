@@ -67,6 +67,87 @@ class _Known:
     failures: list[events.TokenRequestFailed] = attrs.field(factory=list["events.TokenRequestFailed"])
 
 
+class _Lifetimes:
+    """How long the tokens of the managers that one object listens to still live: the gauge's points.
+
+    Args:
+        meter_provider: Where metrics go; ``None``: the global one.
+    """
+
+    def __init__(self, meter_provider: MeterProvider | None) -> None:
+        self._meter_provider = meter_provider
+        self._guard = new_guard()
+        self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
+        self._many = _FEW
+
+    def register(self) -> bool:
+        """Take part in the gauge of the meter provider, and return whether there was none.
+
+        A meter takes no further callback for a gauge that it has: the first one looks into all objects.
+        """
+        with _all_guard:
+            first = not any(self._sharing())
+            _all.add(self)
+        return first
+
+    def know(self, owner: _Owner, attributes: _Attributes) -> _Known:
+        """Return what is remembered of a manager."""
+        with self._guard:
+            if owner not in self._known and len(self._known) >= self._many:
+                # Nobody may ever look at the gauge, and a pool's tenants come and go.
+                self._forget_ended(time.time())
+                self._many = max(_FEW, 2 * len(self._known))
+            return self._known.setdefault(owner, _Known(attributes))
+
+    def forget(self, owner: _Owner) -> None:
+        """Forget a manager: it has no token."""
+        with self._guard:
+            self._known.pop(owner, None)
+
+    def observe(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (the API's)
+        """Return the gauge's points, those of all objects with the same meter provider."""
+        now = time.time()
+        with _all_guard:
+            sharing = list(self._sharing())
+        least: dict[frozenset[tuple[str, AttributeValue]], float] = {}
+        for each in sharing:
+            for attributes, left in each.remaining(now):
+                series = frozenset(attributes.items())
+                least[series] = min(left, least.get(series, left))
+        return [metrics.Observation(left, dict(series)) for series, left in least.items()]
+
+    def remaining(self, now: float) -> list[tuple[_Attributes, float]]:
+        """Return how long each manager's token still lives, and forget those that ended a while ago."""
+        with self._guard:
+            self._forget_ended(now)
+            return [
+                (known.attributes, max(0.0, known.expires_at - now))
+                for known in self._known.values()
+                if known.expires_at is not None and (known.renewing or known.expires_at > now)
+            ]
+
+    @property
+    def meters(self) -> MeterProvider:
+        """Where the metrics go now: the global provider may have been set since."""
+        return metrics.get_meter_provider() if self._meter_provider is None else self._meter_provider
+
+    def _sharing(self) -> Iterator[_Lifetimes]:
+        """Yield the objects with the same meter provider. Under the guard of all objects."""
+        mine = self.meters
+        return (each for each in _all if each.meters is mine)
+
+    def _forget_ended(self, now: float) -> None:
+        """Forget the tokens that ended a while ago."""
+        for owner, known in list(self._known.items()):
+            if known.expires_at is not None and known.expires_at < now - _REMEMBERED:
+                del self._known[owner]
+
+
+_all_guard = new_guard()
+_all: weakref.WeakSet[_Lifetimes] = weakref.WeakSet()
+"""Those of all objects, to find the ones with the same meter provider."""
+
+
 class OpenTelemetry:
     """A listener that makes spans and metrics of events.
 
@@ -115,10 +196,8 @@ class OpenTelemetry:
         meter_provider: MeterProvider | None = None,
         intermediate: bool = False,
     ) -> None:
-        self._guard = new_guard()
-        self._meter_provider, self._intermediate = meter_provider, intermediate
-        self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
-        self._many = _FEW
+        self._lifetimes = _Lifetimes(meter_provider)
+        self._intermediate = intermediate
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._duration = meter.create_histogram(
@@ -152,14 +231,10 @@ class OpenTelemetry:
         self._store_failures = meter.create_counter(
             "asyncauth.store.failures", "{failure}", "Troubles of the shared store, at most one a minute."
         )
-        with _objects_guard:
-            # A meter takes no further callback for a gauge that it has: the first one looks into all objects.
-            first = not any(self._sharing())
-            _objects.add(self)
-        if first:
+        if self._lifetimes.register():
             meter.create_observable_gauge(
                 "asyncauth.token.remaining_lifetime",
-                [self._remaining],
+                [self._lifetimes.observe],
                 "s",
                 "Seconds until the token ends; of several accounts or tenants, the one that ends first.",
             )
@@ -170,22 +245,22 @@ class OpenTelemetry:
         provider = _provider(event)
         match event:
             case events.RefreshStarted():
-                known = self._know(owner, provider)
+                known = self._lifetimes.know(owner, provider)
                 known.renewing, known.state, known.failures = True, event.state, []
             case events.TokenRequestFailed():
-                self._know(owner, provider).failures.append(event)
+                self._lifetimes.know(owner, provider).failures.append(event)
                 failed: _Attributes = {"asyncauth.outcome": "failure", "error.type": event.error}
                 self._requests.add(1, provider | failed | _status(event))
             case events.RefreshEnded():
-                known = self._know(owner, provider)
+                known = self._lifetimes.know(owner, provider)
                 self._ended(event, known, provider)
                 if known.expires_at is None or (event.intermediate and not self._intermediate):
-                    self._forget(owner)
+                    self._lifetimes.forget(owner)
             case events.TokenRejected():
                 cause = "token_refused" if event.dropped else "fresh_token_refused"
                 self._rejections.add(1, provider | {"asyncauth.rejection.cause": cause})
                 if event.dropped:
-                    self._forget(owner)
+                    self._lifetimes.forget(owner)
             case events.RequestWaited():
                 self._waits.record(event.seconds, provider | _error(event.error))
             case events.CoolDown():
@@ -194,25 +269,6 @@ class OpenTelemetry:
                 self._store_failures.add(1, provider)
             case _:
                 pass
-
-    def _know(self, owner: _Owner, attributes: _Attributes) -> _Known:
-        """Return what is remembered of a manager."""
-        with self._guard:
-            if owner not in self._known and len(self._known) >= self._many:
-                # Nobody may ever look at the gauge, and a pool's tenants come and go.
-                self._forget_ended(time.time())
-                self._many = max(_FEW, 2 * len(self._known))
-            return self._known.setdefault(owner, _Known(attributes))
-
-    def _forget(self, owner: _Owner) -> None:
-        with self._guard:
-            self._known.pop(owner, None)
-
-    def _forget_ended(self, now: float) -> None:
-        """Forget the tokens that ended a while ago."""
-        for owner, known in list(self._known.items()):
-            if known.expires_at is not None and known.expires_at < now - _REMEMBERED:
-                del self._known[owner]
 
     def _ended(self, event: events.RefreshEnded, known: _Known, provider: _Attributes) -> None:
         """Count a refresh, and make its span."""
@@ -253,43 +309,6 @@ class OpenTelemetry:
             span.set_status(trace.StatusCode.ERROR, event.message or event.error)
         span.end(_nanoseconds(event.at))
         known.failures = []
-
-    def _remaining(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (the API's)
-        """Return the gauge's points, those of all objects with the same meter provider."""
-        now = time.time()
-        with _objects_guard:
-            sharing = list(self._sharing())
-        least: dict[frozenset[tuple[str, AttributeValue]], float] = {}
-        for each in sharing:
-            for attributes, left in each._lifetimes(now):
-                series = frozenset(attributes.items())
-                least[series] = min(left, least.get(series, left))
-        return [metrics.Observation(left, dict(series)) for series, left in least.items()]
-
-    def _sharing(self) -> Iterator[OpenTelemetry]:
-        """Yield the objects with the same meter provider. Under the guard of all objects."""
-        mine = self._meters
-        return (each for each in _objects if each._meters is mine)
-
-    @property
-    def _meters(self) -> MeterProvider:
-        """Where the metrics go now: the global provider may have been set since."""
-        return metrics.get_meter_provider() if self._meter_provider is None else self._meter_provider
-
-    def _lifetimes(self, now: float) -> list[tuple[_Attributes, float]]:
-        """Return how long each manager's token still lives, and forget those that ended a while ago."""
-        with self._guard:
-            self._forget_ended(now)
-            return [
-                (known.attributes, max(0.0, known.expires_at - now))
-                for known in self._known.values()
-                if known.expires_at is not None and (known.renewing or known.expires_at > now)
-            ]
-
-
-_objects_guard = new_guard()
-_objects: weakref.WeakSet[OpenTelemetry] = weakref.WeakSet()
-"""All that there are, to find those with the same meter provider."""
 
 
 def _provider(event: events.Event) -> _Attributes:

@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,10 @@ from asyncauth.sandbox import Sandbox
 from asyncauth.stores import MemoryStore
 from asyncauth.telemetry.otel import OpenTelemetry
 from asyncauth.testing import FakeProvider
+
+
+class Tenant:
+    """A pool's key of which one can tell whether anybody remembers it."""
 
 
 @attrs.define(eq=False)
@@ -144,7 +149,8 @@ async def test_the_metrics_of_a_client(monitor: Monitor) -> None:
     assert monitor.metric("refresh.waiters", **peakly).sum == 2
     assert monitor.metric("token.wait.duration", **peakly).count == 2
     remaining = monitor.metric("token.remaining_lifetime", **peakly)
-    token = manager._state.cached.token
+    token = manager.current
+    assert token is not None
     assert token.expires_at is not None
     assert remaining == pytest.approx(token.expires_at - time.time(), abs=5.0)
     assert monitor.units == {
@@ -240,7 +246,21 @@ async def test_a_token_that_could_not_be_replaced_is_seen_for_a_while(
     assert monitor.metric("token.remaining_lifetime") == 0.0
     monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 500.0)
     assert monitor.metric("token.remaining_lifetime") is None
-    assert not monitor.listener._known
+
+
+def test_what_the_gauge_forgets_is_not_remembered(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its token has been at an end for five minutes, nothing is left of a tenant."""
+    tenant = Tenant()
+    about: dict[str, Any] = {"provider": "fake", "tenant": tenant, "at": 0.0, "seconds": 1.0, "waiters": 1}
+    monitor.listener(events.RefreshSucceeded(**about, fingerprint="f", expires_at=time.time() + 1.0, usable_for=1.0))
+    forgotten = weakref.ref(tenant)
+    del tenant, about
+    assert monitor.metric("token.remaining_lifetime") is not None
+    assert forgotten() is not None
+    now = time.time()
+    monkeypatch.setattr("asyncauth.telemetry.otel.time.time", lambda: now + 500.0)
+    assert monitor.metric("token.remaining_lifetime") is None
+    assert forgotten() is None
 
 
 async def test_a_token_that_ended_unused_is_no_alarm(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,13 +420,16 @@ def test_tenants_that_come_and_go_are_forgotten(monkeypatch: pytest.MonkeyPatch)
     """Those without a token at once; those whose token has ended even if nobody ever looks at the gauge."""
     listener = OpenTelemetry()
     monkeypatch.setattr("time.time", lambda: 10_000.0)
-    for tenant in range(1000):
+    remembered = weakref.WeakSet[Tenant]()
+    for number in range(1000):
+        tenant = Tenant()
+        remembered.add(tenant)
         named: dict[str, Any] = {"provider": "fake", "tenant": tenant, "at": 0.0}
         ended = {**named, "seconds": 1.0, "waiters": 1}
         listener(events.RefreshStarted(**named, state="empty"))
-        if tenant % 2:
+        if number % 2:
             listener(events.RefreshFailed(**ended, error="AuthError", message=""))
         else:
             listener(events.RefreshSucceeded(**ended, fingerprint="f", expires_at=9_000.0, usable_for=1.0))
         listener(events.RequestWaited(**named, seconds=1.0, error=None))
-    assert len(listener._known) <= 64
+    assert len(remembered) <= 64

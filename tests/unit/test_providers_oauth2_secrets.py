@@ -65,7 +65,7 @@ def test_what_people_see(make: Callable[[], Any]) -> None:
     provider = make()
     manager = TokenManager(provider)
     assert provider.identity is not None
-    shown = [provider, manager, manager.status(), *provider._credentials, provider.identity]
+    shown = [provider, manager, manager.status(), *provider.credentials, provider.identity]
     shown += [getattr(provider, "_client", None), getattr(provider, "prover", None), getattr(provider, "_issuer", None)]
     for each in shown:
         assert CANARY not in repr(each)

@@ -97,7 +97,7 @@ def test_providers_and_their_managers_show_no_secret(build: Callable[[], Any]) -
     """repr(), str(), identity and status() of a provider and its manager hold no secret."""
     provider = build()
     manager = TokenManager(provider)
-    for thing in (provider, manager, manager.status(), *provider._credentials, *manager._owned):
+    for thing in (provider, manager, manager.status(), *provider.credentials, *manager._owned):
         assert CANARY not in repr(thing)
         assert CANARY not in str(thing)
     assert CANARY not in str(manager.identity)

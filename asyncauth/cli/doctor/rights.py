@@ -59,7 +59,7 @@ async def missing_commands(chosen: Chosen, store: RedisStore, timeout: float) ->
     }
 
     async def allowed(attempt: Callable[[Any], Awaitable[object]]) -> bool:
-        async with store._client() as client:
+        async with store.client() as client:
             try:
                 await attempt(client)
             except Exception as error:

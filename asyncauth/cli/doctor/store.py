@@ -106,7 +106,7 @@ async def _redis(chosen: Chosen, store: RedisStore, timeout: float) -> list[Find
     """Return whether the server is new enough, and whether its clock agrees."""
 
     async def ask() -> tuple[str, Any, float, float]:
-        async with store._client() as client:
+        async with store.client() as client:
             info = await client.info("server")
             sent_at, started = time.time(), time.monotonic()
             now = await client.time()

@@ -95,7 +95,7 @@ class PasswordGrant(OAuthProvider):
         self._set_up(given, credential, client_id=client_id, whose={"username": self._username})
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self._credentials[:1], self._fields, self._read)
+        return await self._ask(endpoint, http, self.credentials[:1], self._fields, self._read)
 
     def _fields(self, password: str) -> Fields:
         fields = (("grant_type", "password"), ("username", self._username), ("password", password))

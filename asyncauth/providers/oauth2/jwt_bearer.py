@@ -113,7 +113,7 @@ class JWTBearer(OAuthProvider):
         )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self._credentials[:1], self._fields, self._read)
+        return await self._ask(endpoint, http, self.credentials[:1], self._fields, self._read)
 
     def _fields(self, value: str) -> Fields | ConfigurationError:
         made = self._sign(value) if self._signs else value

@@ -82,7 +82,7 @@ class RefreshGrant(OAuthProvider):
         def read(response: TokenResponse) -> Token:
             return marked(self._read(response, kept=sent[0]), sent[0])
 
-        return await self._ask(endpoint, http, self._credentials[:1], fields, read)
+        return await self._ask(endpoint, http, self.credentials[:1], fields, read)
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
@@ -90,7 +90,7 @@ class RefreshGrant(OAuthProvider):
 
     async def _given(self, http: aiohttp.ClientSession) -> str:
         """Return the given refresh token."""
-        given, _, _ = await self._credentials[0].resolve(http)
+        given, _, _ = await self.credentials[0].resolve(http)
         return given
 
 

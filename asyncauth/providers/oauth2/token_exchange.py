@@ -77,7 +77,7 @@ class TokenExchange(OAuthProvider):
         )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self._credentials[: self._own], self._fields, self._read)
+        return await self._ask(endpoint, http, self.credentials[: self._own], self._fields, self._read)
 
     def _fields(self, *tokens: str) -> Fields:
         fields = [("grant_type", _GRANT)]

@@ -38,11 +38,14 @@ class Credential:
         header: Whether it is a header's value, in which blanks can be as well.
         multiline: Whether line breaks are part of it, as in a PEM file. It never travels.
 
+    Attributes:
+        source: The value as given; of another credential, that one's. May be a secret.
+
     Making one raises nothing. A provider deletes its own argument first and then calls `check`, so that no frame
     which an error passes through shows a secret among its locals.
     """
 
-    __slots__ = ("_value", "bearer", "header", "multiline", "name")
+    __slots__ = ("bearer", "header", "multiline", "name", "source")
 
     def __init__(
         self, value: CredentialLike, name: str, *, bearer: bool = False, header: bool = False, multiline: bool = False
@@ -51,8 +54,8 @@ class Credential:
         self.bearer = bearer
         self.header = header
         self.multiline = multiline
-        self._value: str | Callable[[], str | Awaitable[str]] | TokenSource | Provider = (
-            value._value if isinstance(value, Credential) else value
+        self.source: str | Callable[[], str | Awaitable[str]] | TokenSource | Provider = (
+            value.source if isinstance(value, Credential) else value
         )
 
     def check(self) -> None:
@@ -61,12 +64,12 @@ class Credential:
         Raises:
             ConfigurationError: It is of no such kind, empty, or can't travel.
         """
-        if isinstance(self._value, str):
-            flaw = self._flaw(self._value)
+        if isinstance(self.source, str):
+            flaw = self._flaw(self.source)
             if flaw is not None:
                 raise ConfigurationError(f"{self.name} {flaw}")
-        elif not (_is_source(self._value) or isinstance(self._value, Provider) or callable(self._value)):
-            kind = type(self._value).__name__
+        elif not (_is_source(self.source) or isinstance(self.source, Provider) or callable(self.source)):
+            kind = type(self.source).__name__
             hint = ": is an environment variable unset?" if kind == "NoneType" else ""
             raise ConfigurationError(
                 f"{self.name} takes a str, a callable that returns one, or a TokenManager, not {kind}{hint}"
@@ -75,19 +78,19 @@ class Credential:
     @property
     def constant(self) -> str | None:
         """The value, if it is a string that never changes. Secret."""
-        return self._value if isinstance(self._value, str) else None
+        return self.source if isinstance(self.source, str) else None
 
     @property
     def provider(self) -> Provider | None:
         """The upstream provider, if it is one."""
-        return self._value if isinstance(self._value, Provider) else None
+        return self.source if isinstance(self.source, Provider) else None
 
     @property
     def identity(self) -> str | None:
         """The upstream's identity, if this is an upstream that has one."""
-        if isinstance(self._value, str):
+        if isinstance(self.source, str):
             return None
-        identity = getattr(self._value, "identity", None)
+        identity = getattr(self.source, "identity", None)
         return identity if isinstance(identity, str) else None
 
     def managed(self, manage: Callable[[Provider], TokenSource]) -> Credential:
@@ -105,7 +108,7 @@ class Credential:
             AuthError: It could not be had. An upstream manager's error says so (``upstream``).
             ConfigurationError: A callable returned something that can't be a credential.
         """
-        source = self._value
+        source = self.source
         if isinstance(source, str):
             return source, None, None
         if _is_source(source):
@@ -123,7 +126,7 @@ class Credential:
     @property
     def may_change(self) -> bool:
         """Whether asking again may give another value, with no manager behind it."""
-        return not (isinstance(self._value, str) or _is_source(self._value) or isinstance(self._value, Provider))
+        return not (isinstance(self.source, str) or _is_source(self.source) or isinstance(self.source, Provider))
 
     async def _call(self, function: Any) -> Any:
         try:
@@ -149,7 +152,7 @@ class Credential:
         return None
 
     def __repr__(self) -> str:
-        value = self._value
+        value = self.source
         if isinstance(value, str):
             return f"<{self.name}: str>"
         return f"<{self.name}: {value!r}>" if _is_source(value) else f"<{self.name}: {type(value).__name__}>"
