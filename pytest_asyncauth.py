@@ -6,12 +6,13 @@ pytest-cov measures, and in test runs that need neither.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from asyncauth.sandbox import Sandbox
     from asyncauth.testing import FakeClock
 

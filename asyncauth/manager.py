@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import threading
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -38,6 +37,7 @@ from asyncauth.token import Token
 
 if TYPE_CHECKING:
     import concurrent.futures
+    import threading
     from collections.abc import Awaitable
     from types import TracebackType
 

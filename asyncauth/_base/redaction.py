@@ -7,8 +7,11 @@ import functools
 import re
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Redactor"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import attrs
@@ -17,6 +16,7 @@ from asyncauth.telemetry.log import log
 
 if TYPE_CHECKING:
     import contextvars
+    from collections.abc import Hashable, Sequence
 
     from asyncauth._core.failures import FailureMemory
     from asyncauth._core.listeners import Listeners

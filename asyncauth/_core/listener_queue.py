@@ -15,7 +15,6 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncauth._base.forks import new_guard
@@ -25,6 +24,8 @@ from asyncauth._core.user_code import place_of
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncauth.events import Event
 
 __all__ = ["Listener", "ListenerQueue"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncauth._http.origin import origin_url
@@ -12,7 +11,7 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.provider import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "is_of_the_library"]
 

@@ -26,7 +26,6 @@ from asyncauth._core.outages import Outage
 from asyncauth._core.provider_members import FETCH
 from asyncauth._core.provider_options import endpoint_of
 from asyncauth._core.store_client import CLOCK_ADJUSTED, StoreClient
-from asyncauth._core.store_lock import LockHandle
 from asyncauth._core.store_trouble import StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
     from asyncauth._core.provider_options import OptionValues
     from asyncauth._core.runtime import Runtime
+    from asyncauth._core.store_lock import LockHandle
     from asyncauth.entry import Entry, Rejection
     from asyncauth.provider import Provider
 

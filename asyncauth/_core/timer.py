@@ -8,10 +8,11 @@ import heapq
 import logging
 import math
 import weakref
-from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from asyncauth.clock import Clock
 
 __all__ = ["Finder", "Timer", "TimerClient", "TimerHandle"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +12,8 @@ from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.errors import CredentialsRejected, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncauth.errors import AuthError
 
 __all__ = ["SentCredential", "TryState", "current_try", "set_try"]

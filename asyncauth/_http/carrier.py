@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from aiohttp.hdrs import AUTHORIZATION, COOKIE
-from yarl import URL
 
 from asyncauth._base.patterns import pattern
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
+
+    from yarl import URL
 
     from asyncauth.token import Token
 

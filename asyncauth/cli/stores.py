@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -22,6 +21,7 @@ from asyncauth.stores.trouble import SILENT, explained
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
+    from pathlib import Path
 
 __all__ = ["STORE_KEYS_VARIABLE", "STORE_VARIABLE", "Chosen", "StoreFailure", "choose"]
 

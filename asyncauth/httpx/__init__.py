@@ -5,7 +5,6 @@ Needs the extra ``httpx``: ``pip install 'asyncauth[httpx]'``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport, Ref
 from asyncauth.session import check_rest, close_managers, managers_of, session_maker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from asyncauth._core.sessions import Http

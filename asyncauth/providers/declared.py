@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,19 @@ from asyncauth.providers.renewal import fetch_alone, fetch_before_grant, marked
 from asyncauth.providers.request_shape import DeclaredCredentials, RequestShape, SentAs, checked_method
 from asyncauth.providers.wire.answer_fields import declared as declared_answer
 from asyncauth.providers.wire.classify import composed
-from asyncauth.providers.wire.credential import CredentialLike
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 from asyncauth.providers.wire.error_fields import refusal_hook
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import aiohttp
     from yarl import URL
 
     from asyncauth.errors import CredentialsRejected
     from asyncauth.providers.wire.answer_fields import AnswerFields
+    from asyncauth.providers.wire.credential import CredentialLike
     from asyncauth.providers.wire.error_fields import ErrorFields
     from asyncauth.providers.wire.response import TokenResponse
 

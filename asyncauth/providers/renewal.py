@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,6 +11,8 @@ from asyncauth._core.try_state import current_try
 from asyncauth.errors import CredentialsRejected
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncauth.token import Token
 
 __all__ = ["fetch_alone", "fetch_before_grant", "marked"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +16,8 @@ from asyncauth.sandbox.mishaps import body_of, fresh, perform, until_gone
 from asyncauth.sandbox.wire import json_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncauth.sandbox.behaviour import Behaviour, Call
     from asyncauth.sandbox.counts import RequestLog
 

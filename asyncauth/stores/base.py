@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from asyncauth.token import Token
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from asyncauth.token import Token
 
 __all__ = ["Lease", "TokenStore", "is_key"]
 

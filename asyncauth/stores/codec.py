@@ -13,10 +13,11 @@ from cattrs.preconf.json import make_converter
 
 from asyncauth._base.printable import is_visible_ascii, printable
 from asyncauth.entry import Entry, Rejection
-from asyncauth.token import Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from asyncauth.token import Token
 
 __all__ = ["LARGEST_ENTRY", "Reader", "dumps", "loads"]
 

@@ -12,12 +12,13 @@ import attrs
 from asyncauth._base.printable import printable
 from asyncauth.entry import UNKNOWN_LIFETIME, Entry
 from asyncauth.errors import ConfigurationError
-from asyncauth.stores.base import TokenStore
 from asyncauth.stores.codec import Reader, dumps, loads
 from asyncauth.token import SEALED, Token
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from asyncauth.stores.base import TokenStore
 
 __all__ = ["EncryptedStore"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -25,6 +24,7 @@ except ImportError:
     raise ConfigurationError("OpenTelemetry needs its API: pip install 'asyncauth[otel]'") from None
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from contextvars import Context as Caller
 
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation

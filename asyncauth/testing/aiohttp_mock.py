@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
 from re import Pattern
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
 
@@ -32,6 +31,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import TypeVar, Unpack
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import attrs
@@ -13,6 +12,8 @@ from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
     import aiohttp
 
 __all__ = ["FakeProvider"]

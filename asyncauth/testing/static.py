@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from asyncauth._core.cache import NOTHING, CachedToken
@@ -10,6 +9,8 @@ from asyncauth.manager import TokenManager
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import aiohttp
 
 __all__ = ["static_manager"]

@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 
 import asyncauth
+from asyncauth import PoolStatus, Status, Token, events
 
 PACKAGE = Path(asyncauth.__file__).parent
 
@@ -266,6 +268,14 @@ def test_every_error_is_a_client_error() -> None:
         if isinstance(thing, type) and issubclass(thing, Exception):
             assert issubclass(thing, asyncauth.AuthError)
             assert issubclass(thing, aiohttp.ClientError)
+
+
+@pytest.mark.parametrize(
+    "record", [Token, Status, PoolStatus, *events.Event.__subclasses__(), *events.RefreshEnded.__subclasses__()]
+)
+def test_the_annotations_of_records_can_be_read(record: type) -> None:
+    """Tools such as cattrs and pydantic resolve them, so the modules of records import plainly what they name."""
+    assert typing.get_type_hints(record)
 
 
 def test_every_module_has_its_place() -> None:

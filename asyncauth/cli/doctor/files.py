@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asyncauth.cli.doctor.finding import Finding, fail, ok, skip, warn
@@ -13,6 +12,7 @@ from asyncauth.stores.base import is_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
     Make: TypeAlias = Callable[[str, str, str], Finding]

@@ -12,12 +12,12 @@ import attrs
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2 import jose
-from asyncauth.providers.wire.credential import Credential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncauth.providers.oauth2.oauth_options import ClientAuth, Given
+    from asyncauth.providers.wire.credential import Credential
 
 __all__ = ["Client", "Proof", "assertion", "check_key"]
 

@@ -9,12 +9,12 @@ import attrs
 
 from asyncauth._core.try_state import current_try
 from asyncauth.errors import AuthError, CredentialsRejected
-from asyncauth.providers.oauth2.client_auth import Client
-from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.providers.oauth2.server_clock import ServerClock, difference
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
+    from asyncauth.providers.oauth2.client_auth import Client
+    from asyncauth.providers.oauth2.dpop import Prover
     from asyncauth.providers.wire.credential import Credential
 
 __all__ = ["ClientRequest", "Fields"]

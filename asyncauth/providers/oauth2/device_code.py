@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Unpack
 
 import attrs
@@ -25,6 +24,8 @@ from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import aiohttp
     from yarl import URL
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-from yarl import URL
-
 from asyncauth._http.origin import absolute_url, require_secure
 from asyncauth.errors import AuthError, InvalidTokenResponse, TokenEndpointUnavailable
 from asyncauth.providers.wire.classify import rejects
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import aiohttp
+    from yarl import URL
 
     from asyncauth.providers.wire.response import TokenResponse
 

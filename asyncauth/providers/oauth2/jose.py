@@ -8,13 +8,15 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import types
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from asyncauth.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Mapping
 
 __all__ = ["SigningKey", "load_key", "missing", "new_key"]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 import attrs
-from yarl import URL
 
 from asyncauth._http.carrier import IN_AUTHORIZATION
-from asyncauth.providers.wire.answer_fields import AnswerFields
 from asyncauth.providers.wire.credential import Credential, CredentialLike
-from asyncauth.providers.wire.error_fields import ErrorFields
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+    from asyncauth.providers.wire.answer_fields import AnswerFields
+    from asyncauth.providers.wire.error_fields import ErrorFields
 
 __all__ = ["ClientAuth", "Given", "OAuthOptions", "Secrets", "Several", "takes_options"]
 

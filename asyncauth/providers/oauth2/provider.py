@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +21,6 @@ from asyncauth.providers.oauth2.client_auth import Client
 from asyncauth.providers.oauth2.client_request import ClientRequest, Fields
 from asyncauth.providers.oauth2.discovery import Issuer
 from asyncauth.providers.oauth2.dpop import Prover
-from asyncauth.providers.oauth2.oauth_options import Given
 from asyncauth.providers.oauth2.options import Parameters
 from asyncauth.providers.oauth2.revocation import (
     REVOCATION,
@@ -38,10 +36,13 @@ from asyncauth.providers.wire.credential import Credential
 from asyncauth.providers.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     import aiohttp
     from yarl import URL
 
     from asyncauth.provider import TokenKind
+    from asyncauth.providers.oauth2.oauth_options import Given
     from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 import attrs
@@ -15,6 +14,8 @@ from asyncauth.provider import Provider, TokenSource
 from asyncauth.token import Token, digest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import aiohttp
 
 __all__ = ["Credential", "CredentialLike", "ResolvedCredentials", "resolve"]

@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import attrs
 from aiohttp.hdrs import AUTHORIZATION
-from yarl import URL
 
 from asyncauth import expiry
 from asyncauth._base.printable import name_of
@@ -37,12 +36,14 @@ from asyncauth.providers.wire.credential import Credential, ResolvedCredentials,
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.error_codes import REQUEST_CODES
-from asyncauth.providers.wire.error_fields import ErrorRules
 from asyncauth.providers.wire.response import TokenResponse, secrets_of
 from asyncauth.providers.wire.words import cleaned, error_codes, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
+    from yarl import URL
+
+    from asyncauth.providers.wire.error_fields import ErrorRules
 
 __all__ = ["Endpoint", "Request"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["UNITS", "Unit", "iso_date", "lifetime_of"]
 

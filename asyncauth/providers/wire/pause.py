@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from asyncauth import expiry
 from asyncauth.providers.wire.words import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["asked_pause", "quota_pause"]
 

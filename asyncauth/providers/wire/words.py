@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncauth._base.printable import printable
-from asyncauth._base.redaction import Redactor
 from asyncauth.providers.wire.document import fields_of
 from asyncauth.providers.wire.error_codes import PROTOCOL_CODES
+
+if TYPE_CHECKING:
+    from asyncauth._base.redaction import Redactor
 
 __all__ = ["cleaned", "error_codes", "parts", "server_message"]
 

@@ -8,12 +8,12 @@ import attrs
 
 from asyncauth.sandbox import faults, settings
 from asyncauth.sandbox.faults import DETAILS, Fault
-from asyncauth.sandbox.settings import SystemSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from asyncauth.sandbox.plan import FaultPlan
+    from asyncauth.sandbox.settings import SystemSettings
     from asyncauth.sandbox.system import System
 
 _SECONDS = {"input": "number", "unit": "s", "min": 0}
