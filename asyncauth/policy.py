@@ -15,7 +15,7 @@ __all__ = ["RefreshPolicy", "Windows"]
 MARGIN_SHARE = 0.10
 """The most of a lifetime that `RefreshPolicy.expiry_margin` may take: a 2 s token must work too."""
 EARLIEST_SHARE = 0.50
-"""Renewal is never due before this share of the lifetime: at most two token requests a lifetime."""
+"""Renewal is never due before this share of the lifetime: two renewals per lifetime at most, after the first token."""
 HEADROOM = 1.2
 """How much slower than the slowest recent one a token request may be and still end in time."""
 LONGEST_HOLD = 3600.0

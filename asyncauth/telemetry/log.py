@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from asyncauth import events
-from asyncauth._base.durations import in_seconds
+from asyncauth._base.durations import in_seconds, in_words
 
 __all__ = ["log"]
 
@@ -14,12 +14,28 @@ _MANAGER = logging.getLogger("asyncauth.manager")
 _STORE = logging.getLogger("asyncauth.store")
 
 
-def log(event: events.Event) -> None:
-    """Write an event's line.
+_STARTED = {
+    "empty": "there is no token yet",
+    "fresh": "refresh() was called",
+    "stale": "renewal is due",
+    "spent": "the token has expired, or the API answered 401 to it",
+}
+"""Why a refresh began, by what the token was."""
+_TO_DO = {
+    "CredentialsRejected": "fix the credential",
+    "ConfigurationError": "fix the configuration",
+    "InsecureTransport": "fix the configuration",
+    "InvalidTokenResponse": "if this persists, check the endpoint's address and the provider's settings",
+}
+"""What somebody should do about an error, by its class; about any other, nothing until a request fails."""
 
-    ``asyncauth.refresh`` has what is obtained (``DEBUG``) and what fails (``WARNING``), ``asyncauth.manager`` what
-    the API refuses (``INFO``, ``WARNING`` where fresh tokens are refused as well), ``asyncauth.store`` the store's
-    trouble (``WARNING``; ``ERROR`` where a refresh token is at risk).
+
+def log(event: events.Event) -> None:
+    """Write an event's line: whose token, what happened, what follows, and what to do if there is anything.
+
+    ``asyncauth.refresh`` has obtained tokens (``DEBUG``) and failed token requests (``WARNING``), ``asyncauth.manager``
+    the API's 401s (``INFO``, ``WARNING`` where new tokens get one as well), ``asyncauth.store`` the store's trouble
+    (``WARNING``; ``ERROR`` where a refresh token is at risk).
     """
     logger, level, text = _line(event)
     if logger.isEnabledFor(level):
@@ -30,18 +46,15 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
     """Return where an event's line goes, its level, and its text."""
     match event:
         case events.RefreshStarted():
-            return _REFRESH, logging.DEBUG, f"refresh started: the token is {event.state}"
+            return _REFRESH, logging.DEBUG, f"refresh started: {_STARTED[event.state]}"
         case events.RefreshSucceeded():
-            return _REFRESH, logging.DEBUG, f"obtained token {event.fingerprint}, {_usable(event.usable_for)}"
+            return _REFRESH, logging.DEBUG, f"obtained token {event.fingerprint}, usable {_until(event.usable_for)}"
         case events.TokenAdopted():
-            return _REFRESH, logging.DEBUG, f"adopted token {event.fingerprint}, {_usable(event.usable_for)}"
+            text = f"took token {event.fingerprint} from the store, usable {_until(event.usable_for)}"
+            return _REFRESH, logging.DEBUG, text
         case events.TokenRequestFailed():
-            # A manager further upstream has warned already; it would be once a caller here.
-            level = logging.DEBUG if event.upstream else logging.WARNING
-            left = "there is no usable token" if event.usable_for == 0 else f"the token is {_usable(event.usable_for)}"
-            next_try = f"next try in {in_seconds(event.retry_in)}"
-            text = f"no new token: {event.error}: {event.message} ({left}; {_waiting(event)}{next_try})"
-            return _REFRESH, level, text
+            # The manager of an earlier step has warned already; it would be once per caller here.
+            return _REFRESH, logging.DEBUG if event.upstream else logging.WARNING, _failure(event)
         case events.RefreshFailed():
             return (
                 _REFRESH,
@@ -49,9 +62,14 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
                 f"refresh ended without a token after {in_seconds(event.seconds)}: {event.error}",
             )
         case events.TokenRejected(dropped=True):
-            return _MANAGER, logging.INFO, f"the API refused token {event.fingerprint}; it is dropped"
+            text = f"the API answered 401 to token {event.fingerprint}: it is dropped, and a new one is requested"
+            return _MANAGER, logging.INFO, text
         case events.TokenRejected():
-            return _MANAGER, logging.WARNING, f"the API refused the fresh token {event.fingerprint} as well; it stays"
+            text = (
+                f"the API answered 401 to the new token {event.fingerprint} as well: it stays in use; "
+                "check the account's permissions and the request's address"
+            )
+            return _MANAGER, logging.WARNING, text
         case events.CoolDown():
             return _MANAGER, logging.INFO, _cool_down(event)
         case events.RequestWaited():
@@ -60,11 +78,14 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
         case events.StoreFailed():
             return _STORE, logging.WARNING, f"the token store fails, going on without it: {event.trouble}"
         case events.StoreRecovered():
-            return _STORE, logging.INFO, "the token store is back"
+            return _STORE, logging.INFO, "the token store works again"
         case events.RefreshTokenUnsaved(lost=True):
-            return _STORE, logging.ERROR, f"a refresh token is lost, for it could not be saved: {event.trouble}"
+            text = f"a refresh token is lost, since the store did not save it; log in again: {event.trouble}"
+            return _STORE, logging.ERROR, text
         case events.RefreshTokenUnsaved():
-            text = f"a new refresh token can't be saved, and is tried again in the background: {event.trouble}"
+            text = (
+                f"the store did not save a new refresh token; keep this process running until it does: {event.trouble}"
+            )
             return _STORE, logging.ERROR, text
         case _:
             return _MANAGER, logging.DEBUG, repr(event)
@@ -72,27 +93,41 @@ def _line(event: events.Event) -> tuple[logging.Logger, int, str]:  # noqa: C901
 
 def _whose(event: events.Event) -> str:
     """Return whose token it is: ``pago-facil loginToken of acme``."""
-    step = "" if event.step is None else f" {event.step}"
     tenant = "" if event.tenant is None else f" of {event.tenant_name}"
-    return f"{event.provider}{step}{tenant}"
+    return f"{_step(event)}{tenant}"
 
 
-def _usable(seconds: float | None) -> str:
-    return "good until it is refused" if seconds is None else f"good for another {in_seconds(seconds)}"
+def _step(event: events.Event) -> str:
+    return event.provider if event.step is None else f"{event.provider} {event.step}"
 
 
-def _waiting(event: events.TokenRequestFailed) -> str:
-    """Return how many callers wait, and for how long; nothing if nobody does."""
+def _until(usable_for: float | None) -> str:
+    return "until the API answers 401 to it" if usable_for is None else f"for {in_words(usable_for)}"
+
+
+def _failure(event: events.TokenRequestFailed) -> str:
+    """Return what failed, whom it concerns, when the next try comes, and what to do."""
+    what = "no token from an earlier step" if event.upstream else "token request failed"
+    message = event.message.removeprefix(f"{_step(event)} ")  # the line begins with it
+    to_do = _TO_DO.get(event.error) or ("no action needed" if event.usable_for != 0 else None)
+    parts = [_consequence(event), f"next try in {in_seconds(event.retry_in)}", *([] if to_do is None else [to_do])]
+    return f"{what}: {event.error}: {message} [{'; '.join(parts)}]"
+
+
+def _consequence(event: events.TokenRequestFailed) -> str:
+    """Return whether requests still have a token, and how many callers wait for one."""
+    if event.usable_for != 0:
+        return f"the current token is usable {_until(event.usable_for)}"
     if event.waiting_for is None:
-        return ""
-    who = "a caller waits" if event.waiting == 1 else f"{event.waiting} callers wait"
-    return f"{who}, for {in_seconds(event.waiting_for)} by now; "
+        return "there is no usable token"
+    who = "1 caller has" if event.waiting == 1 else f"{event.waiting} callers have"
+    return f"there is no usable token; {who} waited for {in_seconds(event.waiting_for)}"
 
 
 def _cool_down(event: events.CoolDown) -> str:
     what = {
-        "credentials": "the credential was refused: it is not sent again",
-        "retry_after": "the server asks for a pause: nothing is asked of it",
-        "refusals": "fresh tokens are refused: refusals change nothing",
+        "credentials": "the credential was rejected: unless it changes, it is not sent again",
+        "retry_after": "the server asked for a pause: no token request is made",
+        "refusals": "new tokens get a 401 as well: a 401 causes no token request",
     }
     return f"{what[event.cause]} for {in_seconds(event.seconds)}"

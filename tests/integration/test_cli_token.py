@@ -149,7 +149,7 @@ def test_verbose_logs_without_secrets(able: Shell, sandbox: Sandbox) -> None:
     sandbox.peakly.token_faults.server_error(times=1)
     ended = able.run("token", "peakly", "--base-url", sandbox.peakly.url, "--verbose", "--show", "--json")
     assert ended.code == 0
-    assert "no new token: TokenEndpointUnavailable" in ended.err
+    assert "token request failed: TokenEndpointUnavailable" in ended.err
     assert json.loads(ended.out)["access_token"] not in ended.err
     assert sandbox.password not in ended.err
 

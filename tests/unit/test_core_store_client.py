@@ -559,7 +559,10 @@ async def test_a_failed_save_is_tried_again_and_loud(
     assert (await during(clock, process.token())).value == "access-1"
     assert store.calls.count("save") >= 3
     (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "refresh token can't be saved, and is tried again in the background: save: Trouble" in line.getMessage()
+    assert (
+        "the store did not save a new refresh token; keep this process running until it does: save: Trouble"
+        in line.getMessage()
+    )
     assert process.status().store == "save: Trouble"
     await clock.advance(10)
     assert store.token is None

@@ -213,7 +213,7 @@ async def test_one_line_a_minute(clock: FakeClock, store: CommandedStore, caplog
     assert len(lines()) == 2
     store.faults.clear()
     await process.refresh()
-    assert lines()[2:] == ["fake: the token store is back"]
+    assert lines()[2:] == ["fake: the token store works again"]
     store.faults["load"] = "raise"
     await process.refresh()
     assert len(lines()) == 4

@@ -523,7 +523,7 @@ async def test_the_log_has_the_whole_event(
     await make(provider).token()
     records: list[Any] = [record for record in caplog.records if record.name.startswith("asyncauth.")]
     assert [record.asyncauth["event"] for record in records] == ["RefreshStarted", "RefreshSucceeded", "RequestWaited"]
-    assert "good until it is refused" in caplog.text
+    assert "usable until the API answers 401 to it" in caplog.text
     assert "token-1" not in json.dumps([record.asyncauth for record in records])
 
 

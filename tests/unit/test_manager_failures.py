@@ -275,7 +275,7 @@ async def test_failure_is_seen_in_status_and_log(
     assert not status.cooling_down
     assert status.last_error == "TokenEndpointUnavailable: fake: down"
     assert status.next_refresh_in == pytest.approx(0.15)
-    assert "the token is good for another 690 s; next try in 0.2 s" in caplog.text
+    assert "[the current token is usable for 11.5 min; next try in 0.2 s; no action needed]" in caplog.text
 
 
 # --- Retry-After
