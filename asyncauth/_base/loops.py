@@ -90,7 +90,8 @@ class LoopRef:
     @property
     def lost(self) -> bool:
         """Whether nothing will ever run on it again in this process."""
-        return self.of_parent_process or self.closed
+        loop = self._loop()  # each caller that needs a new token asks this: no further call
+        return self._generation != _current or loop is None or loop.is_closed()
 
     @property
     def alive(self) -> bool:

@@ -15,8 +15,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-import attrs
-
 from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
 from asyncauth._base.loops import GLANCE, LoopRef, call_soon
 from asyncauth._core.frames import bare
@@ -25,7 +23,7 @@ from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from asyncauth.clock import Clock
 
@@ -81,20 +79,22 @@ class Work(Protocol):
         ...
 
 
-@attrs.frozen(eq=False)
 class _Waiter:
     """A caller that waits for a flight.
 
-    Attributes:
+    Args:
         released: Done when the wait is over: with ``None`` when the flight has an outcome, or with the error of a
             wait that ends without one.
         since: When the wait began, in seconds of the flight's clock.
         flight: The flight whose work waits, in a chain; ``None``: a caller does.
     """
 
-    released: asyncio.Future[AuthError | None]
-    since: float
-    flight: Flight[Any] | None
+    __slots__ = ("flight", "released", "since")
+
+    def __init__(self, released: asyncio.Future[AuthError | None], since: float, flight: Flight[Any] | None) -> None:
+        self.released = released
+        self.since = since
+        self.flight = flight
 
     @property
     def pending(self) -> bool:
@@ -103,15 +103,23 @@ class _Waiter:
 
     def release(self, error: AuthError | None) -> None:
         """End the wait. Any thread."""
-        loop = self.released.get_loop()
-        if loop is _running_loop():
-            self._release(error)
-        else:
-            call_soon(loop, self._release, error)  # or that loop was closed, and its waiters with it
+        release_all((self,), error)
 
-    def _release(self, error: AuthError | None) -> None:
+    def release_here(self, error: AuthError | None) -> None:
+        """End the wait, on the caller's own loop."""
         if not self.released.done():
             self.released.set_result(error)
+
+
+def release_all(waiters: Iterable[_Waiter], error: AuthError | None) -> None:
+    """End waits, see `_Waiter.release`. Any thread."""
+    here = _running_loop()
+    for waiter in waiters:
+        loop = waiter.released.get_loop()
+        if loop is here:
+            waiter.release_here(error)
+        else:
+            call_soon(loop, waiter.release_here, error)  # or that loop was closed, and its waiters with it
 
 
 class Flight(Generic[_T]):
@@ -256,8 +264,8 @@ class Flight(Generic[_T]):
         if len(self.callers) < _MOST_CALLERS:
             self.callers.append(contextvars.copy_context())
 
-    async def wait(self) -> _T:
-        """Return the flight's result.
+    def wait(self) -> Coroutine[Any, Any, _T]:
+        """Return the flight's result, when it is awaited.
 
         Any number of callers may wait, each on its own loop; a cancelled one affects no other and not the flight.
         None waits for longer than the work may take.
@@ -269,9 +277,10 @@ class Flight(Generic[_T]):
             FlightOrphaned: The flight's loop ended.
         """
         running = _running.get(None)
-        if not running:
-            return await self._outcome(None)
-        caller = running[0]
+        return self._wait_within(running[0]) if running else self._outcome(None)
+
+    async def _wait_within(self, caller: Flight[Any]) -> _T:
+        """Return the flight's result to the work of another one; see `wait`."""
         caller.waits_for.append(self)
         try:
             if self._leads_to(caller):
@@ -298,14 +307,17 @@ class Flight(Generic[_T]):
 
     async def _outcome(self, flight: Flight[Any] | None) -> _T:
         """Return the result to a caller, or to the work of another flight; see `wait`."""
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock.monotonic(), flight)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.create_future(), self._clock.monotonic(), flight)
         with self._guard:
             if self.done:
-                waiter.release(None)
+                waiter.release_here(None)
             else:
                 self._waiters.append(waiter)
         self._nudge()
-        error = await (waiter.released if self.here else self._wait_from_afar(waiter))
+        own = self.loop
+        here = own is not None and own.get() is loop
+        error = await (waiter.released if here else self._wait_from_afar(waiter))
         if error is not None:
             raise error.again()
         if self._error is None:
@@ -322,7 +334,8 @@ class Flight(Generic[_T]):
             work = flight.work
             if work is not None:
                 work.nudge()
-            unseen += list(flight.waits_for)
+            if flight.waits_for:
+                unseen += list(flight.waits_for)
 
     async def _wait_from_afar(self, waiter: _Waiter) -> AuthError | None:
         """Wait on another loop than the flight's, and see whether that one still runs.
@@ -366,7 +379,7 @@ class Flight(Generic[_T]):
                 self.abandon(_overdue())
                 return
             for waiter in list(self._waiters):
-                waiter.release(_overdue())
+                waiter.release(_overdue())  # each an error of its own
         pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
         self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
 
@@ -516,8 +529,7 @@ class Flight(Generic[_T]):
             if not self.done:
                 self._result, self._error = result, error
                 self.done = True  # from here on nobody is added
-        for waiter in self._waiters:
-            waiter.release(None)
+        release_all(self._waiters, None)
         self._waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
 
 
