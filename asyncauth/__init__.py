@@ -3,7 +3,6 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from asyncauth._core.request_context import RequestContext, current_request_context
 from asyncauth.clock import Clock
 from asyncauth.errors import (
     AuthError,
@@ -25,6 +24,7 @@ from asyncauth.token import Token
 
 if _TYPE_CHECKING:
     from asyncauth._core.blocking import Blocking
+    from asyncauth._core.request_context import RequestContext, current_request_context
     from asyncauth.pool import ManagerPool
     from asyncauth.providers.declared import DeclaredProvider
     from asyncauth.providers.oauth2.device_code import DeviceCode, DevicePrompt
@@ -89,6 +89,8 @@ __all__ = [
 # Imported when they are first named: nobody needs all of them, and together they take as long as all the rest.
 _LATER = {
     "Blocking": "asyncauth._core.blocking",
+    "RequestContext": "asyncauth._core.request_context",
+    "current_request_context": "asyncauth._core.request_context",
     "ManagerPool": "asyncauth.pool",
     "DeclaredProvider": "asyncauth.providers.declared",
     "DeviceCode": "asyncauth.providers.oauth2.device_code",

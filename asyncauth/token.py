@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ __all__ = ["SEALED", "Token", "digest", "fingerprint", "type_flaw"]
 
 SEALED = "sealed"
 """The type, and the refresh token, of a stored token that is encrypted: of no use to anybody without the keys."""
-_KEY = secrets.token_bytes(32)
+_KEY = os.urandom(32)
 _DIGITS = 8
 """Hex digits of a fingerprint."""
 _SHORTEST_HASHED = 20

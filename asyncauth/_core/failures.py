@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import attrs
 
-from asyncauth.entry import MOST, Rejection
 from asyncauth.errors import AuthError, CredentialsRejected, StoreError, TokenEndpointUnavailable
 from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asyncauth.entry import Rejection
     from asyncauth.policy import RefreshPolicy
 
 __all__ = [
@@ -484,6 +484,8 @@ def remember_rejection(
         times_here: How often in a row this process knew it to be rejected, before this time.
         wall: The wall clock, in Unix epoch seconds.
     """
+    from asyncauth.entry import MOST, Rejection  # noqa: PLC0415 (imported with the first store)
+
     theirs = 0 if known is None else known.times
     times = min(max(theirs, times_here) + 1, MOST)  # an entry may claim any count that can be read
     return Rejection(digest=mark, until=wall + credential_rejected_cooldown(policy, times), times=times)
