@@ -14,9 +14,9 @@ PAGE = FOLDER / "find-your-api.md"
 INTRODUCTION = """\
 # Find your API
 
-How some fifty systems hand out tokens, each declared in at most ten lines. In the project's tests, every declaration
-below asks an emulated endpoint: it sends what the system's documentation wants, reads what that answers, and tells a
-wrong credential in the server's own words. Where a system differs by now, its own documentation is right.
+This page declares some fifty systems, each in at most ten lines. The project's tests run every declaration against an
+emulated endpoint: it sends what the system's documentation requires, reads the documented answer, and reports a wrong
+credential with the server's message. If a system has changed since, follow its documentation.
 
 ```python
 import os
@@ -36,7 +36,7 @@ from asyncauth import (
 )
 ```
 
-Give what a declaration makes to `client_session`, or to a `TokenManager`:
+Pass the provider to `client_session` or to a `TokenManager`:
 
 ```python
 async with client_session(provider) as http:
@@ -44,15 +44,14 @@ async with client_session(provider) as http:
         print(response.status)
 ```
 
-Where a text says to give the manager a store, a restarted process needs the last refresh token, or several processes
-share it: write `client_session(provider, store=FileStore("tokens"))` on one machine ([files](files.md)), or
+Some systems need a store, because a restarted process needs the last refresh token or several processes share it.
+Write `client_session(provider, store=FileStore("tokens"))` on one machine ([files](files.md)), or
 `store=RedisStore("redis://…")` for several ([fleets](fleets.md)). `account=` is the name under which the store keeps
 the token.
 
-A refresh token that you obtain later, because the old one was revoked or has expired, goes in the place of the old one:
-the store need not be emptied.
+If a refresh token was revoked or has expired, replace it in the declaration. You don't need to empty the store.
 
-Where nothing fits, see [an API that is almost OAuth](almost-oauth.md), and [another OAuth 2.0 server](oauth2.md).
+If none of these fits, see [an API that is almost OAuth](almost-oauth.md), and [another OAuth 2.0 server](oauth2.md).
 
 <!-- Written by scripts/write_recipes.py from find-your-api.toml: change that. -->
 """
