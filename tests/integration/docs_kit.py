@@ -24,6 +24,9 @@ CANNOT_RUN = {
 """Commands that pages show and that are not run with them, and why. An installation is checked and not run, either:
 there is no index here that has asyncauth."""
 
+QUOTED = {"Naive", "Before"}
+"""Captions of code that is not asyncauth's, and so is not run with its page; test_docs_incidents.py looks at it."""
+
 _WARNINGS = ["-W", "error"]
 if version("aiohttp") < "3.13":  # which does not wait for the end of a TLS connection when a session is closed
     _WARNINGS += ["-W", "ignore:unclosed <socket:ResourceWarning", "-W", "ignore:unclosed transport:ResourceWarning"]
@@ -52,6 +55,11 @@ class Block:
     def is_output(self) -> bool:
         """Whether it shows what the block before it prints."""
         return self.language in {"", "text"} and not self.caption
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether it is somebody else's code."""
+        return self.caption in QUOTED
 
 
 def blocks_of(page: str) -> list[Block]:
@@ -139,7 +147,7 @@ class Terminal:
         Raises:
             AssertionError: One did not do what the page says.
         """
-        blocks = blocks_of(page.read_text(encoding="utf-8"))
+        blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if not block.is_quoted]
         self.measured = page in MEASURED
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             try:

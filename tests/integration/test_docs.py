@@ -70,7 +70,11 @@ def test_a_file_that_a_page_gives_is_used() -> None:
     """A block with a file's name is run by a command of its page, or imported by one that is."""
     for page in pages():
         blocks = blocks_of(page.read_text(encoding="utf-8"))
-        files = {Path(each.caption).stem: each.text for each in blocks if each.language == "python" and each.caption}
+        files = {
+            Path(each.caption).stem: each.text
+            for each in blocks
+            if each.language == "python" and each.caption and not each.is_quoted
+        }
         used = " ".join(command for each in blocks if each.language == "console" for command, _ in commands_of(each))
         for _ in files:
             used += " ".join(text for name, text in files.items() if name in used)
