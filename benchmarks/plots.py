@@ -15,6 +15,11 @@ from benchmarks.turnover import SHOWN
 
 OURS = "asyncauth"
 BLUE, GREY = "#1f6feb", "#9aa4b2"
+SHORT = ("static header", "aiohttp's cookbook", "azure-core's policy", "Authlib")
+"""Beside asyncauth in the short picture of latency, which README and the documentation's first page show."""
+INKS = {"light": "#1a1a1a", "dark": "#ececec"}
+"""Colours of text that can be read on a page in each scheme."""
+TICKS = ("xtick.color", "ytick.color")
 
 
 def draw(figures: dict[str, Any]) -> None:
@@ -30,6 +35,7 @@ def draw(figures: dict[str, Any]) -> None:
     )
     if "turn-over" in figures:
         _latency(figures["turn-over"])
+        _latency_in_short(figures["turn-over"])
     if "request" in figures:
         _request(figures["request"])
     if {"leaders cancelled", "failing endpoint", "wrong password"} <= set(figures):
@@ -50,12 +56,7 @@ def _latency(figures: dict[str, Any]) -> None:
     names = [OURS, *(name for name in figures if name != OURS)]
     figure, axes = plt.subplots(len(names), 1, figsize=(8, 0.85 * len(names) + 0.9), sharex=True, sharey=True)
     for axis, name in zip(axes, names, strict=True):
-        worst = {float(at): value for at, value in figures[name]["worst ms"].items() if 0.5 < float(at) < SHOWN}  # noqa: PLR2004
-        color = BLUE if name == OURS else GREY
-        axis.fill_between(list(worst), [max(value, 1.0) for value in worst.values()], 1.0, color=color, linewidth=0.4)
-        axis.set_yscale("log")
-        axis.set_ylim(1, 3000)
-        axis.set_yticks([1, 10, 100, 1000])
+        _strip(axis, name, figures[name])
         token = figures[name]["token"]
         failed = figures[name]["failed"]
         text = f"{name}   p99.9 {token['p99.9 ms']:,.0f} ms, {token['over 50 ms']:.0%} of requests over 50 ms"
@@ -64,6 +65,37 @@ def _latency(figures: dict[str, Any]) -> None:
     axes[0].set_title("the slowest request of each 20 ms, in ms, while tokens turn over every 2 s")
     axes[-1].set_xlabel("seconds")
     _save(figure, "latency")
+
+
+def _strip(axis: Any, name: str, told: dict[str, Any]) -> None:
+    """Draw one peer's slowest requests."""
+    worst = {float(at): value for at, value in told["worst ms"].items() if 0.5 < float(at) < SHOWN}  # noqa: PLR2004
+    color = BLUE if name == OURS else GREY
+    axis.fill_between(list(worst), [max(value, 1.0) for value in worst.values()], 1.0, color=color, linewidth=0.4)
+    axis.set_yscale("log")
+    axis.set_ylim(1, 3000)
+    axis.set_yticks([1, 10, 100, 1000])
+
+
+def _latency_in_short(figures: dict[str, Any]) -> None:
+    """Draw five strips, for either scheme and without a background; and in the light one as PNG, for README."""
+    names = [OURS, *(name for name in SHORT if name in figures)]
+    for scheme, ink in INKS.items():
+        with plt.rc_context(dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", *TICKS), ink)):
+            figure, axes = plt.subplots(len(names), 1, figsize=(8, 0.8 * len(names) + 0.9), sharex=True, sharey=True)
+            for axis, name in zip(axes, names, strict=True):
+                _strip(axis, name, figures[name])
+                axis.set_yticks([1, 100], ["1 ms", "100 ms"])
+                axis.tick_params(axis="y", which="minor", left=False)
+                text = f"{name}: {figures[name]['token']['p99 ms']:,.0f} ms at the 99th percentile"
+                axis.text(0.01, 0.78, text, transform=axis.transAxes, fontweight="bold" if name == OURS else "normal")
+            axes[0].set_title("The slowest request of each 20 ms while tokens are renewed every 2 s")
+            axes[-1].set_xlabel("seconds")
+            figure.tight_layout()
+            figure.savefig(RESULTS / f"latency-{scheme}.svg", metadata={"Date": None}, transparent=True)
+            if scheme == "light":
+                figure.savefig(RESULTS / "latency-short.png", dpi=110)
+            plt.close(figure)
 
 
 def _bars(axis: Any, values: dict[str, float], form: str) -> None:
