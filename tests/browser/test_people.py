@@ -166,7 +166,7 @@ async def test_spanish_by_the_browser(browser: Browser) -> None:
         page, sandbox = screen.page, screen.sandbox
         assert await page.evaluate("document.documentElement.lang") == "es"
         await some_life(sandbox)
-        await expect(screen.card("peakly").locator(".heading .total").first).to_have_text("2 vivos")
+        await expect(screen.card("peakly").locator(".heading .total").first).to_have_text("2 vigentes")
         await expect(page.locator("#connection")).to_have_text("En vivo")
         await screen.press(screen.card("peakly").locator("button.revoke"))
         await expect(page.locator("#announcement")).to_have_text("Peakly: 2 tokens revocados.")

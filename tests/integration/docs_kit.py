@@ -82,6 +82,7 @@ ELSEWHERE = {
     DOCS / "howto" / "find-your-api.md": "test_recipes.py",
     DOCS / "howto" / "other-clients.md": "test_docs_other_clients.py",
     DOCS / "testing.md": "test_docs_testing.py",
+    DOCS / "es" / "pruebas.md": "test_docs_testing.py",
 }
 """Pages whose code a test of their own runs: as plain processes, with other servers, by a pytest."""
 
