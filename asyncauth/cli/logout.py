@@ -85,10 +85,10 @@ def logout(
             issuer=issuer,
             token_url=token_url,
             revocation_url=revocation_url,
-            scope=scope or (),
+            scope=scope,
             audience=audience,
-            client_auth=None if client_auth is None else client_auth.value,
-            insecure_hosts=insecure_host or (),
+            client_auth=client_auth,
+            insecure_hosts=insecure_host,
             keyring=keyring,
         )
         given = target.given()

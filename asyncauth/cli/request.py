@@ -102,10 +102,10 @@ def request(
             base_url=base_url,
             issuer=issuer,
             token_url=token_url,
-            scope=scope or (),
+            scope=scope,
             audience=audience,
-            client_auth=None if client_auth is None else client_auth.value,
-            insecure_hosts=insecure_host or (),
+            client_auth=client_auth,
+            insecure_hosts=insecure_host,
             keyring=keyring,
         )
         given = _given(order.url, target)

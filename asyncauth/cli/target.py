@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -20,7 +20,7 @@ from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT
 from asyncauth.providers.peakly import Peakly
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable
 
     from asyncauth.provider import Provider
     from asyncauth.providers.oauth2.oauth_options import ClientAuth
@@ -50,9 +50,17 @@ class Given:
         return TokenManager(self.source, policy=RefreshPolicy(deadline=timeout))
 
 
+def _scope(given: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(given or ())
+
+
+def _client_auth(given: str | None) -> ClientAuth | None:
+    return None if given is None else cast("ClientAuth", str(given))  # of an enumeration's member, its value
+
+
 @attrs.frozen(kw_only=True)
 class Target:
-    """What the user said of whose token it is. Checked when it is made.
+    """What the user said of whose token it is, as the command line has it. Checked when it is made.
 
     Attributes:
         whose: The argument or ``--as``: a system, or ``module:attribute``; ``None``: neither was named.
@@ -78,10 +86,10 @@ class Target:
     issuer: str | None = None
     token_url: str | None = None
     revocation_url: str | None = None
-    scope: Sequence[str] = ()
+    scope: tuple[str, ...] = attrs.field(default=None, converter=_scope)
     audience: str | None = None
-    client_auth: ClientAuth | None = None
-    insecure_hosts: Collection[str] = attrs.field(default=(), converter=insecure_hosts_of)
+    client_auth: ClientAuth | None = attrs.field(default=None, converter=_client_auth)
+    insecure_hosts: frozenset[str] = attrs.field(default=None, converter=insecure_hosts_of)
     keyring: str | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -190,7 +198,7 @@ def client_of(target: Target, credentials: Credentials, *, origins: tuple[str, .
         issuer=target.issuer,
         token_url=target.token_url,
         revocation_url=target.revocation_url,
-        scope=tuple(target.scope) or None,
+        scope=target.scope or None,
         audience=target.audience,
         client_auth=target.client_auth or "client_secret_basic",
         insecure_hosts=target.insecure_hosts,

@@ -99,10 +99,10 @@ def doctor(
             base_url=base_url,
             issuer=issuer,
             token_url=token_url,
-            scope=scope or (),
+            scope=scope,
             audience=audience,
-            client_auth=None if client_auth is None else client_auth.value,
-            insecure_hosts=insecure_host or (),
+            client_auth=client_auth,
+            insecure_hosts=insecure_host,
             keyring=keyring,
         )
         if target.name == "" and (environment is not None or base_url is not None):
