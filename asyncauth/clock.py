@@ -37,7 +37,7 @@ class Clock(Protocol):
         ...
 
 
-def _suspend_proof() -> Callable[[], float]:
+def suspend_proof() -> Callable[[], float]:
     """Return the platform's cheapest clock that runs through suspend."""
     # A partial over the C function: a Python function around it would double the cost of a cached token.
     if sys.platform == "linux":
@@ -47,7 +47,7 @@ def _suspend_proof() -> Callable[[], float]:
     return time.monotonic
 
 
-boottime: Callable[[], float] = _suspend_proof()
+boottime: Callable[[], float] = suspend_proof()
 """Seconds on the real suspend-proof clock. Bound once, so that the hot path reads it without a look-up."""
 
 

@@ -77,7 +77,7 @@ class MockedHttp:
     """Answers to the next token requests, and what those requests were, in their order."""
 
     def __init__(self, mock: mock_aiohttp) -> None:
-        self._mock = mock
+        self.mock = mock
         self.sent: list[Sent] = []
 
     def answers(
@@ -97,23 +97,23 @@ class MockedHttp:
         if date is not None:
             sent_headers["Date"] = http_date(date)
         for _ in range(times):
-            self._mock.post(
+            self.mock.post(
                 url,
                 status=status,
                 body=json.dumps(fields).encode() if body is None else body,
                 headers={**sent_headers, **(headers or {})},
                 exception=exception,
-                callback=self._note,
+                callback=self.note,
             )
 
-    def _note(self, url: URL, **options: Any) -> None:
+    def note(self, url: URL, **options: Any) -> None:
         headers: CIMultiDict[str] = CIMultiDict(options.pop("headers", None) or {})
         data = options.pop("data", None)
         body, content_type = b"", headers.get(hdrs.CONTENT_TYPE)
         if isinstance(data, aiohttp.FormData):
             form = data()
             assert isinstance(form, payload.BytesPayload)
-            body, content_type = form._value, form.content_type
+            body, content_type = form.decode().encode(), form.content_type
         elif data is not None:
             assert isinstance(data, bytes)
             body = data

@@ -46,7 +46,7 @@ def middlewares_of(session: aiohttp.ClientSession) -> Sequence[ClientMiddlewareT
 
 
 # Constructor argument → the attribute that keeps it. What a version of aiohttp doesn't have is left out.
-_KEPT_AS = {
+KEPT_AS = {
     "base_url": "_base_url",
     "connector": "_connector",
     "headers": "_default_headers",
@@ -81,7 +81,7 @@ def settings_of(session: aiohttp.ClientSession) -> dict[str, Any]:
     Its middlewares are not among them.
     """
     settings: dict[str, Any] = {
-        argument: getattr(session, attribute) for argument, attribute in _KEPT_AS.items() if hasattr(session, attribute)
+        argument: getattr(session, attribute) for argument, attribute in KEPT_AS.items() if hasattr(session, attribute)
     }
     return {argument: value for argument, value in settings.items() if value is not None}
 

@@ -78,7 +78,7 @@ def status(
             facts: dict[str, Any] = {"store": chosen.title, "entries": [entry.as_dict() for entry in entries]}
             typer.echo(shown.as_json(facts))
         else:
-            typer.echo("\n".join(map(printable, _lines(chosen.title, entries))))
+            typer.echo("\n".join(map(printable, lines(chosen.title, entries))))
         missing = system is not None and not entries
         return ExitCode.FAILED if missing or any(entry.token is None for entry in entries) else ExitCode.OK
 
@@ -125,7 +125,7 @@ def _names(
     return keys_of(system, account, place)
 
 
-def _lines(title: str, entries: Sequence[Entry]) -> list[str]:
+def lines(title: str, entries: Sequence[Entry]) -> list[str]:
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
     if not entries:
         return [f"{title}: {count}"]

@@ -18,7 +18,7 @@ __all__ = ["FakeClock"]
 _ROUNDS = 64
 """Turns of the event loop that are given to what became due, after each moment at which something did."""
 
-_QUIET_ROUNDS = 16
+QUIET_ROUNDS = 16
 """Turns of the event loop before a look at its tasks: what a callback does to them shows a turn or two later."""
 
 _POLL = 0.005
@@ -125,7 +125,7 @@ class FakeClock:
         self._now = max(self._now, due)
         call_soon(sleeper.get_loop(), _wake, sleeper)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = _QUIET_ROUNDS, *, doubted: bool = True) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = QUIET_ROUNDS, *, doubted: bool = True) -> None:
         """Move when every task of the loop waits. Runs in callbacks of the loop for as long as a task sleeps.
 
         Args:

@@ -6,7 +6,6 @@ the kits for tests are no part of the library, nor are the tests.
 
 from __future__ import annotations
 
-import sys
 import traceback
 import types
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 from coverage import Coverage
 
 from harness.canary import WATCH
-from harness.frames import LIBRARY, is_of_a_test, is_of_the_library
+from harness.frames import LIBRARY, caller, is_of_a_test, is_of_the_library
 
 _BESIDE = [str(LIBRARY / name) for name in ("cli", "sandbox", "testing")]
 
@@ -37,7 +36,7 @@ def _unless_a_test_does(may_block: Callable[..., bool]) -> Callable[..., bool]:
     def predicate(*args: Any, **kwargs: Any) -> bool:
         if may_block(*args, **kwargs):
             return True
-        frame: types.FrameType | None = sys._getframe(1)
+        frame: types.FrameType | None = caller()
         while frame is not None:
             if is_of_the_library(frame):
                 return False

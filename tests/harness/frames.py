@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import types
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def is_of_the_library(frame: types.FrameType) -> bool:
 def is_of_a_test(frame: types.FrameType) -> bool:
     """Return whether a frame runs a test's code, or a kit's, but not the harness'."""
     return _tests_have(frame.f_code.co_filename)
+
+
+def caller() -> types.FrameType:
+    """Return the frame of whoever called the function that asks."""
+    return sys._getframe(2)  # `inspect.currentframe()`, kept in a variable, would make a circle of this frame
 
 
 def holds_secrets_by_right(frame: types.FrameType) -> bool:

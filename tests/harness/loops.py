@@ -6,8 +6,11 @@ With ``--eager`` each loop runs a new task at once, up to its first ``await`` th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -50,10 +53,25 @@ def _uvloop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def forgive(task: asyncio.Task[Any]) -> None:
+    """Have asyncio say no word when a task is destroyed that has not ended."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def running(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+    """Have asyncio take a loop for the running one of this thread, and afterwards none."""
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(None)
+
+
 def close_under_its_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Close a loop in the middle of what its tasks do, as a program does that is in a hurry. asyncio says no word."""
     for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        forgive(task)
     loop.close()
 
 

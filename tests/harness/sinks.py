@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -20,11 +19,11 @@ import pytest
 from opentelemetry.sdk import trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from asyncauth._core.emitter import Emitter
+from asyncauth._core.listeners import Listeners
 from asyncauth.events import Event
 from harness.canary import WATCH, look
 from harness.crash_reports import family
-from harness.frames import holds_secrets_by_right, is_of_the_library
+from harness.frames import caller, holds_secrets_by_right, is_of_the_library
 
 EVERYTHING = 1
 """The root logger's level, one that nobody else uses: as long as it is this one, a test did not choose another."""
@@ -129,7 +128,7 @@ def error(_: pytest.Config) -> Iterator[None]:
     @functools.wraps(gather)
     def gathered(*awaitables: Any, return_exceptions: bool = False) -> Any:
         future = gather(*awaitables, return_exceptions=return_exceptions)
-        if return_exceptions and holds_secrets_by_right(sys._getframe(1)):
+        if return_exceptions and holds_secrets_by_right(caller()):
             future.add_done_callback(results)
         return future
 
@@ -159,15 +158,15 @@ def stdout(_: pytest.Config) -> Iterator[None]:
 @contextlib.contextmanager
 def event(_: pytest.Config) -> Iterator[None]:
     """See each event, whether anybody listens or not."""
-    tell = Emitter._tell
+    tell = Listeners.tell
 
     @functools.wraps(tell)
-    def told(self: Emitter, what: Event) -> None:
+    def told(self: Listeners, what: Event) -> None:
         look("event", repr(what))
         tell(self, what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Emitter, "_tell", told)
+        patch.setattr(Listeners, "tell", told)
         yield
 
 

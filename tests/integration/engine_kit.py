@@ -90,7 +90,7 @@ class Crew:
     slowest: float = 0.0
     calls: int = 0
 
-    async def _call(self, manager: TokenManager) -> None:
+    async def call(self, manager: TokenManager) -> None:
         while True:
             began = time.monotonic()
             try:
@@ -154,7 +154,7 @@ async def crew(
         for manager in managers:
             await stack.enter_async_context(manager)
         await crew.managers[0].token()
-        callers = [asyncio.create_task(crew._call(manager)) for manager in managers for _ in range(2)]
+        callers = [asyncio.create_task(crew.call(manager)) for manager in managers for _ in range(2)]
         try:
             yield crew
         finally:

@@ -301,7 +301,7 @@ async def test_middlewares_are_kept_in_private() -> None:
     async with aiohttp.ClientSession(middlewares=(own,)) as http:
         assert tuple(aiohttp_compat.middlewares_of(http)) == (own,)
         assert aiohttp_compat.loop_of(http) is asyncio.get_running_loop()
-        missing = {name for name in aiohttp_compat._KEPT_AS.values() if not hasattr(http, name)}
+        missing = {name for name in aiohttp_compat.KEPT_AS.values() if not hasattr(http, name)}
         assert missing <= {"_json_serialize_bytes", "_max_headers", "_middlewares"}
 
 

@@ -14,6 +14,7 @@ import pytest
 from contract_kit import QUICK, SYSTEMS, Side, client, serving, status_of
 from harness.canary import MARK
 from harness.crash_reports import crash_report, every_frame
+from inside_kit import entries_of, ledger_of
 from loopback import MOMENTS, ClosingConnector, Moment
 from opentelemetry.instrumentation import aiohttp_client
 from opentelemetry.sdk.trace import TracerProvider
@@ -77,7 +78,7 @@ class Watch:
 
     def secrets(self) -> set[str]:
         server = self._side.server
-        return {MARK, server.settings.password, *server._ledger._entries}
+        return {MARK, server.settings.password, *entries_of(ledger_of(server))}
 
     def check(self, *, logged: str) -> None:
         text = "\n".join([*self.texts, logged])
@@ -283,7 +284,7 @@ def test_no_secret_is_in_a_span_that_records_all_headers(name: str, monkeypatch:
     try:
         with serving(name) as side:
             asyncio.run(go(side))
-            secrets = {MARK, side.server.settings.password, *side.server._ledger._entries}
+            secrets = {MARK, side.server.settings.password, *entries_of(ledger_of(side.server))}
     finally:
         instrumentor.uninstrument()
     shown = "\n".join(span.to_json() for span in memory.get_finished_spans())

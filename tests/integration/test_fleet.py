@@ -13,6 +13,7 @@ import pytest
 from contract_kit import PAGO_FACIL, PEAKLY, Side, serving
 from cryptography.fernet import Fernet
 from fleet_kit import fleet, wait_until
+from inside_kit import entries_of, ledger_of
 from redis_kit import RedisServer, needs_redis, redis_server
 
 pytestmark = pytest.mark.fleet
@@ -219,7 +220,13 @@ def test_nothing_can_be_read_at_rest(redis: RedisServer, tmp_path: Path, kind: s
             outcome = processes.end()
         assert outcome.total("refreshes") == 1
         settings = side.server.settings
-        secrets = [settings.username, settings.password, "Administrador", "127.0.0.1", *side.server._ledger._entries]
+        secrets = [
+            settings.username,
+            settings.password,
+            "Administrador",
+            "127.0.0.1",
+            *entries_of(ledger_of(side.server)),
+        ]
     assert len(secrets) == 4 + 2  # an access token and a refresh token
     raw = redis.everything() if kind == "redis" else b"\n".join(path.read_bytes() for path in tmp_path.iterdir())
     assert len(raw) > 100

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from harness.canary import MARK, secret
 from harness.crash_reports import crash_report, every_frame
 from httpx_kit import KINDS, Caller, Kind, closing, fake_manager
+from inside_kit import transport_of
 from loopback import Api
 from proxy_kit import ForwardProxy
 from test_dpop_requests import Api as DPoPApi
@@ -77,7 +78,7 @@ def test_it_is_httpxs_own_client(kind: Kind) -> None:
     assert type(http) is kind.client
     assert str(http.base_url) == "https://a.example/v1/"
     assert http.timeout.connect == 3
-    assert "BearerTransport <httpx" in repr(http._transport)
+    assert "BearerTransport <httpx" in repr(transport_of(http))
 
 
 def test_without_the_extra_an_error_names_it() -> None:
@@ -154,7 +155,7 @@ async def test_without_asyncio() -> None:
     """httpx's AsyncClient runs on trio as well: asyncauth says that it does not."""
     request = httpx.Request("GET", "https://a.example/")
     manager = TokenManager(FakeProvider(origins=("https://a.example",)))
-    transports = AsyncBearerTransport(manager), async_client(FakeProvider(origins=("https://a.example",)))._transport
+    transports = AsyncBearerTransport(manager), transport_of(async_client(FakeProvider(origins=("https://a.example",))))
 
     def run() -> None:
         for transport in transports:
@@ -248,7 +249,7 @@ async def test_managers_made_for_a_client(api: Api, how: str) -> None:
         assert (await http.get(api.url)).status_code == 200
         await http.aclose()
     assert provider.calls == 1
-    assert len(store._tokens) == 1
+    assert len(await store.keys()) == 1
     with pytest.raises(RuntimeError, match="closed"):
         await http.get(api.url)
 

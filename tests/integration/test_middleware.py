@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import payload, web
+from inside_kit import connections_of
 from loopback import DENIED, Api, echo_socket, nothing_left, redirect_to, until
 
 from asyncauth import (
@@ -677,9 +678,7 @@ async def test_cancelling_while_a_new_token_is_awaited(api: Api) -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        connector = client.http.connector
-        assert connector is not None
-        assert not connector._acquired
+        assert connections_of(client.http)[0] == 0
         gate.set()
         assert await status_of(client.http, api.url) == 200
         assert client.provider.calls == 2

@@ -54,7 +54,7 @@ async def test_status_shows_no_modes_on_windows(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(entries, "os", WINDOWS)
     found = await entries.entries_of(stores.Chosen(store, store, str(tmp_path), tmp_path), {}, timeout=5)
     assert [entry.mode for entry in found] == [None]
-    assert "mode" not in "\n".join(status._lines("tokens", found))
+    assert "mode" not in "\n".join(status.lines("tokens", found))
 
 
 def test_doctor_says_that_it_can_not_judge_modes_on_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from harness.canary import CANARIES, MARK
 from harness.crash_reports import every_frame
+from inside_kit import connections_of
 from loopback import Api, Got, nothing_left
 
 from asyncauth import (
@@ -187,9 +188,7 @@ async def test_an_endless_answer(server: Api, status: int) -> None:
         with pytest.raises(InvalidTokenResponse, match="1 MiB") as caught:
             await provider.fetch(http, None)
         assert caught.value.status == status
-        assert http.connector is not None
-        assert not http.connector._acquired
-        assert not http.connector._conns
+        assert connections_of(http) == (0, [])
 
 
 @pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])

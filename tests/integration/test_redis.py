@@ -13,11 +13,13 @@ import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
+from inside_kit import clients_of
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
 from asyncauth import ManagerPool, Token, TokenManager
+from asyncauth.provider import key_of
 from asyncauth.stores import EncryptedStore, RedisStore, TokenStore, dumps
 from asyncauth.testing import FakeProvider, StoreConformance
 
@@ -184,7 +186,7 @@ async def test_redis_own_clock_says_what_is_left(redis: RedisServer) -> None:
     manager = TokenManager(FakeProvider(), store=store)
     (key,) = redis.token_keys()
     with redis.client() as client:
-        client.rename(key, f"asyncauth:{manager._store_client._key}")  # type: ignore[union-attr]
+        client.rename(key, f"asyncauth:{key_of('fake')}")
     token = await manager.token()
     assert token.value == "t"
     assert (token.expires_at or 0) - time.time() <= 31
@@ -238,7 +240,7 @@ async def test_an_entry_of_another_kind_is_trouble_not_a_crash(redis: RedisServe
     """A list under the key: the manager does without the store."""
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
     with redis.client() as client:
-        client.lpush(f"asyncauth:{manager._store_client._key}", "x")  # type: ignore[union-attr]
+        client.lpush(f"asyncauth:{key_of('fake')}", "x")
     assert (await manager.token()).value == "token-1"
     assert manager.status().store == "load: ResponseError"
 
@@ -416,7 +418,7 @@ async def test_a_manager_that_is_not_entered_leaves_nothing_open(redis: RedisSer
     connections(redis)
     for number in range(1, 4):
         await manager.refresh()
-        assert store._loops == {}
+        assert clients_of(store) == {}
         await nobody_is_connected(redis)
         assert connections(redis) == 1 + 1, number  # and that of the look before
 
@@ -428,7 +430,7 @@ async def test_one_client_stays_open_while_a_manager_is_entered(redis: RedisServ
     async with TokenManager(FakeProvider(), store=store) as manager, manager:
         for _ in range(5):
             await manager.refresh()
-    assert store._loops == {}
+    assert clients_of(store) == {}
     assert connections(redis) == 1
     await nobody_is_connected(redis)
 
@@ -442,11 +444,11 @@ async def test_the_managers_of_a_pool_share_a_client(redis: RedisServer) -> None
             managers = [await pool.get(key) for key in range(20)]
             for _ in range(2):
                 await asyncio.gather(*(manager.refresh() for manager in managers))
-            assert len(store._loops) == 1
+            assert len(clients_of(store)) == 1
             if closes:
                 await pool.close()
-                assert store._loops == {}
-        assert store._loops == {}
+                assert clients_of(store) == {}
+        assert clients_of(store) == {}
         assert connections(redis) < 25
         await nobody_is_connected(redis)
 
@@ -470,7 +472,7 @@ async def test_a_closing_that_is_cancelled_leaves_no_connection(redis: RedisServ
     store = RedisStore(redis.url)
     await store.__aenter__()
     await store.load(KEY)
-    pool = store._loops[asyncio.get_running_loop()].client.connection_pool
+    pool = clients_of(store)[asyncio.get_running_loop()].client.connection_pool
     (connection,) = pool._available_connections
     closing = asyncio.create_task(store.__aexit__(None, None, None))
     await asyncio.sleep(0)
@@ -496,9 +498,9 @@ def test_a_loop_that_ended_while_the_store_was_open_is_forgotten(redis: RedisSer
         loop = asyncio.new_event_loop()
         loop.run_until_complete(store.__aenter__())
         loop.close()
-        assert len(store._loops) == 1
+        assert len(clients_of(store)) == 1
     assert asyncio.run(TokenManager(FakeProvider(), store=store).token()).value == "token-1"
-    assert store._loops == {}
+    assert clients_of(store) == {}
 
 
 def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,10 +533,10 @@ def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(m
     async def elsewhere() -> None:
         async with store:
             abandoned.get_coro().close()  # as the collector does
-            assert store._loops[asyncio.get_running_loop()].users == 1
+            assert clients_of(store)[asyncio.get_running_loop()].users == 1
 
     asyncio.run(elsewhere())
-    assert store._loops == {}
+    assert clients_of(store) == {}
 
 
 async def test_several_loops_at_once(redis: RedisServer) -> None:

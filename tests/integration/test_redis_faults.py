@@ -13,6 +13,7 @@ from harness.canary import MARK
 from redis_kit import RedisServer, aside, free_port, needs_redis, redis_server
 
 from asyncauth import StoreError, TokenManager
+from asyncauth.provider import key_of
 from asyncauth.stores import RedisStore
 from asyncauth.testing import FakeProvider
 
@@ -138,7 +139,7 @@ async def test_hanging_while_somebody_waits_for_the_lock(redis: RedisServer) -> 
     """Who waits for the lock has 15 s, but notices within a few that Redis answers no more."""
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
     with redis.client() as client:
-        client.set(f"asyncauth:{manager._store_client._key}:lock", b"somebody's", px=60_000)  # type: ignore[union-attr]
+        client.set(f"asyncauth:{key_of('fake')}:lock", b"somebody's", px=60_000)
     waiting = asyncio.ensure_future(manager.token())
     await asyncio.sleep(0.5)
     assert not waiting.done()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from harness.canary import secret
+from inside_kit import clients_of
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
@@ -245,7 +246,7 @@ async def test_a_lock_is_given_back_as_soon_as_redis_answers_again(redis: RedisS
             async with store.lock(KEY):
                 redis.pause()
         redis.resume()
-        await asyncio.wait(store._loops[asyncio.get_running_loop()].releasing, timeout=5)
+        await asyncio.wait(clients_of(store)[asyncio.get_running_loop()].releasing, timeout=5)
         assert locks(redis) == []
 
 
@@ -256,7 +257,7 @@ async def test_a_lock_is_given_back_as_soon_as_redis_writes_again(
     monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 600.0)
     with redis.client() as client:
         async with RedisStore(redis.url) as store:
-            releasing = store._loops[asyncio.get_running_loop()].releasing
+            releasing = clients_of(store)[asyncio.get_running_loop()].releasing
             with pytest.raises(ResponseError):
                 async with store.lock(KEY):
                     client.config_set("min-replicas-to-write", 1)
@@ -272,7 +273,7 @@ async def test_a_lock_is_given_back_for_as_long_as_it_may_last(
     """Not longer; not where it is forbidden; and not when the store is closed."""
     store = RedisStore(allow(redis, documented("asyncauth")))
     async with store:
-        here = store._loops[asyncio.get_running_loop()]
+        here = clients_of(store)[asyncio.get_running_loop()]
         with pytest.raises(NoPermissionError):
             async with store.lock(KEY):
                 allow(redis, NEITHER)

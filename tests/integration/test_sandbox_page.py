@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 import pytest
 import pytest_asyncio
+from inside_kit import stream_of
 from loopback import nothing_left, until
 
 from asyncauth.sandbox import DEFAULT_PASSWORD, DEFAULT_USERNAME, Sandbox
@@ -326,8 +327,7 @@ async def test_too_many_listeners_are_turned_away(
         assert (first.status, second.status) == (200, 200)
         async with listen(http, sandbox) as third:
             assert third.status == 503
-    assert sandbox._page is not None
-    events = sandbox._page.stream
+    events = stream_of(sandbox)
     await until(lambda: events.listeners == 0)
     async with listen(http, sandbox) as again:
         assert again.status == 200
@@ -335,8 +335,7 @@ async def test_too_many_listeners_are_turned_away(
 
 async def test_a_listener_that_takes_nothing_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that stops reading is dropped, and holds up neither the systems nor the other listeners."""
-    assert sandbox._page is not None
-    events = sandbox._page.stream
+    events = stream_of(sandbox)
     monkeypatch.setattr(events, "_patience", 0.05)
     monkeypatch.setattr(events, "_beat", 0.0)
     monkeypatch.setattr(stream, "view", lambda _: {"filler": "x" * 200_000, "turn": sandbox.log.total})
@@ -372,15 +371,14 @@ async def test_a_long_look_leaves_time_to_others(sandbox: Sandbox, monkeypatch: 
         return {"turn": time.monotonic()}
 
     monkeypatch.setattr(stream, "view", slowly)
-    assert sandbox._page is not None
-    events = sandbox._page.stream
+    events = stream_of(sandbox)
     monkeypatch.setattr(events, "_beat", 0.0)
     told = events.events(None)
     await anext(told)
     started = time.monotonic()
     await anext(told)
     assert time.monotonic() - started >= 9 * 0.02
-    await told.aclose()  # type: ignore[attr-defined]
+    await told.aclose()
 
 
 async def test_a_stream_tells_nothing_while_nothing_happens(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,8 +391,7 @@ async def test_a_stream_tells_nothing_while_nothing_happens(sandbox: Sandbox, mo
         return dict(state)
 
     monkeypatch.setattr(stream, "view", look)
-    assert sandbox._page is not None
-    events = sandbox._page.stream
+    events = stream_of(sandbox)
     monkeypatch.setattr(events, "_beat", 0.0)
     told = events.events(None)
     await anext(told)
@@ -404,14 +401,13 @@ async def test_a_stream_tells_nothing_while_nothing_happens(sandbox: Sandbox, mo
     assert not waiting.done()
     state["turn"] = 2
     assert '"turn": 2' in (await waiting).replace('"turn":2', '"turn": 2')
-    await told.aclose()  # type: ignore[attr-defined]
+    await told.aclose()
 
 
 async def test_an_idle_stream_says_that_it_is_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing happens a comment is sent from time to time, so that a listener that has gone is noticed."""
     monkeypatch.setattr(stream, "_STILL_THERE", 0.0)
-    assert sandbox._page is not None
-    events = sandbox._page.stream.events(None)
+    events = stream_of(sandbox).events(None)
     assert "event: state" in await anext(events)
     assert await anext(events) == ": still there\n\n"
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from inside_kit import connections_of, managers_of
 from loopback import Api, echo_socket, nothing_left
 
 from asyncauth import (
@@ -259,7 +260,7 @@ async def test_a_providers_manager_lives_with_the_session(api: Api) -> None:
     """A provider gets a manager that is open and kept fresh as long as the session, and closed with it."""
     provider = FakeProvider(origins=(api.url,))
     http = client_session(provider)
-    (manager,) = http._asyncauth_managers  # type: ignore[attr-defined]
+    (manager,) = managers_of(http)
     async with http, http.get(api.url) as response:
         assert response.status == 200
     with pytest.raises(ManagerClosed):
@@ -344,7 +345,7 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
         await gate.wait()
 
     http = client_session(FakeProvider(origins=(api.url,), answers=[never]))
-    manager = http._asyncauth_managers[0]  # type: ignore[attr-defined]
+    manager = managers_of(http)[0]
     manager._runtime = attrs.evolve(manager._runtime, policy=RefreshPolicy(close_grace=0.0))
     call = asyncio.ensure_future(http.get(api.url))
     await asyncio.sleep(0.01)
@@ -365,7 +366,7 @@ async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
         http = client_session(*(FakeProvider(origins=(each.url,), answers=[never]) for each in systems))
         calls = [asyncio.ensure_future(http.get(each.url)) for each in systems]
         await asyncio.sleep(0.01)
-        managers = http._asyncauth_managers  # type: ignore[attr-defined]
+        managers = managers_of(http)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(after):
                 await http.close()
@@ -395,7 +396,7 @@ async def test_a_manager_that_fails_to_close(api: Api, monkeypatch: pytest.Monke
 async def test_a_session_that_is_never_closed_warns(api: Api) -> None:
     """Forgetting to close warns as aiohttp does; and the manager says so too."""
     http = client_session(fake(api))
-    (manager,) = http._asyncauth_managers  # type: ignore[attr-defined]
+    (manager,) = managers_of(http)
     connector = http.connector
     assert connector is not None
     with pytest.warns(ResourceWarning, match="Unclosed"):
@@ -442,8 +443,7 @@ async def test_connections_and_cookies_are_shared(api: Api) -> None:
         async with plain.get(api.url) as response:
             await response.read()
         assert api.got[-1].headers["Cookie"] == "c=3"
-        assert http.connector is not None
-        assert sum(map(len, http.connector._conns.values())) == 1
+        assert sum(connections_of(http)[1]) == 1
 
 
 async def test_wrapping_twice(api: Api) -> None:

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from harness.loops import forgive, running
+
 from asyncauth.testing import FakeClock
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class StepLoop(asyncio.BaseEventLoop):
     def ready(self) -> int:
         """How many callbacks can run."""
         queue = self._ready  # type: ignore[attr-defined]
-        while queue and queue[0]._cancelled:
+        while queue and queue[0].cancelled():
             queue.popleft()
         return len(queue)
 
@@ -106,20 +108,28 @@ class StepLoop(asyncio.BaseEventLoop):
         del queue[place]
         return handle
 
+    def run_handle(self, handle: asyncio.Handle) -> None:
+        """Run a callback."""
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)  # type: ignore[attr-defined]
+        try:
+            with running(self):
+                handle._run()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
     @property
     def next_timer(self) -> float | None:
         """When the next timer is due, by the loops' clock."""
         timers = self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False
+        while timers and timers[0].cancelled():
+            heapq.heappop(timers)
         return timers[0].when() if timers else None
 
     def ring(self) -> None:
         """Make the callbacks ready whose time has come."""
         while (due := self.next_timer) is not None and due <= self.time():
-            handle = heapq.heappop(self._scheduled)  # type: ignore[attr-defined]
-            handle._scheduled = False
-            self._ready.append(handle)  # type: ignore[attr-defined]
+            self._ready.append(heapq.heappop(self._scheduled))  # type: ignore[attr-defined]
 
     # The network: see network_kit
 
@@ -188,26 +198,13 @@ class World:
         if loop.alive and place < loop.ready:  # the hook may have ended it
             handle = loop.take(place)
             if not handle.cancelled():
-                self._run(loop, handle)
+                loop.run_handle(handle)
         return True
-
-    def _run(self, loop: StepLoop, handle: asyncio.Handle) -> None:
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)  # type: ignore[attr-defined]
-        asyncio._set_running_loop(loop)
-        try:
-            handle._run()
-        finally:
-            asyncio._set_running_loop(None)
-            sys.set_asyncgen_hooks(*hooks)
 
     def inside(self, loop: StepLoop, call: Callable[[], T]) -> T:
         """Return what a plain function returns, called on a loop."""
-        asyncio._set_running_loop(loop)
-        try:
+        with running(loop):
             return call()
-        finally:
-            asyncio._set_running_loop(None)
 
     def start(self, loop: StepLoop, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin some work on a loop."""
@@ -286,7 +283,7 @@ class World:
     def _leave(self, loop: StepLoop) -> None:
         """Keep a loop's tasks from the garbage collector, which would end them at moments of its own choice."""
         for task in _tasks(loop):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            forgive(task)
             self._left.append(task)
 
     @property

@@ -201,9 +201,9 @@ class Soak:
                 await asyncio.sleep(0)
                 for task in unawaited:
                     task.cancel()
-        self._mend()
+        self.mend()
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
         for system in self.sandbox.systems.values():
             system.token_faults.clear()
             system.api_faults.clear()
@@ -308,7 +308,7 @@ def _outage(seconds: float) -> Trouble:
         for system in soak.sandbox.systems.values():
             system.token_faults.server_error()
         await asyncio.sleep(seconds)
-        soak._mend()
+        soak.mend()
         yield
 
     return work

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from fork_kit import can_fork, in_child
 from harness.canary import MARK
+from inside_kit import guard_of
 
 import asyncauth
 from asyncauth import ManagerPool, Token, TokenManager
@@ -133,7 +134,7 @@ def _manager() -> tuple[Any, Callable[[], object]]:
             await manager.refresh()
         manager.status()
 
-    return manager._guard, lambda: asyncio.run(use())
+    return guard_of(manager), lambda: asyncio.run(use())
 
 
 def _pool() -> tuple[Any, Callable[[], object]]:
@@ -144,7 +145,7 @@ def _pool() -> tuple[Any, Callable[[], object]]:
             await (await pool.get("a")).token()
         pool.status()
 
-    return pool._guard, lambda: asyncio.run(use())
+    return guard_of(pool), lambda: asyncio.run(use())
 
 
 def _flight() -> tuple[Any, Callable[[], object]]:
@@ -157,7 +158,7 @@ def _flight() -> tuple[Any, Callable[[], object]]:
         flight.start(work)
         assert await flight.wait() == 7
 
-    return flight._guard, lambda: asyncio.run(use())
+    return guard_of(flight), lambda: asyncio.run(use())
 
 
 def _closings() -> tuple[Any, Callable[[], object]]:
@@ -166,17 +167,17 @@ def _closings() -> tuple[Any, Callable[[], object]]:
     async def use() -> None:
         closings.begin().set_result(None)
 
-    return closings._guard, lambda: asyncio.run(use())
+    return guard_of(closings), lambda: asyncio.run(use())
 
 
 def _listeners() -> tuple[Any, Callable[[], object]]:
     listeners = Listeners()
-    return listeners._guard, lambda: listeners.add(print)
+    return guard_of(listeners), lambda: listeners.add(print)
 
 
 def _memory_store() -> tuple[Any, Callable[[], object]]:
     store = MemoryStore()
-    return store._guard, lambda: asyncio.run(store.keys())
+    return guard_of(store), lambda: asyncio.run(store.keys())
 
 
 def _redis_store() -> tuple[Any, Callable[[], object]]:
@@ -186,7 +187,7 @@ def _redis_store() -> tuple[Any, Callable[[], object]]:
         async with store:
             pass
 
-    return store._guard, lambda: asyncio.run(use())
+    return guard_of(store), lambda: asyncio.run(use())
 
 
 @pytest.mark.parametrize("make", [_manager, _pool, _flight, _closings, _listeners, _memory_store, _redis_store])

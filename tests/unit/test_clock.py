@@ -47,14 +47,14 @@ def test_monotonic_clock_runs_through_suspend(monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(time, name, 77, raising=False)
     monkeypatch.setattr(time, "clock_gettime", asked.append, raising=False)
-    clocks._suspend_proof()()
+    clocks.suspend_proof()()
     assert asked == [77]
 
 
 def test_other_platforms_have_the_plain_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing better time.monotonic serves."""
     monkeypatch.setattr(sys, "platform", "win32")
-    assert clocks._suspend_proof() is time.monotonic
+    assert clocks.suspend_proof() is time.monotonic
 
 
 both_clocks = pytest.mark.parametrize("kind", [FakeClock, SystemClock])

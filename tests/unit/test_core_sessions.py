@@ -12,6 +12,7 @@ import aiohttp
 import attrs
 import pytest
 from harness.canary import MARK
+from inside_kit import managers_of
 
 from asyncauth import (
     AuthError,
@@ -311,7 +312,7 @@ async def test_client_sessions_way_is_the_token_requests_too(
     """``trust_env`` and ``proxy`` of the session hold for the token requests of what it makes."""
     provider = Noting()
     async with client_session(provider, **given) as http:
-        await http._asyncauth_managers[0].token()  # type: ignore[attr-defined]
+        await managers_of(http)[0].token()
         (session,) = provider.sessions
         proxy = session._default_proxy
         assert (session.trust_env, None if proxy is None else str(proxy)) == wanted
@@ -322,7 +323,7 @@ async def test_client_session_takes_a_function() -> None:
     """``http=`` is for the managers that it makes."""
     maker, provider = Maker(), Noting()
     async with client_session(provider, http=maker, trust_env=True) as http:
-        await http._asyncauth_managers[0].token()  # type: ignore[attr-defined]
+        await managers_of(http)[0].token()
         assert provider.sessions == maker.made
     assert maker.made[0].closed
 

@@ -323,7 +323,7 @@ async def test_an_ordinary_word_that_is_declared(mocked_http: MockedHttp) -> Non
 
 async def test_a_method(mocked_http: MockedHttp) -> None:
     """An API may want another than POST."""
-    mocked_http._mock.get(URL + "?v=1", payload={"access_token": "at-1"})
+    mocked_http.mock.get(URL + "?v=1", payload={"access_token": "at-1"})
     provider = acme(method="get", url=URL + "?v=1", sent_as="header", at="X-Key")
     assert (await fetch(provider)).value == "at-1"
     assert "v=1" not in repr(provider)
@@ -506,10 +506,10 @@ async def test_a_provider_without_a_credential(mocked_http: MockedHttp) -> None:
         insecure_hosts="169.254.169.254",
         origins="https://storage.googleapis.com",
     )
-    mocked_http._mock.get(f"{url}?scopes=storage", payload={"access_token": "at-1", "expires_in": 3600})
+    mocked_http.mock.get(f"{url}?scopes=storage", payload={"access_token": "at-1", "expires_in": 3600})
     assert (await fetch(provider)).lifetime == HOUR
     assert provider.identity is None
-    mocked_http._mock.get(f"{url}?scopes=storage", status=403, payload={"error": "no such account"})
+    mocked_http.mock.get(f"{url}?scopes=storage", status=403, payload={"error": "no such account"})
     error = await failure(provider)
     assert isinstance(error, CredentialsRejected)
     assert error.message == "the server refused the request; check it"

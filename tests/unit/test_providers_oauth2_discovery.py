@@ -43,7 +43,7 @@ def serve(mocked_http: MockedHttp) -> Serve:
     def serve(url: str, *, status: int = 200, body: str | None = None, **changes: object) -> None:
         fields = {"issuer": ISSUER, "token_endpoint": TOKEN, **changes}
         text = json.dumps({name: value for name, value in fields.items() if value is not ...}) if body is None else body
-        mocked_http._mock.get(url, status=status, body=text, callback=mocked_http._note)
+        mocked_http.mock.get(url, status=status, body=text, callback=mocked_http.note)
 
     return serve
 
@@ -98,7 +98,7 @@ async def test_each_place_is_tried(
 
 async def test_a_server_that_cannot_be_reached_is_asked_once(mocked_http: MockedHttp) -> None:
     """Its other places can't be reached, either."""
-    mocked_http._mock.get(OAUTH, exception=aiohttp.ServerDisconnectedError(), callback=mocked_http._note)
+    mocked_http.mock.get(OAUTH, exception=aiohttp.ServerDisconnectedError(), callback=mocked_http.note)
     error = await failure(client())
     assert isinstance(error, TokenEndpointUnavailable)
     assert len(mocked_http.sent) == 1

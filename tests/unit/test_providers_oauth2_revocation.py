@@ -41,7 +41,7 @@ def serves(mocked_http: MockedHttp, **changes: object) -> None:
     """Answer the next GET for the metadata."""
     fields = {"issuer": ISSUER, "token_endpoint": URL, "revocation_endpoint": REVOKE, **changes}
     text = json.dumps({name: value for name, value in fields.items() if value is not None})
-    mocked_http._mock.get(METADATA, body=text, callback=mocked_http._note)
+    mocked_http.mock.get(METADATA, body=text, callback=mocked_http.note)
 
 
 async def revoke(provider: RevokingProvider) -> None:
@@ -112,7 +112,7 @@ async def test_a_server_that_has_none_says_so(mocked_http: MockedHttp) -> None:
     """Metadata without the endpoint: the error names what is missing."""
     for path in ("oauth-authorization-server", "openid-configuration"):
         text = json.dumps({"issuer": ISSUER, "token_endpoint": URL})
-        mocked_http._mock.get(f"{ISSUER}/.well-known/{path}", body=text)
+        mocked_http.mock.get(f"{ISSUER}/.well-known/{path}", body=text)
     error = await failure(client(issuer=ISSUER, revocation_url=None))
     assert "has no 'revocation_endpoint'" in str(error)
 

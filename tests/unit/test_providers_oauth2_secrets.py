@@ -88,7 +88,7 @@ async def test_what_goes_wrong(
     caplog.set_level(logging.DEBUG)
     provider: Any = make()
     said = {"error": "invalid_client", "error_description": f"what is {CANARY}?" if again else "no"}
-    mocked_http.answers(str(provider._endpoint.url), said, status=status, body=body, times=4)
+    mocked_http.answers(provider.token_endpoint, said, status=status, body=body, times=4)
     error = await failure(provider, Token("at-0", refresh_token=CANARY) if again else None)
     for sent in mocked_http.sent:
         pieces = [piece for piece in sent.body.decode().split("&") if piece.startswith("client_assertion=")]
@@ -112,7 +112,7 @@ class _Echo:
         self, *_: object, data: Any, headers: dict[str, str], middlewares: tuple[Any, ...], **__: object
     ) -> AsyncIterator[Self]:
         async def send(request: Any) -> Self:
-            known = {**request.headers, **dict(parse_qsl(data()._value.decode()))}
+            known = {**request.headers, **dict(parse_qsl(data().decode()))}
             self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
             return self
 

@@ -123,7 +123,7 @@ async def test_how_it_travels(
 
 async def test_another_method(mocked_http: MockedHttp) -> None:
     """Without ``url`` and ``method`` it goes where the provider's own request goes, as that does."""
-    mocked_http._mock.put(REFRESH, payload=answer(1))
+    mocked_http.mock.put(REFRESH, payload=answer(1))
     mocked_http.answers(URL, answer(2))
     assert (await fetch(acme(refresh=RefreshRequest(url=REFRESH, field="r", method="put")), held())).value == "at-1"
     assert (await fetch(acme(refresh=RefreshRequest(field="r")), held())).value == "at-2"

@@ -92,7 +92,7 @@ async def test_it_stands_still_while_a_task_runs(asyncauth_clock: FakeClock) -> 
 
 async def test_it_stands_still_when_tasks_end_just_before_a_look() -> None:
     """Who waits for several tasks shows a turn after their end that it goes on: whenever that is."""
-    for turns in range(2 * module._QUIET_ROUNDS):
+    for turns in range(2 * module.QUIET_ROUNDS):
         clock = FakeClock(auto=True)
         asleep = asyncio.ensure_future(clock.sleep(60))
         await asyncio.gather(*[_take(turns) for _ in range(2)])
