@@ -12,7 +12,7 @@ from asyncauth._core.failures import WhileBlocked
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
-from asyncauth.telemetry.log import log
+from asyncauth.telemetry.log import log, logs_refreshes
 
 if TYPE_CHECKING:
     import contextvars
@@ -55,7 +55,8 @@ class Emitter:
         Args:
             state: What the token was.
         """
-        self._tell(events.RefreshStarted(**self._stamp(), state=state))
+        if self._follows_refreshes():
+            self._tell(events.RefreshStarted(**self._stamp(), state=state))
 
     def refresh_succeeded(
         self,
@@ -77,6 +78,8 @@ class Emitter:
             waiters: How many callers waited to the end.
             callers: The contexts of those that did.
         """
+        if not self._follows_refreshes():
+            return
         kind = events.TokenAdopted if adopted else events.RefreshSucceeded
         self._tell(
             kind(
@@ -188,6 +191,10 @@ class Emitter:
             "intermediate": self.intermediate,
             "at": self.clock.wall(),
         }
+
+    def _follows_refreshes(self) -> bool:
+        """Return whether anybody wants to know of refreshes that meet no trouble: most programs do not."""
+        return bool(self.listeners) or logs_refreshes()
 
     def _tell(self, event: events.Event) -> None:
         with contextlib.suppress(Exception):  # a log filter may be anybody's

@@ -7,7 +7,7 @@ import logging
 from asyncauth import events
 from asyncauth._base.durations import in_seconds, in_words
 
-__all__ = ["log"]
+__all__ = ["log", "logs_refreshes"]
 
 _REFRESH = logging.getLogger("asyncauth.refresh")
 _MANAGER = logging.getLogger("asyncauth.manager")
@@ -28,6 +28,11 @@ _TO_DO = {
     "InvalidTokenResponse": "if this persists, check the endpoint's address and the provider's settings",
 }
 """What somebody should do about an error, by its class; about any other, nothing until a request fails."""
+
+
+def logs_refreshes() -> bool:
+    """Return whether a refresh without trouble writes lines: otherwise its events need not be made for the log."""
+    return _REFRESH.isEnabledFor(logging.DEBUG)
 
 
 def log(event: events.Event) -> None:

@@ -288,6 +288,22 @@ async def test_callers_contexts_are_told_for_tracing(
     assert "callers" not in ended.as_dict()
 
 
+async def test_nobody_listens_no_event_of_a_refresh_without_trouble_is_made(
+    make: Make, provider: FakeProvider, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the log has its lines: each event takes as long as a tenth of a token request."""
+    made: list[events.Event] = []
+    monkeypatch.setattr("asyncauth._core.emitter.log", made.append)
+    manager = make(provider)
+    for logger in ("asyncauth.refresh", "asyncauth.manager"):
+        caplog.set_level(logging.INFO, logger)
+    await manager.token()
+    assert made == []
+    caplog.set_level(logging.DEBUG, "asyncauth.refresh")
+    await manager.refresh()
+    assert [type(event) for event in made] == [events.RefreshStarted, events.RefreshSucceeded]
+
+
 async def test_nobody_listens_nothing_is_kept(
     make: Make, provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
