@@ -1,10 +1,10 @@
 """How requests are authorized, without I/O: whose token a URL gets, what to send, and whether to send it again.
 
-The adapter of an HTTP client carries out what is decided here; `BearerAuth` is aiohttp's. It finds the manager in
+The adapter of an HTTP client carries out what is decided here; `BearerAuth` is aiohttp's. It finds the engine in
 `ServedOrigins`, and then drives one `AuthFlow` per request and per hop of a redirect::
 
-    manager = served.manager_for(url)
-    flow = AuthFlow(manager, token, method="GET", url=url, is_repeatable=lambda: True)
+    engine = served.engine_for(url)
+    flow = AuthFlow(engine, token, method="GET", url=url, is_repeatable=lambda: True)
     while True:
         flow.authorize(headers)
         try:
@@ -32,7 +32,7 @@ from asyncauth._core.frames import forget_frames, forget_text
 from asyncauth._http import challenge
 from asyncauth._http.origin import Place, in_the_clear_error, place_of, places_of
 from asyncauth.errors import ConfigurationError
-from asyncauth.manager import TokenManager
+from asyncauth.manager import TokenManager, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from asyncauth._core.cache import CachedToken
+    from asyncauth._core.engine import TokenEngine
 
 __all__ = ["DPOP_NONCE", "UNAUTHORIZED", "AuthFlow", "Place", "ServedOrigins", "Step"]
 
@@ -67,10 +68,10 @@ class ServedOrigins:
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
-    __slots__ = ("_in_the_clear", "_managers")
+    __slots__ = ("_engines", "_in_the_clear")
 
     def __init__(self, managers: Iterable[TokenManager]) -> None:
-        self._managers: dict[Place, TokenManager] = {}
+        self._engines: dict[Place, TokenEngine] = {}
         self._in_the_clear: set[Place] = set()
         for manager in managers:
             if not isinstance(manager, TokenManager):
@@ -79,38 +80,38 @@ class ServedOrigins:
                     "pass each by itself" if isinstance(manager, (list, tuple)) else "write TokenManager(…) around it"
                 )
                 raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
-            self._add(manager)
+            self._add(engine_of(manager))
 
-    def _add(self, manager: TokenManager) -> None:
-        served, in_the_clear = places_of(manager.origins, manager.insecure_hosts)
+    def _add(self, engine: TokenEngine) -> None:
+        served, in_the_clear = places_of(engine.origins, engine.options.insecure_hosts)
         if not served:
             raise ConfigurationError(
-                f"{manager!r} has no origins, so its token can go nowhere:"
+                f"{engine!r} has no origins, so its token can go nowhere:"
                 " give its provider origins=('https://api.example.com',)"
             )
         for place in served:
-            if place in self._managers:
+            if place in self._engines:
                 origin = "{}://{}".format(*place)
                 raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
-        self._managers.update(dict.fromkeys(served, manager))
+        self._engines.update(dict.fromkeys(served, engine))
         self._in_the_clear |= in_the_clear
 
     @property
-    def first(self) -> tuple[Place, TokenManager]:
-        """The first origin and its manager."""
-        return next(iter(self._managers.items()))
+    def first(self) -> tuple[Place, TokenEngine]:
+        """The first origin and its engine."""
+        return next(iter(self._engines.items()))
 
-    def manager_for(self, url: URL) -> TokenManager | None:
-        """Return the manager whose token goes to a URL; ``None``: no manager's does.
+    def engine_for(self, url: URL) -> TokenEngine | None:
+        """Return the engine whose token goes to a URL; ``None``: none does.
 
         Raises:
             InsecureTransport: The URL is plain http to a host that is served by https.
         """
         place = place_of(url)
-        manager = self._managers.get(place)
-        if manager is None and place in self._in_the_clear:
+        engine = self._engines.get(place)
+        if engine is None and place in self._in_the_clear:
             raise in_the_clear_error(url)
-        return manager
+        return engine
 
     def note_unserved(self, url: URL, status: int) -> None:
         """Log that a request to an origin that no manager serves was sent without a token, and was answered.
@@ -121,7 +122,7 @@ class ServedOrigins:
             url: The request's.
             status: The answer's.
         """
-        served = tuple(place for place in self._managers if not place[0].startswith("ws"))
+        served = tuple(place for place in self._engines if not place[0].startswith("ws"))
         _log_unserved(place_of(url), served, status if status in _DENIALS else None)
 
 
@@ -140,7 +141,7 @@ class AuthFlow:
     """The decisions about one request. Belongs to one task; its repr shows no secret.
 
     Args:
-        manager: Whose token the request carries. It is told which tokens the API accepts, and which get a 401.
+        engine: Whose token the request carries. It is told which tokens the API accepts, and which get a 401.
         token: The token to send first.
         method: The request's.
         url: The request's.
@@ -151,21 +152,21 @@ class AuthFlow:
             know a new token yet.
     """
 
-    __slots__ = ("_carrier", "_is_repeatable", "_manager", "_method", "_nonce_sent", "_nonce_used", "_prover",
+    __slots__ = ("_carrier", "_engine", "_is_repeatable", "_method", "_nonce_sent", "_nonce_used", "_prover",
                  "_repeats", "_same_again", "_token", "_url", "pause")  # fmt: skip
 
     def __init__(
         self,
-        manager: TokenManager,
+        engine: TokenEngine,
         token: CachedToken,
         *,
         method: str,
         url: URL,
         is_repeatable: Callable[[], bool],
     ) -> None:
-        self._manager = manager
-        self._prover = manager._prover
-        self._carrier = manager._options.carrier
+        self._engine = engine
+        self._prover = engine.prover
+        self._carrier = engine.options.carrier
         self._token = token
         self._method = method
         self._url = url
@@ -246,13 +247,13 @@ class AuthFlow:
             refused, foreign = reason is not challenge.Reason.OTHER, reason is challenge.Reason.FOREIGN
         if refused:
             return self._refused(foreign=foreign)
-        self._manager.accepted(self._token.token, repeat=self._repeats > 0)
+        self._engine.accepted(self._token.token, repeat=self._repeats > 0)
         return Step.RETURN
 
     def _refused(self, *, foreign: bool) -> Step:
         """Report that the API refused the token; decide whether the request is sent again."""
         may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
-        pause = self._manager._note_api_401(
+        pause = self._engine.note_api_401(
             self._token,
             repeat=self._repeats > 0,
             foreign=foreign,
@@ -287,7 +288,7 @@ class AuthFlow:
         )
 
     def __repr__(self) -> str:
-        return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._manager!r}>"
+        return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._engine!r}>"
 
 
 @functools.lru_cache(maxsize=256)  # what makes a message appear once

@@ -29,6 +29,7 @@ from asyncauth.errors import AuthError, ConfigurationError
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+    from asyncauth._core.engine import TokenEngine
     from asyncauth._http.answer_rules import Refused, Repeat
     from asyncauth.manager import TokenManager
 
@@ -73,15 +74,15 @@ class BearerAuth:
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
-    __slots__ = ("_host", "_manager", "_rules", "_scheme", "_served")
+    __slots__ = ("_engine", "_host", "_rules", "_scheme", "_served")
 
     def __init__(self, *managers: TokenManager, refused: Refused | None = None, repeat: Repeat = "all") -> None:
         if not managers:
             raise ConfigurationError("BearerAuth takes at least one TokenManager")
         self._rules = AnswerRules.of(refused, repeat)
         self._served = ServedOrigins(managers)
-        (self._scheme, self._host), self._manager = self._served.first
-        if self._rules is not BUILT_IN or not self._manager._options.carrier.in_authorization:
+        (self._scheme, self._host), self._engine = self._served.first
+        if self._rules is not BUILT_IN or not self._engine.options.carrier.in_authorization:
             self._host = ""  # which no request has: the look-up finds it, and `_by_flow` sends its requests
 
     async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
@@ -97,27 +98,27 @@ class BearerAuth:
         # The first origin, and most have one, by two texts that the URL has at hand, since aiohttp has asked for them:
         # a tuple of them and its look-up cost half as much again, hashing and comparing URLs a multiple.
         if url.host_port_subcomponent == self._host and url.scheme == self._scheme:
-            manager: TokenManager | None = self._manager
+            engine: TokenEngine | None = self._engine
         else:
-            manager = self._served.manager_for(url)
-            if manager is not None and (self._rules is not BUILT_IN or not manager._options.carrier.in_authorization):
-                return await _by_flow(manager, self._rules, request, handler)
-        if manager is None:
+            engine = self._served.engine_for(url)
+            if engine is not None and (self._rules is not BUILT_IN or not engine.options.carrier.in_authorization):
+                return await _by_flow(engine, self._rules, request, handler)
+        if engine is None:
             return await _unserved(self._served, request, handler)
         if AUTHORIZATION in headers and not await is_from_netrc(request):
             return await handler(request)
         if request.proxy is not None:
-            check_proxy(url, request.proxy, manager.insecure_hosts)
+            check_proxy(url, request.proxy, engine.options.insecure_hosts)
         if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
             await own_files(request.body)
-            cached = manager._state.cached
+            cached = engine.state.cached
             if not cached.accepted or boottime() >= cached.fast_until:
-                cached = await manager._obtain(Use.REPEATABLE if is_whole(request) else Use.ONCE)
+                cached = await engine.obtain(Use.REPEATABLE if is_whole(request) else Use.ONCE)
         else:
-            cached = manager._state.cached
+            cached = engine.state.cached
             if boottime() >= cached.fast_until:
-                cached = await manager._obtain(Use.REPEATABLE)
-        if manager._prover is None:
+                cached = await engine.obtain(Use.REPEATABLE)
+        if engine.prover is None:
             # `_send`, but for a coroutine and a flow: each costs again whenever the request waits.
             headers[AUTHORIZATION] = cached.authorization
             try:
@@ -132,12 +133,12 @@ class BearerAuth:
                     pass
             if response.status != UNAUTHORIZED:
                 if not cached.accepted:
-                    manager.accepted(cached.token)
+                    engine.accepted(cached.token)
                 return response
         else:
             response = None
-        flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
-        return await _carry_out(flow, manager, request, response, handler, rules=BUILT_IN)
+        flow = AuthFlow(engine, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
+        return await _carry_out(flow, engine, request, response, handler, rules=BUILT_IN)
 
 
 async def _unserved(served: ServedOrigins, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -149,24 +150,24 @@ async def _unserved(served: ServedOrigins, request: ClientRequest, handler: Clie
 
 
 async def _by_flow(
-    manager: TokenManager, rules: AnswerRules, request: ClientRequest, handler: ClientHandlerType
+    engine: TokenEngine, rules: AnswerRules, request: ClientRequest, handler: ClientHandlerType
 ) -> ClientResponse:
     """Send a request whose token goes somewhere else than into the ``Authorization`` header, or with rules of its own.
 
     Raises:
         AuthError: See `BearerAuth.__call__`.
     """
-    url, carrier = request.url, manager._options.carrier
+    url, carrier = request.url, engine.options.carrier
     taken = carrier.is_taken(request.headers, url)
     if taken and not (carrier.in_authorization and await is_from_netrc(request)):
         return await handler(request)
     if request.proxy is not None:
-        check_proxy(url, request.proxy, manager.insecure_hosts)
+        check_proxy(url, request.proxy, engine.options.insecure_hosts)
     await own_files(request.body)
     may_repeat = partial(_may_repeat, rules, request)
-    cached = await manager._obtain(Use.REPEATABLE if may_repeat() else Use.ONCE)
-    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=may_repeat)
-    return await _carry_out(flow, manager, request, None, handler, rules=rules)
+    cached = await engine.obtain(Use.REPEATABLE if may_repeat() else Use.ONCE)
+    flow = AuthFlow(engine, cached, method=request.method, url=url, is_repeatable=may_repeat)
+    return await _carry_out(flow, engine, request, None, handler, rules=rules)
 
 
 def _may_repeat(rules: AnswerRules, request: ClientRequest) -> bool:
@@ -176,7 +177,7 @@ def _may_repeat(rules: AnswerRules, request: ClientRequest) -> bool:
 
 async def _carry_out(
     flow: AuthFlow,
-    manager: TokenManager,
+    engine: TokenEngine,
     request: ClientRequest,
     response: ClientResponse | None,
     handler: ClientHandlerType,
@@ -187,7 +188,7 @@ async def _carry_out(
 
     Args:
         flow: The request's.
-        manager: Where its tokens come from.
+        engine: Where its tokens come from.
         request: The request.
         response: The answer to its first sending; ``None``: it was not sent yet.
         handler: What sends it.
@@ -211,8 +212,8 @@ async def _carry_out(
         if step is Step.RENEW:
             try:
                 if flow.pause > 0:
-                    await _pause(manager._clock, flow.pause)
-                step = flow.renewed(await manager._obtain())
+                    await _pause(engine.runtime.clock, flow.pause)
+                step = flow.renewed(await engine.obtain())
             except AuthError:
                 return response
             except BaseException:

@@ -12,7 +12,7 @@ import aiohttp
 from asyncauth._core.sessions import own_session
 from asyncauth._http.aiohttp_compat import middlewares_of, settings_of
 from asyncauth.errors import ConfigurationError
-from asyncauth.manager import TokenManager
+from asyncauth.manager import TokenManager, engine_of
 from asyncauth.middleware import BearerAuth
 from asyncauth.policy import RefreshPolicy
 
@@ -57,7 +57,7 @@ async def close_managers(managers: Collection[TokenManager]) -> None:
         ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
     finally:
         for each in managers:
-            if not each._closed:  # cancelled before it began
+            if not engine_of(each).closed:  # cancelled before it began
                 await each.close()
     for end in ends:
         if end is not None:
@@ -154,7 +154,7 @@ def client_session(
     auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
-        manager._enter()
+        engine_of(manager).open()
     session._asyncauth_managers = tuple(made)
     return session
 

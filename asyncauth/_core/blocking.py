@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+from asyncauth._core.revoke import log_out
 from asyncauth._core.short_loop import collect_unfinished, finish, short_loop
 from asyncauth._core.trial import Use
 from asyncauth.clock import boottime
@@ -16,37 +18,15 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from asyncauth._core.cache import CachedToken, TokenState
-    from asyncauth._core.listeners import Listeners
+    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.engine import TokenEngine
     from asyncauth._core.short_loop import Unfinished
-    from asyncauth._core.store_client import StoreClient
-    from asyncauth._http.carrier import Carrier
-    from asyncauth.policy import RefreshPolicy
     from asyncauth.status import Revocation
     from asyncauth.token import Token
 
-__all__ = ["Blocking"]
+__all__ = ["Blocking", "obtain"]
 
 _T = TypeVar("_T")
-
-
-class _Manager(Protocol):
-    """What a `TokenManager` is here."""
-
-    _state: TokenState
-    _store_client: StoreClient | None
-
-    @property
-    def _closing(self) -> bool: ...
-    @property
-    def _listeners(self) -> Listeners: ...
-    @property
-    def _policy(self) -> RefreshPolicy: ...
-    def _at_hand(self, use: Use, *, stale: bool = False) -> CachedToken | None: ...
-    async def _obtain(self) -> CachedToken: ...
-    def _carrier_for(self, url: str | URL | None) -> Carrier | None: ...
-    async def refresh(self) -> Token: ...
-    async def revoke(self) -> Revocation: ...
 
 
 class Blocking:
@@ -71,13 +51,13 @@ class Blocking:
     `RefreshPolicy.close_grace` to bring its token.
 
     Args:
-        manager: Whose token it is. It need not be entered, and there is nothing to close.
+        engine: A manager's. It need not be entered, and there is nothing to close.
     """
 
-    __slots__ = ("_manager",)
+    __slots__ = ("_engine",)
 
-    def __init__(self, manager: _Manager) -> None:
-        self._manager = manager
+    def __init__(self, engine: TokenEngine) -> None:
+        self._engine = engine
 
     def token(self) -> Token:
         """Return a usable token.
@@ -90,7 +70,7 @@ class Blocking:
             AuthError: As `TokenManager.token` does.
         """
         self._refuse_loop("token()")
-        return self._obtain().token
+        return obtain(self._engine).token
 
     def headers(self, url: str | URL | None = None) -> dict[str, str]:
         """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time, as `TokenManager.headers` does.
@@ -105,8 +85,8 @@ class Blocking:
             AuthError: As `TokenManager.headers` does.
         """
         self._refuse_loop("headers()")
-        carrier = self._manager._carrier_for(url)
-        return {} if carrier is None else carrier.as_headers(self._obtain().authorization)
+        carrier = self._engine.carrier_for(url)
+        return {} if carrier is None else carrier.as_headers(obtain(self._engine).authorization)
 
     def refresh(self) -> Token:
         """Obtain a new token now, and return it, as `TokenManager.refresh` does.
@@ -116,7 +96,7 @@ class Blocking:
             AuthError: As `TokenManager.refresh` does.
         """
         self._refuse_loop("refresh()")
-        return self._run(self._manager.refresh)
+        return _run(self._engine, self._engine.refresh)
 
     def revoke(self) -> Revocation:
         """Log out, as `TokenManager.revoke` does.
@@ -125,29 +105,10 @@ class Blocking:
             ConfigurationError: An event loop is running in this thread.
         """
         self._refuse_loop("revoke()")
-        return self._run(self._manager.revoke)
+        return _run(self._engine, partial(log_out, self._engine))
 
     def __repr__(self) -> str:
-        return f"{self._manager!r}.blocking"
-
-    def _obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
-        """Return a usable token: what everything that hands one out without an event loop calls.
-
-        Args:
-            use: What it is for, see `TokenManager._obtain`.
-        """
-        manager = self._manager
-        store_client = manager._store_client
-        if store_client is not None and store_client.save_due:
-            self._run(store_client.save_again)
-        cached = manager._state.cached
-        if use is Use.BY_HAND and boottime() < cached.fast_until:
-            return cached
-        at_hand = None if manager._closing else manager._at_hand(use)
-        while at_hand is None:
-            self._run(manager._obtain)
-            at_hand = manager._at_hand(use, stale=True)
-        return at_hand
+        return f"{self._engine!r}.blocking"
 
     def _refuse_loop(self, call: str) -> None:
         """Raise `ConfigurationError` where an event loop is running, which would stand still meanwhile."""
@@ -160,26 +121,48 @@ class Blocking:
             f" 'await manager.{call}'; or call it in another thread, as asyncio.to_thread() does"
         )
 
-    def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run some work on an event loop of its own; return what it returns when nothing else is under way there."""
-        # With a factory the runner leaves the thread's current event loop alone, which is another one or none.
-        with asyncio.Runner(loop_factory=short_loop) as runner:
-            unfinished = collect_unfinished(runner.get_loop())
-            patience: float | None = self._manager._policy.close_grace
-            try:
-                result = runner.run(work())
-                patience = None
-            except AuthError:
-                patience = None
-                raise
-            finally:
-                try:
-                    runner.run(self._finish(unfinished, patience))
-                finally:
-                    unfinished.clear()  # after an interruption: what is left would keep the loop in memory
-            return result
 
-    async def _finish(self, unfinished: list[Unfinished], patience: float | None) -> None:
-        """End what is under way on the running loop, and have listeners told of it."""
-        await finish(unfinished, patience)
-        await self._manager._listeners.catch_up(self._manager._policy.close_grace)
+def obtain(engine: TokenEngine, use: Use = Use.BY_HAND) -> CachedToken:
+    """Return a usable token: what everything that hands one out without an event loop calls.
+
+    Args:
+        engine: The manager's.
+        use: What it is for, see `TokenEngine.obtain`.
+    """
+    store_client = engine.store_client
+    if store_client is not None and store_client.save_due:
+        _run(engine, store_client.save_again)
+    cached = engine.state.cached
+    if use is Use.BY_HAND and boottime() < cached.fast_until:
+        return cached
+    at_hand = None if engine.closing else engine.at_hand(use)
+    while at_hand is None:
+        _run(engine, engine.obtain)
+        at_hand = engine.at_hand(use, stale=True)
+    return at_hand
+
+
+def _run(engine: TokenEngine, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Run some work on an event loop of its own; return what it returns when nothing else is under way there."""
+    # With a factory the runner leaves the thread's current event loop alone, which is another one or none.
+    with asyncio.Runner(loop_factory=short_loop) as runner:
+        unfinished = collect_unfinished(runner.get_loop())
+        patience: float | None = engine.runtime.policy.close_grace
+        try:
+            result = runner.run(work())
+            patience = None
+        except AuthError:
+            patience = None
+            raise
+        finally:
+            try:
+                runner.run(_finish(engine, unfinished, patience))
+            finally:
+                unfinished.clear()  # after an interruption: what is left would keep the loop in memory
+        return result
+
+
+async def _finish(engine: TokenEngine, unfinished: list[Unfinished], patience: float | None) -> None:
+    """End what is under way on the running loop, and have listeners told of it."""
+    await finish(unfinished, patience)
+    await engine.runtime.listeners.catch_up(engine.runtime.policy.close_grace)

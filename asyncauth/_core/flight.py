@@ -207,6 +207,16 @@ class Flight(Generic[_T]):
         at_fork(self, _leave_to_parent)
         note_unfinished(self, loop)
 
+    def take_up(self, work: Work) -> None:
+        """Make work known that is about to begin, and ask of it what was asked of the flight before."""
+        self.work = work
+        if self.hurried:
+            work.retry_now()
+        if self.leaving:
+            work.leave()
+        if self.done:
+            work.abandon()
+
     def _after_fork(self) -> None:
         """Leave the task and the callers that wait for it to the parent process."""
         if not self.done:

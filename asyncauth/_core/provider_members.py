@@ -13,7 +13,7 @@ from asyncauth.provider import Provider
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "is_of_the_library"]
+__all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "shared_identity"]
 
 FETCH = "async def fetch(self, http, previous)"
 """How a provider's method is written."""
@@ -61,9 +61,32 @@ def check_origins(origins: Iterable[str]) -> None:
         origin_url(origin, "origins")
 
 
-def is_of_the_library(provider: object) -> bool:
+def _is_of_the_library(provider: object) -> bool:
     """Return whether a provider's class is one of the library's, or derived from one."""
     return any(each.__module__.startswith("asyncauth.providers.") for each in type(provider).__mro__)
+
+
+def shared_identity(provider: Provider, *, bound: bool) -> str:
+    """Return the ``identity`` under which a provider's token is shared with other processes.
+
+    Args:
+        provider: The provider.
+        bound: Whether its tokens are bound to a key (DPoP).
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    identity = provider.identity
+    if identity is not None:
+        return identity
+    kind = type(provider).__name__
+    if not _is_of_the_library(provider):
+        raise ConfigurationError(
+            f"a token of {kind} can't be shared: its identity is None; set it to a str without secrets that"
+            " differs wherever the token does"
+        )
+    whose = "dpop_key=" if bound else "account='…'"
+    raise ConfigurationError(f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})")
 
 
 def _takes_uncached(function: Callable[..., object], count: int) -> bool:

@@ -42,6 +42,7 @@ from asyncauth.errors import (
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import AsyncGenerator
 
     import aiohttp
@@ -75,6 +76,9 @@ _TIME_TO_FETCH = 10.0
 
 class Callers(Protocol):
     """Who waits for a refresh."""
+
+    callers: list[contextvars.Context]
+    """The contexts of the first of those who waited and noted theirs."""
 
     @property
     def callers_wait(self) -> bool:
@@ -251,12 +255,29 @@ class Refresh:
         Raises:
             AuthError: None could be had before the deadline, or another try makes no sense.
         """
+        emitter, monotonic = self.emitter, self._clock.monotonic
+        since = monotonic()
+        emitter.refresh_started(self._state.phase(since))
         try:
-            return await self._run(callers)
+            cached = await self._run(callers)
+        except BaseException as error:
+            seconds = monotonic() - since
+            emitter.refresh_failed(error, seconds=seconds, waiters=callers.waiting, callers=callers.callers)
+            raise
         finally:
             outage = self._outage
             if outage is not None:
                 outage.leave(self)
+        now = monotonic()
+        emitter.refresh_succeeded(
+            cached.token,
+            adopted=self.adopted,
+            usable_for=cached.usable_until - now,
+            seconds=now - since,
+            waiters=callers.waiting,
+            callers=callers.callers,
+        )
+        return cached
 
     async def _run(self, callers: Callers) -> CachedToken:
         rejected: AuthError | None = None

@@ -21,17 +21,17 @@ from asyncauth.provider import RevokingProvider, TokenKind
 from asyncauth.status import Revocation, TokenRevocation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import aiohttp
 
-    from asyncauth._core.cache import TokenState
+    from asyncauth._core.engine import TokenEngine
     from asyncauth._core.runtime import Runtime
     from asyncauth._core.store_client import StoreClient
     from asyncauth.provider import Provider
     from asyncauth.token import Token
 
-__all__ = ["Logout"]
+__all__ = ["log_out"]
 
 _log = logging.getLogger("asyncauth.manager")
 
@@ -43,25 +43,44 @@ _LONGEST_PAUSE = 3.0
 """Seconds between tries of a revocation that a server can't answer now: somebody waits."""
 
 
-class Logout:
-    """The revocation of one manager's tokens, after its last refresh has ended.
+async def log_out(engine: TokenEngine) -> Revocation:
+    """Revoke and forget an engine's tokens and those further upstream, and close it, see `TokenManager.revoke`."""
+    with engine.runtime.guard:
+        flights = list(engine.flights())
+        closing = engine.begin_closing()
+    try:
+        for flight in flights:
+            await flight.finish()
+        revocations = [await _Logout(each).run() for each in _with_upstreams(engine)]
+    finally:
+        await engine.finish_closing(closing)
+    return Revocation(
+        tokens=tuple(token for each in revocations for token in each.tokens),
+        store=next((each.store for each in revocations if each.store is not None), None),
+    )
+
+
+def _with_upstreams(engine: TokenEngine) -> Iterator[TokenEngine]:
+    """Yield an engine and those further upstream."""
+    yield engine
+    for upstream in engine.upstreams:
+        yield from _with_upstreams(upstream)
+
+
+class _Logout:
+    """The revocation of one engine's tokens, after its last refresh has ended.
 
     Args:
-        provider: Whose tokens they are.
-        state: The manager's.
-        runtime: The manager's.
-        store_client: The manager's entry in a store; ``None``: there is no store.
+        engine: Whose tokens they are.
     """
 
     __slots__ = ("_provider", "_runtime", "_state", "_store_client", "_until")
 
-    def __init__(
-        self, provider: Provider, state: TokenState, runtime: Runtime, store_client: StoreClient | None
-    ) -> None:
-        self._provider = provider
-        self._state = state
-        self._runtime = runtime
-        self._store_client = store_client
+    def __init__(self, engine: TokenEngine) -> None:
+        self._provider = engine.provider
+        self._state = engine.state
+        self._runtime = runtime = engine.runtime
+        self._store_client = engine.store_client
         self._until = runtime.clock.monotonic() + runtime.policy.deadline
 
     async def run(self) -> Revocation:

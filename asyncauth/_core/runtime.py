@@ -1,4 +1,4 @@
-"""What a manager works with, and the managers of a pool have in common."""
+"""What an engine works with, and the engines of a pool have in common."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import aiohttp
 import attrs
 
 from asyncauth._base.forks import new_guard
+from asyncauth._core.listeners import Listeners
+from asyncauth._core.outages import Outages
+from asyncauth._core.sessions import SharedSessions
 from asyncauth.errors import ConfigurationError
 from asyncauth.policy import RefreshPolicy
 
@@ -15,17 +18,18 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from asyncauth._core.listeners import Listeners
-    from asyncauth._core.outages import Outages
     from asyncauth._core.sessions import Sessions
     from asyncauth.clock import Clock
 
 __all__ = ["Runtime", "check"]
 
+_UPSTREAM_SHARE = 0.9
+"""The part of its own deadline that an engine gives each engine it makes for an upstream provider."""
+
 
 @attrs.frozen(eq=False)
 class Runtime:
-    """One object for all that 100,000 managers would hold one by one.
+    """One object for all that 100,000 engines would hold one by one.
 
     Attributes:
         policy: When to renew, to give up, to try again.
@@ -35,8 +39,8 @@ class Runtime:
         listeners: Who is told of events.
         guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
             flight whose loop was closed is ended by the garbage collector, at any moment, and takes it.
-        outages: What the managers of a pool tell each other of endpoints that are down; ``None``: it is in none.
-        intermediate: Whether the manager was made by another one, whose credential its token is.
+        outages: What the engines of a pool tell each other of endpoints that are down; ``None``: it is in none.
+        intermediate: Whether the engine was made by another one, whose credential its token is.
     """
 
     policy: RefreshPolicy
@@ -47,6 +51,30 @@ class Runtime:
     guard: threading.RLock = attrs.field(factory=new_guard)
     outages: Outages | None = None
     intermediate: bool = False
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether it is a pool's."""
+        return self.outages is not None
+
+    def shared(self) -> Runtime:
+        """Return what a pool's engines work with: opening and closing it is the pool's business alone."""
+        return attrs.evolve(
+            self, sessions=SharedSessions(self.sessions), listeners=Listeners(self.listeners), outages=Outages()
+        )
+
+    def upstream(self) -> Runtime:
+        """Return what an engine works with whose token is the credential of this one's."""
+        # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
+        policy = attrs.evolve(self.policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self.policy.deadline)
+        return attrs.evolve(
+            self,
+            policy=policy,
+            sessions=self.sessions.upstream(policy.deadline / 2),
+            listeners=Listeners(self.listeners),
+            guard=new_guard(),
+            intermediate=True,
+        )
 
 
 _STORE = ("load", "save", "delete", "lock")

@@ -187,6 +187,14 @@ class Sessions:
             leave_to_parent(self._entries)
         self._entries, self._left_over = None, ()
 
+    def upstream(self, timeout: float) -> Sessions:
+        """Return the sessions of an upstream provider's token requests, made in the same way.
+
+        Args:
+            timeout: Seconds for a request.
+        """
+        return Sessions(self._http, timeout)
+
     def entered_here(self) -> bool:
         """Return whether the manager is entered on the running loop."""
         entries = self._entries  # read once: another thread may close
@@ -344,6 +352,10 @@ class SharedSessions(Sessions):
 
     def __init__(self, owner: Sessions) -> None:
         self._owner = owner
+
+    def upstream(self, timeout: float) -> SharedSessions:  # noqa: ARG002 (the pool's have their own)
+        """Return these: a chain's requests share the pool's sessions."""
+        return self
 
     def entered_here(self) -> bool:
         """Return whether the pool is entered on the running loop."""

@@ -90,6 +90,7 @@ class StoreClient:
         emitter: Where it tells of what happens.
 
     Attributes:
+        store: As given.
         clock: As given.
         emitter: As given.
         trouble: What is the matter with the store; ``None`` = nothing is known of any.
@@ -112,7 +113,6 @@ class StoreClient:
         "_retry_at",
         "_saving",
         "_seen",
-        "_store",
         "_stuck",
         "_time_limit",
         "_told_at",
@@ -120,11 +120,12 @@ class StoreClient:
         "clock",
         "emitter",
         "held",
+        "store",
         "trouble",
     )
 
     def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, emitter: Emitter) -> None:
-        self._store = store
+        self.store = store
         self._key = key_of(identity)
         self.emitter = emitter
         self.clock = clock
@@ -162,7 +163,7 @@ class StoreClient:
     def strict(self) -> bool:
         """Whether trouble is to reach the caller."""
         try:
-            return bool(getattr(self._store, "strict", False))
+            return bool(getattr(self.store, "strict", False))
         except Exception:  # noqa: BLE001 (a store may be anybody's)
             return False
 
@@ -180,15 +181,15 @@ class StoreClient:
         """Keep the store open for as long as the manager is entered on the running loop, if it is."""
         entry = sessions.entry_here()
         if entry is not None:
-            await entry.keep(self._store, self.opened)
+            await entry.keep(self.store, self.opened)
 
     def opened(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Return a block that keeps the store open, if it is something that is opened."""
-        return _Opened(self._store, self._call)
+        return _Opened(self.store, self._call)
 
     async def load(self) -> Entry | None:
         """Return what is stored, and take note of it."""
-        stored: object = await self._call("load", self._store.load, self._key)
+        stored: object = await self._call("load", self.store.load, self._key)
         if stored is None:
             self._note(None)
             return None
@@ -231,7 +232,7 @@ class StoreClient:
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
-        await self._call("delete", self._store.delete, self._key, token)
+        await self._call("delete", self.store.delete, self._key, token)
 
     async def forget(self, stored: Entry | None) -> None:
         """Take the tokens out of the store, so that no process adopts them. Under the lock.
@@ -246,14 +247,14 @@ class StoreClient:
             rejections = stored.known_rejections(wall)
             if rejections:
                 await self._call(
-                    "save", self._store.save, self._key, Entry.without_token(now=wall, rejections=rejections)
+                    "save", self.store.save, self._key, Entry.without_token(now=wall, rejections=rejections)
                 )
             else:
                 # Written over first: delete() leaves a refresh token, and what tells of one.
                 bare = Entry(stored.value, issued_at=stored.issued_at, expires_at=stored.issued_at)
                 if bare.value:
-                    await self._call("save", self._store.save, self._key, bare)
-                await self._call("delete", self._store.delete, self._key, bare)
+                    await self._call("save", self.store.save, self._key, bare)
+                await self._call("delete", self.store.delete, self._key, bare)
         self.held, self._watch_until = None, -math.inf
         self._in_store = self._most_stored = 0
         self._marked, self._fallen_at = False, math.inf
@@ -363,7 +364,7 @@ class StoreClient:
 
         It is not given back while something is unsaved: then it is kept, and saving goes on in the background.
         """
-        wait = LockWait(self._store, self._key, self.clock, self._call, await self._take_over())
+        wait = LockWait(self.store, self._key, self.clock, self._call, await self._take_over())
         try:
             try:
                 yield wait
@@ -498,7 +499,7 @@ class StoreClient:
         """Return what is wrong and what to do, after where the store is, if it says that."""
         place: object = None
         with contextlib.suppress(Exception):  # a store may be anybody's
-            place = getattr(self._store, "place", None)
+            place = getattr(self.store, "place", None)
         return f"{name_of(place)}: {trouble.explained}" if isinstance(place, str) else trouble.explained
 
     def note_success(self) -> None:
@@ -556,9 +557,9 @@ class StoreClient:
         """Save an entry, or delete what is stored if there is nothing in it."""
         self._seen = 0 if entry.holds_nothing else hash(entry.value)
         if entry.holds_nothing:
-            await self._call("delete", self._store.delete, self._key, entry)
+            await self._call("delete", self.store.delete, self._key, entry)
         else:
-            await self._call("save", self._store.save, self._key, entry)
+            await self._call("save", self.store.save, self._key, entry)
         self._in_store, self._marked, self._failing = entry.rotations, entry.in_use_since is not None, False
         self._most_stored, self._fallen_at = max(self._most_stored, entry.rotations), math.inf
 
@@ -595,19 +596,19 @@ class _Opened(contextlib.AbstractAsyncContextManager[None]):
     warn that nothing awaits the generator's end.
     """
 
-    _store: Any  # what it is besides a store
+    store: Any  # what it is besides a store
     _call: Callable[..., Awaitable[object]]
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> None:
-        if hasattr(self._store, "__aenter__") and hasattr(self._store, "__aexit__"):
-            await self._call("open", self._store.__aenter__)
+        if hasattr(self.store, "__aenter__") and hasattr(self.store, "__aexit__"):
+            await self._call("open", self.store.__aenter__)
             self._loop = asyncio.get_running_loop()
 
     async def __aexit__(self, *_: object) -> None:
         if self._loop is not None and not self._loop.is_closed():  # else this is the garbage collector
             with contextlib.suppress(StoreTrouble):
-                await self._call("close", self._store.__aexit__, None, None, None)
+                await self._call("close", self.store.__aexit__, None, None, None)
 
 
 def _is_moment(seconds: float) -> bool:

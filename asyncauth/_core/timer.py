@@ -32,14 +32,14 @@ Finder: TypeAlias = "Callable[..., TimerClient | None]"
 class TimerClient(Protocol):
     """Something that the timer calls, held weakly."""
 
-    _timer_handle: TimerHandle | None
+    timer_handle: TimerHandle | None
     """Its current handle, on whichever loop; others that are still listed are void."""
 
-    def _found_by(self) -> tuple[Finder, Hashable]:
+    def found_by(self) -> tuple[Finder, Hashable]:
         """Return what finds it, without holding it: called with the key, or with nothing where that is ``None``."""
         ...
 
-    def _on_time(self) -> None:
+    def on_time(self) -> None:
         """Do what is due: on the timer's loop, without blocking."""
         ...
 
@@ -59,14 +59,14 @@ class TimerHandle(float):
         """Return the handle. ``due`` is in seconds of the timer's clock."""
         handle = super().__new__(cls, due)
         # Many clients share what finds them: a weak reference each would take more than all the rest.
-        handle._find, handle._key = client._found_by()
+        handle._find, handle._key = client.found_by()
         return handle
 
     @property
     def client(self) -> TimerClient | None:
         """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
         client = self._find() if self._key is None else self._find(self._key)
-        return client if client is not None and client._timer_handle is self else None
+        return client if client is not None and client.timer_handle is self else None
 
 
 class Timer:
@@ -101,12 +101,12 @@ class Timer:
         """Call the client when it is due, in place of its last handle.
 
         Args:
-            client: Whose ``_on_time`` is called.
+            client: Whose ``on_time`` is called.
             due: When, in seconds of the clock's ``monotonic()``.
         """
         if len(self._heap) >= self._many:
             self._forget_void()
-        client._timer_handle = handle = TimerHandle(client, due)
+        client.timer_handle = handle = TimerHandle(client, due)
         heapq.heappush(self._heap, handle)
         if self._task is None or self._task.done() or due < self._wakes_at:
             self._restart()
@@ -157,9 +157,9 @@ class Timer:
         client = handle.client
         if client is None:
             return
-        client._timer_handle = None
+        client.timer_handle = None
         try:
-            client._on_time()
+            client.on_time()
         except Exception as error:  # noqa: BLE001 (one manager's fault must not end the timer of all)
             # The class alone: a text or a traceback from here may hold anything.
             _log.error("%r could not be renewed: %s", client, type(error).__name__)

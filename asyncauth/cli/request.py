@@ -40,6 +40,7 @@ from asyncauth.cli.outcome import ExitCode, Problem, conclude
 from asyncauth.cli.systems import HOSTS, System
 from asyncauth.cli.target import Given, Target, held_by
 from asyncauth.errors import AuthError
+from asyncauth.manager import engine_of
 from asyncauth.middleware import BearerAuth
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ async def _send(
 async def _exchange(order: _Order, manager: TokenManager, secret: str, timeout: float) -> Answer:  # noqa: ASYNC109
     # First, so that the timeout is the request's own.
     token = await manager.token()
-    secrets = {secret, token.value, token.refresh_token or "", *held_by(manager)}
+    secrets = {secret, token.value, token.refresh_token or "", *held_by(engine_of(manager))}
 
     async def note_token(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         # Whatever was sent, also in between: an API may repeat all that it has seen.

@@ -22,6 +22,7 @@ from asyncauth.providers.peakly import Peakly
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from asyncauth._core.engine import TokenEngine
     from asyncauth.provider import Provider
     from asyncauth.providers.oauth2.oauth_options import ClientAuth
 
@@ -170,13 +171,13 @@ class Target:
         return _of_system(Credentials.found(self.system, self.keyring), place)
 
 
-def held_by(manager: TokenManager) -> set[str]:
-    """Return the texts that a manager's providers hold as credentials, so that no output shows them."""
+def held_by(engine: TokenEngine) -> set[str]:
+    """Return the texts that an engine's providers hold as credentials, so that no output shows them."""
     found: set[str] = set()
-    if isinstance(manager._provider, EndpointProvider):
-        constants = [credential.constant for credential in manager._provider.credentials]
+    if isinstance(engine.provider, EndpointProvider):
+        constants = [credential.constant for credential in engine.provider.credentials]
         found.update(text for text in constants if text is not None)
-    return found.union(*map(held_by, manager._owned))
+    return found.union(*map(held_by, engine.upstreams))
 
 
 def client_of(target: Target, credentials: Credentials, *, origins: tuple[str, ...] | None = None) -> Given:

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 
 from asyncauth.errors import ConfigurationError
 from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport, Refused, require_asyncio
+from asyncauth.manager import engine_of
 from asyncauth.session import check_rest, close_managers, managers_of, session_maker
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class _Owned:
             require_asyncio()
             self._entered = True
             for each in self._managers:
-                each._enter()
+                engine_of(each).open()
 
     async def close(self) -> None:
         managers, self._managers = self._managers, []

@@ -20,6 +20,7 @@ import attrs
 import httpx
 from yarl import URL
 
+from asyncauth._core.blocking import obtain
 from asyncauth._core.frames import forget_frames
 from asyncauth._core.trial import Use
 from asyncauth._http.address import without_parameter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from asyncauth._core.cache import CachedToken
+    from asyncauth._core.engine import TokenEngine
     from asyncauth._http.answer_rules import Repeat
     from asyncauth.manager import TokenManager
 
@@ -58,11 +60,11 @@ class _Side(Protocol):
         """Send a request as it is."""
         ...
 
-    async def obtain(self, manager: TokenManager, use: Use) -> CachedToken:
+    async def obtain(self, engine: TokenEngine, use: Use) -> CachedToken:
         """Return a usable token."""
         ...
 
-    async def pause(self, manager: TokenManager, seconds: float) -> None:
+    async def pause(self, engine: TokenEngine, seconds: float) -> None:
         """Wait."""
         ...
 
@@ -238,15 +240,15 @@ class _Async:
         response: httpx.Response = await transport.handle_async_request(request)
         return response
 
-    async def obtain(self, manager: TokenManager, use: Use) -> CachedToken:
+    async def obtain(self, engine: TokenEngine, use: Use) -> CachedToken:
         require_asyncio()
-        return await manager._obtain(use)
+        return await engine.obtain(use)
 
-    async def pause(self, manager: TokenManager, seconds: float) -> None:
+    async def pause(self, engine: TokenEngine, seconds: float) -> None:
         # By the manager's clock, or the event loop's: a test's clock may stand still meanwhile.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await manager._clock.sleep(seconds)
+                await engine.runtime.clock.sleep(seconds)
 
     async def read(self, response: httpx.Response) -> None:
         async for _ in cast("httpx.AsyncByteStream", response.stream):
@@ -272,15 +274,15 @@ class _Blocking:
         response: httpx.Response = transport.handle_request(request)
         return response
 
-    async def obtain(self, manager: TokenManager, use: Use) -> CachedToken:
+    async def obtain(self, engine: TokenEngine, use: Use) -> CachedToken:
         if _is_asyncio_here():
             raise ConfigurationError(
                 "an httpx.Client would stop the event loop that is running in this thread: use async_client;"
                 " or call it in another thread, as asyncio.to_thread() does"
             )
-        return manager.blocking._obtain(use)
+        return obtain(engine, use)
 
-    async def pause(self, manager: TokenManager, seconds: float) -> None:  # noqa: ARG002 (no clock of it sleeps here)
+    async def pause(self, engine: TokenEngine, seconds: float) -> None:  # noqa: ARG002 (no clock of it sleeps here)
         time.sleep(seconds)  # noqa: ASYNC251 (no event loop is running)
 
     async def read(self, response: httpx.Response) -> None:
@@ -328,21 +330,21 @@ async def _handled(side: _Side, settings: _Settings, request: httpx.Request) -> 
 
 async def _authorized(side: _Side, settings: _Settings, request: httpx.Request) -> httpx.Response:
     url = _url_of(request)
-    manager = settings.served.manager_for(url)
-    if manager is None:
+    engine = settings.served.engine_for(url)
+    if engine is None:
         response = await side.send(settings.transport, request)
         if "Authorization" not in request.headers:
             settings.served.note_unserved(url, response.status_code)
         return response
-    if manager._options.carrier.is_taken(request.headers, url):
+    if engine.options.carrier.is_taken(request.headers, url):
         return await side.send(settings.transport, request)
     if settings.proxy is not None:
-        check_proxy(url, settings.proxy, manager.insecure_hosts)
+        check_proxy(url, settings.proxy, engine.options.insecure_hosts)
     may_repeat = functools.partial(_may_repeat, settings.rules, request)
-    cached = manager._state.cached
+    cached = engine.state.cached
     if not cached.accepted or boottime() >= cached.fast_until:
-        cached = await side.obtain(manager, Use.REPEATABLE if may_repeat() else Use.ONCE)
-    flow = AuthFlow(manager, cached, method=request.method, url=url, is_repeatable=may_repeat)
+        cached = await side.obtain(engine, Use.REPEATABLE if may_repeat() else Use.ONCE)
+    flow = AuthFlow(engine, cached, method=request.method, url=url, is_repeatable=may_repeat)
     while True:
         response = await _sent(side, settings.transport, flow, request)
         try:
@@ -353,7 +355,7 @@ async def _authorized(side: _Side, settings: _Settings, request: httpx.Request) 
                 refused=await _verdict(settings.rules, flow, request, response),
             )
             if step is Step.RENEW:
-                step = await _renewed(side, manager, flow)
+                step = await _renewed(side, engine, flow)
         except BaseException:
             await side.close(response)
             raise
@@ -362,12 +364,12 @@ async def _authorized(side: _Side, settings: _Settings, request: httpx.Request) 
         await _let_go(side, response)
 
 
-async def _renewed(side: _Side, manager: TokenManager, flow: AuthFlow) -> Step:
+async def _renewed(side: _Side, engine: TokenEngine, flow: AuthFlow) -> Step:
     """Obtain another token after a refusal; return whether the request is sent again with it."""
     try:
         if flow.pause > 0:
-            await side.pause(manager, flow.pause)
-        return flow.renewed(await side.obtain(manager, Use.BY_HAND))
+            await side.pause(engine, flow.pause)
+        return flow.renewed(await side.obtain(engine, Use.BY_HAND))
     except AuthError:
         return Step.RETURN
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncauth._core.cache import NOTHING, CachedToken
-from asyncauth.manager import TokenManager
+from asyncauth._core.cache import NOTHING, CachedToken, Noted401, TokenState
+from asyncauth.manager import TokenManager, engine_of, manager_of
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
@@ -43,7 +43,13 @@ def static_manager(
         InvalidTokenResponse: The value is empty, or can't travel in a header.
     """
     kept = (origins,) if isinstance(origins, str) else tuple(origins)
-    return _StaticManager(_StaticProvider(Token(value), kept, carried_as, scheme))
+    provider = _StaticProvider(Token(value), kept, carried_as, scheme)
+    engine = engine_of(TokenManager(provider))
+    runtime = engine.runtime
+    engine.state = state = _KeptState(runtime.policy, runtime.guard, engine.options.carrier)
+    now, wall = runtime.clock.monotonic(), runtime.clock.wall()
+    state.cached = state.cached_from(provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, unit_random=0.0)
+    return manager_of(engine)
 
 
 class _StaticProvider:
@@ -61,20 +67,14 @@ class _StaticProvider:
         return self.token
 
 
-class _StaticManager(TokenManager):
-    """A manager that has its token from the start, and keeps it."""
+class _KeptState(TokenState):
+    """The state of a token that no refusal changes."""
 
     __slots__ = ()
 
-    def __init__(self, provider: _StaticProvider) -> None:
-        super().__init__(provider)
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        self._state.cached = self._state.cached_from(
-            provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, unit_random=0.0
-        )
-
-    def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+    def invalidate(self, token: Token, *, repeat: bool, now: float) -> None:
         """Keep it all the same."""
 
-    def _note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool) -> None:
+    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> Noted401:  # noqa: ARG002
         """Keep it all the same."""
+        return Noted401()

@@ -36,7 +36,7 @@ def look(*_):
     for each in gc.get_objects() if aiohttp and asyncauth else ():
         if isinstance(each, aiohttp.ClientSession) and not each.closed:
             sys.stderr.write("Unclosed session\\n")
-        if isinstance(each, asyncauth.TokenManager) and each._sessions.entered():
+        if isinstance(each, asyncauth.TokenManager) and engine_of(each).runtime.sessions.entered():
             sys.stderr.write("Unclosed manager\\n")
     sys.stderr.flush()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from contract_kit import QUICK, SYSTEMS, Side, client, serving, status_of
+from core_kit import engine_of
 from harness.canary import MARK
 from harness.crash_reports import crash_report, every_frame
 from inside_kit import entries_of, ledger_of
@@ -135,7 +136,12 @@ def test_no_secret_is_shown_when_the_token_endpoint_fails(
                 await fail(watch, lambda: status_of(http, side.url()))
             watch.show(manager, manager.status(), manager.status().as_dict(), manager.origins, manager.identity)
             watch.show(
-                side.provider(), BearerAuth(manager), http, manager._state, manager._state.cached, manager._flight
+                side.provider(),
+                BearerAuth(manager),
+                http,
+                engine_of(manager).state,
+                engine_of(manager).state.cached,
+                engine_of(manager).flight,
             )
             watch.show(*asyncio.all_tasks())
 

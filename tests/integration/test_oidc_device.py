@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import oidc_kit
 import pytest
+from core_kit import engine_of
 
 from asyncauth import CredentialsRejected, DeviceCode, DevicePrompt, TokenManager
 from asyncauth.testing import FakeClock
@@ -73,7 +74,7 @@ async def test_it_is_polled_until_somebody_approves(oidc: oidc_kit.Oidc) -> None
 
     prompts: list[DevicePrompt] = []
     manager = device(oidc, prompts.append)
-    manager._runtime = attrs.evolve(manager._runtime, clock=Slow())
+    engine_of(manager).runtime = attrs.evolve(engine_of(manager).runtime, clock=Slow())
     assert (await manager.token()).value
     assert polls == 3
     assert manager.status().failures == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import oidc_kit
 import pytest
+from core_kit import engine_of
 
 from asyncauth import CredentialsRejected, ManagerClosed, RefreshGrant, RefreshPolicy, Token, TokenManager
 from asyncauth.stores import FileStore
@@ -150,7 +151,7 @@ async def test_a_new_refresh_token_in_the_settings_is_used(oidc: oidc_kit.Oidc) 
     stored = Token("old", expires_at=0, refresh_token="unknown to the server")
     async with asyncio.timeout(10):
         manager = TokenManager(grant(oidc))
-        manager._state.cached = type(manager._state.cached)(stored)
+        engine_of(manager).state.cached = type(engine_of(manager).state.cached)(stored)
         token = await manager.token()
     assert token.refresh_token != stored.refresh_token
 

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from core_kit import engine_of
 from inside_kit import connections_of, managers_of
 from loopback import Api, echo_socket, nothing_left
 
@@ -285,7 +286,7 @@ async def test_providers_and_managers_together(api: Api) -> None:
     """Several systems in one session, each with its own token."""
     async with Api("other-token").serve() as other:
         manager = TokenManager(fake(other))
-        manager._provider.answers = [lambda: _token("other-token")]  # type: ignore[attr-defined]
+        engine_of(manager).provider.answers = [lambda: _token("other-token")]  # type: ignore[attr-defined]
         async with client_session(fake(api), manager) as http:
             for url in (api.url, other.url):
                 async with http.get(url) as response:
@@ -346,7 +347,7 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
 
     http = client_session(FakeProvider(origins=(api.url,), answers=[never]))
     manager = managers_of(http)[0]
-    manager._runtime = attrs.evolve(manager._runtime, policy=RefreshPolicy(close_grace=0.0))
+    engine_of(manager).runtime = attrs.evolve(engine_of(manager).runtime, policy=RefreshPolicy(close_grace=0.0))
     call = asyncio.ensure_future(http.get(api.url))
     await asyncio.sleep(0.01)
     await http.close()

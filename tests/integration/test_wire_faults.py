@@ -17,6 +17,7 @@ import pytest_asyncio
 import trustme
 from aiohttp.abc import AbstractResolver
 from contract_kit import until
+from core_kit import engine_of
 from loopback import nothing_left
 from wire_kit import FRAMINGS, Moment, Spoil, Wire, every, wire_to
 
@@ -85,7 +86,7 @@ def manager_on(base_url: str, clock: FakeClock, sandbox: Sandbox, **options: Any
 
 
 def next_try(manager: TokenManager) -> float:
-    failure = manager._state.failure
+    failure = engine_of(manager).state.failure
     assert failure is not None
     return failure.retry_at
 

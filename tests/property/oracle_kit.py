@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 from authority_kit import Authority, Shelf, by_password
+from core_kit import engine_of, work_of
 from network_kit import Network, Request
 from world_kit import Order, StepLoop, World, as_asyncio
 
@@ -161,7 +162,7 @@ class Fleet:
         try:
             token = await (manager.refresh() if asking.by_hand else manager.token())
         except ManagerClosed as error:
-            assert asking.process.closed_at >= began or manager._closed, "closed, says one that was not"
+            assert asking.process.closed_at >= began or engine_of(manager).closed, "closed, says one that was not"
             return error
         except AuthError as error:
             if not asking.by_hand and (held is not None or manager.current is not None):
@@ -181,7 +182,7 @@ class Fleet:
 
     def cancel_flight(self, process: Process) -> None:
         """Cancel the flight's task, as somebody does who cancels all tasks."""
-        flight = process.manager._flight
+        flight = engine_of(process.manager).flight
         task = None if flight is None else flight._task
         if task is None:
             return
@@ -195,7 +196,9 @@ class Fleet:
         self.oracle.credit(process, len(PATHS))
         self.oracle.judge_all(process)
         process.refused_last = False
-        failure = process.manager._state.failure  # a refusal that came at this moment was seen by nobody, perhaps
+        failure = engine_of(
+            process.manager
+        ).state.failure  # a refusal that came at this moment was seen by nobody, perhaps
         seen = 0 if failure is None or failure.rejected is None else failure.rejected.times
         process.refusals = min(process.refusals, seen)
         process.lost_at = self.world.clock.loop_time
@@ -219,7 +222,7 @@ class Fleet:
 
     def request(self, process: Process, use: Use, *, good: bool, foreign: bool) -> None:
         """Have a request carry what it gets, if it need not wait, and be answered."""
-        manager, state, now = process.manager, process.manager._state, self.world.clock.monotonic()
+        manager, state, now = process.manager, engine_of(process.manager).state, self.world.clock.monotonic()
         with state.guard:
             sent = state.hand_out(use, now)
         if now >= sent.usable_until:
@@ -229,7 +232,7 @@ class Fleet:
             manager.accepted(sent.token)
             return
         before = manager.status()
-        manager._note_api_401(sent, repeat=False, foreign=foreign, again=False)
+        engine_of(manager).note_api_401(sent, repeat=False, foreign=foreign, again=False)
         after = manager.status()
         if after.rejections > before.rejections:
             process.dead.add(sent.token.value)
@@ -333,7 +336,7 @@ class Fleet:
     def _abandon_sessions(self) -> None:
         """Forget the sessions of managers that died: nobody closes them."""
         for process in self.processes:
-            for entry in process.manager._sessions.leave_all():
+            for entry in engine_of(process.manager).runtime.sessions.leave_all():
                 if entry.session is not None and not entry.session.closed:
                     entry.session.connector._closed = True  # type: ignore[union-attr]
                     entry.session.detach()
@@ -405,7 +408,7 @@ class Oracle:
     def _aborted(self, request: Request) -> None:
         """Look at a token request that the client gives up: its answer may be lost."""
         process = next(each for each in self._fleet.processes if each.name == request.process)
-        ended = process.manager._closed or process.lost_at >= request.sent_at_loop
+        ended = engine_of(process.manager).closed or process.lost_at >= request.sent_at_loop
         if ended:
             self.credit(process, 1)
         # After a failure a refresh has but the rest of its time for the next try.
@@ -419,7 +422,7 @@ class Oracle:
 
     def _in_a_hurry(self, process: Process) -> bool:
         """Return whether its refresh must end soon, so that it waits for no lock: for half of what is left, at most."""
-        work = None if process.manager._flight is None else process.manager._flight.work
+        work = work_of(process.manager)
         return isinstance(work, Refresh) and work._deadline - self._now < 1.0
 
     def credit(self, process: Process, requests: int) -> None:

@@ -17,6 +17,7 @@ from world_kit import LoopTime, forget_the_dead
 
 from asyncauth._core import failures
 from asyncauth._core.cache import NOTHING, CachedToken, TokenState
+from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
 from asyncauth._core.store_client import StoreClient
@@ -52,13 +53,13 @@ def _flight_ends_with_its_caller(patch: Patch) -> None:
 def _each_its_own_flight(patch: Patch) -> None:
     """Every caller starts a flight."""
 
-    join = TokenManager._join
+    join = TokenEngine.join
 
-    def anew(manager: TokenManager) -> Flight[Any]:
-        manager._flight = None
-        return join(manager)
+    def anew(engine: TokenEngine) -> Flight[Any]:
+        engine.flight = None
+        return join(engine)
 
-    patch.setattr(TokenManager, "_join", anew)
+    patch.setattr(TokenEngine, "join", anew)
 
 
 def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from core_kit import engine_of
 from yarl import URL
 
 from asyncauth import TokenManager
@@ -35,7 +36,7 @@ class Request:
 
     async def begin(self) -> Request:
         self.flow = AuthFlow(
-            self.manager, await self.token(), method="GET", url=API, is_repeatable=lambda: self.repeatable
+            engine_of(self.manager), await self.token(), method="GET", url=API, is_repeatable=lambda: self.repeatable
         )
         self.flow.authorize(self.headers)
         return self
@@ -46,7 +47,7 @@ class Request:
         return await self.begin()
 
     async def token(self) -> CachedToken:
-        return await self.manager._obtain()
+        return await engine_of(self.manager).obtain()
 
     async def renew(self) -> Step:
         self.flow.strip(self.headers)
@@ -73,7 +74,7 @@ async def test_the_token_is_put_on_and_taken_off(request_: Request) -> None:
 async def test_any_other_answer_is_the_callers(request_: Request, provider: FakeProvider, status: int) -> None:
     """It also proves that the API knows the token."""
     assert request_.flow.answered(status, challenges=['Bearer error="invalid_token"']) is Step.RETURN
-    assert request_.manager._state.cached.accepted
+    assert engine_of(request_.manager).state.cached.accepted
 
 
 async def test_a_401_renews_the_token(request_: Request) -> None:
@@ -85,7 +86,7 @@ async def test_a_401_renews_the_token(request_: Request) -> None:
     assert await request_.renew() is Step.SEND
     assert first.value not in request_.headers["Authorization"]
     assert request_.flow.answered(200) is Step.RETURN
-    assert request_.manager._state.cached.accepted
+    assert engine_of(request_.manager).state.cached.accepted
 
 
 async def test_a_401_that_another_token_would_get_too(request_: Request) -> None:
@@ -217,7 +218,7 @@ async def test_only_a_repeat_that_succeeds_ends_the_cool_downs(
     await manager.refresh()
     manager.invalidate(await manager.token())
     manager.invalidate(await manager.token())
-    assert manager._state._failures.api_401s.cooldown == cooldown
+    assert engine_of(manager).state._failures.api_401s.cooldown == cooldown
 
 
 async def test_its_repr(request_: Request) -> None:
@@ -232,7 +233,7 @@ def test_whose_token_goes_where(make: Make) -> None:
     one = make(FakeProvider(origins=("https://one.example",)))
     two = make(FakeProvider(origins=("https://two.example",)))
     served = ServedOrigins((one, two))
-    assert served.first == (("https", "one.example"), one)
-    assert served.manager_for(URL("https://two.example/things")) is two
-    assert served.manager_for(URL("wss://one.example:443")) is one
-    assert served.manager_for(URL("https://one.example:8443")) is None
+    assert served.first == (("https", "one.example"), engine_of(one))
+    assert served.engine_for(URL("https://two.example/things")) is engine_of(two)
+    assert served.engine_for(URL("wss://one.example:443")) is engine_of(one)
+    assert served.engine_for(URL("https://one.example:8443")) is None

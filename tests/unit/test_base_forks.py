@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from core_kit import cache_of, engine_of
 from fork_kit import can_fork, in_child
 from harness.canary import MARK
 from inside_kit import guard_of
@@ -134,7 +135,7 @@ def _manager() -> tuple[Any, Callable[[], object]]:
             await manager.refresh()
         manager.status()
 
-    return guard_of(manager), lambda: asyncio.run(use())
+    return engine_of(manager).runtime.guard, lambda: asyncio.run(use())
 
 
 def _pool() -> tuple[Any, Callable[[], object]]:
@@ -145,7 +146,7 @@ def _pool() -> tuple[Any, Callable[[], object]]:
             await (await pool.get("a")).token()
         pool.status()
 
-    return guard_of(pool), lambda: asyncio.run(use())
+    return cache_of(pool).runtime.guard, lambda: asyncio.run(use())
 
 
 def _flight() -> tuple[Any, Callable[[], object]]:
@@ -227,7 +228,7 @@ def test_nobody_waits_in_the_child_for_a_flight_of_the_parent(monkeypatch: pytes
     async def child() -> None:
         assert manager.status().waiting == 0
         assert not manager.status().refreshing
-        flight = manager._flight
+        flight = engine_of(manager).flight
         assert flight is not None
         flight.retry_now()
         async with manager:

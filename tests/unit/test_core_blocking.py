@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
+from core_kit import engine_of, store_client_of
 from store_client_kit import Rotating
 
 from asyncauth import (
@@ -376,7 +377,7 @@ def test_who_waits_takes_over_from_a_loop_that_ends(
     door.opened.set()
     wait_until(lambda: manager.status().waiting == 2)  # the thread that has renewed needs one now, too
     assert loops.made == 4
-    manager._clear_backoff()
+    engine_of(manager).clear_backoff()
     assert {waiting.result(10).value, renewing.result(10).value} == {"token-2"}
     assert provider.calls == 3
 
@@ -400,7 +401,7 @@ async def test_a_renewal_that_has_yet_to_begin_makes_one_try(
 async def test_a_save_that_is_over_is_not_waited_for() -> None:
     """A loop that ends waits for what is left to the background there, and for nothing else."""
     manager = TokenManager(FakeProvider(), store=MemoryStore())
-    client = manager._store_client
+    client = engine_of(manager).store_client
     assert client is not None
     await client.leave(None)
 
@@ -470,7 +471,7 @@ def test_a_rotated_refresh_token_is_saved_before_the_loop_ends() -> None:
     manager = TokenManager(provider, store=store, clock=clock)
     token = manager.blocking.token()
     assert token.value
-    client = manager._store_client
+    client = engine_of(manager).store_client
     assert client is not None
     assert not client.unsaved
 
@@ -483,8 +484,7 @@ def unsaved() -> tuple[TokenManager, Failing, FakeClock]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asyncauth._core.store_client._SENDING", 0.01)
         manager.blocking.token()
-    assert manager._store_client is not None
-    assert manager._store_client.unsaved
+    assert store_client_of(manager).unsaved
     return manager, store, clock
 
 
@@ -493,8 +493,7 @@ def test_what_cannot_be_saved_is_held_for_the_next_refresh(unsaved: tuple[TokenM
     manager, store, _ = unsaved
     store.failures = 0
     manager.blocking.refresh()
-    assert manager._store_client is not None
-    assert not manager._store_client.unsaved
+    assert not store_client_of(manager).unsaved
 
 
 def test_a_later_call_saves_what_could_not_be_saved(
@@ -511,8 +510,7 @@ def test_a_later_call_saves_what_could_not_be_saved(
     store.failures = 0
     clock.suspend(2)
     manager.blocking.token()
-    assert manager._store_client is not None
-    assert not manager._store_client.unsaved
+    assert not store_client_of(manager).unsaved
     assert manager.status().store == "ok"
     clock.suspend(2)
     manager.blocking.token()

@@ -12,9 +12,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from core_kit import cache_of, engine_of, work_of
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.sessions import Sessions
@@ -307,12 +309,12 @@ async def test_who_forgets_a_flight_leaves_the_next_one_as_it_is() -> None:
     """A pool's manager stays busy with the flight that was begun since."""
     pool = ManagerPool[str](lambda _: FakeProvider())
     await pool.get("a")
-    (manager,) = pool._managers.values()
-    with pool._guard:
-        flight = manager._join()
-    manager._forget(Flight())
-    assert manager._flight is flight
-    assert pool._busy == {manager}
+    (engine,) = cache_of(pool).engines.values()
+    with cache_of(pool).runtime.guard:
+        flight = engine.join()
+    engine.forget(Flight())
+    assert engine.flight is flight
+    assert cache_of(pool).busy == {engine}
     await flight.wait()
 
 
@@ -369,7 +371,7 @@ def test_what_was_entered_on_a_standing_loop_is_ended_when_that_runs_again(stand
         await manager.token()
 
     standing.run_until_complete(enter())
-    (entry,) = (manager._sessions._entries or {}).values()
+    (entry,) = (engine_of(manager).runtime.sessions._entries or {}).values()
     asyncio.run(manager.close())
     assert entry.session is not None
     assert not entry.session.closed
@@ -452,8 +454,7 @@ async def test_who_waits_for_a_turn_is_due_when_the_queue_stands_still(settled: 
         manager = await pool.get(key)
         callers.append(asyncio.create_task(manager.token()))
         await settled()
-        assert manager._flight is not None
-        works.append(manager._flight.work)
+        works.append(work_of(manager))
 
     def dues() -> list[float]:
         return [work.due for work in works if work is not None]
@@ -476,8 +477,8 @@ async def test_a_refresh_that_was_hurried_before_it_began_tries_at_once() -> Non
     manager = TokenManager(provider, policy=RefreshPolicy(deadline=1.0))
     with pytest.raises(TokenEndpointUnavailable):
         await manager.token()
-    with manager._guard:
-        flight = manager._join()
+    with engine_of(manager).runtime.guard:
+        flight = engine_of(manager).join()
     assert (await manager.refresh()).value == "token-1"
     assert flight.hurried
 
@@ -486,16 +487,16 @@ async def test_a_refresh_that_was_given_up_before_it_began_asks_nobody(monkeypat
     """Another thread abandons the flight between its first step and its work; the caller starts another."""
     provider, abandoned = FakeProvider(), list[Flight[Any]]()
     manager = TokenManager(provider)
-    report = TokenManager._emitter
+    report = TokenEngine.emitter
 
-    def meanwhile(manager: TokenManager) -> Any:
-        flight = manager._flight
+    def meanwhile(engine: TokenEngine) -> Any:
+        flight = engine.flight
         if not abandoned and flight is not None:
             abandoned.append(flight)
             flight._settle(error=FlightOrphaned())
-        return report(manager)
+        return report(engine)
 
-    monkeypatch.setattr(TokenManager, "_emitter", meanwhile)
+    monkeypatch.setattr(TokenEngine, "emitter", meanwhile)
     assert (await asyncio.wait_for(manager.token(), 5)).value == "token-1"
     assert len(abandoned) == 1
     assert provider.calls == 1

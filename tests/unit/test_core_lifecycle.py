@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from core_kit import cache_of, closings_of, engine_of, life_of
 from harness.canary import MARK, secret
 from harness.loops import close_under_its_tasks
 
@@ -143,11 +144,10 @@ async def test_entering_waits_for_a_closing_that_begins_meanwhile(settled: Settl
     """A closing that begins while somebody waits to enter takes nothing from him once he is in: he is kept fresh."""
     manager = TokenManager(FakeProvider())
     await manager.close()
-    assert manager._closings is not None
-    first = manager._closings.begin()
+    first = closings_of(manager).begin()
     entering = asyncio.create_task(manager.__aenter__())
     await settled()
-    second = manager._closings.begin()
+    second = closings_of(manager).begin()
     first.set_result(None)
     await settled()
     assert not entering.done()
@@ -191,7 +191,7 @@ async def test_a_closing_that_nobody_waits_for_any_more_closes_nothing_that_is_n
     """A manager was entered again before a fetch had ended that took too long: it stays open, and so does its chain."""
     monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.05)
     manager, upstream = TokenManager(tidy, policy=AT_ONCE), TokenManager(FakeProvider())
-    manager._owned = (upstream,)
+    engine_of(manager).upstreams = (engine_of(upstream),)
     caller = await fetching(tidy, manager)
     closing = asyncio.create_task(manager.close())
     await settled()
@@ -208,10 +208,10 @@ async def test_what_a_closing_does_late_leaves_the_new_appointment(what: str) ->
     opened = either(what, FakeProvider())
     async with opened:
         await (await manager_of(opened)).token()
-        ticket = opened._timer_handle
+        ticket = life_of(opened).timer_handle
         assert ticket is not None
-        await opened._leave_here(LoopEntry())
-        assert opened._timer_handle is ticket
+        await life_of(opened).leave_loop(LoopEntry())
+        assert life_of(opened).timer_handle is ticket
 
 
 def test_a_closing_whose_loop_stands_still_holds_nobody_up(tidy: Tidy) -> None:
@@ -243,8 +243,7 @@ async def test_a_closing_of_the_parent_process_holds_nobody_up(
     """In a process that was forked in the middle of it nothing of a closing goes on."""
     manager = TokenManager(FakeProvider())
     await manager.close()
-    assert manager._closings is not None
-    manager._closings.begin()
+    closings_of(manager).begin()
     entering = asyncio.create_task(manager.__aenter__())
     await settled()
     assert not entering.done()
@@ -257,7 +256,7 @@ async def test_entering_a_chain_waits_for_what_is_further_upstream(tidy: Tidy, s
     """The upstream manager's closing was cut short with its owner's: nobody enters before it has ended."""
     manager = TokenManager(FakeProvider(), policy=AT_ONCE)
     upstream = TokenManager(tidy, policy=AT_ONCE)
-    manager._owned = (upstream,)
+    engine_of(manager).upstreams = (engine_of(upstream),)
     caller = await fetching(tidy, upstream)
     await cut_short(manager.close(), settled)
     await enters_after(tidy, manager, settled, caller)
@@ -307,7 +306,7 @@ async def test_entering_a_pool_waits_for_a_closing_of_it(settled: Settled) -> No
     await settled()
     async with pool:
         assert closing.done()
-        assert pool._timer is not None
+        assert cache_of(pool).timer is not None
         assert (await manager.token()).value == "token-1"
     assert (await caller).value == "token-1"
 
@@ -317,7 +316,7 @@ async def test_leaving_a_pool_waits_for_a_closing_that_is_under_way_elsewhere(se
     pool = ManagerPool[str](lambda _: FakeProvider())
     await pool.__aenter__()
     await pool.close()
-    elsewhere = pool._closings.begin()
+    elsewhere = closings_of(pool).begin()
     leaving = asyncio.create_task(pool.__aexit__(None, None, None))
     await settled()
     assert not leaving.done()
@@ -359,8 +358,8 @@ async def test_who_was_inside_when_all_was_closed_closes_nothing_of_others(what:
         await ended(old)
         await old
         assert (await manager.token()).value == "token-1"
-        assert opened._sessions.entered()
-    assert not opened._sessions.entered()
+        assert life_of(opened).runtime.sessions.entered()
+    assert not life_of(opened).runtime.sessions.entered()
     with pytest.raises(ManagerClosed):
         await manager.token()
 
@@ -373,9 +372,9 @@ async def test_one_task_may_enter_again_what_it_has_closed(what: str) -> None:
         await opened.close()
         async with opened:
             assert (await (await manager_of(opened)).token()).value == "token-1"
-        assert not opened._sessions.entered()
-        assert opened._closed
-    assert opened._closed
+        assert not life_of(opened).runtime.sessions.entered()
+        assert life_of(opened).closed
+    assert life_of(opened).closed
 
 
 async def test_what_was_entered_by_tasks_that_have_ended_is_closed_by_whoever_leaves() -> None:
@@ -385,10 +384,10 @@ async def test_what_was_entered_by_tasks_that_have_ended_is_closed_by_whoever_le
     await manager.close()
     await asyncio.create_task(manager.__aenter__())
     await manager.__aexit__(None, None, None)
-    assert not manager._sessions.entered()
+    assert not engine_of(manager).runtime.sessions.entered()
     await asyncio.create_task(manager.__aenter__())
     await asyncio.create_task(manager.__aexit__(None, None, None))
-    assert not manager._sessions.entered()
+    assert not engine_of(manager).runtime.sessions.entered()
 
 
 @BOTH
@@ -430,10 +429,9 @@ async def test_a_closing_that_begins_at_the_last_moment_is_waited_for(
     async def and_another(closings: Any, grace: float) -> None:
         await all_ended(closings, grace)
         if not begun:
-            assert opened._closings is not None
-            begun.append(opened._closings.begin())
+            begun.append(closings_of(opened).begin())
 
-    monkeypatch.setattr(f"asyncauth.{what}.all_ended", and_another)
+    monkeypatch.setattr("asyncauth._core.lifecycle.all_ended", and_another)
     entering = asyncio.create_task(opened.__aenter__())
     await settled()
     assert not entering.done()
@@ -579,7 +577,7 @@ def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: Fake
         return caller
 
     caller = loop.run_until_complete(begin())
-    assert manager._flight is not None
+    assert engine_of(manager).flight is not None
     asyncio.run(manager.close())
     with pytest.raises(ManagerClosed):
         loop.run_until_complete(caller)

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from core_kit import steps_of
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerPool, PagoFacilJWT, RefreshPolicy, TokenManager, events
@@ -379,8 +380,8 @@ async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
     provider = PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
     chain, heard = TokenManager(provider, clock=clock), Heard()
     chain.add_listener(heard)
-    for step in _steps(chain):
-        step._emitter().store_recovered()
+    for step in steps_of(chain):
+        step.emitter().store_recovered()
     await chain.close()
     assert len(heard.events) == 3
     assert len({each.account for each in heard.events}) == 3
@@ -389,15 +390,15 @@ async def test_each_step_of_a_long_chain_is_told_of(clock: FakeClock) -> None:
 async def test_a_listener_that_is_added_at_one_step_is_the_chains(clock: FakeClock) -> None:
     """It hears of all of them, until it is removed at any."""
     provider = PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
-    last, _, first = _steps(TokenManager(provider, clock=clock))
+    last, _, first = steps_of(TokenManager(provider, clock=clock))
     heard = Heard()
-    first.add_listener(heard)
-    last._emitter().store_recovered()
-    await first._listeners.settle(0)
+    first.runtime.listeners.add(heard)
+    last.emitter().store_recovered()
+    await first.runtime.listeners.settle(0)
     await some_rounds()
     assert len(heard.events) == 1
-    first.remove_listener(heard)
-    last._emitter().store_recovered()
+    first.runtime.listeners.remove(heard)
+    last.emitter().store_recovered()
     await last.close()
     assert len(heard.events) == 1
 
@@ -411,17 +412,13 @@ async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> 
 
     pool, heard = ManagerPool[str](chain, store=store, clock=clock), Heard()
     pool.add_listener(heard)
-    steps = [_steps(await pool.get(tenant)) for tenant in ("acme", "umbrella")]
+    steps = [steps_of(await pool.get(tenant)) for tenant in ("acme", "umbrella")]
     for step in (*steps[0], *steps[1]):
-        step._emitter().store_recovered()
+        step.emitter().store_recovered()
     await pool.close()
     assert [each.tenant for each in heard.events] == [*3 * ["acme"], *3 * ["umbrella"]]
-    assert len({step._store_client._key for step in (*steps[0], *steps[1]) if step._store_client is not None}) == 6
-    assert len({step._sessions for step in (*steps[0], *steps[1])}) == 1
-
-
-def _steps(manager: TokenManager) -> list[TokenManager]:
-    return [manager, *(step for upstream in manager._owned for step in _steps(upstream))]
+    assert len({step.store_client._key for step in (*steps[0], *steps[1]) if step.store_client is not None}) == 6
+    assert len({step.runtime.sessions for step in (*steps[0], *steps[1])}) == 1
 
 
 async def test_a_tenant_that_is_closed_takes_nobody_with_it(clock: FakeClock) -> None:

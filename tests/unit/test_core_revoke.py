@@ -16,6 +16,7 @@ import aiohttp
 import attrs
 import pytest
 from conftest import EXACT
+from core_kit import engine_of
 from harness.canary import MARK
 from store_client_kit import Rotating
 
@@ -340,7 +341,7 @@ def test_a_refresh_in_another_thread_is_waited_for_too(make: Make, clock: FakeCl
         waiting = aside.submit(manager.blocking.token)
         assert reached.wait(10)
         revoking = aside.submit(asyncio.run, manager.revoke())
-        while not manager._closed or manager.status().waiting:
+        while not engine_of(manager).closed or manager.status().waiting:
             time.sleep(0.001)
         assert server.asked == []
         opened.set()
@@ -399,9 +400,9 @@ async def test_a_token_that_was_obtained_since_is_kept(make: Make, provider: Rev
     """A logout forgets what it has revoked, and no token that has come since."""
     manager = make(provider)
     await manager.token()
-    held = manager._state.held()
+    held = engine_of(manager).state.held()
     await manager.refresh()
-    manager._state.forget(held)
+    engine_of(manager).state.forget(held)
     assert manager.current is not None
     assert manager.current.value == "token-2"
 

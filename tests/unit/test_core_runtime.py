@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from core_kit import steps_of
 from harness.canary import MARK
 
 from asyncauth import (
@@ -61,17 +62,13 @@ async def test_backoff_is_that_part_of_its_most(
         await waiting
 
 
-def _steps(manager: TokenManager) -> list[TokenManager]:
-    return [manager, *(step for upstream in manager._owned for step in _steps(upstream))]
-
-
 async def test_a_chain_has_one_source_of_random_numbers(clock: FakeClock) -> None:
     """The managers that a manager makes for upstream providers use what it was given."""
     numbers = Numbers(0.5)
     chain = PagoFacilJWT.from_password(username="u", password=MARK, base_url="http://127.0.0.1:1")
-    steps = _steps(TokenManager(chain, clock=clock, random=numbers))
+    steps = steps_of(TokenManager(chain, clock=clock, random=numbers))
     assert len(steps) == 3
-    assert all(step._runtime.random is numbers for step in steps)
+    assert all(step.runtime.random is numbers for step in steps)
 
 
 async def test_a_pool_has_one_source_of_random_numbers(clock: FakeClock) -> None:
@@ -82,9 +79,9 @@ async def test_a_pool_has_one_source_of_random_numbers(clock: FakeClock) -> None
         return PagoFacilJWT.from_password(username="u", password=MARK, base_url="http://127.0.0.1:1")
 
     async with ManagerPool(provider_of, clock=clock, random=numbers) as pool:
-        steps = _steps(await pool.get("acme"))
+        steps = steps_of(await pool.get("acme"))
         assert len(steps) == 3
-        assert all(step._runtime.random is numbers for step in steps)
+        assert all(step.runtime.random is numbers for step in steps)
 
 
 async def test_random_numbers_are_the_machines_unless_given(clock: FakeClock) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 from inside_kit import managers_of
 
@@ -121,7 +122,7 @@ async def test_each_step_of_a_chain_is_sent_that_way() -> None:
     """The managers further upstream get the function, too."""
     maker, upstream = Maker(), Noting()
     manager = TokenManager(PagoFacil(jwt=upstream, base_url="http://127.0.0.1:1"), http=maker)
-    await manager._owned[0].token()
+    await engine_of(manager).upstreams[0].token()
     assert upstream.sessions == maker.made
     assert maker.made[0].closed
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from core_kit import engine_of, steps_of, store_client_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from store_client_kit import CommandedStore, Lease, Rotating, during, manager, silent
@@ -333,7 +334,7 @@ async def test_when_spent_any_usable_one_is_adopted(
     """Also one that is due for renewal: nobody waits for a token request when there is a token."""
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock)
-    key = process._store_client._key  # type: ignore[union-attr]
+    key = store_client_of(process)._key
     issued_at = clock.wall() - age
     store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
     assert (await process.token()).value == ("theirs" if adopted else "token-1")
@@ -358,7 +359,7 @@ async def test_what_is_left_is_the_least(
 ) -> None:
     """Of what the entry's end says and of its lifetime: the writer's clock may be ahead, or behind."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = process._store_client._key  # type: ignore[union-attr]
+    key = store_client_of(process)._key
     expires_at = clock.wall() + expires_in
     store.tokens[key] = Token("theirs", issued_at=expires_at - lifetime, expires_at=expires_at)
     assert (await process.token()).expires_at == clock.wall() + left
@@ -370,7 +371,7 @@ async def test_a_stored_value_that_cannot_travel_is_not_adopted(
 ) -> None:
     """Whoever can write to the store can't forge headers."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = process._store_client._key  # type: ignore[union-attr]
+    key = store_client_of(process)._key
     store.tokens[key] = Token(value, issued_at=clock.wall(), expires_at=clock.wall() + 3600)
     assert (await process.token()).value == "token-1"
 
@@ -583,7 +584,7 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     store.faults["save"] = "raise"
     await during(clock, process.token())
     await clock.advance(3)
-    shared = process._store_client
+    shared = engine_of(process).store_client
     assert shared is not None
     assert shared.unsaved
     wall = clock.wall()
@@ -641,7 +642,7 @@ async def test_what_is_saved_in_the_background_is_the_latest(
     process = manager(rotating, store, clock)
     store.faults["save"] = "raise"
     await during(clock, process.token())
-    shared = process._store_client
+    shared = engine_of(process).store_client
     assert shared is not None
     shared.hold(Entry("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9", rotations=2))
     store.faults.clear()
@@ -664,7 +665,7 @@ async def test_an_unsaved_refresh_token_is_not_replaced_by_the_stale_one(
     await during(clock, process.refresh())
     store.save = real  # type: ignore[method-assign]
     store.tokens[key] = stale
-    await process._store_client.stop_saving()  # type: ignore[union-attr]
+    await store_client_of(process).stop_saving()
     rotating.lifetime = 3600.0
     await clock.advance(800)
     await process.token()
@@ -701,7 +702,7 @@ async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_ol
     process = manager(provider, store, clock)
     store.faults["save"] = "raise"
     token = await process.token()
-    store.tokens[process._store_client._key] = Token(  # type: ignore[union-attr]
+    store.tokens[store_client_of(process)._key] = Token(
         "older", issued_at=clock.wall() - 60, expires_at=clock.wall() + 3540
     )
     store.faults.clear()
@@ -869,7 +870,7 @@ async def test_a_late_holder_does_not_overwrite_a_newer_token(clock: FakeClock, 
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
-    store.tokens[late._store_client._key] = newer  # type: ignore[union-attr]
+    store.tokens[store_client_of(late)._key] = newer
     lease.lost = True
     await clock.advance(5)
     await waiting
@@ -884,7 +885,7 @@ async def test_a_late_holder_saves_what_is_the_latest(clock: FakeClock, store: C
     late = manager(provider, store, clock)
     if stored == "older":
         old = Token("old", issued_at=clock.wall() - 4000, expires_at=clock.wall() - 400)
-        store.tokens[late._store_client._key] = old  # type: ignore[union-attr]
+        store.tokens[store_client_of(late)._key] = old
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     lease.lost = True
@@ -968,9 +969,8 @@ async def test_a_chain_shares_each_of_its_tokens(clock: FakeClock) -> None:
     store = MemoryStore()
     chain = PagoFacilJWT.from_password(username="u", password="p")
     process = TokenManager(chain, store=store, clock=clock)
-    assert all(each._store_client is not None for each in process._owned)
-    keys = {process._store_client._key, *(each._store_client._key for each in process._owned)}  # type: ignore[union-attr]
-    assert len(keys) == 1 + len(process._owned)
+    keys = {step.store_client._key for step in steps_of(process) if step.store_client is not None}
+    assert len(keys) == len(steps_of(process)) > 1
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -1136,7 +1136,7 @@ def test_what_is_saved_on_another_loop_goes_on_there(clock: FakeClock, store: Co
     store.faults["save"] = "raise"
     one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     one.run_until_complete(during(clock, process.token()))
-    shared = process._store_client
+    shared = engine_of(process).store_client
     assert shared is not None
     store.faults.clear()
     assert other.run_until_complete(shared._take_over()) is None
@@ -1244,7 +1244,7 @@ async def test_there_may_be_no_time_to_wait_for_a_mark(clock: FakeClock, store: 
         process = manager(rotating, store, clock, deadline=12.0)
         await process.token()
         await clock.advance(3600)
-        key = process._store_client._key  # type: ignore[union-attr]
+        key = store_client_of(process)._key
         store.tokens[key] = attrs.evolve(Entry.of(store.tokens[key]), in_use_since=clock.wall())
         waiting = asyncio.ensure_future(process.token())
         await clock.advance(13.0)
@@ -1447,7 +1447,7 @@ async def test_what_is_kept_on_another_loop_is_not_kept_twice(
     process = manager(rotating, store, clock)
     store.faults["save"] = "raise"
     await during(clock, process.token())
-    shared = process._store_client
+    shared = engine_of(process).store_client
     assert shared is not None
     saving = shared._saving
     store.locked = False  # its lease has run out
@@ -1499,7 +1499,7 @@ def test_an_answer_that_came_as_its_loop_was_closed_is_held(
     loop = asyncio.new_event_loop()
     rotating.lifetime = 3600.0 if usable else 0.0
     waiting = loop.create_task(process.token())
-    flight = process._flight
+    flight = engine_of(process).flight
     while not (
         flight is not None
         and isinstance(work := flight.work, Refresh)
@@ -1508,7 +1508,7 @@ def test_an_answer_that_came_as_its_loop_was_closed_is_held(
         and work._asking.asked.done()
     ):
         loop.run_until_complete(asyncio.sleep(0))
-        flight = process._flight
+        flight = engine_of(process).flight
     close_under_its_tasks(loop)
     assert not waiting.done()
     store.locked = False

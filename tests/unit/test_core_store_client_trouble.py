@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from core_kit import store_client_of
 from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.crash_reports import crash_report, family
@@ -270,7 +271,7 @@ async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, stor
     await during(clock, process.token())
     await clock.advance(0.5)
     newer = Entry("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600, rotations=1)
-    store.tokens[process._store_client._key] = newer  # type: ignore[union-attr]
+    store.tokens[store_client_of(process)._key] = newer
     store.faults.clear()
     await clock.advance(60)
     assert store.token == newer
@@ -300,7 +301,7 @@ async def test_a_token_of_wrong_types_is_trouble(
     process = manager(FakeProvider(clock=clock), store, clock)
     times: dict[str, Any] = {"issued_at": clock.wall(), "expires_at": clock.wall() + 3600}
     wrong = Token(**{"value": "stored", **times, field: value})
-    store.tokens[process._store_client._key] = wrong  # type: ignore[union-attr]
+    store.tokens[store_client_of(process)._key] = wrong
     assert (await process.token()).value == "token-1"
     assert told in (process.status().store or "")
     await process.close()

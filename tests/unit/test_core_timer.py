@@ -13,14 +13,14 @@ from asyncauth.testing import FakeClock
 
 class Client:
     def __init__(self, clock: FakeClock, then: Callable[[], None] = lambda: None) -> None:
-        self._timer_handle: TimerHandle | None = None
+        self.timer_handle: TimerHandle | None = None
         self._clock, self._then = clock, then
         self.kept: list[float] = []
 
-    def _found_by(self) -> tuple[Finder, None]:
+    def found_by(self) -> tuple[Finder, None]:
         return weakref.ref(self), None
 
-    def _on_time(self) -> None:
+    def on_time(self) -> None:
         self.kept.append(self._clock.monotonic() - 1000)
         self._then()
 
@@ -67,7 +67,7 @@ async def test_client_may_make_its_next_appointment_when_called(clock: FakeClock
     await clock.advance(35)
     assert client.kept == [10, 20, 30]
     assert timers() == 1
-    client._timer_handle = None
+    client.timer_handle = None
     await timer.sweep()
     assert timers() == 0
 
@@ -78,7 +78,7 @@ async def test_timer_never_sleeps_for_longer_than_a_minute(clock: FakeClock) -> 
     timer.set(client, 1000 + 1e9)
     await clock.advance(0)
     assert min(due for due, _, _ in clock._sleepers) == 1060
-    client._timer_handle = None
+    client.timer_handle = None
     await timer.sweep()
 
 
@@ -88,7 +88,7 @@ async def test_sweep_leaves_the_timer_to_others(clock: FakeClock) -> None:
     one, other = Client(clock), Client(clock)
     timer.set(one, 1010)
     timer.set(other, 1020)
-    one._timer_handle = None
+    one.timer_handle = None
     await timer.sweep()
     await clock.advance(100)
     assert (one.kept, other.kept) == ([], [20])
@@ -100,7 +100,7 @@ async def test_appointment_that_became_void_as_it_fell_due_is_not_kept(clock: Fa
     timer, client = Timer.here(clock), Client(clock)
     timer.set(client, 1010)
     (handle,) = timer._heap
-    client._timer_handle = None
+    client.timer_handle = None
     timer._keep(handle)
     assert client.kept == []
     await timer.sweep()

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
+from core_kit import engine_of
 from store_client_kit import CommandedStore, Rotating, manager
 
 from asyncauth import (
@@ -314,7 +315,7 @@ async def test_nobody_listens_nothing_is_kept(
     waiting = asyncio.create_task(manager.token())
     while flight is None:
         await asyncio.sleep(0)
-        flight = manager._flight
+        flight = engine_of(manager).flight
     await waiting
     assert flight.callers == []
 
@@ -484,12 +485,12 @@ def test_a_forked_child_tells_of_its_own_events(make: Make, provider: FakeProvid
         manager.add_listener(removed.append)
         manager.add_listener(heard)
         await manager.token()
-        await manager._listeners.settle(10)
+        await engine_of(manager).runtime.listeners.settle(10)
 
     async def child() -> None:
         manager.remove_listener(removed.append)
         await manager.refresh()
-        await manager._listeners.settle(10)
+        await engine_of(manager).runtime.listeners.settle(10)
 
     asyncio.run(parent())
     told = len(seen), len(heard.events)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 
 from asyncauth import (
@@ -68,10 +69,10 @@ async def test_fresh_token_needs_no_lock() -> None:
     token = await manager.token()
     await manager.token()  # the first use after a refresh is the one that takes the slow path
     with ThreadPoolExecutor(1) as other:
-        other.submit(manager._guard.acquire).result()
+        other.submit(engine_of(manager).runtime.guard.acquire).result()
         assert await manager.token() is token
         assert await manager.headers() == {"Authorization": "Bearer token-1"}
-        other.submit(manager._guard.release).result()
+        other.submit(engine_of(manager).runtime.guard.release).result()
 
 
 async def test_fresh_token_does_not_suspend_the_caller(make: Make, provider: FakeProvider) -> None:

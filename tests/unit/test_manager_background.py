@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
@@ -194,9 +195,9 @@ async def test_use_is_noted_on_the_machines_clock_too(monkeypatch: pytest.Monkey
     async with manager:
         await manager.token()
         token = await manager.token()
-        held = manager._state.cached
+        held = engine_of(manager).state.cached
         assert held.fast_until == held.fresh_until
-        manager._on_time()
+        engine_of(manager).on_time()
         assert held.fast_until == -math.inf
         assert await manager.token() is token
         assert held.fast_until == held.fresh_until
@@ -359,7 +360,7 @@ async def test_fault_in_one_renewal_does_not_end_the_timer(
             raise LookupError(MARK)
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(broken._state), "may_try", fault)
+            patch.setattr(type(engine_of(broken).state), "may_try", fault)
             await clock.advance(2880)
         assert "LookupError" in caplog.text
         assert MARK not in caplog.text

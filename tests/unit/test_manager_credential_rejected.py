@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 from aioresponses import CallbackResult
+from core_kit import engine_of
 from cryptography.fernet import Fernet
 from store_client_kit import CommandedStore, Lease, during
 
@@ -271,7 +272,7 @@ async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, cl
     by_hand: asyncio.Task[Token] | None = None
     for _ in range(200):
         await asyncio.sleep(0)
-        flight = manager._flight
+        flight = engine_of(manager).flight
         refresh = None if flight is None else flight.work
         asking = refresh._asking if isinstance(refresh, Refresh) else None
         asked = None if asking is None else asking.asked

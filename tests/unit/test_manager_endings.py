@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from core_kit import closings_of, engine_of, work_of
 from store_client_kit import CommandedStore, Rotating, during, manager
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
@@ -88,7 +89,7 @@ async def test_a_renewal_that_falls_due_while_the_manager_closes_is_not_begun(cl
     await process.__aenter__()
     store.faults["save"] = "raise"
     await during(clock, process.token())
-    due = process._state.due()
+    due = engine_of(process).state.due()
     await clock.advance(due - 0.5 - clock.monotonic())
     store.faults["save"] = "hang"
     closing = asyncio.create_task(process.close())
@@ -124,7 +125,7 @@ async def cancel_flight_after(ticks: int, manager: TokenManager) -> None:
     """Cancel the flight's task, if there is one still, some turns of the loop from now."""
     for _ in range(ticks):
         await asyncio.sleep(0)
-    flight = manager._flight
+    flight = engine_of(manager).flight
     if flight is not None and flight._task is not None:
         flight._task.cancel()
 
@@ -174,7 +175,7 @@ def test_a_loop_a_job_does_not_ask_once_a_job() -> None:
     provider = FakeProvider(lifetime=100)
     manager = TokenManager(provider, policy=RefreshPolicy(jitter=0.0))
     asyncio.run(manager.refresh())
-    held = manager._state.cached
+    held = engine_of(manager).state.cached
     held.fresh_until = held.fast_until = 0.0  # stale
     provider.latency = 60.0
 
@@ -192,7 +193,7 @@ async def test_a_refresh_cut_short_holds_nobody_off() -> None:
     manager = TokenManager(provider, clock=clock)
     caller = asyncio.create_task(manager.token())
     await clock.advance(1)
-    flight = manager._flight
+    flight = engine_of(manager).flight
     assert flight is not None
     assert flight._task is not None
     flight._task.cancel()
@@ -225,8 +226,7 @@ async def test_leaving_waits_for_a_closing_that_is_under_way_elsewhere() -> None
     manager = TokenManager(FakeProvider())
     await manager.__aenter__()
     await manager.close()
-    assert manager._closings is not None
-    elsewhere = manager._closings.begin()
+    elsewhere = closings_of(manager).begin()
     leaving = asyncio.create_task(manager.__aexit__(None, None, None))
     await asyncio.sleep(0.05)
     assert not leaving.done()
@@ -259,7 +259,7 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(monkeypatch: py
     manager.add_listener(listener)
     await manager.__aenter__()
     await manager.token()
-    (entry,) = (manager._sessions._entries or {}).values()
+    (entry,) = (engine_of(manager).runtime.sessions._entries or {}).values()
     assert entry.session is not None
     await entry.session.close()
     entry.session = Stuck()  # type: ignore[assignment]
@@ -301,7 +301,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
 
     async def rests() -> Refresh:
         while True:
-            work = None if manager._flight is None else manager._flight.work
+            work = work_of(manager)
             if isinstance(work, Refresh) and work.idle:
                 return work
             await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from random_kit import largest
@@ -137,7 +138,7 @@ async def test_a_caller_who_comes_as_a_rest_begins_is_noticed() -> None:
         manager: TokenManager | None = None
 
         def sleep(self, seconds: float) -> Any:
-            flight = None if self.manager is None else self.manager._flight
+            flight = None if self.manager is None else engine_of(self.manager).flight
             if seconds == 0.25 and flight is not None and flight.work is not None:
                 self.manager = None
                 flight.work.nudge()
@@ -948,7 +949,7 @@ async def test_what_a_provider_raises_when_it_was_given_up_is_nobodys_failure(
     manager = make(FakeProvider(clock=clock, answers=[late]))
     waiting = asyncio.ensure_future(manager.token())
     await clock.advance(1)
-    flight = manager._flight
+    flight = engine_of(manager).flight
     assert flight is not None
     assert flight.work is not None
     flight.work.abandon()

@@ -11,10 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from core_kit import engine_of, steps_of
 
 from asyncauth import (
     AuthError,
     ManagerClosed,
+    ManagerPool,
     PagoFacilJWT,
     RefreshPolicy,
     Token,
@@ -328,15 +330,15 @@ async def test_chains_managers_live_and_end_with_it(make: Make, provider: FakePr
     """A provider in place of a credential gets a manager, entered, left and closed with the one it belongs to."""
     chain = Chain(provider, clock=clock)
     manager = make(chain)
-    (upstream,) = manager._owned
+    (upstream,) = engine_of(manager).upstreams
     async with manager:
         async with manager:
             await manager.token()
-            assert upstream._sessions.entered()
-        assert upstream._sessions.entered()
+            assert upstream.runtime.sessions.entered()
+        assert upstream.runtime.sessions.entered()
         await manager.refresh()
         assert provider.calls == 1
-    assert not upstream._sessions.entered()
+    assert not upstream.runtime.sessions.entered()
     with pytest.raises(ManagerClosed):
         await upstream.token()
     async with manager:
@@ -352,7 +354,7 @@ async def test_closing_a_chain_that_was_never_entered_closes_its_managers(
     await manager.token()
     await manager.close()
     with pytest.raises(ManagerClosed):
-        await manager._owned[0].token()
+        await engine_of(manager).upstreams[0].token()
 
 
 async def test_last_link_of_a_chain_is_renewed_only_on_demand(
@@ -362,16 +364,16 @@ async def test_last_link_of_a_chain_is_renewed_only_on_demand(
     manager = make(Chain(provider, clock=clock), idle_timeout=None)
     async with manager:
         await manager.token()
-        assert manager._owned[0]._policy.idle_timeout == 0.0
-        assert manager._owned[0]._timer_handle is None
+        assert engine_of(manager).upstreams[0].runtime.policy.idle_timeout == 0.0
+        assert engine_of(manager).upstreams[0].timer_handle is None
 
 
 def test_pago_facils_chain_is_two_managers_deep() -> None:
     """PagoFacilJWT.from_password brings a manager for each step before its own."""
     manager = TokenManager(PagoFacilJWT.from_password(username="me", password="secret"))
-    (access,) = manager._owned
-    (login,) = access._owned
-    assert login._owned == ()
+    (access,) = engine_of(manager).upstreams
+    (login,) = access.upstreams
+    assert login.upstreams == ()
     assert manager.identity is not None
 
 
@@ -444,20 +446,17 @@ async def test_a_chain_tells_of_an_upstream_cool_down(make: Make, provider: Fake
     """Its own tokens are accepted, and one further upstream is refused again and again: status() says so."""
     manager = make(Chain(provider, clock=clock))
     await manager.token()
-    (upstream,) = manager._owned
+    (upstream,) = engine_of(manager).upstreams
     assert not manager.status().cooling_down
     for _ in range(2):
         upstream.invalidate(await upstream.token())
     assert manager.status().cooling_down
 
 
-def test_the_managers_of_a_chain_have_one_tenant_and_one_lock_to_the_last() -> None:
-    """What a pool lends a chain reaches its furthest manager."""
-    manager = TokenManager(PagoFacilJWT.from_password(username="ana", password="x"))
-    (access,) = manager._owned
-    (login,) = access._owned
-    manager._work_with("tenant")
-    assert (access._tenant, login._tenant) == ("tenant", "tenant")
+async def test_the_engines_of_a_chain_have_one_tenant_to_the_last() -> None:
+    """A pool's key reaches the furthest step of a chain."""
+    pool = ManagerPool[str](lambda _: PagoFacilJWT.from_password(username="ana", password="x"))
+    assert [step.tenant for step in steps_of(await pool.get("ana"))] == 3 * ["ana"]
 
 
 # --- endings that are cut short
@@ -483,11 +482,11 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     manager = make(Chain(FakeProvider(clock=clock), clock=clock))
     await manager.__aenter__()
     await manager.token()
-    entries = [entry for each in (manager, *manager._owned) for entry in (each._sessions._entries or {}).values()]
+    entries = [entry for each in steps_of(manager) for entry in (each.runtime.sessions._entries or {}).values()]
     sessions = [entry.session for entry in entries if entry.session is not None]
     assert len(sessions) == 2
     if way == "exit during a refresh":
-        manager._provider.latency = 1000.0  # type: ignore[attr-defined]
+        engine_of(manager).provider.latency = 1000.0  # type: ignore[attr-defined]
         refreshing = asyncio.create_task(manager.refresh())
         await asyncio.sleep(0)
         refreshing.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from core_kit import engine_of, work_of
 from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, PagoFacilJWT, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
@@ -28,7 +29,7 @@ def _quick_glances(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rests(manager: TokenManager) -> bool:
-    work = None if manager._flight is None else manager._flight.work
+    work = work_of(manager)
     return work is not None and work.idle
 
 
@@ -180,12 +181,12 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     assert manager.status().refreshing
-    sessions = [entry.session for entry in (manager._sessions._entries or {}).values()]
+    sessions = [entry.session for entry in (engine_of(manager).runtime.sessions._entries or {}).values()]
     close_under_its_tasks(loop)
     assert not manager.status().refreshing
     assert asyncio.run(manager.token()).value == "token-1"
     del task
-    with manager._guard:
+    with engine_of(manager).runtime.guard:
         gc.collect()
     assert manager.current is not None
     assert asyncio.run(manager.token()).value == "token-1"
@@ -351,9 +352,7 @@ def test_refresh_by_hand_hurries_a_flight_on_another_loop(threads: Callable[[], 
         FakeProvider(answers=[TokenEndpointUnavailable("down", retry_after=29.0)]), policy=RefreshPolicy()
     )
     waiting = one.start(manager.token())
-    asyncio.run(
-        until(lambda: manager._flight is not None and manager._flight.work is not None and manager._flight.work.idle)
-    )
+    asyncio.run(until(lambda: rests(manager)))
     assert other.run(manager.refresh()).value == "token-1"
     assert waiting().value == "token-1"
 
@@ -408,14 +407,14 @@ def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callab
     """What a chain's own managers have on that loop ends with it, and goes on elsewhere."""
     one, other = threads(), threads()
     manager = TokenManager(PagoFacilJWT.from_password(username="ana", password="x"), policy=PROMPT)
-    owned = [manager._owned[0], *manager._owned[0]._owned]
+    owned = [engine_of(manager).upstreams[0], *engine_of(manager).upstreams[0].upstreams]
 
     one.run(enter(manager))
     other.run(enter(manager))
     one.run(leave(manager))
-    assert [list(each._sessions._entries or ()) for each in owned] == [[other.loop]] * 2
+    assert [list(each.runtime.sessions._entries or ()) for each in owned] == [[other.loop]] * 2
     other.run(leave(manager))
-    assert not any(each._sessions.entered() for each in owned)
+    assert not any(each.runtime.sessions.entered() for each in owned)
 
 
 def test_waiters_elsewhere_are_woken_when_the_flight_lands(
@@ -474,11 +473,11 @@ def test_close_does_not_wait_for_a_loop_that_stands_still(threads: Callable[[], 
     manager = TokenManager(FakeProvider(), policy=PROMPT)
 
     one.run(enter(manager))
-    manager._provider.answers = [door]  # type: ignore[attr-defined]
+    engine_of(manager).provider.answers = [door]  # type: ignore[attr-defined]
     one.start(manager.token())
     assert door.reached.wait(5)
     one.stop()
-    entry = next(iter((manager._sessions._entries or {}).values()))
+    entry = next(iter((engine_of(manager).runtime.sessions._entries or {}).values()))
 
     async def close() -> None:
         async with asyncio.timeout(5):
@@ -565,10 +564,10 @@ def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     close_under_its_tasks(loop)
-    flight = weakref.ref(manager._flight._task)  # type: ignore[union-attr]
+    flight = weakref.ref(engine_of(manager).flight._task)  # type: ignore[union-attr]
     del task, loop
-    with manager._guard:
-        manager._flight = None
+    with engine_of(manager).runtime.guard:
+        engine_of(manager).flight = None
         gc.collect()
     gc.collect()
     assert flight() is None

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import EXACT
+from core_kit import cache_of, engine_of, store_client_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from random_kit import largest
@@ -32,6 +33,7 @@ from asyncauth import (
 )
 from asyncauth._core.limiter import LoopSlots
 from asyncauth._core.timer import Timer
+from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -95,7 +97,7 @@ async def value_of(pool: ManagerPool[Any], key: Any) -> str:
 
 
 def open_in(pool: ManagerPool[Any]) -> list[Any]:
-    return list(pool._managers)
+    return list(cache_of(pool).engines)
 
 
 # --- made once
@@ -224,19 +226,19 @@ async def test_lost_making_is_begun_anew(pools: Pools, tenants: Tenants, settled
         task.cancel()
     assert await asyncio.gather(*callers) == ["a-token-1"] * 3
     assert len(works) == 2
-    assert not pool._making
+    assert not cache_of(pool).making
 
 
 async def test_refresh_that_a_closing_ended_before_it_began_leaves_nothing(pools: Pools, tenants: Tenants) -> None:
     """close() comes between a flight's start and the first step of its task: the manager counts as idle again."""
     pool = pools(tenants)
     await pool.get("a")
-    (manager,) = pool._managers.values()
-    with pool._guard:
-        flight = manager._join()
+    (engine,) = cache_of(pool).engines.values()
+    with cache_of(pool).runtime.guard:
+        flight = engine.join()
     await flight.end(0)
-    manager._forget(flight)
-    assert pool._busy == set()
+    engine.forget(flight)
+    assert cache_of(pool).busy == set()
     assert tenants.calls == {"a": 0}
 
 
@@ -285,10 +287,10 @@ async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> No
         first = await held.token()
         await value_of(pool, "b")
         assert open_in(pool) == ["b"]
-        assert held._timer_handle is None
+        assert engine_of(held).timer_handle is None
         assert await held.token() is first
         assert open_in(pool) == ["a"]
-        assert held._timer_handle is not None
+        assert engine_of(held).timer_handle is not None
         await pool.get("b")
         assert await pool.get("a") is held
         await pool.get("b")
@@ -327,7 +329,7 @@ async def test_manager_with_a_flight_is_not_closed(pools: Pools, tenants: Tenant
         await settled()
         assert len(open_in(pool)) == max(2, 3 - n)
     assert "e" not in open_in(pool)
-    assert not pool._busy
+    assert not cache_of(pool).busy
 
 
 async def test_thousands_of_cold_tenants_in_a_small_pool(pools: Pools) -> None:
@@ -337,8 +339,8 @@ async def test_thousands_of_cold_tenants_in_a_small_pool(pools: Pools) -> None:
     values = await asyncio.gather(*(value_of(pool, n) for n in range(3_000)))
     assert values == [f"{n}-token-1" for n in range(3_000)]
     assert len(open_in(pool)) == 10
-    assert len(pool._referenced) <= 3_000
-    assert not pool._busy
+    assert len(cache_of(pool).retired) <= 3_000
+    assert not cache_of(pool).busy
 
 
 @pytest.mark.parametrize(("after", "still"), [(99.999, ["a"]), (100, []), (100.001, [])])
@@ -561,7 +563,7 @@ async def test_waiting_for_another_process_takes_no_slot(pools: Pools, clock: Fa
     """The locks of a killed process stop its own tenants alone. Nobody holds a lock while it waits for a slot."""
     store, tenants = Locks(), Tenants(clock, latency=1.0)
     async with pools(tenants, limit=2, store=store) as pool:
-        store.dead = {(await pool.get(n))._store_client._key for n in range(6)}  # type: ignore[union-attr]
+        store.dead = {store_client_of(await pool.get(n))._key for n in range(6)}
         stuck = [asyncio.ensure_future(value_of(pool, n)) for n in range(6)]
         await clock.advance(0.5)
         assert (pool.status().requesting, pool.status().queued) == (0, 0)
@@ -586,7 +588,7 @@ async def test_a_lock_that_comes_while_a_slot_is_free_is_used_at_once(pools: Poo
     """It was waited for without a slot, and is not given back for nothing."""
     store, tenants = Locks(), Tenants(clock)
     async with pools(tenants, limit=1, store=store) as pool:
-        store.dead = {(await pool.get(0))._store_client._key}  # type: ignore[union-attr]
+        store.dead = {store_client_of(await pool.get(0))._key}
         waiting = asyncio.ensure_future(value_of(pool, 0))
         await clock.advance(3.0)
         store.dead, store.taken = set(), 0
@@ -682,7 +684,7 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     pool = pools(tenants)
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (pool._sessions._entries or {}).values()
+    (entry,) = (cache_of(pool).runtime.sessions._entries or {}).values()
     assert entry.session is not None
     ending = asyncio.create_task(pool.close() if way == "close" else pool.__aexit__(None, None, None))
     for _ in range(steps):
@@ -702,7 +704,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
     pool = ManagerPool(Tenants(None))
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (pool._sessions._entries or {}).values()
+    (entry,) = (cache_of(pool).runtime.sessions._entries or {}).values()
     assert entry.session is not None
     await entry.session.close()
     pools = [pool]
@@ -710,7 +712,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
     with pytest.warns(ResourceWarning, match="Unclosed <ManagerPool of 1>") as seen:
         _drop(pools)
     assert len([each for each in seen if "Manager" in str(each.message)]) == 1
-    await Timer.here(TokenManager(FakeProvider())._clock).sweep()
+    await Timer.here(SYSTEM_CLOCK).sweep()
 
 
 # --- loops and threads
@@ -738,7 +740,7 @@ def test_pool_serves_one_loop_after_another_and_several_at_once() -> None:
     assert set(tenants.calls.values()) == {1}
     assert sorted(tenants.asked) == list(range(20))
     assert pool.status().requesting == 0
-    assert not pool._busy
+    assert not cache_of(pool).busy
 
 
 def test_renewals_go_on_where_the_pool_is_still_entered() -> None:
@@ -752,8 +754,8 @@ def test_renewals_go_on_where_the_pool_is_still_entered() -> None:
             entered.set()
             await asyncio.to_thread(left.wait)
             await asyncio.sleep(0.05)
-            (manager,) = pool._managers.values()
-            moved.append(manager._timer is Timer.here(pool._clock))
+            (engine,) = cache_of(pool).engines.values()
+            moved.append(engine.timer is Timer.here(cache_of(pool).runtime.clock))
 
     async def here() -> None:
         async with pool:
@@ -798,8 +800,8 @@ def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: b
     close_under_its_tasks(loop)
     assert asyncio.run(value_of(pool, "next")) == "next-token-1"
     assert pool.status().requesting == 0
-    for manager in pool._managers.values():
-        manager._flight = None
+    for engine in cache_of(pool).engines.values():
+        engine.flight = None
     del loop
     gc.collect()
     assert pool.status().requesting == 0

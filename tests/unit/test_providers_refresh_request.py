@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
@@ -60,7 +61,7 @@ async def test_a_request_of_its_own(mocked_http: MockedHttp) -> None:
     assert {sent.headers["X-Key"] for sent in mocked_http.sent} == {"k"}
     assert third.refresh_token == "rt-3"
     assert "rt-3" not in str(third.extra)
-    assert not TokenManager(provider)._options.needs_lock
+    assert not engine_of(TokenManager(provider)).options.needs_lock
 
 
 async def test_one_that_is_not_replaced_stays(mocked_http: MockedHttp) -> None:
@@ -173,7 +174,7 @@ async def test_in_the_credentials_place(mocked_http: MockedHttp) -> None:
     forms = [sent.form for sent in mocked_http.sent]
     assert forms == [{"grant": "r", "refresh_token": SECRET}, {"grant": "r", "refresh_token": "rt-1"}]
     assert second.refresh_token == "rt-1"
-    assert TokenManager(provider)._options.needs_lock
+    assert engine_of(TokenManager(provider)).options.needs_lock
 
 
 async def test_a_spent_one_is_not_sent_again(mocked_http: MockedHttp) -> None:

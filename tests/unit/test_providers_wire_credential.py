@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, keeps_quiet
 
@@ -448,13 +449,13 @@ async def test_managers_of_a_chain_are_its_own() -> None:
     """A provider in place of a credential gets a manager that is closed with its user's; two users share none."""
     provider = PagoFacilJWT.from_password(username="ana", password=MARK)
     one, two = TokenManager(provider), TokenManager(provider)
-    assert one._owned
-    assert two._owned
-    assert not set(map(id, one._owned)) & set(map(id, two._owned))
+    assert engine_of(one).upstreams
+    assert engine_of(two).upstreams
+    assert not set(map(id, engine_of(one).upstreams)) & set(map(id, engine_of(two).upstreams))
     async with one:
         pass
     with pytest.raises(AuthError):
-        await one._owned[0].token()
+        await engine_of(one).upstreams[0].token()
 
 
 async def test_a_password_from_a_manager_stays_the_callers() -> None:

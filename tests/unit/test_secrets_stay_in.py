@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from core_kit import engine_of
 from harness.canary import MARK
 from harness.crash_reports import crash_report, family
 from harness.frames import is_of_the_library
@@ -97,7 +98,7 @@ def test_providers_and_their_managers_show_no_secret(build: Callable[[], Any]) -
     """repr(), str(), identity and status() of a provider and its manager hold no secret."""
     provider = build()
     manager = TokenManager(provider)
-    for thing in (provider, manager, manager.status(), *provider.credentials, *manager._owned):
+    for thing in (provider, manager, manager.status(), *provider.credentials, *engine_of(manager).upstreams):
         assert CANARY not in repr(thing)
         assert CANARY not in str(thing)
     assert CANARY not in str(manager.identity)
@@ -142,7 +143,8 @@ async def test_life_of_a_token_leaves_no_trace_in_the_log(
         manager.invalidate(await manager.token())
         manager.invalidate(await manager.token(), repeat=True)
         await clock.advance(89)
-        for thing in (manager, manager.current, manager.status(), manager._state, manager._state.cached):
+        state = engine_of(manager).state
+        for thing in (manager, manager.current, manager.status(), state, state.cached):
             assert CANARY not in repr(thing)
     assert log.records
 

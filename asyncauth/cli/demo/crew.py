@@ -10,7 +10,7 @@ import attrs
 
 from asyncauth.cli.demo.load import Load, Tally, quantile
 from asyncauth.cli.demo.scene import POLICY
-from asyncauth.manager import TokenManager
+from asyncauth.manager import TokenManager, engine_of
 from asyncauth.middleware import BearerAuth
 from asyncauth.providers.pago_facil import PagoFacilJWT
 from asyncauth.providers.peakly import Peakly
@@ -173,8 +173,8 @@ class Alone:
 
     def chain(self) -> list[Status]:
         """Return the status of the managers that Pago Fácil's chain has besides."""
-        create_token = self.managers[1]._owned[0]
-        return [create_token.status(), create_token._owned[0].status()]
+        (create_token,) = engine_of(self.managers[1]).upstreams
+        return [create_token.status(), create_token.upstreams[0].status()]
 
     def rows(self) -> list[Row]:
         """Return a line for each manager, those of the chain's other steps included."""

@@ -12,6 +12,7 @@ from asyncauth.cli.doctor.finding import Finding, fail, ok, skip
 from asyncauth.cli.systems import System
 from asyncauth.cli.times import in_words
 from asyncauth.errors import AuthError, CredentialsRejected, TokenEndpointUnavailable
+from asyncauth.manager import engine_of
 from asyncauth.providers.pago_facil import PagoFacil, PagoFacilJWT, PagoFacilLogin
 from asyncauth.providers.peakly import Peakly
 from asyncauth.providers.wire.error_codes import REQUEST_CODES
@@ -78,13 +79,13 @@ async def login_of_own(name: str, given: Given, timeout: float) -> Finding:  # n
         ConfigurationError: It is not a provider; the message says what it lacks.
     """
     manager = given.manager(timeout)
-    chain = [manager]
-    while chain[-1]._owned:
-        chain.append(chain[-1]._owned[0])
-    if isinstance(chain[-1]._provider, PagoFacil):
+    chain = [engine_of(manager)]
+    while chain[-1].upstreams:
+        chain.append(chain[-1].upstreams[0])
+    if isinstance(chain[-1].provider, PagoFacil):
         return skip(f"{name} login", f"not tried: {_LIVES_LONG} (asyncauth token {name} does)")
-    mints = any(isinstance(each._provider, PagoFacil) for each in chain)
-    tried = chain[-1] if mints else manager
+    mints = any(isinstance(each.provider, PagoFacil) for each in chain)
+    tried = chain[-1] if mints else chain[0]
 
     async def obtain() -> Token:
         token = await tried.token()

@@ -17,7 +17,7 @@ from asyncauth.cli.doctor.network import reach
 from asyncauth.cli.doctor.shape import shape
 from asyncauth.cli.systems import HOSTS, System
 from asyncauth.cli.target import Given, Target, client_of
-from asyncauth.manager import TokenManager
+from asyncauth.manager import TokenManager, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -76,9 +76,10 @@ class Patient:
     def store(self) -> str | None:
         """Where the store of the user's own manager is; ``None``: there is none, or it doesn't say."""
         manager = None if self.own is None else self.own.source
-        if not isinstance(manager, TokenManager) or manager._store_client is None:
+        client = engine_of(manager).store_client if isinstance(manager, TokenManager) else None
+        if client is None:
             return None
-        place: object = getattr(manager._store_client._store, "place", None)
+        place: object = getattr(client.store, "place", None)
         return place if isinstance(place, str) else None
 
     async def _reach(self, origin: URL, timeout: float) -> list[Finding]:  # noqa: ASYNC109
@@ -138,7 +139,7 @@ def _of_system(target: Target, system: System) -> Patient:
 def _endpoint_of(given: Given) -> URL | None:
     """Return the origin that an own provider says it asks for tokens; of a chain that of its last step."""
     source = given.source
-    provider = source._provider if isinstance(source, TokenManager) else source
+    provider = engine_of(source).provider if isinstance(source, TokenManager) else source
     endpoint: object = getattr(provider, "token_endpoint", None)
     with contextlib.suppress(ValueError):
         return URL(endpoint).origin() if isinstance(endpoint, str) else None

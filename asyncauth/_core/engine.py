@@ -1,0 +1,504 @@
+"""One provider's token: obtained, renewed in time behind a single flight, replaced when the API answers 401."""
+
+from __future__ import annotations
+
+import logging
+import math
+import weakref
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import attrs
+
+from asyncauth._base.printable import name_of
+from asyncauth._core.cache import TokenState
+from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.lifecycle import Lifecycle
+from asyncauth._core.provider_members import check_members, check_origins, shared_identity
+from asyncauth._core.provider_options import options_of
+from asyncauth._core.refresh import Refresh
+from asyncauth._core.store_client import StoreClient
+from asyncauth._core.tenant_key import name_of as tenant_name_of
+from asyncauth._core.timer import Timer
+from asyncauth._core.trial import Use
+from asyncauth._http.origin import is_served
+from asyncauth.clock import SYSTEM_CLOCK, boottime
+from asyncauth.errors import ConfigurationError, ManagerClosed
+from asyncauth.provider import Chained
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Iterator
+
+    from yarl import URL
+
+    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.emitter import Emitter
+    from asyncauth._core.limiter import RequestLimiter
+    from asyncauth._core.runtime import Runtime
+    from asyncauth._core.timer import Finder
+    from asyncauth._http.carrier import Carrier
+    from asyncauth.provider import Provider
+    from asyncauth.status import Status
+    from asyncauth.stores.base import TokenStore
+    from asyncauth.token import Token
+
+__all__ = ["Keeper", "TokenEngine"]
+
+_log = logging.getLogger("asyncauth.manager")
+
+
+class Keeper(Protocol):
+    """Who keeps engines, and closes those that nobody uses."""
+
+    limiter: RequestLimiter
+    """Where their refreshes wait for a slot."""
+
+    find: Finder
+    """Finds an engine by its tenant's key."""
+
+    def check_open(self) -> None:
+        """Raise `ManagerClosed` if this was closed."""
+        ...
+
+    def note_use(self, engine: TokenEngine) -> None:
+        """Take note that somebody uses an engine, and open it again if it was closed. Raises as `check_open` does."""
+        ...
+
+    def note_flight(self, engine: TokenEngine) -> None:
+        """Take note that a refresh is under way. Under the guard."""
+        ...
+
+    def note_flight_ended(self, engine: TokenEngine) -> None:
+        """Take note that a refresh has ended."""
+        ...
+
+
+class TokenEngine(Lifecycle):
+    """Obtains, renews and invalidates one provider's token. `TokenManager` documents what it promises.
+
+    It may serve as the credential of another engine's provider: it is a `TokenSource`.
+
+    Concurrency: any number of tasks, threads and event loops.
+
+    Args:
+        provider: Whose token it is. Another provider in place of its credential gets an engine of this one's own.
+        runtime: What it works with.
+        store: Where the token is shared with other processes; ``None`` (default): with none.
+        tenant: Its key in a pool.
+        keeper: Who keeps it; ``None`` (default): whoever made it.
+
+    Attributes:
+        provider: As given, with engines in place of its upstream providers.
+        options: What the provider declares besides.
+        prover: `OptionValues.prover`, at hand for each request.
+        state: What is known of the token.
+        store_client: Its entry in the store; ``None``: there is no store.
+        flight: The refresh that is under way; ``None``: none is.
+        used_at: When somebody last used it, in seconds of the clock.
+        tenant: As given.
+        keeper: As given.
+        handle: The `TokenManager` that its keeper gave out, by a weak reference; ``None``: nobody holds one.
+
+    Raises:
+        ConfigurationError: The provider, or the store with it, can't work.
+    """
+
+    __slots__ = (
+        "flight",
+        "handle",
+        "keeper",
+        "options",
+        "prover",
+        "provider",
+        "state",
+        "store_client",
+        "tenant",
+        "used_at",
+    )
+
+    def __init__(
+        self,
+        provider: Provider,
+        runtime: Runtime,
+        *,
+        store: TokenStore | None = None,
+        tenant: Hashable = None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        check_members(provider)
+        super().__init__(runtime)
+        self.tenant = tenant
+        self.keeper = keeper
+        self.provider = provider.chained(partial(self._manage, store)) if isinstance(provider, Chained) else provider
+        check_origins(self.origins)
+        self.options = options_of(self.provider)
+        self.prover = self.options.prover
+        self.store_client = None if store is None else self._share(store)
+        self.state = TokenState(runtime.policy, runtime.guard, self.options.carrier)
+        self.flight: Flight[CachedToken] | None = None
+        self.used_at = -math.inf
+        self.handle: weakref.ref[Any] | None = None
+
+    def _share(self, store: TokenStore) -> StoreClient:
+        """Return its entry in a store."""
+        identity = shared_identity(self.provider, bound=self.prover is not None)
+        client = StoreClient(store, identity, self.runtime.clock, self.runtime.policy.store_timeout, self.emitter())
+        if self.runtime.in_pool:
+            client.keep_apart(tenant_name_of(self.tenant))
+        return client
+
+    def _manage(self, store: TokenStore | None, upstream: Provider) -> Self:
+        """Return an engine of this one's own for an upstream provider, which renews only when it is asked."""
+        engine = type(self)(upstream, self.runtime.upstream(), store=store, tenant=self.tenant)
+        self.upstreams = (*self.upstreams, engine)
+        return engine
+
+    def emitter(self) -> Emitter:
+        """Return what tells of this engine's events."""
+        # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
+        from asyncauth._core.emitter import Emitter, account_of  # noqa: PLC0415
+
+        try:
+            name, identity = self.provider.name, self.provider.identity
+        except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
+            name, identity = type(self.provider).__name__, None
+        return Emitter(
+            provider=name_of(name),
+            account=account_of(identity),
+            tenant=self.tenant,
+            clock=self.runtime.clock,
+            listeners=self.runtime.listeners,
+            step=self.options.step,
+            intermediate=self.runtime.intermediate,
+        )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where the token may be sent: the provider's ``origins``."""
+        origins: object = self.provider.origins
+        if isinstance(origins, str):
+            return (origins,)
+        if not isinstance(origins, Iterable):
+            raise ConfigurationError(f"the provider's origins are {type(origins).__name__}, not a tuple of str")
+        return tuple(origins)
+
+    @property
+    def identity(self) -> str | None:
+        """The provider's ``identity``."""
+        return self.provider.identity
+
+    def carrier_for(self, url: str | URL | None) -> Carrier | None:
+        """Return what makes the headers for a URL; ``None``: the token may not go there.
+
+        Raises as `TokenManager.headers` does.
+        """
+        if self.prover is not None:
+            raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
+        carrier = self.options.carrier
+        if carrier.place == "query":
+            raise ConfigurationError(
+                f"no header carries this token: let BearerAuth send it, or pass"
+                f" params={{{carrier.name!r}: (await manager.token()).value}}"
+            )
+        if url is not None and not is_served(url, self.origins, self.options.insecure_hosts):
+            return None
+        return carrier
+
+    def __repr__(self) -> str:
+        # That of its manager, which logs and warnings name. Not the provider's: anybody's may be a data class that
+        # shows its password.
+        return f"<TokenManager {type(self.provider).__name__} {name_of(self.provider.name)!r}>"
+
+    # What callers get
+
+    async def token(self) -> Token:
+        """Return a usable token, see `TokenManager.token`."""
+        cached = self.state.cached
+        if boottime() < cached.fast_until:
+            return cached.token
+        return (await self.obtain()).token
+
+    async def obtain(self, use: Use = Use.BY_HAND) -> CachedToken:
+        """Return a usable token: the slow path of everything that hands one out.
+
+        Args:
+            use: What it is for; it decides who gets a new token that the API may not know yet.
+
+        Raises:
+            AuthError: See `TokenManager.token`.
+        """
+        state, guard, clock = self.state, self.runtime.guard, self.runtime.clock
+        if self.keeper is not None:
+            await self._reopenable(self.keeper)
+        while True:
+            with guard:
+                cached = self.at_hand(use)
+                if cached is not None:
+                    self.plan()
+                    return cached
+                flight = self.join()
+                cached = self.at_hand(use, stale=True)
+                if cached is not None:
+                    return cached
+                state.waits += 1
+            try:
+                await self._wait(flight)
+            except FlightOrphaned:
+                self.forget(flight)
+            # Whatever came of the flight: its token may have got a 401, or have run out, since.
+            with guard:
+                now = clock.monotonic()
+                cached = state.hand_out(use, now)
+            if now < cached.usable_until:
+                return cached
+
+    def at_hand(self, use: Use = Use.BY_HAND, *, stale: bool = False) -> CachedToken | None:
+        """Return a usable token if nothing is to be begun for it; else ``None``. No I/O; needs no event loop.
+
+        Args:
+            use: What it is for.
+            stale: Whether one will do for which a renewal is due, and not under way.
+
+        Raises:
+            AuthError: None is to be had now, and no try is to be made.
+        """
+        state, clock = self.state, self.runtime.clock
+        if self.keeper is not None:
+            self.keeper.note_use(self)
+        with self.runtime.guard:
+            self._check_open()
+            self.forget_orphaned()
+            cached, now = state.cached, clock.monotonic()
+            serving = cached.serving(now)
+            self.used_at = now
+            if now < cached.fresh_until:
+                if clock is SYSTEM_CLOCK and serving is cached:
+                    cached.fast_until = cached.fresh_until
+            elif now < serving.usable_until:
+                if not stale and self.flight is None and state.may_try(now):
+                    return None
+            else:
+                blocking = state.blocking_failure(now)
+                if blocking is not None and self.flight is None:
+                    raise blocking
+                return None
+            return state.hand_out(use, now)
+
+    async def refresh(self) -> Token:
+        """Obtain a new token now, and return it, see `TokenManager.refresh`."""
+        if self.keeper is not None:
+            await self._reopenable(self.keeper)
+            self.keeper.note_use(self)
+        for upstream in self.upstreams:
+            upstream.clear_backoff()
+        clock = self.runtime.clock
+        while True:
+            with self.runtime.guard:
+                self._check_open()
+                self.forget_orphaned()
+                self.used_at = clock.monotonic()
+                flight = self.join()
+                flight.retry_now()
+            try:
+                await flight.wait()
+            except FlightOrphaned:
+                self.forget(flight)
+                continue
+            cached = self.state.cached
+            if clock.monotonic() < cached.usable_until:
+                return cached.token
+
+    async def _reopenable(self, keeper: Keeper) -> None:
+        """Return when it can be opened again, if somebody who holds it is closing it."""
+        if self.closing:
+            keeper.check_open()
+            await self.wait_for_closings()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self.provider.name)
+
+    def clear_backoff(self) -> None:
+        """Let the next try be made at once, here and further upstream, whatever is being waited out."""
+        for upstream in self.upstreams:
+            upstream.clear_backoff()
+        self.state.clear_backoff(self.runtime.clock.monotonic())
+        flight = self.flight
+        if flight is not None:
+            flight.retry_now()
+
+    # What the API says
+
+    def invalidate(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that the API refused a token (401), see `TokenManager.invalidate`."""
+        cooldown = self.state.invalidate(token, repeat=repeat, now=self.runtime.clock.monotonic())
+        if cooldown is not None:
+            self.emitter().token_rejected(token, cooldown)
+
+    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool) -> float | None:
+        """Take note of a request's 401, and tell listeners; see `TokenState.note_api_401`. Return the pause."""
+        now = self.runtime.clock.monotonic()
+        noted = self.state.note_api_401(sent, repeat=repeat, foreign=foreign, again=again, now=now)
+        if noted.cooldown is not None:
+            self.emitter().token_rejected(sent.token, noted.cooldown)
+        return noted.pause
+
+    def accepted(self, token: Token, *, repeat: bool = False) -> None:
+        """Take note that the API accepted a token, see `TokenManager.accepted`."""
+        self.state.accept(token, repeat=repeat)
+
+    def status(self) -> Status:
+        """Return a snapshot for people, see `TokenManager.status`."""
+        flight = self.flight
+        status = self.state.status(
+            name_of(self.provider.name),
+            now=self.runtime.clock.monotonic(),
+            refreshing=flight is not None and not flight.finished,
+            waiting=0 if flight is None else flight.waiting,
+            waiting_for=None if flight is None else flight.waiting_for,
+            store=None if self.store_client is None else self.store_client.trouble or "ok",
+        )
+        if any(upstream.status().cooling_down for upstream in self.upstreams):
+            return attrs.evolve(status, cooling_down=True)
+        return status
+
+    # The refresh
+
+    def join(self) -> Flight[CachedToken]:
+        """Return the one flight, which is under way from now on if it was not before. Under the guard.
+
+        It is found and started under one lock: nobody meets one that has yet to be started, and may never be.
+        """
+        flight = self.flight
+        if flight is None:
+            flight = self.flight = Flight(self.runtime.clock)
+            flight.start(partial(self._fly, flight), self.runtime.policy.deadline)
+        if self.keeper is not None:
+            self.keeper.note_flight(self)  # nobody's use, but no time to be closed either
+        return flight
+
+    def forget(self, flight: Flight[CachedToken]) -> None:
+        """Let go of a flight that has ended, or was lost with its loop."""
+        with self.runtime.guard:
+            if self.flight is flight:
+                work = flight.work
+                if work is not None:
+                    work.abandon()
+                self.flight = None
+        if self.keeper is not None:
+            self.keeper.note_flight_ended(self)
+
+    def forget_orphaned(self) -> None:
+        """Let go of a flight that was lost with its loop; it may have had its answer."""
+        flight = self.flight
+        if flight is not None and flight.finished:
+            self.forget(flight)
+
+    async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
+        """Do a refresh as the flight's task."""
+        try:
+            refresh = Refresh(
+                self.provider,
+                self.state,
+                self.runtime,
+                options=self.options,
+                store_client=self.store_client,
+                limiter=None if self.keeper is None else self.keeper.limiter,
+                emitter=self.emitter(),
+            )
+            flight.take_up(refresh)
+            return await refresh.run(flight)
+        finally:
+            self.forget(flight)
+            self.plan(anew=True)
+
+    def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
+        """Return what waits for a flight; if anybody wants to know, it tells how long."""
+        wanted = self.runtime.listeners or _log.isEnabledFor(logging.DEBUG)
+        return self._told_wait(flight) if wanted else flight.wait()
+
+    async def _told_wait(self, flight: Flight[CachedToken]) -> CachedToken:
+        flight.note_caller()
+        clock = self.runtime.clock
+        since = clock.monotonic()
+        try:
+            cached = await flight.wait()
+        except FlightOrphaned:
+            raise
+        except BaseException as error:
+            self.emitter().request_waited(clock.monotonic() - since, error)
+            raise
+        self.emitter().request_waited(clock.monotonic() - since, None)
+        return cached
+
+    # How it is kept fresh
+
+    def plan(self, *, anew: bool = False) -> None:
+        """Set the timer of a loop where it is entered, if it is entered, for the next renewal."""
+        idle, sessions = self.runtime.policy.idle_timeout, self.runtime.sessions
+        with self.runtime.guard:  # whether it is entered, the timer and its handle belong together
+            known = self.timer_handle is not None or self.flight is not None  # a flight plans anew when it ends
+            if self.closed or idle == 0 or (known and not anew):
+                return
+            if not sessions.entered_here():
+                sessions.hand_on(partial(self.plan, anew=anew))
+                return
+            cached, failure, now = self.state.cached, self.state.failure, self.runtime.clock.monotonic()
+            if cached.last is None and failure is None:
+                return  # nobody has wanted a token yet
+            if now >= cached.usable_until and failure is not None and not failure.error.transient:
+                return  # nothing to keep fresh, and nothing that time alone mends: the next caller decides
+            due = self.state.due()
+            if due == math.inf:
+                return
+            self.timer = Timer.here(self.runtime.clock)
+            self.timer.set(self, due if idle is None or due - idle <= now else due - idle)
+
+    def found_by(self) -> tuple[Finder, Hashable]:
+        """Return what finds it, without holding it."""
+        return (weakref.ref(self), None) if self.keeper is None else (self.keeper.find, self.tenant)
+
+    def on_time(self) -> None:
+        """Renew if it is due and somebody has used the token of late."""
+        now, idle = self.runtime.clock.monotonic(), self.runtime.policy.idle_timeout
+        with self.runtime.guard:
+            if self.closed:
+                return
+            due = self.state.due()
+            if now < due:
+                # One idle timeout before it is due: the next use passes the slow path, which notes it.
+                self.state.cached.fast_until = -math.inf
+                Timer.here(self.runtime.clock).set(self, due)
+            elif (idle is None or now - self.used_at < idle) and self.state.may_try(now):
+                self.forget_orphaned()
+                self.join()
+
+    # Its life
+
+    def flights(self) -> Iterator[Flight[CachedToken]]:
+        """Yield its flight and those further upstream."""
+        flight = self.flight
+        if flight is not None:
+            yield flight
+        for upstream in self.upstreams:
+            yield from upstream.flights()
+
+    def note_opened(self) -> None:
+        """Count entering as a use."""
+        self.used_at = self.runtime.clock.monotonic()
+
+    def stop(self) -> Callable[[], Awaitable[None]]:
+        """Begin nothing any more; return what ends what is under way. Under the guard."""
+        self.state.cached.fast_until = -math.inf
+        return partial(self._end, self.flight)
+
+    async def _end(self, flight: Flight[CachedToken] | None) -> None:
+        """End a flight, after the grace if its request is under way; and save what is unsaved."""
+        if flight is not None:
+            work = flight.work
+            idle = work is not None and work.idle
+            await flight.end(0.0 if idle else self.runtime.policy.close_grace)
+            self.forget(flight)
+        if self.store_client is not None:
+            await self.store_client.close()

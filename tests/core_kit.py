@@ -1,0 +1,56 @@
+"""The one way in: what does the work of a manager or a pool, for tests of what nobody sees from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncauth import ManagerPool, TokenManager
+from asyncauth._core.engine import TokenEngine
+from asyncauth._core.engine_cache import EngineCache
+from asyncauth._core.flight import Work
+from asyncauth._core.lifecycle import Closings, Lifecycle
+from asyncauth._core.store_client import StoreClient
+from asyncauth.manager import engine_of
+
+__all__ = ["cache_of", "closings_of", "engine_of", "life_of", "steps_of", "store_client_of", "work_of"]
+
+
+def cache_of(pool: ManagerPool[Any]) -> EngineCache[Any]:
+    """Return a pool's engines."""
+    return pool._cache
+
+
+def life_of(opened: TokenManager | ManagerPool[Any] | TokenEngine) -> Lifecycle:
+    """Return what is entered and closed."""
+    if isinstance(opened, ManagerPool):
+        return cache_of(opened)
+    return engine_of(opened) if isinstance(opened, TokenManager) else opened
+
+
+def closings_of(opened: TokenManager | ManagerPool[Any]) -> Closings:
+    """Return the closings of what was closed before."""
+    closings = life_of(opened).closings
+    assert closings is not None
+    return closings
+
+
+def work_of(manager: TokenManager) -> Work | None:
+    """Return the work of a manager's flight; ``None``: nothing is under way, or it has yet to begin."""
+    flight = engine_of(manager).flight
+    return None if flight is None else flight.work
+
+
+def store_client_of(manager: TokenManager) -> StoreClient:
+    """Return a manager's entry in its store."""
+    client = engine_of(manager).store_client
+    assert client is not None
+    return client
+
+
+def steps_of(manager: TokenManager) -> list[TokenEngine]:
+    """Return a chain's engines, the last step's first."""
+
+    def with_upstreams(engine: TokenEngine) -> list[TokenEngine]:
+        return [engine, *(step for upstream in engine.upstreams for step in with_upstreams(upstream))]
+
+    return with_upstreams(engine_of(manager))
