@@ -19,7 +19,7 @@
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
 #   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
-#   make lint    ruff; make format: ruff, and it changes what it can; make types: mypy and pyright
+#   make lint    ruff, and the words of all prose; make format: ruff, and it changes what it can; make types: mypy and pyright
 #   make check   what CI runs: all tests on the newest Python, uvloop, the oldest dependencies, the modes, lint, audit, types,
 #                docs, the wheel with each extra
 PYTHON ?= python3
@@ -146,6 +146,7 @@ test-browser: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/check_prose.py
 
 # What is excused is in pyproject.toml, each with its reason.
 audit: $(VENV)/.ready

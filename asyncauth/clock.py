@@ -96,7 +96,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
             raise TimeoutError
         if task.cancelled() or isinstance(task.exception(), (KeyboardInterrupt, SystemExit)):
             # A CancelledError from here would look like a cancellation of the caller. The others have been raised by
-            # the event loop already, to whoever runs it: once is enough.
+            # the event loop already, to its owner: once is enough.
             raise InterruptedError
         return task.result()
     finally:

@@ -72,7 +72,7 @@ class Entry(Token):
     Stores need not know it: what `dumps` writes, and `loads` gives, holds all of it, and so does the object itself.
     Managers hand out plain tokens only.
 
-    A mark is kept although there may be no token: such an entry's ``value`` is empty, and it is expired, so that nobody
+    A mark is kept although there may be none: such an entry's ``value`` is empty, and it is expired, so that nobody
     takes it for a token.
 
     Attributes:

@@ -105,7 +105,7 @@ class AuthError(aiohttp.ClientError):
 class CredentialsRejected(AuthError):
     """The server refused the credential: a retry with the same one would be refused as well.
 
-    A manager remembers the refusal, so that a wrong password is tried once and not once a request.
+    A manager remembers the refusal, so that a wrong password is tried once, not once per request.
 
     Attributes:
         credential: A keyed digest of what was refused, by which the manager knows it again; ``None`` = unknown.

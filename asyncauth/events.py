@@ -1,4 +1,4 @@
-"""What happens to a token, as frozen records for whoever listens: `TokenManager.add_listener`.
+"""What happens to a token, as frozen records for listeners: `TokenManager.add_listener`.
 
 ::
 
@@ -91,13 +91,13 @@ class TokenRequestFailed(Event):
     Attributes:
         error: The class of the error, ``"TokenEndpointUnavailable"``.
         message: Its text.
-        status: The HTTP status of the answer; ``None`` = none came.
+        status: The HTTP status of the answer; ``None``: none came.
         upstream: Whether it was the failure of another manager, which supplies the credential and has told of it.
         retry_in: Seconds until the next try may be made.
         usable_for: Seconds for which the held token is still usable; 0.0 = there is no usable one, ``None`` = its
             lifetime is unknown.
         waiting: How many callers wait for a token.
-        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
+        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
     """
 
     error: str

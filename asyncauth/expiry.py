@@ -99,7 +99,7 @@ def duration(value: object, field: str, unit: float = 1.0) -> float:
         Seconds, finite and greater than 0.
 
     Raises:
-        InvalidTokenResponse: The value is no finite number, or the token was expired on arrival (zero or
+        InvalidTokenResponse: The value is not a finite number, or the token was expired on arrival (zero or
             negative). The message names the field and shows at most a short, cleaned excerpt of the value.
 
     Source: RFC 6749 §5.1 (``expires_in``), whose number arrives as a string from more than one server.
@@ -146,7 +146,7 @@ def epoch(value: object, field: str) -> float:
         Unix epoch seconds, finite and at least 0. Zero is 1970, an instant like any other.
 
     Raises:
-        InvalidTokenResponse: The value is no finite number, is negative, or is absurd (1e14 and above).
+        InvalidTokenResponse: The value is not a finite number, is negative, or is absurd (1e14 and above).
 
     Source: Pago Fácil's ``createToken`` (``expiration_date``).
     """
@@ -353,7 +353,7 @@ def jwt_lifetime(token: str, server_now: float | None) -> tuple[list[float], lis
 
 
 def _number(value: object) -> float | None:
-    """Return the finite number that a wire value holds, or ``None``. ``True`` is no number."""
+    """Return the finite number that a wire value holds, or ``None``. ``True`` is not a number."""
     if isinstance(value, str):
         text = value.strip(_BLANKS) if len(value) <= _MAX_TEXT else ""
         if _NUMBER().fullmatch(text) is None:

@@ -83,7 +83,7 @@ class RefreshPolicy:
         close_grace: Seconds that ``close()`` gives a token request that is already under way (default 2).
 
     Raises:
-        ConfigurationError: A value is no number, or out of its range.
+        ConfigurationError: A value is not a number, or out of its range.
     """
 
     renew_at: float = _setting(0.8, EARLIEST_SHARE, 1.0)

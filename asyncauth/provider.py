@@ -108,7 +108,7 @@ class DPoPProver(Protocol):
 
         Args:
             method: The request's.
-            url: The request's. Query and fragment are no part of the proof.
+            url: The request's. Query and fragment are not part of the proof.
             token: The access token that goes with it; ``None`` (default): none does, it is a token request.
         """
         ...

@@ -28,9 +28,9 @@ class Status:
         cooling_down: Whether a refused credential, a ``Retry-After``, or an API that refuses fresh tokens as well
             is being waited out.
         seconds_left: Seconds for which the token is still usable; ``None`` = no token, or lifetime unknown.
-        next_refresh_in: Seconds until the next refresh is due; ``None`` = none is foreseen.
+        next_refresh_in: Seconds until the next refresh is due; ``None``: none is foreseen.
         last_success_at: When a token was last obtained, in Unix epoch seconds; ``None`` = never.
-        last_error: Class and text of the failure since then; ``None`` = none.
+        last_error: Class and text of the failure since then; ``None``: none failed.
         refreshes: How many tokens were fetched.
         adoptions: How many were taken over from other processes, through the store.
         store: ``"ok"``, or what the shared store's trouble is; ``None`` = there is no store.
@@ -38,7 +38,7 @@ class Status:
         rejections: How many times the API refused a token and it was dropped.
         waits: How many callers had to wait for a token.
         waiting: How many are waiting now.
-        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
+        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
         fingerprint: `Token.fingerprint` of the held token, the same in every process; ``None`` = no token.
     """
 
@@ -82,7 +82,7 @@ class PoolStatus:
         requesting: How many are.
         queued: How many refreshes wait for their turn.
         waiting: How many callers wait for a token.
-        waiting_for: Seconds for which the first of them has waited; ``None`` = nobody waits.
+        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
         made: How many managers were made.
         closed: How many were closed, as idle ones or for others' sake; some may have been reopened.
         failing: The last error, class and text, of tenants whose last refresh failed, by key: at most 10 of them.
@@ -104,7 +104,7 @@ class PoolStatus:
 
     @property
     def healthy(self) -> bool:
-        """Whether a tenant has a usable token, or none has failed: one tenant's wrong password is no fault of all."""
+        """Whether a tenant has a usable token, or none has failed: a tenant's wrong password is its own."""
         return not self.failures or any(self.states.get(state, 0) for state in _USABLE)
 
     def as_dict(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Revocation:
 
     @property
     def remaining(self) -> tuple[TokenRevocation, ...]:
-        """The tokens that may be used by whoever has them, until their ``expires_at``."""
+        """The tokens that anyone who has them may use, until their ``expires_at``."""
         return tuple(each for each in self.tokens if each.error is not None)
 
     @property

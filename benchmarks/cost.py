@@ -313,7 +313,7 @@ async def memory(run: Run) -> None:
     for kind in kinds:
         if kind.name in run.missing:
             continue
-        first, _ = await opened([kind], run.server, run.session)  # what is imported is no manager's
+        first, _ = await opened([kind], run.server, run.session)  # what is imported is not a manager's
         for peer in first:
             await peer.prime()
         tracemalloc.start()

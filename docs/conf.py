@@ -123,7 +123,7 @@ def _keep_options_together() -> None:
 def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
     """Find a name that a docstring gives as its reader knows it (``Token.extra``), or by the module that holds it.
 
-    What is no public name at all, a field or a server's word in single backticks, is shown as it is.
+    What is not a public name at all, a field or a server's word in single backticks, is shown as it is.
     """
     if node.get("refdomain") != "py":
         return None

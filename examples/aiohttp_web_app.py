@@ -38,7 +38,7 @@ async def peakly(app: web.Application) -> AsyncIterator[None]:
 
 @web.middleware
 async def no_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 503 where no token can be had: it is no fault of the client's, and may be over in a minute."""
+    """Answer 503 where no token can be had: the client did nothing wrong, and it may be over in a minute."""
     try:
         return await handler(request)
     except AuthError:

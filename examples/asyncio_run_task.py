@@ -1,6 +1,6 @@
 """Workers without an event loop of their own, such as Celery's: each task is an ``asyncio.run()``.
 
-The manager is made once a process and never entered. So nothing runs between the tasks and there is nothing to close;
+The manager is made once per process and never entered. So nothing runs between the tasks and there is nothing to close;
 the token stays from one task to the next, and it is renewed by the task that finds it due.
 
 Run:  python asyncio_run_task.py 50      (four worker processes, as a task queue would start them)

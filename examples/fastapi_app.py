@@ -23,7 +23,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open what the handlers use, and close it when the application ends: once a worker."""
+    """Open what the handlers use, and close it when the application ends: once per worker."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -40,7 +40,7 @@ app.mount("/health", health_app(lambda: app.state.manager))
 
 @app.exception_handler(AuthError)
 async def no_token(request: Request, error: AuthError) -> JSONResponse:  # noqa: ARG001 (FastAPI's)
-    """Answer 503 where no token can be had: it is no fault of the client's, and may be over in a minute."""
+    """Answer 503 where no token can be had: it does not concern the client's, and may be over in a minute."""
     return JSONResponse({"detail": "the service has no access to Peakly at the moment"}, status_code=503)
 
 

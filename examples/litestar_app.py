@@ -23,7 +23,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """Open what the handlers use, and close it when the application ends: once a worker."""
+    """Open what the handlers use, and close it when the application ends: once per worker."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -35,7 +35,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
 
 
 def no_token(_: Request[Any, Any, State], __: AuthError) -> Response[dict[str, str]]:
-    """Answer 503 where no token can be had: it is no fault of the client's, and may be over in a minute."""
+    """Answer 503 where no token can be had: the client did nothing wrong, and it may be over in a minute."""
     return Response({"detail": "the service has no access to Peakly at the moment"}, status_code=503)
 
 

@@ -1,4 +1,4 @@
-"""Takes the pictures of the sandbox's page that docs/pictures has: on a desktop, in the dark, on a phone.
+"""Takes the pictures of the sandbox's page that docs/pictures has: on a desktop, in the dark theme, on a phone.
 
 Run: make pictures
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["in_seconds", "in_words"]
 
 _EXACT_BELOW = 10.0
-"""Seconds below which a tenth matters to whoever reads a log."""
+"""Seconds below which a tenth matters to the reader of a log."""
 _LEAST_SHOWN = 0.05
 """Seconds below which a tenth would be 0.0."""
 _ALMOST = 0.999

@@ -95,8 +95,8 @@ class Redactor:
     - what white space, control characters, invisible characters, hyphens, plus signs and backslashes stand in between.
       They do not count as characters, unless the text repeats them exactly as they are.
 
-    **Not recognised** are fewer than 8 characters of a longer secret, hashes, ciphers and compression, other encodings,
-    another Unicode form than the secret's own (composed or decomposed, other than ASCII in the other case), and what
+    **Not recognised** are fewer than 8 characters of a longer secret, hashes, ciphers, compression and other encodings.
+    Nor is another Unicode form of it (composed or decomposed, or letters beyond ASCII in the other case), nor what
     stands beyond the first 32 KiB of a secret. An ordinary phrase of servers' messages stays, although a secret may
     contain it: "Wrong password" gives nothing away of ``password1``, and a gap in its place would. A secret that
     is itself no more than such a phrase is taken out.

@@ -5,7 +5,7 @@ commas. So whether ``x`` after a comma opens a challenge or names a parameter sh
 On top come several header lines, commas and escapes inside quoted strings, blanks around ``=`` and empty list
 elements.
 
-It is written by whoever answered, perhaps not the API. So nothing that stands there raises; each character is
+The answering server wrote it, which may not be the API. So nothing that stands there raises; each character is
 looked at a fixed number of times, and only the first 64 KiB and 64 challenges are looked at. What can't be
 read is skipped up to the next comma.
 """
@@ -33,7 +33,7 @@ _MAX_NAMES: Final = 80  # characters in a repr
 
 _TOKEN_SCHEMES: Final = frozenset({"bearer", "dpop"})
 # A new token of the same kind would meet the same refusal: RFC 6750 §3.1, RFC 9470 §3.
-# Nor does it mend a proof (RFC 9449 §7.1, §9), for which there is one of its own with every request.
+# Nor does it help where the proof is wrong (RFC 9449 §7.1, §9): each request carries a new proof.
 _NOT_THE_TOKEN: Final = frozenset(
     {
         "insufficient_scope",

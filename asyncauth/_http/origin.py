@@ -78,7 +78,7 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
         query: Whether it may have a query, as a token endpoint's may (RFC 6749 §3.2).
 
     Raises:
-        ConfigurationError: It is no absolute URL, or has a user, a fragment, or a query that it may not have.
+        ConfigurationError: It is not an absolute URL, or has a user, a fragment, or a query that it may not have.
     """
     url, complete, example = None, False, _example(text)
     with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
@@ -86,7 +86,7 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
         complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
     del text  # and url, below: a traceback that shows locals must not show what they may hold
     if url is None:
-        raise ConfigurationError(f"{argument} is no URL: write one such as {example!r}")
+        raise ConfigurationError(f"{argument} is not a URL: write one such as {example!r}")
     if not complete:
         del url
         raise ConfigurationError(f"{argument} must be absolute, such as {example!r}")
@@ -212,7 +212,7 @@ def origins_of(
         insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
 
     Raises:
-        ConfigurationError: One is no origin, or has a path.
+        ConfigurationError: One is not an origin, or has a path.
         InsecureTransport: One is plain http to another machine.
     """
     given: object = values

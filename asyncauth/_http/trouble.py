@@ -45,11 +45,11 @@ _TRUST = (
 # By OpenSSL's numbers, X509_V_ERR_….
 _DISTRUST = {
     9: ("is not valid yet", "is this machine's clock right?"),
-    10: ("has expired", "tell whoever runs the server; is this machine's clock right?"),
+    10: ("has expired", "tell the server's operator; is this machine's clock right?"),
     18: ("is signed by itself", _TRUST),
     19: ("is signed by an authority that this machine does not trust", _TRUST),
     20: ("is signed by an authority that this machine does not know", _TRUST),
-    21: ("comes without the authorities between", "tell whoever runs the server: it must send the whole chain"),
+    21: ("comes without the authorities between", "tell the server's operator: it must send the whole chain"),
     62: ("is for another host", "is the host's name right?"),
     64: ("is for another address", "name the host as its certificate does"),
 }

@@ -81,7 +81,7 @@ def sandbox(
         except BrokenPipeError:
             raise
         except UnicodeError:  # what the idna codec makes of ".."
-            raise Problem(f"can't listen on {host}: this is no host", ExitCode.USAGE) from None
+            raise Problem(f"can't listen on {host}: it is not a host", ExitCode.USAGE) from None
         except OSError as error:
             raise Problem(f"can't listen on {host}: {error.strerror}", ExitCode.FAILED) from None
         return ExitCode.OK

@@ -513,7 +513,7 @@ def _is_whole(stream: object) -> bool:
 
 
 def _is_whole_field(field: Any) -> bool:
-    file = getattr(field, "file", b"")  # a field that is no file has none
+    file = getattr(field, "file", b"")  # only a file's field has one
     if isinstance(file, (str, bytes)):
         return True
     try:

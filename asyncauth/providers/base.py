@@ -75,7 +75,7 @@ class EndpointProvider:
         self.origins = own if origins is None else origins_of(origins, insecure_hosts=self.insecure_hosts)
 
     def _carry(self, carried_as: str, scheme: str | None, *, bound: bool = False) -> None:
-        """Set how API requests carry the token. It is no part of the identity: the token is the same.
+        """Set how API requests carry the token. It is not part of the identity: the token is the same.
 
         Args:
             carried_as: The place.
@@ -96,8 +96,8 @@ class EndpointProvider:
     def _identify(self, whose: Mapping[str, str | None], grant: tuple[Credential, ...], **parts: Part) -> None:
         """Set the identity. Called once, after `_configure`; no provider adds to it afterwards.
 
-        The values of credentials, and how a client authenticates, are not in it: whoever changes a password still wants
-        the account's token.
+        The values of credentials, and how a client authenticates, are not in it: after a change of the password the
+        account's token is still the right one.
 
         Args:
             whose: By name, what says whose the token is.
@@ -159,7 +159,7 @@ def base_address(
         insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
 
     Raises:
-        ConfigurationError: There is no such environment, or ``base_url`` is no absolute URL.
+        ConfigurationError: There is no such environment, or ``base_url`` is not an absolute URL.
         InsecureTransport: Plain http to another machine.
     """
     if base_url is not None:

@@ -107,5 +107,5 @@ def _differs(given: str, previous: Token) -> bool:
 
 
 def _hash(refresh_token: str) -> str:
-    """Return what tells a refresh token from another in any process, and is no use to anybody else."""
+    """Return what tells a refresh token from another in any process, and does not reveal it."""
     return hashlib.sha256(refresh_token.encode()).hexdigest()[:16]

@@ -36,7 +36,7 @@ _BODIES = ("form", "json", "text", "xml")
 _IN_AUTHORIZATION = ("basic", "bearer")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BETWEEN = re.compile(r"<[^<>]*>|\{[^{}]*\}")
-"""What is no value in a text: the tags of XML, and the names of credentials."""
+"""What is not a value in a text: the tags of XML, and the names of credentials."""
 _CONTENT_TYPES = {"text": "text/plain; charset=utf-8", "xml": "text/xml; charset=utf-8"}
 
 

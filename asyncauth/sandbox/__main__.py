@@ -16,7 +16,7 @@ _LAST_PORT = 65535
 def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{number} is no port: they go from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{number} is not a port: they go from 0 to 65535")
     return number
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's farewell fails again
         return 1
     except UnicodeError:  # what the idna codec makes of ".."
-        sys.stderr.write(f"can't listen on {arguments.host}: this is no host\n")
+        sys.stderr.write(f"can't listen on {arguments.host}: it is not a host\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"can't listen on {arguments.host}: {error.strerror}\n")

@@ -68,7 +68,7 @@ def _order(body: bytes) -> dict[str, Any]:
     try:
         order = json.loads(body or b"{}")
     except (ValueError, RecursionError):
-        raise ValueError("the body is no JSON") from None
+        raise ValueError("the body is not JSON") from None
     if not isinstance(order, dict):
         raise ValueError("the body must be a JSON object")  # noqa: TRY004 - a mistake of the client's
     return order  # pyright: ignore[reportUnknownVariableType]

@@ -43,7 +43,7 @@ def header_value(name: str, value: object) -> None:
     """Check that a text can stand in a header.
 
     Raises:
-        ValueError: It is no text, or it holds something else than printable ASCII.
+        ValueError: It is not a text, or it holds something else than printable ASCII.
     """
     if not isinstance(value, str) or not value or not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} must be a header value in printable ASCII")
@@ -163,7 +163,7 @@ class Fault:
         """A fault from a JSON object such as ``{"kind": "hang", "times": 2}``.
 
         Raises:
-            ValueError: It is no object, or a name or value in it can't be used.
+            ValueError: It is not an object, or a name or value in it can't be used.
         """
         if not isinstance(spec, dict):
             raise ValueError('a fault must be an object such as {"kind": "hang", "times": 2}')  # noqa: TRY004

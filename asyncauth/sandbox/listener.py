@@ -128,7 +128,7 @@ class Listener:
         self._forget_reopening()
         if self._accepting:
             self._close()
-            # Bound but not listening: the kernel refuses whoever connects, and nobody else can take the port.
+            # Bound but not listening: the kernel refuses connections, and no other process can take the port.
             self._socket = _bound(self._host, self.port)
         self.abort_connections(spare=spare)
         if seconds is not None:

@@ -60,7 +60,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         return _JWTS | {_CREATE} if self.settings.api_accepts_access_tokens else _JWTS
 
     async def read_call(self, request: web.Request) -> Call | None:
-        """Read a ``POST`` to one of the four endpoints; a body that is no JSON object counts as none."""
+        """Read a ``POST`` to one of the four endpoints; a body that is not a JSON object counts as none."""
         step = _STEPS.get(request.path) if request.method == "POST" else None
         if step is None:
             return None

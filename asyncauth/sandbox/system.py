@@ -101,7 +101,7 @@ class System(Behaviour[S]):
         return self._ledger.newest(time.monotonic(), limit)
 
     def refuse_connections(self, *, seconds: float | None = None, spare: asyncio.BaseTransport | None = None) -> None:
-        """Close the listening socket and abort all connections; whoever connects is refused.
+        """Close the listening socket and abort all connections; new connections are refused.
 
         Safe from any thread.
 

@@ -73,7 +73,7 @@ class TokenStore(Protocol):
     """
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key (64 hex digits); ``None`` = there is none that can be read."""
+        """Return the token under a key (64 hex digits); ``None``: there is none that can be read."""
         ...
 
     async def save(self, key: str, token: Token) -> None:

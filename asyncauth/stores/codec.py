@@ -118,7 +118,7 @@ def loads(text: str | bytes) -> Entry:
     """Return the entry that `dumps` wrote.
 
     Raises:
-        ValueError: It is no entry of this version, or damaged. The text names no content.
+        ValueError: It is not an entry of this version, or damaged. The text names no content.
     """
     entry = None
     with contextlib.suppress(Exception):  # cattrs' errors hold what they could not read

@@ -38,7 +38,7 @@ class EncryptedStore:
             no process meets an entry that it can't open.
 
     Raises:
-        ConfigurationError: The extra is not installed, there is no key, or one is no Fernet key.
+        ConfigurationError: The extra is not installed, there is no key, or one is not a Fernet key.
     """
 
     def __init__(self, store: TokenStore, keys: str | bytes | Iterable[str | bytes]) -> None:
@@ -66,7 +66,7 @@ class EncryptedStore:
         if not usable:  # raised out here: the chain would hold a frame of Fernet's, which shows the key
             given.clear()
             raise ConfigurationError(
-                f"EncryptedStore: key {len(fernets) + 1} is no Fernet key; make one with Fernet.generate_key()"
+                f"EncryptedStore: key {len(fernets) + 1} is not a Fernet key; make one with Fernet.generate_key()"
             )
         if not fernets:
             raise ConfigurationError("EncryptedStore takes at least one key: Fernet.generate_key() makes one")
@@ -174,8 +174,8 @@ class EncryptedStore:
 def _shortened(entry: Entry, outside: Token, now: float) -> Entry:
     """Return an entry with the times that the inner store gives it, as far as they shorten its life.
 
-    It may have been marked refused there, or have aged by the store's own clock. But whoever can write there may have
-    written anything: the end that is sealed stands, and so does the lifetime.
+    It may have been marked refused there, or have aged by the store's own clock. But an attacker who can write there
+    may have written anything: the end that is sealed stands, and so does the lifetime.
 
     Args:
         entry: The entry, from inside the seal.

@@ -47,7 +47,7 @@ class FileStore:
             does without them.
 
     Raises:
-        ConfigurationError: The extra is not installed, or the path is a file's or can be no folder's.
+        ConfigurationError: The extra is not installed, or the path is a file's or cannot be a folder's.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:

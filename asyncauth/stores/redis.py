@@ -67,9 +67,9 @@ class RedisStore:
     keeps them unreadable.
 
     Args:
-        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``, for which the store has one client per event
-            loop, open while a manager or pool with it is entered there, else for the length of each refresh; or a
-            ``redis.asyncio`` client of the caller's (Sentinel, Cluster, a pool of its own), which stays open and serves
+        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``: the store has one client per event loop, open
+            while a manager or pool with it is entered there, else for the length of each refresh. Or a
+            ``redis.asyncio`` client of the caller's (Sentinel, Cluster, a pool of its own), which stays open and works
             on its own loop.
         prefix: What the keys begin with (default ``"asyncauth:"``).
         strict: Whether callers get a ``StoreError`` when Redis can't be used; ``False`` (default) = the manager does
@@ -214,7 +214,7 @@ class RedisStore:
         """Keep a token, for as long as it is of use."""
         life, age = _life(token), time.time() - token.issued_at
         if not 0 <= age < life:
-            age = 0.0  # by another clock than ours
+            age = 0.0  # by a clock that is not ours
         name, milliseconds = self.prefix + key, math.floor(1000 * (life - age))
         async with self.client() as client:
             if milliseconds > 0:

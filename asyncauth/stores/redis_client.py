@@ -42,8 +42,8 @@ class ClientMaker:
             ValueError: redis-py can't use the URL. Or a ``TypeError``, or whatever else it raises; texts may hold the
                 password.
         """
-        # No waiting between tries: a caller has a second for a call, and does without the store then. Whoever waits
-        # for the lock has longer, but must notice as soon that Redis answers no more.
+        # No waiting between tries: a caller has a second for a call, and then does without the store. A caller that
+        # waits for the lock has longer, but must notice as soon that Redis no longer answers.
         defaults = {
             "retry": Retry(NoBackoff(), 1),
             "socket_timeout": _PATIENCE,
@@ -113,7 +113,7 @@ class _Pool(ConnectionPool):
                 self._slots.release()
 
     async def _close_idle(self) -> None:
-        """Close what nobody has used for long. Whoever gets such a connection opens it again."""
+        """Close what has long been idle. The next user of such a connection opens it again."""
         for connection, since in list(self._idle_since.items()):  # the longest idle first
             if boottime() < since + IDLE:
                 break

@@ -185,7 +185,7 @@ class RedisLock:
 
 
 async def _held(call: Awaitable[object]) -> bool:
-    """Return whether the lock was still held by whoever makes a call for it."""
+    """Return whether the lock was still held when a call is made for it."""
     try:
         await call
     except LockError:
@@ -196,7 +196,7 @@ async def _held(call: Awaitable[object]) -> bool:
 async def _unless_cancelled(call: Awaitable[bool]) -> bool:
     """Return what a call returns; raise a cancellation that it swallowed.
 
-    redis-py loses one that arrives while it connects or sends: whoever waits for a lock would wait on, and whoever
+    redis-py loses one that arrives while it connects or sends: a task that waits for a lock would wait on, and one that
     extends one would go on.
     """
     task = asyncio.current_task()

@@ -39,7 +39,7 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 
 """Seconds: those of OpenTelemetry's ``http.client.request.duration``, and a refresh's usual deadline."""
 
 _REMEMBERED = 300.0
-"""Seconds for which the gauge shows (as zero) that a token has ended and no new one came, so that an alarm sees it."""
+"""Seconds for which the gauge shows, as zero, that a token has expired and no new one came: an alarm sees it."""
 
 _FEW = 64
 """Managers among which those to forget are not worth looking for."""

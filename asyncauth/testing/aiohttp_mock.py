@@ -174,7 +174,7 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
         raise error
 
     def _taken(self, method: str, url: URL) -> Any:
-        """Return the answer for this request, used up if it is good for one; ``None`` = there is none."""
+        """Return the answer for this request, used up if it is good for one; ``None``: there is none."""
         for key, match in self._matches.items():
             if match.match(method, url):
                 if match.repeat is not True:

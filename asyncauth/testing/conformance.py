@@ -52,7 +52,7 @@ class StoreConformance:
     # What is kept
 
     def test_what_was_never_saved_is_absent(self) -> None:
-        """Nothing is found under a key that nothing was saved under, and deleting it is no error."""
+        """Nothing is found under a key that nothing was saved under, and deleting it does not fail."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             assert await one.load(_KEY) is None
@@ -107,7 +107,7 @@ class StoreConformance:
         self._run(test)
 
     def test_times_are_preserved(self) -> None:
-        """A token is no younger when it is read, and no older by more than reading takes."""
+        """A token's age is preserved: reading adds no more than the time it takes."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             token = _token(expires_in=3600.25, age=100.5)

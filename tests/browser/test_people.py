@@ -1,4 +1,4 @@
-"""The page for everybody: by keyboard alone, on a phone, in the dark, in Spanish, with a screen reader."""
+"""The page for everybody: by keyboard alone, on a phone, in the dark theme, in Spanish, with a screen reader."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_the_focus_goes_from_top_to_bottom_and_shows(screen: Screen) -> No
 
 @pytest.mark.parametrize(("locale", "scheme", "size"), [("en-GB", "light", DESKTOP), ("es-AR", "dark", PHONE)])
 async def test_axe_finds_nothing(browser: Browser, locale: str, scheme: str, size: tuple[int, int]) -> None:
-    """No rule of axe-core is broken, contrast included, with everything unfolded: in the light and in the dark."""
+    """No rule of axe-core is broken, contrast included, with everything unfolded, in the light and the dark theme."""
     opened = Screen.of(browser, Sandbox(page=True), locale=locale, scheme=scheme, size=size)
     async with opened as screen:
         await some_life(screen.sandbox)

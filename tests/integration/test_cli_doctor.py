@@ -235,7 +235,7 @@ def test_a_server_without_a_date(able: Shell, sandbox: Sandbox) -> None:
     [
         ("server_error", "the server can't answer now"),
         ("hang", "no answer within 0.5 s"),
-        ("malformed", "the answer is no JSON object"),
+        ("malformed", "the answer is not a JSON object"),
     ],
 )
 def test_a_token_endpoint_in_trouble(able: Shell, sandbox: Sandbox, fault: str, said: str) -> None:

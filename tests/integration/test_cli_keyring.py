@@ -93,7 +93,7 @@ def test_a_stores_keys_from_the_keyring(shell: Shell, tmp_path: Path) -> None:
     assert (ended.code, ended.out) == (0, f"{tmp_path}: 0 entries\n")
     hold(shell, ASYNCAUTH_STORE_KEYS="no-key")
     ended = shell.run("status", str(tmp_path), "--keyring", "shop")
-    assert (ended.code, "is no Fernet key" in ended.err) == (2, True)
+    assert (ended.code, "is not a Fernet key" in ended.err) == (2, True)
 
 
 def test_a_keyring_that_cannot_be_read(shell: Shell, sandbox: Sandbox) -> None:

@@ -245,10 +245,10 @@ def test_a_redis_that_refuses_or_hangs(shell: Shell, redis: RedisServer) -> None
 
 
 def test_keys_that_are_none(shell: Shell, tmp_path: Path) -> None:
-    """A key that is no Fernet key is told without being shown."""
+    """A key that is not a Fernet key is told without being shown."""
     shell.set(ASYNCAUTH_STORE_KEYS="no-fernet-key")
     ended = shell.run("status", str(tmp_path))
-    assert (ended.code, "key 1 is no Fernet key" in ended.err) == (2, True)
+    assert (ended.code, "key 1 is not a Fernet key" in ended.err) == (2, True)
     assert ended.has_none_of("no-fernet-key")
 
 

@@ -274,7 +274,7 @@ def test_the_command_tells_what_it_cannot_do(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('"$@" --peakly-port 99999', b"99999 is no port"),
+        ('"$@" --peakly-port 99999', b"99999 is not a port"),
         ('"$@" --allow-remote --host ..', b"can't listen on .."),
         ('"$@" >&-', b"stdout is closed"),
     ],
@@ -291,7 +291,7 @@ def test_the_command_ends_with_a_line(line: str, words: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "error"),
     [
-        (b"[" * 200_000, {}, "the body is no JSON"),
+        (b"[" * 200_000, {}, "the body is not JSON"),
         (b"no gzip", {"Content-Encoding": "gzip"}, "the body can't be unpacked"),
     ],
 )

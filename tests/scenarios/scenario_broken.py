@@ -215,7 +215,7 @@ class _Insists(_Wrapped):
         watched: Any = _Watched(http)
         token = await super().fetch(watched, previous)
         if watched.found:
-            raise InvalidTokenResponse("'refresh_token' is no token")
+            raise InvalidTokenResponse("'refresh_token' is not a token")
         return token
 
 

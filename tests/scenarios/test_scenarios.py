@@ -123,7 +123,7 @@ CAUGHT: list[tuple[str, Maker, str, str]] = [
     (
         "forbidden-costs-logins",
         Naive,
-        "requests: a 401 that another token would not mend",
+        "requests: a 401 that another token would not fix",
         "step 1 (request): request[0].status is 200",
     ),
     ("wrong-password-repeated", Naive, "credentials: a cold start is protected as well", "step 3 (get): asked is 2"),

@@ -120,7 +120,7 @@ async def test_a_fetch_that_is_not_async() -> None:
         (["localhost:8000"], "such as 'http://localhost:8000'"),
         (["api.example.com/v1"], "such as 'https://api.example.com'"),
         (("https://api.example.com/v1",), "origins takes scheme, host and port alone: 'https://api.example.com'"),
-        ([5], "origins is no URL: write one such as 'https://api.example.com'"),
+        ([5], "origins is not a URL: write one such as 'https://api.example.com'"),
         (5, "the provider's origins are int, not a tuple of str"),
     ],
 )

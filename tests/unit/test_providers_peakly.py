@@ -415,7 +415,7 @@ async def test_what_is_ignored_is_told_once(mocked_http: MockedHttp, caplog: pyt
         await fetch(provider)
     assert [each.getMessage() for each in caplog.records] == [
         f"peakly: a field of the token answer is ignored: 'refresh_token' {flaw}"
-        for flaw in ("holds characters that can't travel in a header", "is no token")
+        for flaw in ("holds characters that can't travel in a header", "is not a token")
     ]
 
 

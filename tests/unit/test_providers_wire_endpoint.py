@@ -185,7 +185,7 @@ async def test_no_json_object(mocked_http: MockedHttp, body: bytes) -> None:
     error = await failure(peakly())
     assert type(error) is InvalidTokenResponse
     assert (error.provider, error.step, error.endpoint, error.status) == ("peakly", "token", ADDRESS, 200)
-    assert "no JSON object" in error.message
+    assert "not a JSON object" in error.message
     keeps_quiet(error, PASSWORD, "new-token")
 
 

@@ -29,7 +29,7 @@ def certificate(subject: str, cert: Mapping[str, Any], version: str, now: float)
     """
     left = ssl.cert_time_to_seconds(str(cert["notAfter"])) - now
     if left < _SOON:
-        do = "tell whoever runs the server: from then on nobody can connect"
+        do = "tell the server's operator: from then on nobody can connect"
         return warn(subject, f"{version}; the certificate ends in {in_words(left)}", do)
     return ok(subject, f"{version}; the certificate is trusted, and ends in {in_words(left)}")
 

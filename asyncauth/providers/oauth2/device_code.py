@@ -148,7 +148,7 @@ class DeviceCode(OAuthProvider):
             if not isinstance(pending, CredentialsRejected):  # a firewall's page says nothing of the person, either
                 interval = max(2 * interval, pending.retry_after or 0.0)
             elif pending.error not in waiting.waits:
-                pending.credential = None  # a new code is no new answer: the manager's patience grows all the same
+                pending.credential = None  # a new code is not a new answer: the manager's patience grows all the same
                 # No new secret is one either: a person who said no is not asked again for a callable's sake.
                 pending.may_change = pending.may_change and _client_rejected(pending)
                 raise pending

@@ -35,7 +35,7 @@ class Issuer:
         insecure_hosts: Hosts to which plain http may go.
 
     Raises:
-        ConfigurationError: It is no URL, or has a query or a fragment.
+        ConfigurationError: It is not a URL, or has a query or a fragment.
         InsecureTransport: Plain http to another machine.
     """
 

@@ -73,7 +73,7 @@ class Prover:
         Args:
             method: The request's.
             url: The request's; query and fragment are left out.
-            token: The access token that goes with it; ``None`` = none does: it is a token request.
+            token: The access token that goes with it; ``None``: a token request, which carries none.
         """
         origin = origin_of(url)
         claims = {

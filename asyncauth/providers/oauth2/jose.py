@@ -109,7 +109,7 @@ def load_key(
     key = _imported(jwk, text if fields is None else {name: fields[name] for name in _MATERIAL if name in fields})
     if key is None:
         return ConfigurationError(
-            f"{argument} is no RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON"
+            f"{argument} is not an RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON"
         )
     if not key.is_private:
         return ConfigurationError(f"{argument} is a public key: it takes the private one")

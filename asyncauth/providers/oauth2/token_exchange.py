@@ -29,7 +29,7 @@ class TokenExchange(OAuthProvider):
         subject_token: Whose token it shall be: a token, a callable that returns one, or another manager, which is
             asked for a new one when the server refuses the first.
         subject_token_type: What it is (default: an access token).
-        actor_token: Who acts for them: likewise; ``None`` (default) = nobody.
+        actor_token: Who acts for them: likewise. ``None`` (default): no actor.
         actor_token_type: What that is (default: an access token).
         requested_token_type: What is wanted; ``None`` (default) = the server decides.
         client_id: The client's; ``None`` (default) = the server needs none.

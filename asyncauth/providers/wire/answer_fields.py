@@ -52,9 +52,9 @@ class AnswerReader:
     def parts(self, *, alone: bool) -> Sequence[Part]:
         """Return what makes the token in a store another one, for an identity.
 
-        Whoever reads the same answer otherwise has the same token with another end, or with other things kept beside
-        it. A stored refresh token that is the only credential is found again all the same: it can't be had anew, and
-        the next answer sets the end right.
+        A provider that reads the same answer differently has the same token with another end, or with other fields
+        kept beside it. A stored refresh token that is the only credential is found all the same: it can't be obtained
+        again, and the next answer corrects the end.
 
         Args:
             alone: Whether the refresh token is the only credential.

@@ -352,19 +352,19 @@ class Endpoint:
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
             error = InvalidTokenResponse(
-                "the answer is no JSON object"
+                "the answer is not a JSON object"
                 if answer.fields is None
                 else "the answer is an error, and brings no token"
             )
         elif answer.is_block:
             error = InvalidTokenResponse(
                 "an HTML page or nothing came in place of a token endpoint's answer: a firewall or a proxy may have "
-                "blocked the request; this is no rejection of the credential"
+                "blocked the request; the credential was not rejected"
             )
         elif answer.is_redirect:
             error = InvalidTokenResponse("the server redirects, and a token request never follows")
         else:
-            error = InvalidTokenResponse("this is no answer of a token endpoint; check the address")
+            error = InvalidTokenResponse("the answer is not a token endpoint's; check the address")
         declared = None if self.errors is None else self.errors.said(answer)
         document = answer.fields if answer.is_success else answer.document  # a text may be a token
         redactor = self._redactor((*resolved.values, *made))

@@ -93,7 +93,7 @@ class Path:
 
 
 def _steps(text: str) -> tuple[str | int, ...]:
-    """Return the names and numbers of a path in a JSON document, of which the first is a name; none: it is no path."""
+    """Return the names and numbers of a path in a JSON document, a name first; none if it is not a path."""
     rest = text.removeprefix("$").removeprefix(".")
     steps: list[str | int] = []
     position = 0

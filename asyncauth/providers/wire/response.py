@@ -19,7 +19,7 @@ __all__ = ["TokenResponse", "secrets_of", "token_text"]
 _T = TypeVar("_T")
 
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
-"""Types of tokens that are no bearer tokens, in lower case: not to be sent at all, or with a signature."""
+"""Types of tokens that are not bearer tokens, in lower case: not to be sent at all, or with a signature."""
 _CARRIED = "bearer "
 _SECRET_NAME = re.compile(
     r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
@@ -169,7 +169,7 @@ def token_text(value: object, name: str) -> str:
         InvalidTokenResponse: It is something else.
     """
     if not isinstance(value, str) or not value:
-        raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is no token")
+        raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is not a token")
     if value[: len(_CARRIED)].lower() == _CARRIED:
         value = value[len(_CARRIED) :].strip()
     if not is_visible_ascii(value):

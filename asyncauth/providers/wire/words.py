@@ -63,8 +63,8 @@ def server_message(document: object, redactor: Redactor, declared: str | None = 
     """
     code = next((each for each in error_codes(document) if _CODE.fullmatch(each)), None)
     text = declared or next((each for each in _messages(document) if each != code), None)
-    # The protocol's own codes stay whole: a refresh decides by them, and whatever the credential, such a word is no
-    # echo. "auth" taken out of "authorization_pending" would make a rejection of it.
+    # The protocol's own codes stay whole: a refresh decides by them, and whatever the credential, such a word does
+    # not echo it. "auth" taken out of "authorization_pending" would make a rejection of it.
     return code if code in PROTOCOL_CODES else cleaned(code, redactor), cleaned(text, redactor)
 
 
