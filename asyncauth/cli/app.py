@@ -66,17 +66,17 @@ def _common(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Bearer tokens for asyncio and aiohttp, kept fresh.
+    """Obtain bearer tokens, send requests with them, and find out why there is none.
 
     Each command has examples: asyncauth COMMAND --help.
 
     \b
     Exit codes:
       0    success
-      1    a request failed; a store can't be read; a port is taken; the doctor found something;
+      1    a request failed; a store can't be read; a port is taken; the doctor found a failure;
            a token stays valid
       2    wrong usage, or no credentials
-      3    no token could be had
+      3    no token could be obtained
       130  Ctrl-C
     """  # noqa: D301 (Click's own sign for lines that stay as they are)
 

@@ -96,7 +96,7 @@ def logout(
         if not isinstance(given.source, TokenManager):
             chosen = choose(store, prefix=prefix, encrypted=encrypted, keyring=keyring)
         elif store is not None:
-            raise Problem(f"--store names a second store: the manager {target.name} has its own, or none")
+            raise Problem(f"--store is not for a manager: {target.name} has a store of its own, or none")
         revocation = asyncio.run(_manager(given, chosen, timeout).revoke())
         title = None if chosen is None else chosen.title
         facts = _facts(title, revocation)
@@ -108,12 +108,12 @@ def logout(
 
 logout.__doc__ = f"""{logout.__doc__}
 
-The server is told first (RFC 7009), where it has an endpoint for it: an OAuth server's is
-found by --issuer or given by --revocation-url; Peakly and Pago Fácil have none. Then the
-entry goes, for every process that uses the store. What stays valid is printed, with its end.
-Of module:attribute that is a TokenManager, its own store is used.
+First the server revokes the tokens (RFC 7009), if it has an endpoint for that. An OAuth server's
+is found by --issuer or given by --revocation-url; Peakly and Pago Fácil have none. Then the entry
+is deleted, for all processes that use the store. The output names each token that stays valid,
+and until when. If module:attribute is a TokenManager, its own store is used.
 
-The options that say whose entry it is are those that the programs have: scope and audience too.
+Give the same options that your programs use, scope and audience included: they select the entry.
 
 {CREDENTIALS_HELP}
 
@@ -125,8 +125,8 @@ Examples:
   asyncauth logout --issuer https://login.example.com --scope read --store redis://localhost/0
   asyncauth logout shop:manager --json
 
-Exit codes: 0 all tokens were revoked and the entry is gone, 1 a token stays valid, or the
-store can't be used, or it holds no token of this account, 2 wrong usage or no credentials.
+Exit codes: 0 all tokens were revoked and the entry was deleted, 1 a token stays valid, the store
+can't be used, or it holds no token of this account, 2 wrong usage or no credentials.
 """
 
 
@@ -143,7 +143,7 @@ def _manager(given: Given, chosen: Chosen | None, timeout: float) -> TokenManage
     if chosen.folder is not None and not chosen.folder.is_dir():
         raise Problem(f"there is no folder {chosen.folder}: nothing was stored there yet", ExitCode.FAILED)
     if given.source.identity is None:
-        raise Problem(f"{given.credential} does not say whose entry is meant: set username and password instead")
+        raise Problem(f"{given.credential} does not say which account to log out: set username and password instead")
     return TokenManager(given.source, store=chosen.store, policy=RefreshPolicy(deadline=timeout))
 
 
@@ -155,7 +155,7 @@ def _facts(title: str | None, revocation: Revocation) -> dict[str, Any]:
 def _lines(title: str | None, revocation: Revocation) -> list[str]:
     lines = [f"{each.kind.replace('_', ' '):<14} {_said(each)}" for each in revocation.tokens]
     if title is not None:
-        gone = "deleted" if revocation.tokens else "none with a token that is valid"
+        gone = "deleted" if revocation.tokens else "none with a valid token"
         lines.append(f"{'entry':<14} {gone if revocation.store is None else 'not deleted: ' + revocation.store}")
         lines.insert(0, f"{'store':<14} {title}")
     return lines or ["no token is known: nothing was revoked"]
@@ -166,5 +166,5 @@ def _said(token: TokenRevocation) -> str:
     name = token.provider if token.fingerprint is None else f"{token.provider} {token.fingerprint}"
     if token.error is None:
         return f"{name} revoked"
-    until = "nobody knows until when" if token.expires_at is None else f"until {moment(token.expires_at)}"
+    until = "with an unknown end" if token.expires_at is None else f"until {moment(token.expires_at)}"
     return f"{name} STAYS VALID, {until}: {token.error}"

@@ -62,24 +62,24 @@ Credentials come from environment variables:
   pago-facil  {PAGO_FACIL_VARIABLES[0]}, or
               {PAGO_FACIL_VARIABLES[1]} (of login), or
               {PAGO_FACIL_VARIABLES[2]} and {PAGO_FACIL_VARIABLES[3]}
-              (the first that is set is used; the last two, and the JWT, make Pago Fácil
-              issue an access token that lives for years)
+              (the first that is set is used; with a JWT or a password, Pago Fácil issues
+              an access token that is valid for years)
   --issuer, --token-url
               {CLIENT_VARIABLES[0]} and {CLIENT_VARIABLES[1]} (client credentials grant)
-Each is also read with {PREFIX} before its name, where the plain one is not set.
-With --keyring SERVICE those that are not set come from the system's keyring, under the
-same names: keyring set SERVICE {PEAKLY_VARIABLES[1]}
-On a terminal username and password are asked for if there are none.
+If a variable is not set, the same name with the prefix {PREFIX} is read.
+If that is not set either, --keyring SERVICE reads the system's keyring under the same name.
+To store a credential there: keyring set SERVICE {PEAKLY_VARIABLES[1]}
+If there is none at all, a terminal prompts for username and password.
 
-A provider or manager of your own is named module:attribute, such as shop:peakly. The module
-is imported, from the current folder as well; a function without arguments is called."""
+Write your own provider or manager as module:attribute, such as shop:peakly. The module may be in
+the current folder. If the attribute is a function without arguments, its result is used."""
 
 STORE_HELP = """\b
 A store is a folder (FileStore), or a redis://, rediss:// or unix:// URL (RedisStore).
-A URL with a password, and the keys of an EncryptedStore, are never arguments:
-  ASYNCAUTH_STORE       the store, where the command names none
+A URL with a password, and the keys of an EncryptedStore, are never arguments. Set instead:
+  ASYNCAUTH_STORE       the store, if the command names none
   ASYNCAUTH_STORE_KEYS  Fernet keys, separated by spaces or commas (or in the keyring);
-                        with --encrypted they are asked for on a terminal if not set"""
+                        with --encrypted a terminal prompts for them if they are not set"""
 
 Environment: TypeAlias = Annotated[
     OptionalText,
@@ -93,35 +93,41 @@ Environment: TypeAlias = Annotated[
 ]
 BaseUrl: TypeAlias = Annotated[
     OptionalText,
-    typer.Option("--base-url", metavar="URL", help="Any other server that tokens come from.", show_default=False),
+    typer.Option("--base-url", metavar="URL", help="Another server that issues the tokens.", show_default=False),
 ]
 Issuer: TypeAlias = Annotated[
     OptionalText,
-    typer.Option("--issuer", metavar="URL", help="An OAuth client's: finds the token endpoint.", show_default=False),
+    typer.Option(
+        "--issuer",
+        metavar="URL",
+        help="OAuth client: the issuer, whose metadata names the endpoints.",
+        show_default=False,
+    ),
 ]
 TokenUrl: TypeAlias = Annotated[
     OptionalText,
-    typer.Option("--token-url", metavar="URL", help="An OAuth client's: the token endpoint.", show_default=False),
+    typer.Option("--token-url", metavar="URL", help="OAuth client: the token endpoint.", show_default=False),
 ]
 RevocationUrl: TypeAlias = Annotated[
     OptionalText,
-    typer.Option(
-        "--revocation-url", metavar="URL", help="An OAuth client's: the revocation endpoint.", show_default=False
-    ),
+    typer.Option("--revocation-url", metavar="URL", help="OAuth client: the revocation endpoint.", show_default=False),
 ]
 Scope: TypeAlias = Annotated[
     OptionalTexts,
-    typer.Option("--scope", metavar="TEXT", help="What its token shall allow; may be repeated.", show_default=False),
+    typer.Option(
+        "--scope", metavar="TEXT", help="OAuth client: a scope to request; may be repeated.", show_default=False
+    ),
 ]
 Audience: TypeAlias = Annotated[
-    OptionalText, typer.Option("--audience", metavar="TEXT", help="For whom its token shall be.", show_default=False)
+    OptionalText,
+    typer.Option("--audience", metavar="TEXT", help="OAuth client: the audience to request.", show_default=False),
 ]
 ClientAuthentication: TypeAlias = Annotated[
     _OptionalClientAuth,
     typer.Option(
         "--client-auth",
         metavar="METHOD",
-        help="How it authenticates: client_secret_basic (default), client_secret_basic_raw or client_secret_post.",
+        help="OAuth client: client_secret_basic (default), client_secret_basic_raw or client_secret_post.",
         show_default=False,
     ),
 ]
@@ -130,7 +136,7 @@ InsecureHosts: TypeAlias = Annotated[
     typer.Option(
         "--insecure-host",
         metavar="HOST",
-        help="Permit plain http to this host, in a network of containers; may be repeated.",
+        help="Allow plain http to this host, for containers; may be repeated.",
         show_default=False,
     ),
 ]
@@ -140,20 +146,20 @@ KeyringService: TypeAlias = Annotated[
         "--keyring",
         metavar="SERVICE",
         envvar="ASYNCAUTH_KEYRING",
-        help="Look in the system's keyring, too.",
+        help="Also look in the system's keyring.",
         show_default=False,
         show_envvar=True,
     ),
 ]
-Prefix: TypeAlias = Annotated[
-    str, typer.Option("--prefix", metavar="TEXT", help="What a RedisStore's keys begin with.")
-]
+Prefix: TypeAlias = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="The prefix of a RedisStore's keys.")]
 Encrypted: TypeAlias = Annotated[
-    bool, typer.Option("--encrypted", help="The store is an EncryptedStore: ask for its keys if they are not set.")
+    bool, typer.Option("--encrypted", help="The store is an EncryptedStore: prompt for its keys if they are not set.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout: TypeAlias = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the token, and for the request.")
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit for each request.")
 ]
-Patience: TypeAlias = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For one answer.")]
-Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr what happens. No secrets.")]
+Patience: TypeAlias = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit for each answer.")
+]
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr, without secrets.")]

@@ -73,7 +73,7 @@ def _made(function: Callable[[], object], what: str) -> object:
         return _own(function, what)
     except ModuleNotFoundError as error:
         missing = error.name
-    raise Problem(f"{what} can't be had: it needs {missing}, which is not installed")
+    raise Problem(f"{what} can't be loaded: it needs {missing}, which is not installed")
 
 
 def _module(name: str) -> object:
@@ -131,7 +131,7 @@ def _own(call: Callable[[], Any], what: str, *expected: type[Exception]) -> Any:
     except BaseException as error:  # noqa: BLE001 (anybody's code raises anything)
         said = _said(error)
     # Outside of the clause: a context would keep frames that may hold credentials.
-    raise Problem(f"{what} can't be had: {said}")
+    raise Problem(f"{what} can't be loaded: {said}")
 
 
 def _said(error: BaseException) -> str:

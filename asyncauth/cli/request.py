@@ -55,21 +55,21 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def request(
-    url: Annotated[str, typer.Argument(metavar="URL", help="What to ask for.", show_default=False)],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The URL to request.", show_default=False)],
     *,
     whose: Annotated[
         OptionalText,
         typer.Option(
             "--as",
             metavar="WHOSE",
-            help="Whose token to send, if the URL doesn't say: peakly, pago-facil, or module:attribute.",
+            help="Whose token to send, if the URL is of neither system: peakly, pago-facil, or module:attribute.",
             show_default=False,
             autocompletion=systems_for_completion,
         ),
     ] = None,
     method: Annotated[
         OptionalText,
-        typer.Option("--method", "-X", metavar="METHOD", help="GET, or POST with --data.", show_default=False),
+        typer.Option("--method", "-X", metavar="METHOD", help="Default: GET, or POST with --data.", show_default=False),
     ] = None,
     data: Annotated[
         OptionalText,
@@ -77,7 +77,9 @@ def request(
     ] = None,
     header: Annotated[
         OptionalTexts,
-        typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="May be repeated.", show_default=False),
+        typer.Option(
+            "--header", "-H", metavar="'NAME: VALUE'", help="A header to send; may be repeated.", show_default=False
+        ),
     ] = None,
     location: Annotated[bool, typer.Option("--location", "-L", help="Follow redirects.")] = False,
     environment: Environment = None,
@@ -119,11 +121,11 @@ def request(
 
 request.__doc__ = f"""{request.__doc__}
 
-The token is chosen by the URL's origin. For any other server say whose token it takes: with --as, and
---environment or --base-url; or with --issuer or --token-url. Then it is sent to the URL's origin. A provider
-of your own (--as module:attribute) says by its origins where its token may be sent.
+The URL's origin decides which token is sent. For a server that is neither Peakly's nor Pago Fácil's, name the
+token: with --as and --environment or --base-url, or with --issuer or --token-url. It is then sent to the URL's
+origin. The token of your own provider (--as module:attribute) is sent to that provider's origins only.
 
-A body that is JSON is sent as application/json, unless -H says otherwise.
+A JSON body is sent as application/json, unless -H sets another type.
 
 {CREDENTIALS_HELP}
 
@@ -136,7 +138,7 @@ Examples:
   asyncauth request --issuer https://login.example.com --scope read https://api.example.com/orders
 
 Exit codes: 0 a status below 400, 1 any other status or no answer, 2 wrong usage or no credentials,
-3 no token could be had.
+3 no token could be obtained.
 """
 
 
@@ -177,7 +179,7 @@ def _target(url: str) -> URL:
     if not complete:
         raise Problem("the URL must be absolute, such as https://api.peakly.co/api/Ventas/Clientes/Page?page=1")
     if target.user is not None or target.password is not None:
-        raise Problem("the URL must have no user and no password: they would stand in the shell's history")
+        raise Problem("the URL must have no user and no password: the shell's history would keep them")
     return target
 
 
@@ -187,7 +189,7 @@ def _header(line: str) -> tuple[str, str]:
     if not colon or not _NAME.fullmatch(name) or not value.isprintable():
         raise Problem("--header takes 'Name: value'")
     if name.lower() == "authorization":
-        raise Problem("--header can't set Authorization: that is what asyncauth does")
+        raise Problem("--header can't set Authorization: asyncauth sets it")
     return name, value
 
 
@@ -221,8 +223,8 @@ def _given(url: URL, target: Target) -> Given:
         given = target.given()
         check_plain(url, "the URL", getattr(given.source, "insecure_hosts", ()))
         if origin not in given.source.origins:
-            may = ", ".join(given.source.origins) or "nowhere: it has no origins"
-            raise Problem(f"the token of {target.own} is not for {origin}: it may be sent to {may}")
+            may = f"only to {', '.join(given.source.origins)}" if given.source.origins else "it has no origins"
+            raise Problem(f"the token of {target.own} may not be sent to {origin}: {may}")
         return given
     check_plain(url, "the URL", target.insecure_hosts)
     if target.is_client:
@@ -248,17 +250,17 @@ def _place(origin: str, target: Target) -> tuple[System, dict[str, Any]]:
     place = target.place(system)
     if known is not None:
         if place.get("environment", known[1]) != known[1]:
-            raise Problem(f"{origin} is {known[0].value}'s {known[1]}: that takes no other token")
+            raise Problem(f"{origin} is {known[0].value}'s {known[1]}: which accepts no other system's token")
         place = place or {"environment": known[1]}
     elif system is None:
         raise Problem(
-            f"whose token does {origin} take? Say it with --as, and --environment or --base-url; or with --issuer or"
+            f"whose token is for {origin}? Name it with --as and --environment or --base-url, or with --issuer or"
             " --token-url"
         )
     elif not place:
         # A mistyped host must get neither a password nor a token.
         raise Problem(
-            f"{origin} is none of {system.value}'s: say with --environment or --base-url where its token comes from"
+            f"{origin} is not {system.value}'s: name the server that issues its token with --environment or --base-url"
         )
     assert system is not None  # noqa: S101 (known, or given)
     if "base_url" not in place or origin_of(URL(place["base_url"])) != URL(origin):

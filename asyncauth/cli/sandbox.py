@@ -23,7 +23,7 @@ _LAST_PORT = 65535
 
 
 def _port(name: str, whose: str) -> object:
-    return typer.Option(name, metavar="PORT", min=0, max=_LAST_PORT, help=f"{whose} port; 0 = any free one.")
+    return typer.Option(name, metavar="PORT", min=0, max=_LAST_PORT, help=f"{whose} port; 0: any free one.")
 
 
 def sandbox(
@@ -33,11 +33,12 @@ def sandbox(
     pago_facil_port: Annotated[int, _port("--pago-facil-port", "Pago Fácil's")] = 0,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Permit a host that other machines can reach, switches included.")
+        bool,
+        typer.Option("--allow-remote", help="Allow a host at which other machines can reach and control the sandbox."),
     ] = False,
     lifetime: Annotated[
         _OptionalSeconds,
-        typer.Option("--lifetime", metavar="SECONDS", help="How long tokens live.", show_default="as theirs"),
+        typer.Option("--lifetime", metavar="SECONDS", help="Lifetime of all tokens.", show_default="as in production"),
     ] = None,
     token_latency: Annotated[
         float, typer.Option("--token-latency", metavar="SECONDS", help="How long a token request takes.")
@@ -46,14 +47,15 @@ def sandbox(
         float, typer.Option("--api-latency", metavar="SECONDS", help="How long an API request takes.")
     ] = 0.0,
     clock_skew: Annotated[
-        float, typer.Option("--clock-skew", metavar="SECONDS", help="How far their clocks are ahead; negative: behind.")
+        float,
+        typer.Option(
+            "--clock-skew", metavar="SECONDS", help="How far the systems' clocks are ahead; negative: behind."
+        ),
     ] = 0.0,
-    refresh_tokens: Annotated[
-        bool, typer.Option("--refresh-tokens", help="Let Peakly hand out refresh tokens.")
-    ] = False,
+    refresh_tokens: Annotated[bool, typer.Option("--refresh-tokens", help="Have Peakly issue refresh tokens.")] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page.")] = True,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the addresses as one line of JSON, once they answer.")
+        bool, typer.Option("--json", help="Print the addresses as one line of JSON when they accept connections.")
     ] = False,
 ) -> None:
     """Serve both systems on this machine, with a page."""
@@ -81,7 +83,7 @@ def sandbox(
         except BrokenPipeError:
             raise
         except UnicodeError:  # what the idna codec makes of ".."
-            raise Problem(f"can't listen on {host}: it is not a host", ExitCode.USAGE) from None
+            raise Problem(f"can't listen on {host}: it is not a host name or an address", ExitCode.USAGE) from None
         except OSError as error:
             raise Problem(f"can't listen on {host}: {error.strerror}", ExitCode.FAILED) from None
         return ExitCode.OK
@@ -91,8 +93,9 @@ def sandbox(
 
 sandbox.__doc__ = f"""{sandbox.__doc__}
 
-Pago Fácil and Peakly on loopback, for clients in any language. The page shows their tokens counting down and the
-requests as they come, and has a switch for everything that can go wrong. Ctrl-C ends it and leaves nothing behind.
+Pago Fácil and Peakly on loopback, for clients in any language. The page shows the tokens with the time they have
+left, and each request as it arrives. It has a switch for each fault. Ctrl-C ends the sandbox, which leaves nothing
+behind.
 
 \b
 Examples:

@@ -47,11 +47,13 @@ def status(
     ] = None,
     *,
     system: Annotated[
-        OptionalSystem, typer.Option("--as", help="Show this system's entries alone.", show_default=False)
+        OptionalSystem, typer.Option("--as", help="Show only this system's entries.", show_default=False)
     ] = None,
     account: Annotated[
         OptionalText,
-        typer.Option("--account", metavar="NAME", help="Whose, with --as; default: the username.", show_default=False),
+        typer.Option(
+            "--account", metavar="NAME", help="With --as: the account; default: the username.", show_default=False
+        ),
     ] = None,
     environment: Environment = None,
     base_url: BaseUrl = None,
@@ -87,16 +89,16 @@ def status(
 
 status.__doc__ = f"""{status.__doc__}
 
-It only reads: it takes no lock, and changes and deletes nothing. No token is shown.
+The command only reads: it takes no lock, and changes and deletes nothing. It shows no token.
 
-A key is a hash of whose token it is. With --as, and the options of `token` that say where
-it comes from, the entries of that account's managers are found and named.
+A key is a hash of system, server and account. --as, with --account and --environment or --base-url,
+lists the entries of one account and names them.
 
 {STORE_HELP}
 
-The states: usable; expired; refused (the server refused the access token, and the refresh
+The states: usable; expired; refused (the API answered 401 to the access token, and the refresh
 token is kept); rejected (there is no token: the server rejected the credential); unreadable
-(damaged, or none of the keys opens it: a manager takes it for absent).
+(damaged, or encrypted with another key: a manager treats it as absent).
 
 \b
 Examples:
@@ -104,7 +106,7 @@ Examples:
   asyncauth status redis://localhost:6379/0 --as peakly -e qa --account me@example.com
   ASYNCAUTH_STORE=redis://:password@redis.internal/0 asyncauth status --json
 
-Exit codes: 0 the store was read, 1 it can't be, or an entry is unreadable, or --as finds none, 2 wrong usage.
+Exit codes: 0 the store was read, 1 it could not be read, an entry is unreadable, or --as found none, 2 wrong usage.
 """
 
 
@@ -114,7 +116,7 @@ def _names(
     """Return a name for each key that the user asks about."""
     if system is None:
         if account is not None or environment is not None or base_url is not None:
-            raise Problem("--account, --environment and --base-url say whose entries --as looks for: give --as, too")
+            raise Problem("--account, --environment and --base-url need --as")
         return {}
     place = place_of(system, environment, base_url)
     if account is None:

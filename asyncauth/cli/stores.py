@@ -143,7 +143,7 @@ def _redis(text: str, prefix: str, *, argument: bool) -> Chosen:
     place, port, password = parts.hostname, parts.port, parts.password or "password" in parse_qs(parts.query)
     if argument and password:
         raise Problem(
-            "the store's URL must have no password: it would stand in the shell's history;"
+            "the store's URL must have no password: the shell's history would keep it;"
             f" put the URL into {STORE_VARIABLE}"
         )
     store = RedisStore(text, prefix=prefix)

@@ -100,16 +100,13 @@ class Target:
                 f"there is no system {self.whose!r}: write {systems}, or module:attribute of your own provider"
             )
         if self.whose is not None and self.is_client:
-            raise Problem("--issuer and --token-url are those of an OAuth client: they take no other name beside them")
+            raise Problem("--issuer and --token-url already name an OAuth client: give no other name with them")
         if self.issuer is not None and self.token_url is not None:
             raise Problem("--issuer and --token-url exclude each other")
         if not self.is_client and (self.scope or self.audience or self.client_auth or self.revocation_url):
-            raise Problem(
-                "--scope, --audience, --client-auth and --revocation-url are an OAuth client's:"
-                " give --issuer or --token-url, too"
-            )
+            raise Problem("--scope, --audience, --client-auth and --revocation-url need --issuer or --token-url")
         if (self.is_client or self.own) and (self.environment is not None or self.base_url is not None):
-            raise Problem("--environment and --base-url are peakly's and pago-facil's")
+            raise Problem("--environment and --base-url are only for peakly and pago-facil")
         if self.own and self.insecure_hosts:
             raise Problem("--insecure-host goes with --base-url or --token-url; give your own provider insecure_hosts=")
         addresses = (

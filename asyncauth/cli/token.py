@@ -58,7 +58,7 @@ def token(
     audience: Audience = None,
     client_auth: ClientAuthentication = None,
     insecure_host: InsecureHosts = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the token itself as well.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Also print the token itself.")] = False,
     keyring: KeyringService = None,
     as_json: AsJson = False,
     timeout: Timeout = 30.0,
@@ -89,7 +89,7 @@ def token(
 
 token.__doc__ = f"""{token.__doc__}
 
-The token itself is printed with --show only.
+Only --show prints the token itself.
 
 {CREDENTIALS_HELP}
 
@@ -102,7 +102,7 @@ Examples:
   asyncauth token --issuer https://login.example.com --scope read
   curl -H "Authorization: Bearer $(asyncauth token peakly --show --json | jq -r .access_token)" URL
 
-Exit codes: 0 success, 2 wrong usage or no credentials, 3 no token could be had.
+Exit codes: 0 success, 2 wrong usage or no credentials, 3 no token could be obtained.
 """
 
 
@@ -143,11 +143,11 @@ def _lines(facts: dict[str, Any]) -> str:
     lifetime = facts["lifetime"]
     shown = {
         **facts,
-        "expires_at": facts["expires_at"] or "unknown: used until the server refuses it",
+        "expires_at": facts["expires_at"] or "unknown: used until the API answers 401",
         "lifetime": "unknown" if lifetime is None else f"{lifetime:.10g} s{_roughly(lifetime)}",
         "scope": printable(facts["scope"] or "") or "not stated",
         "refresh_token": "yes" if facts["refresh_token"] else "no",
-        "origins": " ".join(facts["origins"]) or "none: no request would carry it",
+        "origins": " ".join(facts["origins"]) or "none: no request carries it",
     }
     return "\n".join(f"{name.replace('_', ' '):<14} {value}" for name, value in shown.items())
 

@@ -124,7 +124,7 @@ def test_the_doctor_of_a_client(shell: Shell, sandbox: Sandbox, grants: list[dic
     found = marks(ended)
     assert ended.code == 0
     assert found["client credentials"] == ("ok", "CLIENT_ID and CLIENT_SECRET are well-formed")
-    assert found["client login"] == ("ok", "accepted, with a token that lives for 1.0 h")
+    assert found["client login"] == ("ok", "accepted, with a token that is valid for 1.0 h")
     assert all(found[f"client {each}"][0] == "ok" for each in ("TCP", "HTTP", "clock"))
     assert found["client clock"][1] == "agrees with 127.0.0.1's clock"
     assert len(grants) == 1
@@ -186,9 +186,9 @@ def test_a_request_of_ones_own(shell: Shell, sandbox: Sandbox, own: str) -> None
     assert shell.run("request", f"{sandbox.peakly.url}/api/check", "--as", f"{own}:peakly").code == 0
     refused = shell.run("request", f"{sandbox.pago_facil.url}/api/check", "--as", f"{own}:manager")
     assert (refused.code, refused.out) == (2, "")
-    assert f"is not for {sandbox.pago_facil.url}: it may be sent to {sandbox.peakly.url}\n" in refused.err
+    assert f"may not be sent to {sandbox.pago_facil.url}: only to {sandbox.peakly.url}\n" in refused.err
     nowhere = shell.run("request", f"{sandbox.peakly.url}/api/check", "--as", f"{own}:bare")
-    assert "nowhere: it has no origins" in nowhere.err
+    assert "it has no origins" in nowhere.err
     plain = shell.run("request", "http://api.example.com/x", "--as", f"{own}:manager")
     assert (plain.code, "write https://api.example.com\n" in plain.err) == (2, True)
     assert sandbox.peakly.counts.token_requests == 1
@@ -219,7 +219,7 @@ def test_the_doctor_of_ones_own(shell: Shell, sandbox: Sandbox, own: str, attrib
     assert ended.code == 0
     assert found[f"{own}:{attribute} login"][0] == found[f"{own}:{attribute} TCP"][0] == "ok"
     mark, says = found.get(f"{own}:{attribute} store", ("", ""))
-    assert (mark, "tokens: not looked at; name it with --store" in says) == (
+    assert (mark, "tokens: not checked; name it with --store" in says) == (
         ("skip", True) if attribute == "manager" else ("", False)
     )
     assert sandbox.peakly.counts.token_requests == 2
@@ -234,13 +234,13 @@ def test_the_doctor_makes_nothing_that_lasts(
     assert (ended.code, sandbox.pago_facil.counts.token_requests) == (0, requests)
     mark, says = marks(ended)[f"{own}:{attribute} login"]
     assert mark == ("ok" if requests else "skip")
-    assert requests or "createToken would make an access token that lives for years" in says
+    assert requests or "createToken would create an access token that is valid for years" in says
 
 
 def test_the_doctor_of_a_provider_that_says_little(shell: Shell, own: str) -> None:
     """A provider without token_endpoint: the way there is not looked at, the login is tried."""
     found = marks(shell.run("doctor", f"{own}:bare", "--json"))
-    assert found[f"{own}:bare server"] == ("skip", "not looked at: its provider has no token_endpoint")
+    assert found[f"{own}:bare server"] == ("skip", "not checked: its provider has no token_endpoint")
     assert found[f"{own}:bare login"][0] == "ok"
     assert marks(shell.run("doctor", f"{own}:bare", "--json", "--offline"))[f"{own}:bare"][0] == "skip"
 

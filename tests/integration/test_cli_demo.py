@@ -62,7 +62,7 @@ def test_ctrl_c_ends_with_the_report_so_far() -> None:
     report: dict[str, Any] = json.loads(out)
     assert (process.returncode, report["interrupted"], report["failed"]) == (130, True, 0)
     assert report["requests"] > 2
-    assert "300 requests a second" in first
+    assert "300 requests per second" in first
     assert "Traceback" not in err
     assert "Warning" not in err
 

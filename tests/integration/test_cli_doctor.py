@@ -183,7 +183,7 @@ def test_a_place_without_a_system(shell: Shell) -> None:
     """--environment and --base-url are refused without the system they belong to."""
     ended = shell.run("doctor", "--base-url", "http://127.0.0.1")
     assert (ended.code, ended.out) == (2, "")
-    assert "name it, too" in ended.err
+    assert "need a system" in ended.err
 
 
 # What else is found on the way to a token
@@ -318,8 +318,8 @@ def test_a_certificate_of_an_unknown_authority(shell: Shell, authority: trustme.
 @pytest.mark.parametrize(
     ("left", "name", "found"),
     [
-        (timedelta(days=100, hours=1), "localhost", "ok  : the certificate is trusted, and ends in 100.0 d"),
-        (timedelta(days=3, hours=1), "localhost", "warn: the certificate ends in 3.0 d"),
+        (timedelta(days=100, hours=1), "localhost", "ok  : the certificate is trusted, and expires in 100.0 d"),
+        (timedelta(days=3, hours=1), "localhost", "warn: the certificate expires in 3.0 d"),
         (timedelta(seconds=-60), "localhost", "FAIL: the certificate of localhost has expired"),
         (timedelta(days=100), "example.com", "FAIL: the certificate of localhost is for another host"),
     ],
@@ -336,7 +336,7 @@ def test_trusted_certificates(trusting: Shell, authority: trustme.CA, left: time
 def test_a_port_that_speaks_no_tls(shell: Shell, sandbox: Sandbox) -> None:
     """https to a port for http is told as a handshake that fails."""
     ended = _looked(shell, sandbox.peakly.url.replace("http://127.0.0.1", "https://localhost"))
-    assert "makes no TLS handshake" in lines(ended, "peakly TLS")[0]
+    assert "does not speak TLS" in lines(ended, "peakly TLS")[0]
 
 
 # Stores
@@ -358,10 +358,14 @@ def test_a_redis_that_is_well(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("lacks", "code", "says"),
     [
-        ("-@scripting", 0, "enough; no scripts, so that locks are compared in transactions"),
-        ("-@scripting -@transaction", 1, "the user may not use EVAL, EVALSHA, SCRIPT LOAD (or WATCH, MULTI, EXEC); "),
-        ("-getrange -pexpire", 1, "the user may not use GETRANGE, PEXPIRE; allow it (ACL SETUSER)"),
-        ("-scan -info -time", 0, "the user may use what a store needs"),
+        ("-@scripting", 0, "enough; scripts are forbidden, so locks are released in transactions"),
+        (
+            "-@scripting -@transaction",
+            1,
+            "the Redis user may not use EVAL, EVALSHA, SCRIPT LOAD (or WATCH, MULTI, EXEC); ",
+        ),
+        ("-getrange -pexpire", 1, "the Redis user may not use GETRANGE, PEXPIRE; allow it with ACL SETUSER"),
+        ("-scan -info -time", 0, "the Redis user may use what a store needs"),
     ],
 )
 def test_a_redis_user_with_few_rights(shell: Shell, lacks: str, code: int, says: str) -> None:
@@ -386,7 +390,7 @@ def test_a_redis_without_scripting(shell: Shell) -> None:
     with redis_server(*hidden, password="") as redis:
         ended = shell.run("doctor", "--store", redis.url)
     assert ended.code == 0
-    assert "no scripts, so that" in lines(ended, "store rights")[0]
+    assert "scripts are forbidden" in lines(ended, "store rights")[0]
 
 
 @needs_redis
@@ -404,14 +408,14 @@ def test_tokens_that_travel_in_the_clear(shell: Shell) -> None:
     """Plain redis:// to another machine is a warning."""
     shell.set(ASYNCAUTH_STORE="redis://redis.invalid/0")
     ended = shell.run("doctor")
-    assert "tokens travel to redis.invalid:6379 in the clear; use rediss://" in lines(ended, "store transport")[0]
+    assert "tokens travel to redis.invalid:6379 unencrypted; use rediss://" in lines(ended, "store transport")[0]
 
 
 def test_a_folder_to_come(shell: Shell, tmp_path: Path) -> None:
     """A folder that is not there is no failure if it can be made, and is not made."""
     ended = shell.run("doctor", "--store", str(tmp_path / "a" / "b"))
     assert (ended.code, list(tmp_path.iterdir())) == (0, [])
-    assert "is not there yet, and can be made" in lines(ended, "store")[0]
+    assert "does not exist yet, and can be created" in lines(ended, "store")[0]
 
 
 class _NoLock(FileStore):

@@ -70,7 +70,7 @@ def test_an_oauth_clients_tokens_are_revoked(
     assert asyncio.run(store.keys()) == []
     again = shell.run("logout", "--token-url", url, "--revocation-url", url, "--scope", "read")
     assert (again.code, again.err) == (1, "")
-    assert again.out.splitlines()[1:] == ["entry          none with a token that is valid"]
+    assert again.out.splitlines()[1:] == ["entry          none with a valid token"]
 
 
 def test_what_stays_valid_is_said(shell: Shell, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ alone = TokenManager(PagoFacilJWT.from_password(**login))
         second = shell.run("logout", "cli_logout_shop:manager", "--store", str(tmp_path))
     assert (second.code, second.err) == (
         2,
-        "asyncauth: --store names a second store: the manager cli_logout_shop:manager has its own, or none\n",
+        "asyncauth: --store is not for a manager: cli_logout_shop:manager has a store of its own, or none\n",
     )
 
 
@@ -123,8 +123,8 @@ alone = TokenManager(PagoFacilJWT.from_password(**login))
     [
         (("peakly",), 2, "which store holds the tokens? Name it with --store, or set ASYNCAUTH_STORE"),
         (("peakly", "--store", "nowhere"), 1, "there is no folder"),
-        (("pago-facil", "--store", "."), 2, "does not say whose entry is meant: set username and password instead"),
-        (("peakly", "--revocation-url", "https://x.example"), 2, "are an OAuth client's: give --issuer or --token-url"),
+        (("pago-facil", "--store", "."), 2, "does not say which account to log out: set username and password instead"),
+        (("peakly", "--revocation-url", "https://x.example"), 2, "need --issuer or --token-url"),
         (
             ("--issuer", "https://x.example", "--revocation-url", "http://x.example"),
             2,

@@ -131,7 +131,7 @@ async def test_people_are_told_where_it_is() -> None:
         (["--host", "192.0.2.1"], 2, "(--allow-remote) permits that"),
         (["--lifetime", "-1"], 2, "lifetime must be"),
         (["--port", "99999"], 2, "--port"),
-        (["--host", "..", "--allow-remote"], 2, "no host"),
+        (["--host", "..", "--allow-remote"], 2, "not a host name"),
         (["--host", "192.0.2.1", "--allow-remote"], 1, "can't listen on 192.0.2.1: "),
     ],
 )

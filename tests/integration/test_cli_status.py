@@ -215,7 +215,7 @@ def test_what_a_redis_holds(shell: Shell, redis: RedisServer) -> None:
         (("redis://127.0.0.1/?password=s3cret",), 2, "must have no password"),
         (("redis://127.0.0.1:1/0",), 1, "redis://127.0.0.1:1/0: no connection could be made (Connection refused)"),
         (("unix:///no/such/socket",), 1, "no connection could be made (No such file or directory)"),
-        ((".", "--account", "me"), 2, "give --as, too"),
+        ((".", "--account", "me"), 2, "need --as"),
         ((".", "--as", "peakly"), 2, "whose entries? Give --account, or set PEAKLY_USERNAME"),
         ((".", "--as", "peakly", "-e", "development", "--account", "me"), 2, "no environment 'development'"),
         ((".", "--encrypted"), 2, "set ASYNCAUTH_STORE_KEYS"),

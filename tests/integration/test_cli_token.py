@@ -133,7 +133,7 @@ def test_an_unreachable_endpoint_gives_up_in_time(able: Shell) -> None:
             2,
             "--base-url is plain http: a token or password would travel in the",
         ),
-        (("--scope", "read"), 2, "are an OAuth client's: give --issuer or --token-url"),
+        (("--scope", "read"), 2, "need --issuer or --token-url"),
     ],
 )
 def test_arguments_that_cannot_work(able: Shell, arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -38,10 +38,10 @@ def test_the_summary_is_short() -> None:
     assert lines[0] == "requests        6002, failed 0"
     assert len(lines) == 10
     assert all(len(line) <= 100 for line in lines)
-    assert lines[-2] == "workers         4 processes, which took over 9 tokens from each other"
+    assert lines[-2] == "workers         4 processes, which took 9 tokens from their shared store"
     more = REPORT.lines(verbose=True)
     assert more[:9] == lines[:9]
-    assert any(line.startswith("  Peakly token            12, least 10") for line in more)
+    assert any(line.startswith("  Peakly token            12, minimum 10") for line in more)
     assert any(line.startswith("A request waits when there is no usable token") for line in more)
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_was_ended_by_hand() -> None:
         REPORT, interrupted=True, seconds=3.14, failed=2, reasons={"Peakly: 500": 2}, abandoned=1, mishaps=[], workers=1
     )
     assert ended.lines()[0] == (
-        "requests        6002, failed 2 (Peakly: 500: 2), abandoned 1; ended by hand after 3.1 s"
+        "requests        6002, failed 2 (Peakly: 500: 2), abandoned 1; ended by Ctrl-C after 3.1 s"
     )
     assert len(ended.lines()) == 6
 

@@ -152,8 +152,8 @@ ACCESS_TOKEN, JWT = PAGO_FACIL_VARIABLES[:2]
     ("value", "mark", "said"),
     [
         (SECRET, Mark.OK, "are well-formed"),
-        ("", Mark.FAIL, "is set, and empty"),
-        (" \t", Mark.FAIL, "nothing but blanks"),
+        ("", Mark.FAIL, "is set but empty"),
+        (" \t", Mark.FAIL, "only blanks"),
         (f"{SECRET}\n", Mark.FAIL, "ends with a line break"),
         (f"{SECRET}\r\n", Mark.FAIL, "ends with a line break"),
         (f"{SECRET}\nx", Mark.FAIL, "holds a line break"),
@@ -178,8 +178,8 @@ def test_the_shape_of_a_password(value: str, mark: Mark, said: str) -> None:
         (JWT, jwt(exp=NOW), Mark.FAIL, "expired 0 s ago"),
         (JWT, jwt(exp=NOW - 3 * 3600), Mark.FAIL, "expired 3.0 h ago"),
         (JWT, jwt(exp=NOW + 600), Mark.WARN, "expires in 10.0 min"),
-        (JWT, jwt(), Mark.WARN, "says no times"),
-        (JWT, "4dpCfWf9", Mark.FAIL, "is no JWT"),
+        (JWT, jwt(), Mark.WARN, "without readable times"),
+        (JWT, "4dpCfWf9", Mark.FAIL, "is not a JWT"),
         (JWT, f"Bearer {jwt(exp=NOW + DAY)}", Mark.FAIL, "begins with 'Bearer'"),
         (JWT, f"{jwt(exp=NOW + DAY)}\n", Mark.FAIL, "ends with a line break"),
         (ACCESS_TOKEN, "4dpCfWf9", Mark.OK, "is well-formed"),
@@ -203,7 +203,7 @@ def test_what_is_missing() -> None:
         (Mark.FAIL, f"{PASSWORD} is not set"),
     ]
     (empty,) = shape(Credentials(System.PAGO_FACIL, {ACCESS_TOKEN: "opaque", JWT: ""}), NOW)
-    assert (empty.mark, empty.says) == (Mark.WARN, f"{JWT} is set, and empty")
+    assert (empty.mark, empty.says) == (Mark.WARN, f"{JWT} is set but empty")
 
 
 # Files
@@ -213,13 +213,13 @@ def test_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("folder", "file", "mark", "said"),
     [
-        (0o700, 0o600, Mark.OK, "their owner's alone"),
+        (0o700, 0o600, Mark.OK, "only their owner can read"),
         (0o700, 0o644, Mark.FAIL, "every user of this machine can read tokens"),
         (0o700, 0o602, Mark.FAIL, "every user of this machine can read tokens"),
         (0o700, 0o640, Mark.WARN, "their group can read tokens"),
         (0o755, 0o600, Mark.WARN, "others can list"),
-        (0o770, 0o600, Mark.FAIL, "its group can put files into"),
-        (0o707, 0o600, Mark.FAIL, "every user of this machine can put files into"),
+        (0o770, 0o600, Mark.FAIL, "its group can create files in"),
+        (0o707, 0o600, Mark.FAIL, "every user of this machine can create files in"),
     ],
 )
 def test_who_can_read_the_files(tmp_path: Path, folder: int, file: int, mark: Mark, said: str) -> None:

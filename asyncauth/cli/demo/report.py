@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Report", "report_on"]
 
 WHY_THEY_WAIT = (
-    "a request waits when there is no usable token: after the revocation, and when an outage outlasts the time between"
-    " a token's renewal being due and its end, which is a third of its life here, or more; then it waits for at most"
-    " half a second beyond the outage, or a quarter of it"
+    "a request waits when there is no usable token: after the revocation, and in an outage that lasts until the token"
+    " expires (renewal is due when a third of the lifetime is left, or more); it then waits until half a second after"
+    " the outage, or a quarter of the outage, whichever is longer"
 )
 RECKONING = (
-    "the least is what no client could go below: each step's token used to its last moment, what was obtained with"
-    " it then used to its last moment as well, and everything obtained anew after the revocation;"
-    " requests that a failing endpoint answered with no token are not in it"
+    "the minimum is what any client would need that uses each token until it expires, requests the next one only then,"
+    " and requests all tokens again after the revocation; token requests that brought no token are not in it"
 )
 
 
@@ -160,16 +159,16 @@ class Report:
             ("requests", f"{self.requests}, failed {self.failed}{f' ({reasons})' if reasons else ''}{self._end}"),
             ("latency", f"p50 {_ms(self.p50)}, p99 {_ms(self.p99)}, max {_ms(self.max)}"),
             ("first requests", f"{', '.join(map(_ms, self.first))}: they wait for each system's first token"),
-            ("waited", f"{self.waited} requests after these had to wait for a token"),
+            ("waited", f"{self.waited} later requests had to wait for a token"),
             *(
                 (f"  {mishap.name}", f"{mishap.waited} waited, slowest request {_ms(mishap.slowest)}")
                 for mishap in self.mishaps
             ),
-            ("token requests", f"{self.made}, least possible {self.least}; {self.without_token} brought no token"),
+            ("token requests", f"{self.made}, minimum {self.least}; {self.without_token} brought no token"),
         ]
         if self.workers > 1:
             facts.append(
-                ("workers", f"{self.workers} processes, which took over {self.adopted} tokens from each other")
+                ("workers", f"{self.workers} processes, which took {self.adopted} tokens from their shared store")
             )
         lines = [f"{name:<{_NAMES}} {text}" for name, text in facts]
         return [*lines, *self._rest()] if verbose else [*lines, "--verbose explains this, and logs what happens."]
@@ -178,17 +177,17 @@ class Report:
     def _end(self) -> str:
         """How the run ended, if not by itself."""
         abandoned = f", abandoned {self.abandoned}" if self.abandoned else ""
-        return f"{abandoned}; ended by hand after {self.seconds:.1f} s" if self.interrupted else abandoned
+        return f"{abandoned}; ended by Ctrl-C after {self.seconds:.1f} s" if self.interrupted else abandoned
 
     def _rest(self) -> list[str]:
         """Return what explains the result."""
         return [
             "",
             f"The requests took {self.seconds:.1f} s.",
-            f"Renewing at {POLICY.renew_at:.0%} of the stated life takes {self.paced} token requests.",
+            f"Renewing at {POLICY.renew_at:.0%} of the stated lifetime takes {self.paced} token requests.",
             *(f"  {mishap.at:5.1f} s  {mishap.text}" for mishap in self.mishaps),
             *(
-                f"  {step.name:<22} {step.made:>3}, least {step.least:>2} (lives {step.lifetime:g} s)"
+                f"  {step.name:<22} {step.made:>3}, minimum {step.least:>2} (lifetime {step.lifetime:g} s)"
                 for step in self.token_requests
             ),
             *textwrap.wrap(f"{WHY_THEY_WAIT[0].upper()}{WHY_THEY_WAIT[1:]}.", 100),

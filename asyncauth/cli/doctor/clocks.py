@@ -28,7 +28,7 @@ def clocks(subject: str, whose: str, ahead: float, error: float) -> Finding:
     if apart <= _AGREE:
         return ok(subject, f"agrees with {whose}")
     says = f"{whose} is {in_words(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's clock"
-    do = "set this machine's clock (timedatectl set-ntp true); if that is right, tell whoever runs the other"
+    do = "set this machine's clock (timedatectl set-ntp true); if it is right, tell the other machine's operator"
     return fail(subject, says, do) if apart > _FAR else warn(subject, says, do)
 
 

@@ -51,7 +51,7 @@ __all__ = ["doctor"]
 
 _COLOURS = {Mark.OK: "green", Mark.SKIP: "blue", Mark.WARN: "yellow", Mark.FAIL: "red"}
 _NOTHING_SET = (
-    f"nothing to look at: no credentials are set, and no store is named. Set {' and '.join(PEAKLY_VARIABLES)}, or"
+    f"nothing to check: no credentials are set, and no store is named. Set {' and '.join(PEAKLY_VARIABLES)}, or"
     f" {' and '.join(PAGO_FACIL_VARIABLES[-2:])}; or name a system, module:attribute of your own provider, --issuer,"
     " --token-url or --store"
 )
@@ -106,7 +106,7 @@ def doctor(
             keyring=keyring,
         )
         if target.name == "" and (environment is not None or base_url is not None):
-            raise Problem("--environment and --base-url are a system's: name it, too")
+            raise Problem("--environment and --base-url need a system: peakly or pago-facil")
         stores = [choose(store, prefix=prefix, encrypted=encrypted, keyring=keyring) for _ in range(2)]
         patients = patients_of(target)
         if not patients and stores[0] is None:
@@ -126,13 +126,19 @@ def doctor(
 
 doctor.__doc__ = f"""{doctor.__doc__}
 
-It looks at the credentials' form, the way to the server (DNS, TCP, TLS, HTTP), both clocks
-(off by a minute is a failure, unless the login works), the login (one try, so that a wrong
-password locks no account; nothing that lives for years is made), the store: whether it
-answers, can be written to (a probe, deleted at once), locks, and who may read its files;
-and at last at Python and the packages.
+It checks, in this order:
 
-Each line begins with ok, skip, warn or FAIL; the last two say what to do.
+\b
+  credentials  their form
+  server       DNS, TCP, TLS, HTTP
+  clocks       a minute apart is a failure, unless the login works
+  login        one try, so that a wrong password locks no account;
+               no token that is valid for years is created
+  store        whether it answers, can be written to (a test entry, deleted at
+               once) and locks, and who may read its files
+  Python       and the packages
+
+Each line begins with ok, skip, warn or FAIL. The last two say what to do.
 
 {CREDENTIALS_HELP}
 
@@ -147,7 +153,7 @@ Examples:
   asyncauth doctor --issuer https://login.example.com
   asyncauth doctor pago-facil --json | jq '.findings[] | select(.mark == "fail")'
 
-Exit codes: 0 nothing failed, 1 something did, 2 wrong usage, or nothing to look at: no system named, no
+Exit codes: 0 no check failed, 1 one did, 2 wrong usage, or nothing to check: no system named, no
 credentials, no store.
 """
 
@@ -173,7 +179,7 @@ class _Visit:
         for patient in self.patients:
             if chosen is None and patient.store is not None:
                 # Its lock is tried with a second store, as another process has it, which only a name gives.
-                says = f"{patient.store}: not looked at; name it with --store, or in {STORE_VARIABLE}"
+                says = f"{patient.store}: not checked; name it with --store, or in {STORE_VARIABLE}"
                 yield skip(f"{patient.name} store", says)
         if chosen is not None and again is not None:
             for finding in await look_into(chosen, again, self.timeout, offline=self.offline):
@@ -203,7 +209,7 @@ def _line(finding: Finding) -> str:
 
 def _verdict(failures: int, warnings: int, *, looked: bool) -> str:
     if not failures and not warnings:
-        return "All is well." if looked else "Nothing failed; no system was looked at."
+        return "All is well." if looked else "Nothing failed; no system was checked."
     parts = [
         f"{count} {word if count == 1 else f'{word}s'}"
         for count, word in ((failures, "failure"), (warnings, "warning"))

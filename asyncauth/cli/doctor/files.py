@@ -32,7 +32,7 @@ def permissions(folder: Path, *, sealed: bool) -> list[Finding]:
         sealed: Whether its entries are encrypted.
     """
     if os.name == "nt":
-        return [skip(_SUBJECT, "Windows keeps them otherwise: see who may read the folder in its properties")]
+        return [skip(_SUBJECT, "Windows has no such modes: check in the folder's properties who may read it")]
     modes: dict[Path, int] = {}
     strangers: list[Path] = []
     for path in sorted(path for path in folder.iterdir() if path.suffix == _ENTRY and is_key(path.stem)):
@@ -49,7 +49,7 @@ def permissions(folder: Path, *, sealed: bool) -> list[Finding]:
         _foreign(strangers),
     ]
     wrong = [finding for finding in found if finding is not None]
-    return wrong or [ok(_SUBJECT, f"{folder} and its tokens are their owner's alone")]
+    return wrong or [ok(_SUBJECT, f"only their owner can read {folder} and its tokens")]
 
 
 def _open(make: Make, who: str, paths: Sequence[Path], *, sealed: bool) -> Finding | None:
@@ -59,14 +59,14 @@ def _open(make: Make, who: str, paths: Sequence[Path], *, sealed: bool) -> Findi
     do = f"chmod 600 {_named(paths)}"
     if not sealed:
         do += "; then have the tokens in them revoked: they may have been copied"
-    return make(_SUBJECT, f"{who} can read {'sealed ' if sealed else ''}tokens in {_told(paths)}", do)
+    return make(_SUBJECT, f"{who} can read {'encrypted ' if sealed else ''}tokens in {_told(paths)}", do)
 
 
 def _foreign(paths: Sequence[Path]) -> Finding | None:
     """Return that these files are somebody else's, if there are any."""
     if not paths:
         return None
-    says = f"another user than this one ({os.geteuid()}) owns {_told(paths)}"
+    says = f"another user, not this one ({os.geteuid()}), owns {_told(paths)}"
     return warn(_SUBJECT, says, "run this as the user whose processes use the store")
 
 
@@ -83,7 +83,7 @@ def _folder(folder: Path) -> Finding | None:
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         who = "every user of this machine" if mode & stat.S_IWOTH else "its group"
         return fail(
-            _SUBJECT, f"{who} can put files into {folder} ({mode:04o}), and so plant a token", f"chmod 700 {folder}"
+            _SUBJECT, f"{who} can create files in {folder} ({mode:04o}), and so plant a token", f"chmod 700 {folder}"
         )
     if mode & (stat.S_IROTH | stat.S_IRGRP):
         return warn(_SUBJECT, f"others can list {folder} ({mode:04o})", f"chmod 700 {folder}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["login", "login_alone", "login_of_own"]
 
 _ACCESS_TOKEN, _JWT = PAGO_FACIL_VARIABLES[:2]
-_LIVES_LONG = "createToken would make an access token that lives for years"
+_LIVES_LONG = "createToken would create an access token that is valid for years"
 
 
 async def login(credentials: Credentials, place: dict[str, Any], timeout: float) -> Finding:  # noqa: ASYNC109
@@ -107,12 +107,12 @@ async def _tried(subject: str, token: Awaitable[Token], where: str, timeout: flo
             return fail(subject, f"tried once: {error}", "correct what is requested; the credential may be right")
         return fail(subject, f"tried once: {error}", f"correct {where}; each further try may lock the account")
     except TokenEndpointUnavailable as error:
-        return fail(subject, str(error), "try again later, or ask whoever runs the server")
+        return fail(subject, str(error), "try again later, or ask the server's operator")
     except AuthError as error:
         return fail(subject, str(error), "is this the right address?")
     except TimeoutError:
         return fail(subject, f"no answer within {timeout:g} s", "try again later, or with a longer --timeout")
-    life = "of unknown life" if obtained.lifetime is None else f"that lives for {in_words(obtained.lifetime)}"
+    life = "of unknown lifetime" if obtained.lifetime is None else f"that is valid for {in_words(obtained.lifetime)}"
     return ok(subject, f"accepted, with a token {life}")
 
 

@@ -106,7 +106,7 @@ class _Way:
             async with self._connection(None):
                 pass
         except TimeoutError:
-            does = "is this machine allowed out, or is a proxy needed? asyncauth uses none unless http= has one"
+            does = "may this machine connect to the outside, or does it need a proxy (http= in the program)?"
             return self._note(fail(subject, f"{self._place} does not answer within {self.timeout:g} s", does))
         except OSError as error:
             says = f"no connection to {self._place} ({_reason(error)})"
@@ -127,9 +127,9 @@ class _Way:
         except TimeoutError:
             says = f"{self._place} does not finish the handshake within {self.timeout:g} s"
         except ssl.SSLError as error:
-            says = f"{self._place} makes no TLS handshake ({error.reason or type(error).__name__})"
+            says = f"{self._place} does not speak TLS ({error.reason or type(error).__name__})"
         except OSError as error:
-            says = f"{self._place} breaks the handshake off ({_reason(error)})"
+            says = f"{self._place} aborts the handshake ({_reason(error)})"
         return self._note(fail(subject, says, "is this the port for https, and does a proxy stand between?"))
 
     async def ask(self) -> list[Finding]:
@@ -144,9 +144,11 @@ class _Way:
                 status, headers = response.status, response.headers
         except TimeoutError:
             says = f"{self._place} does not answer a request within {self.timeout:g} s"
-            return self._note(fail(subject, says, "it may be overloaded: try again later, or ask whoever runs it"))
+            return self._note(
+                fail(subject, says, "it may be overloaded: try again later, or ask the server's operator")
+            )
         except (aiohttp.ClientError, OSError) as error:
-            says = f"{self._place} gives no HTTP answer ({type(error).__name__})"
+            says = f"{self._place} does not answer in HTTP ({type(error).__name__})"
             or_tls = ", or is it https?" if self.origin.scheme == "http" else "?"
             return self._note(fail(subject, says, f"does another service listen on that port{or_tls}"))
         took = time.monotonic() - started
@@ -154,13 +156,13 @@ class _Way:
         if status >= _FIRST_SERVER_ERROR:
             found = warn(subject, answers, "the server has a problem of its own: try again later")
         else:
-            found = ok(subject, f"{answers}, which need not be 200 here")
+            found = ok(subject, f"{answers} (any status below 500 will do)")
         return self._note(found, self._clock(headers.get("Date"), headers.get("Age"), sent_at, took))
 
     def _clock(self, date: str | None, age: str | None, sent_at: float, took: float) -> Finding:
         subject, now = f"{self.name} clock", expiry.server_now(date, age)
         if now is None:
-            return skip(subject, "the server's answer has no Date")
+            return skip(subject, "the server's answer has no Date header")
         # It was written between sending and receiving, and its fraction of a second cut off.
         ahead = now + _SECOND / 2 - (sent_at + took / 2)
         return clocks(subject, f"{self.whose}'s clock", ahead, _SECOND / 2 + took / 2)

@@ -54,7 +54,7 @@ def judge(requirements: Iterable[str]) -> list[Finding]:
             continue
         subject = name if extra is None else f"extra {extra}"
         if least is not None and _numbers(version) < _numbers(least):
-            found.append(fail(subject, f"{name} {version} is too old: {least} is the oldest", f"{how} --upgrade"))
+            found.append(fail(subject, f"{name} {version} is too old: {least} or newer is needed", f"{how} --upgrade"))
         else:
             found.append(ok(subject, f"{name} {version}"))
     return found

@@ -59,7 +59,7 @@ class Patient:
         for finding in shaped:
             yield finding
         if offline:
-            yield skip(self.name, f"{self.origin or 'the token endpoint'}: not asked (--offline)")
+            yield skip(self.name, f"{self.origin or 'the token endpoint'}: not contacted (--offline)")
             return
         way = [_unknown(self.name)] if self.origin is None else await self._reach(self.origin, timeout)
         clocks = [finding for finding in way if finding.subject.endswith(_CLOCK)]
@@ -90,7 +90,7 @@ class Patient:
         if not allowed:
             return skip(subject, "not tried (--no-login)")
         if any(finding.mark is Mark.FAIL for finding in shaped):
-            return skip(subject, "not tried with credentials that can't be right")
+            return skip(subject, "not tried: the credentials can't be right")
         if any(finding.mark is Mark.FAIL and not finding.subject.endswith(_CLOCK) for finding in way):
             return skip(subject, "not tried: the server can't be reached")
         if self.own is not None:
@@ -104,7 +104,7 @@ class Patient:
 
 
 def _unknown(name: str) -> Finding:
-    return skip(f"{name} server", "not looked at: its provider has no token_endpoint")
+    return skip(f"{name} server", "not checked: its provider has no token_endpoint")
 
 
 def patients_of(target: Target) -> list[Patient]:

@@ -79,8 +79,10 @@ def rights(missing: list[str]) -> Finding:
     if _SCRIPTS in missing and _TRANSACTIONS in missing:
         lacks += [f"{_SCRIPTS} (or {_TRANSACTIONS})"]
     if lacks:
-        says = f"the user may not use {', '.join(lacks)}"
-        return fail("store rights", says, "allow it (ACL SETUSER): see the documentation's page on fleets")
+        says = f"the Redis user may not use {', '.join(lacks)}"
+        return fail(
+            "store rights", says, "allow it with ACL SETUSER: the documentation's page on fleets has the whole command"
+        )
     if _SCRIPTS in missing:
-        return ok("store rights", "enough; no scripts, so that locks are compared in transactions")
-    return ok("store rights", "the user may use what a store needs")
+        return ok("store rights", "enough; scripts are forbidden, so locks are released in transactions")
+    return ok("store rights", "the Redis user may use what a store needs")

@@ -40,7 +40,7 @@ def shape(credentials: Credentials, now: float) -> list[Finding]:
             found += [make(subject, f"{found_as} {says}", do) for make, says, do in _flaws(name, value, now)[:1]]
     for name, value in credentials.values.items():
         if not value and name not in used:
-            found.append(warn(subject, f"{credentials.spelled(name)} is set, and empty", "unset it"))
+            found.append(warn(subject, f"{credentials.spelled(name)} is set but empty", "unset it"))
     return found or [ok(subject, f"{credentials.where(*used)} {'is' if len(used) == 1 else 'are'} well-formed")]
 
 
@@ -54,20 +54,20 @@ def _flaws(name: str, value: str, now: float) -> list[Flaw]:
         found += _in_a_header(value)
         found += _as_a_jwt(value, now, needed=name == _JWT)
     if value != value.strip():
-        found.append((warn, "begins or ends with a blank", "is that part of it? Else take it out"))
+        found.append((warn, "begins or ends with a blank", "is that part of it? If not, remove it"))
     return found
 
 
 _RULES: tuple[tuple[Callable[[str], bool], Flaw], ...] = (
-    (lambda value: not value, (fail, "is set, and empty", "is it filled from something that is missing?")),
-    (str.isspace, (fail, "holds nothing but blanks", "is it filled from something that is missing?")),
+    (lambda value: not value, (fail, "is set but empty", "is it filled from a file or variable that is missing?")),
+    (str.isspace, (fail, "holds only blanks", "is it filled from a file or variable that is missing?")),
     (
         lambda value: any("\ud800" <= char <= "\udfff" for char in value),
         (fail, "is not UTF-8", "write it in UTF-8"),
     ),
     (
         lambda value: value.endswith(("\r", "\n")),
-        (fail, "ends with a line break", "take it out: the file that it was read from ends with one"),
+        (fail, "ends with a line break", "remove it: the file that it was read from ends with one"),
     ),
     (
         lambda value: any(char in "\r\n\0" for char in value),
@@ -75,7 +75,7 @@ _RULES: tuple[tuple[Callable[[str], bool], Flaw], ...] = (
     ),
     (
         lambda value: len(value) > 1 and value[0] == value[-1] and value[0] in "\"'",
-        (warn, "stands in quotation marks", "are they part of it? Not every reader of .env files takes them off"),
+        (warn, "is in quotation marks", "are they part of it? Some readers of .env files keep them"),
     ),
 )
 """What any credential can have, the worst first."""
@@ -91,10 +91,10 @@ def _in_a_header(value: str) -> list[Flaw]:
 
 def _as_a_jwt(value: str, now: float, *, needed: bool) -> list[Flaw]:
     if needed and value.count(".") != _PARTS - 1:
-        return [(fail, "is no JWT", "it takes what login answers: three parts joined by dots")]
+        return [(fail, "is not a JWT", "set the JWT of a login: three parts joined by dots")]
     expires_at, issued_at = expiry.jwt_times(value)
     if needed and (expires_at, issued_at) == (None, None):
-        return [(warn, "is a JWT that says no times, or none that can be read", "is it whole?")]
+        return [(warn, "is a JWT without readable times", "is it complete?")]
     if expires_at is None:
         return []
     if expires_at <= now:

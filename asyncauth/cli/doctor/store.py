@@ -45,7 +45,7 @@ async def look_into(chosen: Chosen, again: Chosen, timeout: float, *, offline: b
         offline: Whether nothing may be sent.
     """
     if chosen.folder is None and offline:
-        return [skip("store", f"{chosen.title}: not asked (--offline)")]
+        return [skip("store", f"{chosen.title}: not contacted (--offline)")]
     if chosen.folder is not None and not chosen.folder.is_dir():
         return [_future(chosen.folder)]
     found: list[Finding] = []
@@ -56,7 +56,7 @@ async def look_into(chosen: Chosen, again: Chosen, timeout: float, *, offline: b
             found.append(rights(missing))
         able = not found or found[0].mark is not Mark.FAIL
         if "SCAN" in missing:
-            found.append(skip("store", f"{chosen.title}: the user may not list its entries (SCAN)"))
+            found.append(skip("store", f"{chosen.title}: the Redis user may not list its entries (SCAN)"))
         else:
             found += await _entries(chosen, timeout)
         if isinstance(chosen.inner, RedisStore):
@@ -69,20 +69,20 @@ async def look_into(chosen: Chosen, again: Chosen, timeout: float, *, offline: b
         with contextlib.suppress(PermissionError):  # said above
             found += permissions(chosen.folder, sealed=chosen.sealed)
     if chosen.address is not None:
-        says = f"tokens travel to {chosen.address} in the clear"
+        says = f"tokens travel to {chosen.address} unencrypted"
         found.append(warn("store transport", says, "use rediss://, or an EncryptedStore"))
     return found
 
 
-_MEND = "a manager takes it for absent, and replaces it; was it sealed with a key that is missing here?"
+_MEND = "a manager treats it as absent and replaces it; was it encrypted with a key that is missing here?"
 
 
 def _future(folder: Path) -> Finding:
     parent = next(each for each in folder.absolute().parents if each.exists())
     if os.access(parent, os.W_OK | os.X_OK):
-        return ok("store", f"{folder} is not there yet, and can be made")
+        return ok("store", f"{folder} does not exist yet, and can be created")
     return fail(
-        "store", f"{folder} is not there, and can't be made in {parent}", "make it, with mode 0700, for this user"
+        "store", f"{folder} does not exist, and can't be created in {parent}", "create it with mode 0700 for this user"
     )
 
 
@@ -96,7 +96,7 @@ async def _entries(chosen: Chosen, timeout: float) -> list[Finding]:  # noqa: AS
 
 
 def _speed(title: str, count: int, seconds: float) -> Finding:
-    says = f"{title}: {count} {'entry' if count == 1 else 'entries'}, {seconds * 1000:.1f} ms a look"
+    says = f"{title}: {count} {'entry' if count == 1 else 'entries'}, {seconds * 1000:.1f} ms per read"
     if seconds > _SLOW:
         return warn("store", says, "callers wait for it, up to 1 s: is it far away, or overloaded?")
     return ok("store", says)
@@ -115,12 +115,12 @@ async def _redis(chosen: Chosen, store: RedisStore, timeout: float) -> list[Find
     try:
         version, now, sent_at, took = await chosen.answer(ask(), timeout)
     except StoreFailure:
-        return [skip("store version", "the user may not ask for it (INFO, TIME)")]
+        return [skip("store version", "the Redis user may not use INFO and TIME")]
     ahead = now[0] + now[1] / 1e6 - (sent_at + took / 2)
     found = [clocks("store clock", "the Redis server", ahead, took / 2)]
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < _OLDEST_REDIS:
-        return [fail("store version", f"Redis {version} is too old", "6.2 is the oldest that will do"), *found]
+        return [fail("store version", f"Redis {version} is too old", "use 6.2 or newer"), *found]
     return [ok("store version", f"Redis {version}"), *found]
 
 
@@ -146,10 +146,10 @@ async def _probe(chosen: Chosen, again: Chosen, timeout: float) -> list[Finding]
         finally:
             _sweep(chosen.folder, key)
     if stored is None or stored.value != probe.value:
-        return [fail("store writing", "what was written can't be read again", "is it full, or does it evict entries?")]
+        return [fail("store writing", "a written entry can't be read back", "is it full, or does it evict entries?")]
     found = [ok("store writing", f"written, read and deleted ({took * 1000:.1f} ms)")]
     if exclusive:
-        return [*found, ok("store lock", "keeps a second holder out")]
+        return [*found, ok("store lock", "a second holder has to wait")]
     why = "two processes can hold it at once, and would make two token requests"
     return [*found, fail("store lock", why, "is this a network file system? Use Redis there")]
 

@@ -29,9 +29,9 @@ def certificate(subject: str, cert: Mapping[str, Any], version: str, now: float)
     """
     left = ssl.cert_time_to_seconds(str(cert["notAfter"])) - now
     if left < _SOON:
-        do = "tell the server's operator: from then on nobody can connect"
-        return warn(subject, f"{version}; the certificate ends in {in_words(left)}", do)
-    return ok(subject, f"{version}; the certificate is trusted, and ends in {in_words(left)}")
+        do = "tell the server's operator: after that nobody can connect"
+        return warn(subject, f"{version}; the certificate expires in {in_words(left)}", do)
+    return ok(subject, f"{version}; the certificate is trusted, and expires in {in_words(left)}")
 
 
 def distrust(subject: str, host: str, error: ssl.SSLCertVerificationError) -> Finding:
