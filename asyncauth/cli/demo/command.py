@@ -60,7 +60,7 @@ def demo(
       asyncauth demo --seconds 5 --rate 1000
       asyncauth demo --workers 4 --json > report.json
 
-    Exit codes: 0 no request failed, 1 a request failed, 130 Ctrl-C.
+    Exit codes: 0 no request failed, 1 at least one did, 130 Ctrl-C.
     """  # noqa: D301 (Click's own sign for lines that stay as they are)
 
     def work() -> int:
