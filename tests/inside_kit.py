@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import pytest
 
+from asyncauth import Token
 from asyncauth.sandbox import Sandbox
 from asyncauth.stores import RedisStore
+from asyncauth.testing import FakeClock
 
 
 def guard_of(thing: Any) -> threading.RLock:
@@ -38,6 +42,23 @@ def managers_of(http: aiohttp.ClientSession) -> tuple[Any, ...]:
 def clients_of(store: RedisStore) -> dict[asyncio.AbstractEventLoop, Any]:
     """Return what a store has on each event loop: its ``client``, its ``users``, and locks that it is ``releasing``."""
     return store._loops
+
+
+def after_each_look(monkeypatch: pytest.MonkeyPatch, call: Callable[[], None]) -> None:
+    """Have something happen whenever a `RedisStore` has read an entry, before it does anything with it."""
+    real = RedisStore._read
+
+    def read(self: RedisStore, key: str, raw: Any) -> Token | None:
+        found = real(self, key, raw)
+        call()
+        return found
+
+    monkeypatch.setattr(RedisStore, "_read", read)
+
+
+def sleeping_until(clock: FakeClock) -> list[float]:
+    """Return until when somebody sleeps by a clock."""
+    return sorted(due for due, _, sleeper in clock._sleepers if not sleeper.done())
 
 
 def ledger_of(system: Any) -> Any:

@@ -184,11 +184,11 @@ class TokenState:
     __slots__ = (
         "_carrier",
         "_durations",
-        "_failures",
         "_guard",
         "_last_success",
         "_policy",
         "cached",
+        "failures",
         "refreshes",
         "waits",
     )
@@ -199,7 +199,7 @@ class TokenState:
         self.refreshes = self.waits = 0
         self._guard = new_guard() if guard is None else guard
         self._policy = policy
-        self._failures = _NONE
+        self.failures = _NONE
         self._durations = b""  # packed floats, the latest last: 37 to 65 bytes, where a deque takes 820
         self._last_success: float | None = None
 
@@ -211,13 +211,13 @@ class TokenState:
     @property
     def failure(self) -> FailureMemory | None:
         """The failure since the last success; ``None`` = none."""
-        return self._failures.failure
+        return self.failures.failure
 
-    def _own_failures(self) -> _Failures:
+    def own_failures(self) -> _Failures:
         """Return what may be written to."""
-        if self._failures is _NONE:
-            self._failures = _Failures()
-        return self._failures
+        if self.failures is _NONE:
+            self.failures = _Failures()
+        return self.failures
 
     # What callers meet
 
@@ -316,7 +316,7 @@ class TokenState:
             unit_random: A random number from 0 to 1, for the jitter.
             store_time: Seconds that a refresh spends on calls to the store.
         """
-        if token.value in (before.token.value, self._failures.api_401s.last_dropped):
+        if token.value in (before.token.value, self.failures.api_401s.last_dropped):
             return None
         try:
             lifetime = self._checked_lifetime(token)
@@ -363,11 +363,11 @@ class TokenState:
             if cached.since < before.usable_until and before.token.value != cached.token.value:
                 cached.predecessor = before.as_predecessor()
             self.cached = cached
-            if self._failures is not _NONE:
-                self._failures.failure = None
+            if self.failures is not _NONE:
+                self.failures.failure = None
             self._last_success = wall
             if adopted:
-                self._own_failures().adoptions += 1
+                self.own_failures().adoptions += 1
             else:
                 self.refreshes += 1
 
@@ -434,7 +434,7 @@ class TokenState:
                 shared=shared,
                 answered=answered,
             )
-            failures = self._own_failures()
+            failures = self.own_failures()
             failures.failure = failure
             failures.failures += 1
             return failure
@@ -448,14 +448,14 @@ class TokenState:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
         with self._guard:
             if self.failure is not None:
-                self._own_failures().failure = self.failure.without_backoff(now)
+                self.own_failures().failure = self.failure.without_backoff(now)
 
     def ask(self, now: float) -> FailureMemory | None:
         """Note that a credential is looked at while its refusal is remembered; return that memory, which stays."""
         with self._guard:
             failure = self.failure
             if failure is not None:
-                failure = self._own_failures().failure = failure.asked(self._policy, now)
+                failure = self.own_failures().failure = failure.asked(self._policy, now)
             return failure
 
     def lose_refresh_token(self, before: CachedToken, *, successor: str | None = None) -> None:
@@ -526,7 +526,7 @@ class TokenState:
 
     def _is_young(self, cached: CachedToken, *, foreign: bool, now: float) -> bool:
         """Return whether the API may not know the token yet. Not if its value got a 401 before."""
-        memory = self._failures.api_401s
+        memory = self.failures.api_401s
         return (
             not cached.accepted
             and now < cached.since + YOUNG
@@ -544,7 +544,7 @@ class TokenState:
             return None
         if sent.trial is None or not sent.trial.last:
             return None
-        before = self._failures.api_401s
+        before = self.failures.api_401s
         memory = remember_api_401(
             before,
             self._policy,
@@ -564,14 +564,14 @@ class TokenState:
         """Drop a predecessor; during a trial, in which neither is known to be good, begin a cool-down."""
         if cached.trial is None:
             return self._drop_predecessor(cached, predecessor, foreign=foreign, now=now)
-        before = self._failures.api_401s
+        before = self.failures.api_401s
         if before.cooling_down(now, foreign=foreign):
             return None
         return self._dropped(before, begin_cooldown(before, self._policy, foreign=foreign, now=now), cached)
 
     def _drop(self, cached: CachedToken, *, repeat: bool, foreign: bool, now: float) -> float | None:
         """Drop the cached token, or begin a cool-down. Under the guard; returns as `Noted401.cooldown`."""
-        before = self._failures.api_401s
+        before = self.failures.api_401s
         memory = remember_api_401(
             before,
             self._policy,
@@ -589,7 +589,7 @@ class TokenState:
         """Keep what is remembered of a 401; make ``cached`` the current one if that is a drop."""
         if memory is before:
             return None
-        self._own_failures().api_401s = memory
+        self.own_failures().api_401s = memory
         if memory.drops == before.drops:
             return memory.cooldown
         self.cached = cached
@@ -603,7 +603,7 @@ class TokenState:
         if cached.serving(now) is not predecessor:
             self.cached = after
             return None
-        before = self._failures.api_401s
+        before = self.failures.api_401s
         if before.cooling_down(now, foreign=foreign):
             return None
         return self._dropped(before, attrs.evolve(before, drops=before.drops + 1), after)
@@ -615,8 +615,8 @@ class TokenState:
             if cached.is_token(token):
                 if not cached.accepted:
                     self.cached = cached.without_predecessor(cached.token, accepted=True)
-                if repeat and self._failures is not _NONE:
-                    self._failures.api_401s = self._failures.api_401s.after_repeat()
+                if repeat and self.failures is not _NONE:
+                    self.failures.api_401s = self.failures.api_401s.after_repeat()
 
     # What callers get
 
@@ -672,7 +672,7 @@ class TokenState:
         from asyncauth.status import Status  # noqa: PLC0415 (its class takes as long to import as all of this one)
 
         with self._guard:
-            cached, failures = self.cached, self._failures
+            cached, failures = self.cached, self.failures
             failure = failures.failure
             serving = cached.serving(now)
             usable = now < serving.usable_until

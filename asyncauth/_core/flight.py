@@ -151,15 +151,15 @@ class Flight(Generic[_T]):
         "_error",
         "_guard",
         "_result",
-        "_task",
-        "_waiters",
-        "_watch",
         "callers",
         "done",
         "hurried",
         "leaving",
         "loop",
+        "task",
+        "waiters",
         "waits_for",
+        "watch",
         "work",
     )
 
@@ -172,9 +172,9 @@ class Flight(Generic[_T]):
         self._clock = clock
         self._due = math.inf
         self._guard = new_guard()
-        self._waiters: list[_Waiter] = []
-        self._task: asyncio.Task[None] | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self.waiters: list[_Waiter] = []
+        self.task: asyncio.Task[None] | None = None
+        self.watch: asyncio.TimerHandle | None = None
         self._result: _T | None = None
         self._error: AuthError | FlightOrphaned | None = None
 
@@ -198,12 +198,12 @@ class Flight(Generic[_T]):
             task = loop.create_task(run, context=contextvars.Context())
         except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
             run.close()
-            self._settle(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
+            self.settle(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
             return
         # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
-        task.add_done_callback(self._ended)
-        self._watch = loop.call_later(min(seconds, _LONGEST_WATCH), self._look)
-        self._task = task
+        task.add_done_callback(self.task_ended)
+        self.watch = loop.call_later(min(seconds, _LONGEST_WATCH), self.look)
+        self.task = task
         at_fork(self, _leave_to_parent)
         note_unfinished(self, loop)
 
@@ -217,16 +217,16 @@ class Flight(Generic[_T]):
         if self.done:
             work.abandon()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """Leave the task and the callers that wait for it to the parent process."""
         if not self.done:
-            leave_to_parent(self._task, self._waiters)
-        self._waiters = []
+            leave_to_parent(self.task, self.waiters)
+        self.waiters = []
 
     @property
     def finished(self) -> bool:
         """Whether there is no use in joining it any more."""
-        task, loop = self._task, self.loop
+        task, loop = self.task, self.loop
         return self.done or task is None or loop is None or task.done() or loop.lost
 
     @property
@@ -237,7 +237,7 @@ class Flight(Generic[_T]):
     @property
     def orphaned(self) -> bool:
         """Whether the flight can't end any more: its loop was closed, or stands still in a stopped thread."""
-        task, loop = self._task, self.loop
+        task, loop = self.task, self.loop
         return not self.done and task is not None and loop is not None and (task.done() or not loop.alive)
 
     @property
@@ -249,12 +249,12 @@ class Flight(Generic[_T]):
     @property
     def waiting(self) -> int:
         """How many callers wait, without those that were cancelled."""
-        return sum(waiter.pending for waiter in self._waiters)
+        return sum(waiter.pending for waiter in self.waiters)
 
     @property
     def waiting_for(self) -> float | None:
         """Seconds for which the first of them has waited; ``None``: nobody waits."""
-        since = next((waiter.since for waiter in self._waiters if waiter.pending), None)
+        since = next((waiter.since for waiter in self.waiters if waiter.pending), None)
         return None if since is None else max(0.0, self._clock.monotonic() - since)
 
     @property
@@ -262,7 +262,7 @@ class Flight(Generic[_T]):
         """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
         unseen: list[Flight[Any]] = [self]  # a chain has an end: none waits for itself
         while unseen:
-            for waiter in unseen.pop()._waiters:
+            for waiter in unseen.pop().waiters:
                 if waiter.pending:
                     if waiter.flight is None or waiter.flight.done:
                         return True
@@ -323,7 +323,7 @@ class Flight(Generic[_T]):
             if self.done:
                 waiter.release_here(None)
             else:
-                self._waiters.append(waiter)
+                self.waiters.append(waiter)
         self._nudge()
         own = self.loop
         here = own is not None and own.get() is loop
@@ -379,19 +379,19 @@ class Flight(Generic[_T]):
         cast("LoopRef", self.loop).call_soon(runs.set)  # it was started, or nobody would wait
         return runs
 
-    def _look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
+    def look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
         """See that nobody waits beyond the deadline, and that the flight ends. On its own loop: it costs one timer."""
-        left, task = self._seconds_left, self._task
+        left, task = self._seconds_left, self.task
         if self.done or task is None:
             return
         if left <= 0 and doubted:
             if left <= -_PATIENCE:
                 self.abandon(_overdue())
                 return
-            for waiter in list(self._waiters):
+            for waiter in list(self.waiters):
                 waiter.release(_overdue())  # each an error of its own
         pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
-        self._watch = task.get_loop().call_later(pause, self._look, left <= 0)
+        self.watch = task.get_loop().call_later(pause, self.look, left <= 0)
 
     def retry_now(self) -> None:
         """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""
@@ -408,7 +408,7 @@ class Flight(Generic[_T]):
         Args:
             patience: Seconds for what is under way; ``None``: as many as the work may take.
         """
-        task = self._task
+        task = self.task
         if task is None or task.done():
             return
         self.leaving = True
@@ -424,7 +424,7 @@ class Flight(Generic[_T]):
 
         May be called from any loop.
         """
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             waiter.release(_closed())
         under_way = self._under_way()
         if under_way is not None:
@@ -433,8 +433,8 @@ class Flight(Generic[_T]):
 
     async def drain(self, grace: float) -> None:
         """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
-        if self._task is not None and not self.done:
-            await asyncio.wait((self._task,), timeout=grace)
+        if self.task is not None and not self.done:
+            await asyncio.wait((self.task,), timeout=grace)
 
     async def end(self, grace: float) -> None:
         """Let the flight run for ``grace`` more seconds, then cancel it; return when it has ended.
@@ -454,7 +454,7 @@ class Flight(Generic[_T]):
 
     def _under_way(self) -> tuple[asyncio.Task[None], LoopRef] | None:
         """Return the task and its loop, unless it has ended, or can't be reached any more."""
-        task, loop = self._task, self.loop
+        task, loop = self.task, self.loop
         return None if task is None or loop is None or task.done() or not loop.alive else (task, loop)
 
     async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
@@ -462,7 +462,7 @@ class Flight(Generic[_T]):
             if grace > 0:
                 await self.drain(grace)
         finally:  # also when the caller is cancelled during the grace
-            self._settle(error=_closed())
+            self.settle(error=_closed())
             cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
             while not task.done():
                 if not cancelled:
@@ -475,8 +475,8 @@ class Flight(Generic[_T]):
 
         Its loop may stand still, or be blocked: it is told to cancel the task first of all when it goes on.
         """
-        self._settle(error=error)
-        task, loop, work = self._task, self.loop, self.work
+        self.settle(error=error)
+        task, loop, work = self.task, self.loop, self.work
         if work is not None:
             work.abandon()
         if task is not None and loop is not None and not task.done():
@@ -502,45 +502,45 @@ class Flight(Generic[_T]):
         return ended
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
-        if self._task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
+        if self.task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
             await asyncio.sleep(0)
-        if self.done or self._task is not asyncio.current_task():
+        if self.done or self.task is not asyncio.current_task():
             return
         running: list[Flight[Any]] = [self]
         _running.set(running)  # in the flight's own context, which what it starts inherits
         try:
-            self._settle(result=await work())
+            self.settle(result=await work())
         except AuthError as error:
             # Without its traceback, whose frames hold the credentials, and without what it came from.
-            self._settle(error=error.again())
+            self.settle(error=error.again())
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
         except BaseException as error:  # noqa: BLE001
             # A loss would make each waiter start another flight, without end. By its class alone: see above.
-            self._settle(error=AuthError(f"the refresh raised {type(error).__name__}"))
+            self.settle(error=AuthError(f"the refresh raised {type(error).__name__}"))
         finally:
             running.clear()
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
-            self._settle(error=FlightOrphaned())
+            self.settle(error=FlightOrphaned())
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def task_ended(self, task: asyncio.Task[None]) -> None:
         """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
-        if self._watch is not None:
-            self._watch.cancel()
+        if self.watch is not None:
+            self.watch.cancel()
         if not task.cancelled():
             task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
-        self._settle(error=FlightOrphaned())
+        self.settle(error=FlightOrphaned())
 
-    def _settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
+    def settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
         """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
         with self._guard:
             if not self.done:
                 self._result, self._error = result, error
                 self.done = True  # from here on nobody is added
-        release_all(self._waiters, None)
-        self._waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
+        release_all(self.waiters, None)
+        self.waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -552,7 +552,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _leave_to_parent(flight: Flight[Any]) -> None:
-    flight._after_fork()
+    flight.after_fork()
 
 
 def _closed() -> ManagerClosed:

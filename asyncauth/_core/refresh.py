@@ -116,10 +116,8 @@ class Refresh:
     __slots__ = (
         "_allowed",
         "_asked_endpoint",
-        "_asking",
         "_at_once",
         "_clock",
-        "_deadline",
         "_endpoint",
         "_given_up",
         "_hurries",
@@ -135,7 +133,6 @@ class Refresh:
         "_queued_at",
         "_random",
         "_rejection",
-        "_rest",
         "_sent",
         "_sessions",
         "_slots",
@@ -145,7 +142,10 @@ class Refresh:
         "_wakes",
         "_without_token",
         "adopted",
+        "asking",
+        "deadline",
         "emitter",
+        "rest",
     )
 
     def __init__(
@@ -177,10 +177,10 @@ class Refresh:
         self._sent = True
         self._given_up = self._leaves = False
         self._allowed = policy.deadline if options.deadline is None else options.deadline
-        self._deadline = clock.monotonic() + self._allowed
+        self.deadline = clock.monotonic() + self._allowed
         self._store_time = 0.0 if store_client is None else _STORE_CALLS * policy.store_timeout
-        self._rest: asyncio.Future[None] | None = None
-        self._asking: _Asking | None = None
+        self.rest: asyncio.Future[None] | None = None
+        self.asking: _Asking | None = None
         self._lock_handle: LockHandle | None = None
         self._keeping = False
         self._wakes = 0
@@ -194,12 +194,12 @@ class Refresh:
     @property
     def idle(self) -> bool:
         """Whether it waits for its next try, or for a slot, so that nothing is in progress."""
-        return self._rest is not None or self._slots is not None
+        return self.rest is not None or self._slots is not None
 
     @property
     def due(self) -> float:
         """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
-        deadline, slots = self._deadline, self._slots
+        deadline, slots = self.deadline, self._slots
         if slots is not None:
             # Each answer gives those in the queue their patience anew; then those who have a turn use it up at most.
             patience = deadline - self._queued_at
@@ -210,7 +210,7 @@ class Refresh:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
         self._state.clear_backoff(self._clock.monotonic())
         self._at_once = True
-        asking = self._asking
+        asking = self.asking
         if asking is not None:
             asking.context.credential_rejected, asking.context.rejected = None, frozenset()
         self.wake()
@@ -223,7 +223,7 @@ class Refresh:
     def wake(self) -> None:
         """Look again when the next try is due, if it rests. From any thread."""
         self._wakes += 1
-        rest = self._rest
+        rest = self.rest
         if rest is not None:
             call_soon(rest.get_loop(), rest.cancel)  # or its loop was closed, and it with it
 
@@ -239,7 +239,7 @@ class Refresh:
         """
         self._given_up = True
         with self._state.guard:
-            asking, self._asking = self._asking, None
+            asking, self.asking = self.asking, None
             if asking is not None:
                 self._cut_short(asking)
         lock_handle = self._lock_handle
@@ -336,7 +336,7 @@ class Refresh:
                 self._state.ask(now)
                 return
             nobody_waits = self._leaves and not callers.callers_wait
-            if failure.while_blocked is WhileBlocked.FAIL or due > self._deadline or nobody_waits:
+            if failure.while_blocked is WhileBlocked.FAIL or due > self.deadline or nobody_waits:
                 raise failure.seen(now)
             left = due - now
             await self._rest_for(left if self._store_client is None else min(left, _GLANCE_AT_STORE), wakes)
@@ -360,13 +360,13 @@ class Refresh:
             self._hurries = callers.callers_wait
             if outage is None or now >= (due := outage.due(self, callers_wait=self._hurries)):
                 return
-            if now >= self._deadline:
+            if now >= self.deadline:
                 raise TokenEndpointUnavailable(
                     "the endpoint is down, as another tenant's token requests show",
                     provider=self._provider.name,
                     endpoint=self._endpoint,
                 )
-            await self._rest_for(min(due, self._deadline) - now, wakes)
+            await self._rest_for(min(due, self.deadline) - now, wakes)
 
     def _tell_news(self, error: AuthError | None = None) -> None:
         """Tell the other tenants of a pool whether their endpoint answers; ``None``: it has given a token."""
@@ -380,7 +380,7 @@ class Refresh:
                 None if outage is None else outage.failure,
                 self._policy,
                 now=self._clock.monotonic(),
-                deadline=self._deadline,
+                deadline=self.deadline,
                 unit_random=self._random(),
             )
             if outage is None:
@@ -399,12 +399,12 @@ class Refresh:
         if self._leaves:
             raise asyncio.CancelledError
         rest = asyncio.ensure_future(self._clock.sleep(seconds))
-        self._rest = rest
+        self.rest = rest
         try:
             if self._wakes == wakes:  # else another thread's came before there was something to cancel
                 await asyncio.wait((rest,))
         finally:
-            self._rest = None
+            self.rest = None
             rest.cancel()
 
     async def _others_have_news(self) -> bool:
@@ -531,7 +531,7 @@ class Refresh:
         Raises:
             StoreTrouble: There is no other way to a token, and no time left to wait.
         """
-        left, only_way = self._deadline - self._clock.monotonic(), self._options.needs_lock
+        left, only_way = self.deadline - self._clock.monotonic(), self._options.needs_lock
         seconds = store_client.seconds_to_wait(only_way=only_way)
         if not only_way:
             return seconds if seconds <= left - _TIME_TO_FETCH else 0.0
@@ -548,8 +548,8 @@ class Refresh:
         now = self._queued_at = self._clock.monotonic()
         self._slots = self._limiter.slots_here()
         try:
-            async with self._limiter.slot(self._clock, self._deadline - now, first=first) as waited:
-                self._deadline += waited
+            async with self._limiter.slot(self._clock, self.deadline - now, first=first) as waited:
+                self.deadline += waited
                 self._slots = None
                 outage = self._outage
                 if outage is not None and not self._at_once and not outage.is_prober(self):
@@ -583,7 +583,7 @@ class Refresh:
 
     def _longest_wait(self) -> float:
         """Return the seconds to wait for the lock, so that there is time to fetch without it."""
-        left = self._deadline - self._clock.monotonic()
+        left = self.deadline - self._clock.monotonic()
         longest = _LOCK_WAIT_ON_LEAVING if self._leaves else _LONGEST_LOCK_WAIT
         return max(0.0, min(longest, left - min(_TIME_TO_FETCH, left / 2)))
 
@@ -623,10 +623,10 @@ class Refresh:
         set_try(context)  # in the flight's own context
         try:
             async with self._sessions.session() as http:
-                self._asking = asking
+                self.asking = asking
                 # A task of its own, so that what it brings can be kept whatever happens to us.
                 asking.asked = asyncio.create_task(self._answered(asking, http))
-                token = await within(self._clock, self._deadline - started, asking.asked)
+                token = await within(self._clock, self.deadline - started, asking.asked)
             self._keeping = True
             cached = self._cached_from(token, asking)
         except GeneratorExit:
@@ -648,11 +648,11 @@ class Refresh:
                     await under_lock.save(under_lock.renewed(cached.token, context))
             finally:  # also when the save is cancelled: what came is kept
                 self._state.install(cached, wall=self._clock.wall())
-                self._asking = None
+                self.asking = None
             self._asked_endpoint = True
             return cached
         await self._failed(asking, token, problem)
-        self._asking = None
+        self.asking = None
         if context.annotate is not None:
             context.annotate(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
@@ -677,7 +677,7 @@ class Refresh:
     async def _answered(self, asking: _Asking, http: aiohttp.ClientSession) -> Token:
         """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves."""
         problem: AuthError
-        if self._asking is not asking:  # it was given up before this began
+        if self.asking is not asking:  # it was given up before this began
             raise asyncio.CancelledError
         try:
             answer: object = call_user(self._provider.fetch, http, asking.previous)
@@ -769,7 +769,7 @@ class Refresh:
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
         error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
         error.upstream = True  # it holds nobody off who needs a token now
-        self._state.fail(error, now=self._clock.monotonic(), deadline=self._deadline, unit_random=self._random())
+        self._state.fail(error, now=self._clock.monotonic(), deadline=self.deadline, unit_random=self._random())
 
     def _note_loss(self, context: TryState, before: CachedToken) -> None:
         """Forget a refresh token that was sent, and that was refused, or that the server may have used up."""
@@ -800,7 +800,7 @@ class Refresh:
             failure = self._state.fail(
                 error,
                 now=now,
-                deadline=self._deadline,
+                deadline=self.deadline,
                 unit_random=self._random(),
                 shared=SharedHold.of(rejection, self._clock.wall()),
                 answered=answered,
@@ -814,7 +814,7 @@ class Refresh:
                 waiting=callers.waiting,
                 waiting_for=callers.waiting_for,
             )
-        return failure.goes_on(now, self._deadline, callers_wait=callers.callers_wait)
+        return failure.goes_on(now, self.deadline, callers_wait=callers.callers_wait)
 
 
 class _NotNow(Exception):

@@ -181,6 +181,11 @@ class Sessions:
         self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
         at_fork(self, Sessions._after_fork)
 
+    @property
+    def entries(self) -> list[LoopEntry]:
+        """What there is on each event loop."""
+        return list((self._entries or {}).values())
+
     def _after_fork(self) -> None:
         """Leave the parent process's entries to it, with the sessions that they hold."""
         if self._entries:
@@ -207,7 +212,7 @@ class Sessions:
 
     def entered(self) -> bool:
         """Return whether the manager is entered anywhere."""
-        return any(not entry.loop.of_parent_process for entry in list((self._entries or {}).values()))
+        return any(not entry.loop.of_parent_process for entry in self.entries)
 
     def entry_here(self) -> LoopEntry | None:
         """Return the entry of the running loop; ``None``: the manager is not entered there."""
@@ -220,7 +225,7 @@ class Sessions:
 
     def hand_on(self, work: Callable[[], object]) -> None:
         """Call ``work`` on a running loop where the manager is entered, if there is one."""
-        for entry in list((self._entries or {}).values()):
+        for entry in self.entries:
             if entry.loop.alive and entry.loop.call_soon(work):
                 return
 
@@ -253,7 +258,7 @@ class Sessions:
 
     def leave_all(self) -> list[LoopEntry]:
         """Forget every entry, and return them."""
-        entries = list((self._entries or {}).values())
+        entries = self.entries
         self._entries = None
         inside = [*self._left_over, *(block for entry in entries for block in entry.blocks)]
         self._left_over = tuple(each for each in inside if _can_leave(each))

@@ -105,13 +105,11 @@ class StoreClient:
         "_in_store",
         "_in_use",
         "_kept",
-        "_key",
         "_longest_call",
         "_marked",
         "_most_stored",
         "_own_use",
         "_retry_at",
-        "_saving",
         "_seen",
         "_stuck",
         "_time_limit",
@@ -120,18 +118,20 @@ class StoreClient:
         "clock",
         "emitter",
         "held",
+        "key",
+        "saving",
         "store",
         "trouble",
     )
 
     def __init__(self, store: TokenStore, identity: str, clock: Clock, time_limit: float, emitter: Emitter) -> None:
         self.store = store
-        self._key = key_of(identity)
+        self.key = key_of(identity)
         self.emitter = emitter
         self.clock = clock
         self._time_limit = time_limit
         self._told_at = -math.inf
-        self._saving: asyncio.Task[None] | None = None
+        self.saving: asyncio.Task[None] | None = None
         self._kept: LockHandle | None = None  # while something is unsaved
         self.trouble: str | None = None
         self.held: Entry | None = None
@@ -151,13 +151,13 @@ class StoreClient:
 
     def _after_fork(self) -> None:
         """Leave to the parent process the lock that it holds, and its mark."""
-        leave_to_parent(self._kept, self._saving)
-        self._kept = self._saving = self._own_use = None
+        leave_to_parent(self._kept, self.saving)
+        self._kept = self.saving = self._own_use = None
         self._marked = False
 
     def keep_apart(self, tenant: str) -> None:
         """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
-        self._key = key_of(self._key, tenant=tenant)
+        self.key = key_of(self.key, tenant=tenant)
 
     @property
     def strict(self) -> bool:
@@ -189,7 +189,7 @@ class StoreClient:
 
     async def load(self) -> Entry | None:
         """Return what is stored, and take note of it."""
-        stored: object = await self._call("load", self.store.load, self._key)
+        stored: object = await self._call("load", self.store.load, self.key)
         if stored is None:
             self._note(None)
             return None
@@ -232,7 +232,7 @@ class StoreClient:
 
     async def delete(self, token: Token) -> None:
         """Take a refused token out of the store, unless another has taken its place."""
-        await self._call("delete", self.store.delete, self._key, token)
+        await self._call("delete", self.store.delete, self.key, token)
 
     async def forget(self, stored: Entry | None) -> None:
         """Take the tokens out of the store, so that no process adopts them. Under the lock.
@@ -247,14 +247,14 @@ class StoreClient:
             rejections = stored.known_rejections(wall)
             if rejections:
                 await self._call(
-                    "save", self.store.save, self._key, Entry.without_token(now=wall, rejections=rejections)
+                    "save", self.store.save, self.key, Entry.without_token(now=wall, rejections=rejections)
                 )
             else:
                 # Written over first: delete() leaves a refresh token, and what tells of one.
                 bare = Entry(stored.value, issued_at=stored.issued_at, expires_at=stored.issued_at)
                 if bare.value:
-                    await self._call("save", self.store.save, self._key, bare)
-                await self._call("delete", self.store.delete, self._key, bare)
+                    await self._call("save", self.store.save, self.key, bare)
+                await self._call("delete", self.store.delete, self.key, bare)
         self.held, self._watch_until = None, -math.inf
         self._in_store = self._most_stored = 0
         self._marked, self._fallen_at = False, math.inf
@@ -263,7 +263,7 @@ class StoreClient:
 
     def mark_of(self, secret: str) -> str:
         """Return what a rejected credential is known by in the entry: the same in all processes. See SECURITY.md."""
-        key = bytes.fromhex(self._key)  # two accounts' credentials can't be compared
+        key = bytes.fromhex(self.key)  # two accounts' credentials can't be compared
         return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_MARK_DIGITS]
 
     def is_news(self, stored: Entry) -> bool:
@@ -364,7 +364,7 @@ class StoreClient:
 
         It is not given back while something is unsaved: then it is kept, and saving goes on in the background.
         """
-        wait = LockWait(self.store, self._key, self.clock, self._call, await self._take_over())
+        wait = LockWait(self.store, self.key, self.clock, self._call, await self.take_over())
         try:
             try:
                 yield wait
@@ -377,18 +377,18 @@ class StoreClient:
 
     def _keep(self, wait: LockWait) -> None:
         """Go on to save what is unsaved, and keep the lock meanwhile; or watch what is saved."""
-        if self._saving is not None:
+        if self.saving is not None:
             return  # on another loop
         if self.unsaved:
             self._kept, wait.handle = wait.handle, None
         if self.unsaved or self.clock.monotonic() < self._watch_until:
             at_fork(self, StoreClient._after_fork)
-            self._saving = asyncio.ensure_future(self._keep_saved(self._kept))
-            note_unfinished(self, self._saving.get_loop())
+            self.saving = asyncio.ensure_future(self._keep_saved(self._kept))
+            note_unfinished(self, self.saving.get_loop())
 
-    async def _take_over(self) -> LockHandle | None:
+    async def take_over(self) -> LockHandle | None:
         """Return the lock that is kept while something is unsaved, and end the saving; ``None``: there is none."""
-        saving, kept = self._saving, self._kept
+        saving, kept = self.saving, self._kept
         loop = None if saving is None else saving.get_loop()
         if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
             return None  # it goes on there
@@ -428,7 +428,7 @@ class StoreClient:
 
     async def stop_saving(self) -> None:
         """End what is left to the background: at once if it runs on this loop, else as soon as its loop goes on."""
-        saving, self._saving = self._saving, None
+        saving, self.saving = self.saving, None
         if saving is None:
             return
         if saving.get_loop() is asyncio.get_running_loop():
@@ -445,7 +445,7 @@ class StoreClient:
         Args:
             patience: Seconds in which to save it; ``None``: as many as other processes wait for it.
         """
-        saving = self._saving
+        saving = self.saving
         if saving is not None and saving.get_loop() is asyncio.get_running_loop():
             await asyncio.wait((saving,), timeout=_SENDING if patience is None else patience)
             if not saving.done():
@@ -539,7 +539,7 @@ class StoreClient:
                 async with self.opened():
                     await self.load()
             await self._save_until_done()
-        self._saving = None
+        self.saving = None
 
     async def _save_until_done(self) -> None:
         since = self.clock.monotonic()
@@ -557,9 +557,9 @@ class StoreClient:
         """Save an entry, or delete what is stored if there is nothing in it."""
         self._seen = 0 if entry.holds_nothing else hash(entry.value)
         if entry.holds_nothing:
-            await self._call("delete", self.store.delete, self._key, entry)
+            await self._call("delete", self.store.delete, self.key, entry)
         else:
-            await self._call("save", self.store.save, self._key, entry)
+            await self._call("save", self.store.save, self.key, entry)
         self._in_store, self._marked, self._failing = entry.rotations, entry.in_use_since is not None, False
         self._most_stored, self._fallen_at = max(self._most_stored, entry.rotations), math.inf
 

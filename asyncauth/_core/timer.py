@@ -75,7 +75,7 @@ class Timer:
     Belongs to its loop: nothing of it may be called from another thread.
     """
 
-    __slots__ = ("_clock", "_heap", "_many", "_task", "_wakes_at")
+    __slots__ = ("_clock", "_many", "_task", "_wakes_at", "heap")
 
     _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Timer]]] = (
         weakref.WeakKeyDictionary()
@@ -83,7 +83,7 @@ class Timer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[TimerHandle] = []
+        self.heap: list[TimerHandle] = []
         self._many = _FEW
         self._task: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
@@ -104,17 +104,17 @@ class Timer:
             client: Whose ``on_time`` is called.
             due: When, in seconds of the clock's ``monotonic()``.
         """
-        if len(self._heap) >= self._many:
+        if len(self.heap) >= self._many:
             self._forget_void()
         client.timer_handle = handle = TimerHandle(client, due)
-        heapq.heappush(self._heap, handle)
+        heapq.heappush(self.heap, handle)
         if self._task is None or self._task.done() or due < self._wakes_at:
             self._restart()
 
     async def sweep(self) -> None:
         """Forget void handles; when there are no others, return after the timer's task has ended."""
         self._discard_void()
-        if not self._heap and (task := self._task) is not None:
+        if not self.heap and (task := self._task) is not None:
             self._task = None
             task.cancel()
             await asyncio.wait((task,))
@@ -128,32 +128,33 @@ class Timer:
 
     def _forget_void(self) -> None:
         """Keep the list short where clients come and go: no more than half of it is void after a long time."""
-        self._heap = [handle for handle in self._heap if handle.client is not None]
-        heapq.heapify(self._heap)
-        self._many = max(_FEW, 2 * len(self._heap))
+        self.heap = [handle for handle in self.heap if handle.client is not None]
+        heapq.heapify(self.heap)
+        self._many = max(_FEW, 2 * len(self.heap))
 
     def _discard_void(self) -> None:
-        while self._heap and self._heap[0].client is None:
-            heapq.heappop(self._heap)
+        while self.heap and self.heap[0].client is None:
+            heapq.heappop(self.heap)
 
     async def _run(self) -> None:
         if self._task is not asyncio.current_task():  # pragma: no cover (an eager task, since 3.12: `set` is making it)
             await asyncio.sleep(0)
         while True:
             self._discard_void()
-            if not self._heap:
+            if not self.heap:
                 self._wakes_at = math.inf
                 return
             now = self._clock.monotonic()
-            due = self._heap[0]
+            due = self.heap[0]
             if due <= now:
-                self._keep(heapq.heappop(self._heap))
+                self.wake(heapq.heappop(self.heap))
                 continue
             self._wakes_at = min(due, now + _LONGEST_SLEEP)
             await self._clock.sleep(self._wakes_at - now)
 
     @staticmethod
-    def _keep(handle: TimerHandle) -> None:
+    def wake(handle: TimerHandle) -> None:
+        """Tell a client that its time has come."""
         client = handle.client
         if client is None:
             return

@@ -147,7 +147,7 @@ async def test_all_tenants_share_one_session_that_keeps_no_cookies() -> None:
     with serving() as side:
         async with pool_of(side, limit=4) as pool:
             await asyncio.gather(*(token_of(pool, f"tenant-{n}") for n in range(100)))
-            (entry,) = (cache_of(pool).runtime.sessions._entries or {}).values()
+            (entry,) = cache_of(pool).runtime.sessions.entries
             assert entry.session is not None
             assert isinstance(entry.session.cookie_jar, aiohttp.DummyCookieJar)
             _, (idle,) = connections_of(entry.session)

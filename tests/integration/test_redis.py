@@ -13,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
-from inside_kit import clients_of
+from inside_kit import after_each_look, clients_of
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
@@ -205,16 +205,13 @@ async def test_deleting_compares_in_redis(redis: RedisServer, monkeypatch: pytes
     """A token that another process saves between the look and the deletion stays."""
     store, other = RedisStore(redis.url), RedisStore(redis.url)
     await store.save(KEY, a_token("old"))
-    real = RedisStore._read
 
-    def read(self: RedisStore, key: str, raw: Any) -> Token | None:
-        found = real(self, key, raw)
+    def replace() -> None:
         with redis.client() as client:
             client.set(f"asyncauth:{KEY}", dumps(a_token("new")), ex=60)
-        return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(RedisStore, "_read", read)
+        after_each_look(patched, replace)
         await store.delete(KEY, a_token("old"))
     stored = await other.load(KEY)
     assert stored is not None

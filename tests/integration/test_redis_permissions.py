@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from harness.canary import secret
-from inside_kit import clients_of
+from inside_kit import after_each_look, clients_of
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis_kit import RedisServer, needs_redis, redis_server
 
 from asyncauth import Token, TokenManager
-from asyncauth.stores import RedisStore
+from asyncauth.stores import RedisStore, dumps
 from asyncauth.stores.redis_lock import Comparison
 from asyncauth.testing import FakeProvider, StoreConformance
 
@@ -135,18 +135,13 @@ async def test_deleting_compares_without_scripts(redis: RedisServer, monkeypatch
     now = time.time()
     old, new = (Token(value, issued_at=now, expires_at=now + 60) for value in ("access-old", "access-new"))
     await store.save(KEY, old)
-    real = RedisStore._read
 
-    def read(self: RedisStore, key: str, raw: object) -> Token | None:
-        found = real(self, key, raw)
-        from asyncauth.stores import dumps
-
+    def replace() -> None:
         with redis.client() as client:
             client.set(f"asyncauth:{KEY}", dumps(new), ex=60)
-        return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(RedisStore, "_read", read)
+        after_each_look(patched, replace)
         await store.delete(KEY, old)
     stored = await store.load(KEY)
     assert stored is not None

@@ -26,6 +26,7 @@ from asyncauth import (
     client_session,
     wrap_session,
 )
+from asyncauth._http.aiohttp_compat import middlewares_of
 from asyncauth.testing import FakeProvider
 
 if TYPE_CHECKING:
@@ -523,9 +524,9 @@ async def test_every_setting_of_the_session_is_kept() -> None:
         mine, theirs = vars(http), vars(plain)
         differing = {name for name in theirs if not _same(mine[name], theirs[name])}
         assert differing <= {"_middlewares", "_connector_owner", "_source_traceback"}
-        assert http._middlewares[:-1] == (own,)
-        assert not http._connector_owner
+        assert middlewares_of(http)[:-1] == (own,)
         await http.close()
+        assert not plain.closed
     await plain.close()
 
 

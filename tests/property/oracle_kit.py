@@ -120,14 +120,14 @@ class Fleet:
         self.processes: list[Process] = []
         self.asking: list[Asking] = []
         self.oracle = Oracle(self)
-        self._provider = provider
+        self.provider = provider
         self._random = random.Random(0).random  # noqa: S311 (jitter and backoffs: the same each time)
 
     def process(self) -> Process:
         """Start a process."""
         name = f"process-{len(self.processes)}"
         manager = TokenManager(
-            self._provider(self.authority),
+            self.provider(self.authority),
             store=self.shelf,
             policy=POLICY,
             clock=self.world.clock,
@@ -183,7 +183,7 @@ class Fleet:
     def cancel_flight(self, process: Process) -> None:
         """Cancel the flight's task, as somebody does who cancels all tasks."""
         flight = engine_of(process.manager).flight
-        task = None if flight is None else flight._task
+        task = None if flight is None else flight.task
         if task is None:
             return
         for loop in process.loops:
@@ -423,7 +423,7 @@ class Oracle:
     def _in_a_hurry(self, process: Process) -> bool:
         """Return whether its refresh must end soon, so that it waits for no lock: for half of what is left, at most."""
         work = work_of(process.manager)
-        return isinstance(work, Refresh) and work._deadline - self._now < 1.0
+        return isinstance(work, Refresh) and work.deadline - self._now < 1.0
 
     def credit(self, process: Process, requests: int) -> None:
         """Let a process send token requests that time alone would not allow."""
@@ -498,7 +498,7 @@ class Oracle:
         assert not self.broken, self.broken
         assert not self._authority.overlaps, "a provider was asked before it had ended what it was asked before"
         assert not self._authority.resent, "a refresh token was sent again although an answer had rotated it"
-        if not isinstance(self._fleet._provider, type) and self._fleet._provider is by_password:
+        if not isinstance(self._fleet.provider, type) and self._fleet.provider is by_password:
             assert not self._authority.stolen, "a refresh token that may be used up was sent again"
         for process in self._fleet.processes:
             if process.alive:

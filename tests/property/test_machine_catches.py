@@ -43,8 +43,8 @@ def _flight_ends_with_its_caller(patch: Patch) -> None:
         try:
             return await wait(flight)
         except asyncio.CancelledError:
-            if flight._task is not None:
-                flight._task.cancel()
+            if flight.task is not None:
+                flight.task.cancel()
             raise
 
     patch.setattr(Flight, "wait", dropped)
@@ -64,13 +64,13 @@ def _each_its_own_flight(patch: Patch) -> None:
 
 def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:
     """The others wait for ever."""
-    land = Flight._settle
+    land = Flight.settle
 
     def first(flight: Flight[Any], **outcome: Any) -> None:
-        del flight._waiters[1:]
+        del flight.waiters[1:]
         land(flight, **outcome)
 
-    patch.setattr(Flight, "_settle", first)
+    patch.setattr(Flight, "settle", first)
 
 
 def _invalidate_without_compare(patch: Patch) -> None:
@@ -88,7 +88,7 @@ def _refused_token_stays(patch: Patch) -> None:
 
     def refuse(state: TokenState, token: Any, *, repeat: bool, now: float) -> float | None:
         if state.cached.is_token(token):
-            own = state._own_failures()
+            own = state.own_failures()
             own.api_401s = attrs.evolve(own.api_401s, drops=own.api_401s.drops + 1)
         return 0.0
 

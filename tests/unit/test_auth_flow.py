@@ -218,7 +218,7 @@ async def test_only_a_repeat_that_succeeds_ends_the_cool_downs(
     await manager.refresh()
     manager.invalidate(await manager.token())
     manager.invalidate(await manager.token())
-    assert engine_of(manager).state._failures.api_401s.cooldown == cooldown
+    assert engine_of(manager).state.failures.api_401s.cooldown == cooldown
 
 
 async def test_its_repr(request_: Request) -> None:

@@ -54,7 +54,7 @@ def test_callers_meet_a_hold_and_not_a_backoff() -> None:
     state.fail(CredentialsRejected("no"), now=1.0, deadline=30.0, unit_random=1.0)
     assert isinstance(state.blocking_failure(60.999), CredentialsRejected)
     assert state.blocking_failure(61.0) is None
-    assert state._failures.failures == 2
+    assert state.failures.failures == 2
 
 
 def test_success_forgets_failures() -> None:
@@ -131,4 +131,4 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found, key=str) == [0.0] + [None] * 7
-    assert state._failures.api_401s.drops == 1
+    assert state.failures.api_401s.drops == 1

@@ -98,8 +98,8 @@ async def test_flight_whose_task_is_cancelled_is_lost() -> None:
     flight.start(work)
     waiting = asyncio.ensure_future(flight.wait())
     await asyncio.sleep(0)
-    assert flight._task is not None
-    flight._task.cancel()
+    assert flight.task is not None
+    flight.task.cancel()
     with pytest.raises(FlightOrphaned):
         await waiting
 
@@ -173,7 +173,7 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
     """A flight that lands after a waiter's loop was closed wakes the others."""
     flight: Flight[int] = Flight()
     loop = asyncio.new_event_loop()
-    flight._waiters.append(_Waiter(loop.create_future(), 0.0, None))
+    flight.waiters.append(_Waiter(loop.create_future(), 0.0, None))
     loop.close()
 
     async def use() -> int:
@@ -189,7 +189,7 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
 def test_outcome_without_a_running_loop() -> None:
     """A task that is closed as garbage, after its loop, lands its flight all the same."""
     flight: Flight[int] = Flight()
-    flight._settle(result=7)
+    flight.settle(result=7)
     assert flight.done
 
 
@@ -302,9 +302,9 @@ async def test_end_of_a_flight_whose_loop_stands_still() -> None:
     await flight.end(5.0)
     with pytest.raises(ManagerClosed):
         await flight.wait()
-    assert flight._task is not None
-    flight._task.cancel()
-    await asyncio.to_thread(loop.run_until_complete, asyncio.wait((flight._task,)))
+    assert flight.task is not None
+    flight.task.cancel()
+    await asyncio.to_thread(loop.run_until_complete, asyncio.wait((flight.task,)))
     loop.close()
 
 

@@ -206,9 +206,9 @@ async def test_who_waits_for_work_that_does_not_end_is_released() -> None:
             await asyncio.wait_for(flight.wait(), 5)
     while not flight.finished:  # noqa: ASYNC110 (a timer's)
         await asyncio.sleep(0.01)
-    assert flight._task is not None
-    assert not flight._task.done()
-    await asyncio.wait((flight._task,))
+    assert flight.task is not None
+    assert not flight.task.done()
+    await asyncio.wait((flight.task,))
 
 
 async def test_work_that_says_that_it_may_take_longer_is_left_alone() -> None:
@@ -250,7 +250,7 @@ async def test_a_watch_that_comes_too_late_does_nothing() -> None:
     flight = Flight[int]()
     flight.start(never, seconds=60)
     await flight.end(0)
-    flight._look()
+    flight.look()
     with pytest.raises(ManagerClosed):
         await flight.wait()
 
@@ -283,15 +283,15 @@ async def test_a_loop_that_runs_ends_its_flight_itself(elsewhere: Thread) -> Non
 
     async def start() -> None:
         flight.start(never)
-        assert flight._watch is not None
-        flight._watch.cancel()
+        assert flight.watch is not None
+        flight.watch.cancel()
 
     await elsewhere.run(start())
     flight.work = Work(due=-math.inf)
     waiting = asyncio.ensure_future(flight.wait())
     await asyncio.sleep(0.1)
     assert not waiting.done()
-    elsewhere.loop.call_soon_threadsafe(partial(flight._settle, result=7))
+    elsewhere.loop.call_soon_threadsafe(partial(flight.settle, result=7))
     assert await asyncio.wait_for(waiting, 5) == 7
 
 
@@ -300,7 +300,7 @@ async def test_a_task_that_ends_before_it_is_watched_is_lost() -> None:
     flight = Flight[int]()
     task = asyncio.create_task(asyncio.sleep(0))
     await task
-    flight._ended(task)
+    flight.task_ended(task)
     with pytest.raises(FlightOrphaned):
         await flight.wait()
 
@@ -328,8 +328,8 @@ async def test_a_waiter_elsewhere_needs_no_word(elsewhere: Thread) -> None:
     await elsewhere.run(start())
     waiting = asyncio.ensure_future(flight.wait())
     await asyncio.sleep(0)
-    flight._waiters.clear()
-    flight._settle(result=7)
+    flight.waiters.clear()
+    flight.settle(result=7)
     assert await asyncio.wait_for(waiting, 5) == 7
 
 
@@ -371,7 +371,7 @@ def test_what_was_entered_on_a_standing_loop_is_ended_when_that_runs_again(stand
         await manager.token()
 
     standing.run_until_complete(enter())
-    (entry,) = (engine_of(manager).runtime.sessions._entries or {}).values()
+    (entry,) = engine_of(manager).runtime.sessions.entries
     asyncio.run(manager.close())
     assert entry.session is not None
     assert not entry.session.closed
@@ -399,9 +399,9 @@ async def test_a_parent_process_loop_is_told_nothing(forked: Forked) -> None:
     flight.start(seven)
     with forked():
         flight.abandon(FlightOrphaned())
-    assert flight._task is not None
-    await flight._task
-    assert not flight._task.cancelled()
+    assert flight.task is not None
+    await flight.task
+    assert not flight.task.cancelled()
 
 
 def test_a_loop_that_goes_on_just_when_it_was_given_up_is_waited_for(
@@ -427,8 +427,8 @@ def test_a_loop_that_goes_on_just_when_it_was_given_up_is_waited_for(
     monkeypatch.setattr(Flight, "abandon", late)
     try:
         asyncio.run(flight.end(0))
-        assert flight._task is not None
-        assert flight._task.done()
+        assert flight.task is not None
+        assert flight.task.done()
     finally:
         standing.call_soon_threadsafe(standing.stop)
         thread.join()
@@ -493,7 +493,7 @@ async def test_a_refresh_that_was_given_up_before_it_began_asks_nobody(monkeypat
         flight = engine.flight
         if not abandoned and flight is not None:
             abandoned.append(flight)
-            flight._settle(error=FlightOrphaned())
+            flight.settle(error=FlightOrphaned())
         return report(engine)
 
     monkeypatch.setattr(TokenEngine, "emitter", meanwhile)

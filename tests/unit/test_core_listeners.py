@@ -417,7 +417,7 @@ async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> 
         step.emitter().store_recovered()
     await pool.close()
     assert [each.tenant for each in heard.events] == [*3 * ["acme"], *3 * ["umbrella"]]
-    assert len({step.store_client._key for step in (*steps[0], *steps[1]) if step.store_client is not None}) == 6
+    assert len({step.store_client.key for step in (*steps[0], *steps[1]) if step.store_client is not None}) == 6
     assert len({step.runtime.sessions for step in (*steps[0], *steps[1])}) == 1
 
 

@@ -28,6 +28,7 @@ from asyncauth import (
     client_session,
 )
 from asyncauth._core.sessions import LONGEST_HEADER, LoopEntry, Sessions, own_session
+from asyncauth._http.aiohttp_compat import settings_of
 from asyncauth.testing import FakeClock
 
 URL = "https://api.example.com"
@@ -290,7 +291,8 @@ async def test_a_session_that_is_left_out_is_logged_once(caplog: pytest.LogCaptu
 async def test_own_sessions_take_long_headers(seconds: float, total: float | None) -> None:
     """64 KiB for one header: some servers send policies and cookies of more than aiohttp's 8,190 bytes."""
     async with own_session(seconds) as session:
-        assert session._max_field_size == session._max_line_size == LONGEST_HEADER == 65_536
+        settings = settings_of(session)
+        assert settings["max_field_size"] == settings["max_line_size"] == LONGEST_HEADER == 65_536
         assert session.timeout.total == total
         assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
 
@@ -315,7 +317,7 @@ async def test_client_sessions_way_is_the_token_requests_too(
     async with client_session(provider, **given) as http:
         await managers_of(http)[0].token()
         (session,) = provider.sessions
-        proxy = session._default_proxy
+        proxy = settings_of(session).get("proxy")
         assert (session.trust_env, None if proxy is None else str(proxy)) == wanted
         assert session is not http
 

@@ -334,7 +334,7 @@ async def test_when_spent_any_usable_one_is_adopted(
     """Also one that is due for renewal: nobody waits for a token request when there is a token."""
     provider = FakeProvider(clock=clock)
     process = manager(provider, store, clock)
-    key = store_client_of(process)._key
+    key = store_client_of(process).key
     issued_at = clock.wall() - age
     store.tokens[key] = Token("theirs", issued_at=issued_at, expires_at=issued_at + 3600)
     assert (await process.token()).value == ("theirs" if adopted else "token-1")
@@ -359,7 +359,7 @@ async def test_what_is_left_is_the_least(
 ) -> None:
     """Of what the entry's end says and of its lifetime: the writer's clock may be ahead, or behind."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = store_client_of(process)._key
+    key = store_client_of(process).key
     expires_at = clock.wall() + expires_in
     store.tokens[key] = Token("theirs", issued_at=expires_at - lifetime, expires_at=expires_at)
     assert (await process.token()).expires_at == clock.wall() + left
@@ -371,7 +371,7 @@ async def test_a_stored_value_that_cannot_travel_is_not_adopted(
 ) -> None:
     """Whoever can write to the store can't forge headers."""
     process = manager(FakeProvider(clock=clock), store, clock)
-    key = store_client_of(process)._key
+    key = store_client_of(process).key
     store.tokens[key] = Token(value, issued_at=clock.wall(), expires_at=clock.wall() + 3600)
     assert (await process.token()).value == "token-1"
 
@@ -389,7 +389,7 @@ async def test_a_qa_token_never_reaches_production(clock: FakeClock) -> None:
         providers += [Peakly(username=username, base_url="https://proxy.example.com", **peakly)]
         providers += [PagoFacilLogin(username=username, environment=e, **peakly) for e in ("production", "development")]
         providers += [PagoFacilJWT.from_password(username=username, **peakly)]
-    keys = {StoreClient(store, each.identity or "", clock, 1.0, silent(clock))._key for each in providers}
+    keys = {StoreClient(store, each.identity or "", clock, 1.0, silent(clock)).key for each in providers}
     assert len(keys) == len(providers)
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
 
@@ -588,7 +588,7 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     assert shared is not None
     assert shared.unsaved
     wall = clock.wall()
-    store.tokens[shared._key] = Entry("theirs", issued_at=wall, expires_at=wall + 3600, rotations=1)
+    store.tokens[shared.key] = Entry("theirs", issued_at=wall, expires_at=wall + 3600, rotations=1)
     assert (await during(clock, process.refresh())).value == "theirs"
     assert not shared.unsaved
     saves = store.calls.count("save")
@@ -702,7 +702,7 @@ async def test_a_token_refused_while_the_store_is_asked_is_not_replaced_by_an_ol
     process = manager(provider, store, clock)
     store.faults["save"] = "raise"
     token = await process.token()
-    store.tokens[store_client_of(process)._key] = Token(
+    store.tokens[store_client_of(process).key] = Token(
         "older", issued_at=clock.wall() - 60, expires_at=clock.wall() + 3540
     )
     store.faults.clear()
@@ -870,7 +870,7 @@ async def test_a_late_holder_does_not_overwrite_a_newer_token(clock: FakeClock, 
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     newer = Token("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600)
-    store.tokens[store_client_of(late)._key] = newer
+    store.tokens[store_client_of(late).key] = newer
     lease.lost = True
     await clock.advance(5)
     await waiting
@@ -885,7 +885,7 @@ async def test_a_late_holder_saves_what_is_the_latest(clock: FakeClock, store: C
     late = manager(provider, store, clock)
     if stored == "older":
         old = Token("old", issued_at=clock.wall() - 4000, expires_at=clock.wall() - 400)
-        store.tokens[store_client_of(late)._key] = old
+        store.tokens[store_client_of(late).key] = old
     waiting = asyncio.ensure_future(late.token())
     await clock.advance(11)
     lease.lost = True
@@ -969,7 +969,7 @@ async def test_a_chain_shares_each_of_its_tokens(clock: FakeClock) -> None:
     store = MemoryStore()
     chain = PagoFacilJWT.from_password(username="u", password="p")
     process = TokenManager(chain, store=store, clock=clock)
-    keys = {step.store_client._key for step in steps_of(process) if step.store_client is not None}
+    keys = {step.store_client.key for step in steps_of(process) if step.store_client is not None}
     assert len(keys) == len(steps_of(process)) > 1
 
 
@@ -1139,8 +1139,8 @@ def test_what_is_saved_on_another_loop_goes_on_there(clock: FakeClock, store: Co
     shared = engine_of(process).store_client
     assert shared is not None
     store.faults.clear()
-    assert other.run_until_complete(shared._take_over()) is None
-    assert shared._saving is not None
+    assert other.run_until_complete(shared.take_over()) is None
+    assert shared.saving is not None
     close_under_its_tasks(one)
     assert other.run_until_complete(process.refresh()).value == "access-2"
     assert rotating.sent == [None, "refresh-1"]
@@ -1244,7 +1244,7 @@ async def test_there_may_be_no_time_to_wait_for_a_mark(clock: FakeClock, store: 
         process = manager(rotating, store, clock, deadline=12.0)
         await process.token()
         await clock.advance(3600)
-        key = store_client_of(process)._key
+        key = store_client_of(process).key
         store.tokens[key] = attrs.evolve(Entry.of(store.tokens[key]), in_use_since=clock.wall())
         waiting = asyncio.ensure_future(process.token())
         await clock.advance(13.0)
@@ -1449,7 +1449,7 @@ async def test_what_is_kept_on_another_loop_is_not_kept_twice(
     await during(clock, process.token())
     shared = engine_of(process).store_client
     assert shared is not None
-    saving = shared._saving
+    saving = shared.saving
     store.locked = False  # its lease has run out
 
     def elsewhere() -> None:
@@ -1460,7 +1460,7 @@ async def test_what_is_kept_on_another_loop_is_not_kept_twice(
         asyncio.run(lock())
 
     await asyncio.to_thread(elsewhere)
-    assert shared._saving is saving
+    assert shared.saving is saving
     assert not store.locked
     store.faults.clear()
     await clock.advance(2.0)
@@ -1503,9 +1503,9 @@ def test_an_answer_that_came_as_its_loop_was_closed_is_held(
     while not (
         flight is not None
         and isinstance(work := flight.work, Refresh)
-        and work._asking is not None
-        and work._asking.asked is not None
-        and work._asking.asked.done()
+        and work.asking is not None
+        and work.asking.asked is not None
+        and work.asking.asked.done()
     ):
         loop.run_until_complete(asyncio.sleep(0))
         flight = engine_of(process).flight

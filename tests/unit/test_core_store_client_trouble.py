@@ -271,7 +271,7 @@ async def test_a_late_save_does_not_replace_a_later_token(clock: FakeClock, stor
     await during(clock, process.token())
     await clock.advance(0.5)
     newer = Entry("newer", issued_at=clock.wall(), expires_at=clock.wall() + 3600, rotations=1)
-    store.tokens[store_client_of(process)._key] = newer
+    store.tokens[store_client_of(process).key] = newer
     store.faults.clear()
     await clock.advance(60)
     assert store.token == newer
@@ -301,7 +301,7 @@ async def test_a_token_of_wrong_types_is_trouble(
     process = manager(FakeProvider(clock=clock), store, clock)
     times: dict[str, Any] = {"issued_at": clock.wall(), "expires_at": clock.wall() + 3600}
     wrong = Token(**{"value": "stored", **times, field: value})
-    store.tokens[store_client_of(process)._key] = wrong
+    store.tokens[store_client_of(process).key] = wrong
     assert (await process.token()).value == "token-1"
     assert told in (process.status().store or "")
     await process.close()

@@ -7,6 +7,8 @@ import gc
 import weakref
 from collections.abc import Callable
 
+from inside_kit import sleeping_until
+
 from asyncauth._core.timer import Finder, Timer, TimerHandle
 from asyncauth.testing import FakeClock
 
@@ -77,7 +79,7 @@ async def test_timer_never_sleeps_for_longer_than_a_minute(clock: FakeClock) -> 
     timer, client = Timer.here(clock), Client(clock)
     timer.set(client, 1000 + 1e9)
     await clock.advance(0)
-    assert min(due for due, _, _ in clock._sleepers) == 1060
+    assert sleeping_until(clock)[0] == 1060
     client.timer_handle = None
     await timer.sweep()
 
@@ -99,9 +101,9 @@ async def test_appointment_that_became_void_as_it_fell_due_is_not_kept(clock: Fa
     """Another thread lets the client go between the look at the list and the call: nothing is called."""
     timer, client = Timer.here(clock), Client(clock)
     timer.set(client, 1010)
-    (handle,) = timer._heap
+    (handle,) = timer.heap
     client.timer_handle = None
-    timer._keep(handle)
+    timer.wake(handle)
     assert client.kept == []
     await timer.sweep()
 
@@ -133,6 +135,6 @@ async def test_void_appointments_do_not_pile_up(clock: FakeClock) -> None:
     timer, client = Timer.here(clock), Client(clock)
     for _ in range(1_000):
         timer.set(client, 2_000)
-    assert len(timer._heap) <= 128
+    assert len(timer.heap) <= 128
     await clock.advance(1_000)
     assert client.kept == [1_000]

@@ -180,8 +180,8 @@ def test_a_predecessor_that_gets_a_401_later_is_dropped(state: TokenState) -> No
     """When the trial is over, its 401 counts: there is nothing left that could serve. Not during a cool-down."""
     refused(state, 1000.0)
     refused(state, 1010.0)
-    damped = attrs.evolve(state._failures.api_401s, until=1011.0, foreign_until=1011.0)
-    state._own_failures().api_401s = damped
+    damped = attrs.evolve(state.failures.api_401s, until=1011.0, foreign_until=1011.0)
+    state.own_failures().api_401s = damped
     assert refused(state, 1010.5) == (None, None)
     assert value(state, Use.BY_HAND, 1011.0) == "old"
     assert refused(state, 1011.0) == (0.0, None)

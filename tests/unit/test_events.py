@@ -545,7 +545,7 @@ async def test_the_log_has_the_whole_event(
 
 
 async def test_a_log_filter_that_raises_breaks_nothing(
-    make: Make, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    make: Make, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Logging may be configured in any way: a refresh is not its victim."""
 
@@ -554,8 +554,7 @@ async def test_a_log_filter_that_raises_breaks_nothing(
 
     logger = logging.getLogger("asyncauth.refresh")
     monkeypatch.setattr(logger, "filters", [broken])
-    monkeypatch.setattr(logger, "level", logging.DEBUG)
-    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    caplog.set_level(logging.DEBUG, logger=logger.name)
     assert (await make(provider).token()).value == "token-1"
 
 

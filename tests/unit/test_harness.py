@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import types
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_each_fault_is_caught(tmp_path: Path) -> None:
 
 def frame_of(file: Path) -> types.FrameType:
     """Return a frame of code that lies in a file."""
-    names: dict[str, object] = {"look": sys._getframe}
+    names: dict[str, object] = {"look": inspect.currentframe}
     exec(compile("frame = look()", str(file), "exec"), names)  # noqa: S102 (a line of ours)
     frame = names["frame"]
     assert isinstance(frame, types.FrameType)

@@ -290,9 +290,10 @@ MAKERS: dict[str, Callable[..., Any]] = {
 def test_every_provider_takes_insecure_hosts(name: str) -> None:
     """For its endpoints, and for where its token goes; not without, and not for another host."""
     make = MAKERS[name]
-    auth = BearerAuth(TokenManager(make("http://sandbox:8080", insecure_hosts=("sandbox",))))
-    assert auth._engine.origins == ("http://sandbox:8080",)
-    assert auth._engine.options.insecure_hosts == {"sandbox"}
+    manager = TokenManager(make("http://sandbox:8080", insecure_hosts=("sandbox",)))
+    BearerAuth(manager)
+    assert manager.origins == ("http://sandbox:8080",)
+    assert manager.insecure_hosts == {"sandbox"}
     for more in ({}, {"insecure_hosts": "other"}):
         with pytest.raises(InsecureTransport):
             make("http://sandbox:8080", **more)

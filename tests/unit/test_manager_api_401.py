@@ -60,7 +60,7 @@ async def test_out_of_its_time_before_a_waiter_goes_on(
     while manager.current is None:  # noqa: ASYNC110 (the very step in which the flight lands)
         await asyncio.sleep(0)
     assert not waiting.done()
-    clock._now += 7200.0
+    clock.suspend(7200.0)
     assert (await waiting).value == "token-2"
 
 

@@ -14,6 +14,7 @@ import attrs
 import pytest
 from core_kit import engine_of
 from harness.canary import MARK
+from inside_kit import sleeping_until
 
 from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.timer import Timer
@@ -124,7 +125,7 @@ async def test_manager_that_is_not_entered_renews_only_when_asked(
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await clock.advance(100_000)
     assert provider.calls == 1
-    assert clock._sleepers == []
+    assert sleeping_until(clock) == []
 
 
 async def test_entering_asks_for_nothing(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
@@ -267,7 +268,7 @@ async def test_failing_renewals_end_with_the_idle_timeout(make: Make, provider: 
         calls = provider.calls
         await clock.advance(100_000)
         assert provider.calls == calls
-        assert [each for _, _, each in clock._sleepers if not each.done()] == []
+        assert sleeping_until(clock) == []
 
 
 async def test_spent_token_that_only_a_caller_can_mend_is_left_to_callers(
@@ -365,7 +366,7 @@ async def test_fault_in_one_renewal_does_not_end_the_timer(
         assert "LookupError" in caplog.text
         assert MARK not in caplog.text
         await clock.advance(0)
-    assert Timer.here(clock)._heap == []
+    assert Timer.here(clock).heap == []
 
 
 # --- 9: clocks

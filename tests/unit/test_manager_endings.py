@@ -126,8 +126,8 @@ async def cancel_flight_after(ticks: int, manager: TokenManager) -> None:
     for _ in range(ticks):
         await asyncio.sleep(0)
     flight = engine_of(manager).flight
-    if flight is not None and flight._task is not None:
-        flight._task.cancel()
+    if flight is not None and flight.task is not None:
+        flight.task.cancel()
 
 
 @pytest.mark.parametrize("ticks", range(12))
@@ -195,8 +195,8 @@ async def test_a_refresh_cut_short_holds_nobody_off() -> None:
     await clock.advance(1)
     flight = engine_of(manager).flight
     assert flight is not None
-    assert flight._task is not None
-    flight._task.cancel()
+    assert flight.task is not None
+    flight.task.cancel()
     await clock.advance(0)
     await clock.advance(5)
     assert (await caller).value == "token-2" or provider.calls == 2
@@ -259,7 +259,7 @@ async def test_a_closing_that_is_cancelled_waits_for_no_listener(monkeypatch: py
     manager.add_listener(listener)
     await manager.__aenter__()
     await manager.token()
-    (entry,) = (engine_of(manager).runtime.sessions._entries or {}).values()
+    (entry,) = engine_of(manager).runtime.sessions.entries
     assert entry.session is not None
     await entry.session.close()
     entry.session = Stuck()  # type: ignore[assignment]
@@ -311,7 +311,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
         task.cancel()
     loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
     loop.close()
-    refresh._rest = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
+    refresh.rest = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
     refresh.retry_now()
     assert asyncio.run(manager.refresh()).value
 

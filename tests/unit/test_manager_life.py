@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from core_kit import engine_of, steps_of
+from inside_kit import sleeping_until
 
 from asyncauth import (
     AuthError,
@@ -181,7 +182,7 @@ async def test_nothing_is_left_after_close(make: Make, provider: FakeProvider, g
     assert asyncio.all_tasks() <= {asyncio.current_task(), leader}
     with pytest.raises(ManagerClosed):
         await leader
-    assert [each for _, _, each in clock._sleepers if not each.done()] == []
+    assert sleeping_until(clock) == []
     gc.collect()
 
 
@@ -482,7 +483,7 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     manager = make(Chain(FakeProvider(clock=clock), clock=clock))
     await manager.__aenter__()
     await manager.token()
-    entries = [entry for each in steps_of(manager) for entry in (each.runtime.sessions._entries or {}).values()]
+    entries = [entry for each in steps_of(manager) for entry in each.runtime.sessions.entries]
     sessions = [entry.session for entry in entries if entry.session is not None]
     assert len(sessions) == 2
     if way == "exit during a refresh":

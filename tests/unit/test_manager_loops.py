@@ -181,7 +181,7 @@ def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) ->
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     assert manager.status().refreshing
-    sessions = [entry.session for entry in (engine_of(manager).runtime.sessions._entries or {}).values()]
+    sessions = [entry.session for entry in engine_of(manager).runtime.sessions.entries]
     close_under_its_tasks(loop)
     assert not manager.status().refreshing
     assert asyncio.run(manager.token()).value == "token-1"
@@ -412,7 +412,7 @@ def test_leaving_one_of_two_loops_leaves_a_chains_managers_there(threads: Callab
     one.run(enter(manager))
     other.run(enter(manager))
     one.run(leave(manager))
-    assert [list(each.runtime.sessions._entries or ()) for each in owned] == [[other.loop]] * 2
+    assert [[entry.loop.get() for entry in each.runtime.sessions.entries] for each in owned] == [[other.loop]] * 2
     other.run(leave(manager))
     assert not any(each.runtime.sessions.entered() for each in owned)
 
@@ -477,7 +477,7 @@ def test_close_does_not_wait_for_a_loop_that_stands_still(threads: Callable[[], 
     one.start(manager.token())
     assert door.reached.wait(5)
     one.stop()
-    entry = next(iter((engine_of(manager).runtime.sessions._entries or {}).values()))
+    entry = engine_of(manager).runtime.sessions.entries[0]
 
     async def close() -> None:
         async with asyncio.timeout(5):
@@ -564,7 +564,7 @@ def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -
     task = loop.create_task(manager.token())
     loop.run_until_complete(asyncio.sleep(0.01))
     close_under_its_tasks(loop)
-    flight = weakref.ref(engine_of(manager).flight._task)  # type: ignore[union-attr]
+    flight = weakref.ref(engine_of(manager).flight.task)  # type: ignore[union-attr]
     del task, loop
     with engine_of(manager).runtime.guard:
         engine_of(manager).flight = None

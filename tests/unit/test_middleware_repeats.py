@@ -89,7 +89,7 @@ async def test_a_repeat_that_is_served_ends_the_cool_downs(api: Api, clock: Fake
         token = await api.manager.token()
         api.manager.invalidate(token)
         api.manager.invalidate(await api.manager.token())
-        holds.append(engine_of(api.manager).state._failures.api_401s.until - clock.monotonic())
+        holds.append(engine_of(api.manager).state.failures.api_401s.until - clock.monotonic())
         await clock.advance(61.0)
 
     await refused_twice()

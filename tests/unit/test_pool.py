@@ -85,7 +85,7 @@ async def pools(clock: FakeClock) -> AsyncIterator[Callable[..., ManagerPool[Any
     yield make
     for pool in made:
         await pool.close()
-    assert Timer.here(clock)._heap == []
+    assert Timer.here(clock).heap == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -421,7 +421,7 @@ async def test_tenants_that_come_and_go_leave_no_appointments(pools: Pools, tena
     async with pools(tenants, max_size=10) as pool:
         for key in range(1_000):
             await value_of(pool, key)
-        assert len(Timer.here(clock)._heap) <= 64
+        assert len(Timer.here(clock).heap) <= 64
 
 
 async def test_entering_a_pools_manager_changes_nothing(pools: Pools, tenants: Tenants, clock: FakeClock) -> None:
@@ -563,7 +563,7 @@ async def test_waiting_for_another_process_takes_no_slot(pools: Pools, clock: Fa
     """The locks of a killed process stop its own tenants alone. Nobody holds a lock while it waits for a slot."""
     store, tenants = Locks(), Tenants(clock, latency=1.0)
     async with pools(tenants, limit=2, store=store) as pool:
-        store.dead = {store_client_of(await pool.get(n))._key for n in range(6)}
+        store.dead = {store_client_of(await pool.get(n)).key for n in range(6)}
         stuck = [asyncio.ensure_future(value_of(pool, n)) for n in range(6)]
         await clock.advance(0.5)
         assert (pool.status().requesting, pool.status().queued) == (0, 0)
@@ -588,7 +588,7 @@ async def test_a_lock_that_comes_while_a_slot_is_free_is_used_at_once(pools: Poo
     """It was waited for without a slot, and is not given back for nothing."""
     store, tenants = Locks(), Tenants(clock)
     async with pools(tenants, limit=1, store=store) as pool:
-        store.dead = {store_client_of(await pool.get(0))._key}
+        store.dead = {store_client_of(await pool.get(0)).key}
         waiting = asyncio.ensure_future(value_of(pool, 0))
         await clock.advance(3.0)
         store.dead, store.taken = set(), 0
@@ -684,7 +684,7 @@ async def test_an_ending_that_is_cancelled_leaves_no_session(
     pool = pools(tenants)
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (cache_of(pool).runtime.sessions._entries or {}).values()
+    (entry,) = cache_of(pool).runtime.sessions.entries
     assert entry.session is not None
     ending = asyncio.create_task(pool.close() if way == "close" else pool.__aexit__(None, None, None))
     for _ in range(steps):
@@ -704,7 +704,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
     pool = ManagerPool(Tenants(None))
     await pool.__aenter__()
     await value_of(pool, "a")
-    (entry,) = (cache_of(pool).runtime.sessions._entries or {}).values()
+    (entry,) = cache_of(pool).runtime.sessions.entries
     assert entry.session is not None
     await entry.session.close()
     pools = [pool]

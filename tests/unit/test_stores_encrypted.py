@@ -149,11 +149,13 @@ async def test_whoever_can_write_the_inner_store_can_only_shorten(
 
 
 @pytest.mark.parametrize(("age", "usable"), [(86300.0, True), (86500.0, False)])
-async def test_an_unknown_lifetime_ends_after_a_day(inner: MemoryStore, age: float, *, usable: bool) -> None:
+async def test_an_unknown_lifetime_ends_after_a_day(
+    inner: MemoryStore, age: float, *, usable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often an old entry is put back: what has no end is given one by the time that is sealed."""
     store = EncryptedStore(inner, OLD)
+    monkeypatch.setattr("asyncauth.stores.memory.time_to_live", lambda *_: 1e9)
     await store.save(KEY, Token("t", issued_at=time.time() - age))
-    inner._tokens[KEY] = (inner._tokens[KEY][0], time.monotonic() + 1e9)
     stored = await store.load(KEY)
     assert stored is not None
     assert (stored.lifetime is None) is usable
