@@ -268,11 +268,11 @@ class TokenManager:
 
 def engine_of(manager: TokenManager) -> TokenEngine:
     """Return what does a manager's work: what this package's other modules use of one."""
-    return manager._engine
+    return manager._engine  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the one way in, for the package alone
 
 
 def manager_of(engine: TokenEngine) -> TokenManager:
     """Return a manager whose work an engine does that was made before."""
-    manager = TokenManager.__new__(TokenManager)
-    manager._engine, manager._state = engine, engine.state
-    return manager
+    self = TokenManager.__new__(TokenManager)  # so called because this stands in for `__init__`
+    self._engine, self._state = engine, engine.state  # pyright: ignore[reportPrivateUsage]
+    return self

@@ -39,12 +39,12 @@ with warnings.catch_warnings():
     class _OwningSession(aiohttp.ClientSession):
         """A session that closes the managers which were made for it."""
 
-        ATTRS = aiohttp.ClientSession.ATTRS | {"_asyncauth_managers"}
+        ATTRS = aiohttp.ClientSession.ATTRS | {"asyncauth_managers"}
 
-        _asyncauth_managers: tuple[TokenManager, ...] = ()
+        asyncauth_managers: tuple[TokenManager, ...] = ()
 
         async def close(self) -> None:
-            managers, self._asyncauth_managers = self._asyncauth_managers, ()
+            managers, self.asyncauth_managers = self.asyncauth_managers, ()
             try:
                 await close_managers(managers)
             finally:
@@ -155,7 +155,7 @@ def client_session(
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
     for manager in made:
         engine_of(manager).open()
-    session._asyncauth_managers = tuple(made)
+    session.asyncauth_managers = tuple(made)
     return session
 
 

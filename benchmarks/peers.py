@@ -462,7 +462,9 @@ class Google(GoogleBare):
 
     async def _call(self) -> object:
         headers: dict[str, str] = {}
-        await self._session._credentials.before_request(self._transport, "GET", self.server.api, headers)
+        await self._session._credentials.before_request(  # noqa: SLF001 (as its own request does)
+            self._transport, "GET", self.server.api, headers
+        )
         return headers
 
 

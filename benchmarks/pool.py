@@ -104,7 +104,7 @@ class Tenants:
             self.clock.move(SPREAD * FEW / len(self.keys))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            while self.pool._cache.busy:  # noqa: ASYNC110 (a turn of the loop is what is measured)
+            while self.pool._cache.busy:  # noqa: ASYNC110, SLF001 (a turn of the loop is what is measured)
                 await asyncio.sleep(0)
         return (time.process_time() - before) / (self.provider.calls - calls)
 

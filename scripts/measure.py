@@ -21,6 +21,8 @@ from asyncauth.sandbox import Sandbox, sandbox_in_thread
 PACKAGE = Path(asyncauth.__file__).resolve().parent
 TESTS = PACKAGE.parent / "tests"
 BESIDE = ("cli", "sandbox")
+_DOCUMENTED = frozenset({"_asdict", "_exit", "_replace"})
+"""Names that begin with an underscore, and are public."""
 
 _Graph = dict[str, set[str]]
 
@@ -124,13 +126,19 @@ def circles_of(graph: _Graph) -> Iterator[list[str]]:
 
 
 def _foreign_privates(path: Path) -> int:
-    """Return how often a file says ``x._name`` where x is neither ``self`` nor ``cls`` nor ``super()``."""
+    """Return how often a file says ``x._name`` of another's object.
+
+    Not where x is ``self``, ``cls``, ``super()`` or a class of the file; nor what the standard library documents.
+    """
+    tree = ast.parse(_text(path))
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} | {"self", "cls", "super()"}
     return sum(
         isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
-        and ast.unparse(node.value) not in {"self", "cls", "super()"}
-        for node in ast.walk(ast.parse(_text(path)))
+        and node.attr not in _DOCUMENTED
+        and ast.unparse(node.value) not in own
+        for node in ast.walk(tree)
     )
 
 

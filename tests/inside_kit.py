@@ -35,7 +35,7 @@ def transport_of(http: Any) -> Any:
 
 def managers_of(http: aiohttp.ClientSession) -> tuple[Any, ...]:
     """Return the managers that `client_session` made for a session."""
-    managers: tuple[Any, ...] = http._asyncauth_managers  # type: ignore[attr-defined]
+    managers: tuple[Any, ...] = http.asyncauth_managers  # type: ignore[attr-defined]
     return managers
 
 
@@ -59,6 +59,16 @@ def after_each_look(monkeypatch: pytest.MonkeyPatch, call: Callable[[], None]) -
 def sleeping_until(clock: FakeClock) -> list[float]:
     """Return until when somebody sleeps by a clock."""
     return sorted(due for due, _, sleeper in clock._sleepers if not sleeper.done())
+
+
+def nonces_of(prover: Any) -> Any:
+    """Return the nonces that a DPoP prover remembers, by server."""
+    return prover._nonces
+
+
+def idle_connections_of(client: Any) -> list[Any]:
+    """Return the connections to Redis that a client keeps."""
+    return list(client.connection_pool._available_connections)
 
 
 def ledger_of(system: Any) -> Any:

@@ -66,7 +66,7 @@ def _in_child() -> None:
             guard.release()
         else:
             held: Any = guard
-            held._at_fork_reinit()  # as the standard library does with its own
+            held._at_fork_reinit()  # noqa: SLF001 (as the standard library does with its own)
     for thing, in_child in list(_in_children.items()):
         in_child(thing)
 

@@ -12,6 +12,8 @@ With ``trust_env=True`` aiohttp writes an ``Authorization`` header from the user
 sees the request, and keeps no note of it. `is_from_netrc` tells it by its value.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

@@ -5,6 +5,8 @@ The one file that uses aioresponses (extra ``testing``). aioresponses by itself 
 aiohttp would connect, as the innermost middleware of each request.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import inspect

@@ -128,7 +128,7 @@ def main(seed: int, rounds: int) -> None:
             loop = asyncio.new_event_loop()
             loop.set_exception_handler(quiet)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    asyncio._set_running_loop(None)  # which an interruption may have kept asyncio from doing
+    asyncio._set_running_loop(None)  # noqa: SLF001 (which an interruption may have kept asyncio from doing)
     for task in asyncio.all_tasks(loop):  # one of them may be about to close it
         task.cancel()
     before = provider.calls

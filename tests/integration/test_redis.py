@@ -13,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
-from inside_kit import after_each_look, clients_of
+from inside_kit import after_each_look, clients_of, idle_connections_of
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
@@ -469,8 +469,7 @@ async def test_a_closing_that_is_cancelled_leaves_no_connection(redis: RedisServ
     store = RedisStore(redis.url)
     await store.__aenter__()
     await store.load(KEY)
-    pool = clients_of(store)[asyncio.get_running_loop()].client.connection_pool
-    (connection,) = pool._available_connections
+    (connection,) = idle_connections_of(clients_of(store)[asyncio.get_running_loop()].client)
     closing = asyncio.create_task(store.__aexit__(None, None, None))
     await asyncio.sleep(0)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:

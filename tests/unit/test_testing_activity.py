@@ -91,7 +91,7 @@ WAITS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
     "a fake clock": lambda: FakeClock().sleep(60),
     "an event": lambda: asyncio.Event().wait(),
     "a future": lambda: wait_for(asyncio.get_running_loop().create_future()),
-    "a future of Python's": lambda: wait_for(asyncio.futures._PyFuture()),  # type: ignore[attr-defined]
+    "a future of Python's": lambda: wait_for(asyncio.futures._PyFuture()),  # type: ignore[attr-defined]  # noqa: SLF001
     "a task": lambda: wait_for(asyncio.ensure_future(asyncio.Event().wait())),
     "a task, shielded": lambda: shield(FakeClock().sleep(60)),
     "several": lambda: wait_for(asyncio.gather(FakeClock().sleep(60), asyncio.Event().wait())),
@@ -134,7 +134,7 @@ UNKNOWN: list[asyncio.Future[None]] = []
 async def test_what_nobody_can_look_into_is_taken_for_a_wait() -> None:
     """Else the clock would never move in a test that has such a task."""
     future = asyncio.get_running_loop().create_future()
-    future._asyncio_future_blocking = True  # what `yield` in an `__await__` says
+    future._asyncio_future_blocking = True  # noqa: SLF001 (what `yield` in an `__await__` says)
     UNKNOWN.append(future)
     assert await seen(wait_for(Odd())) is Activity.WAITS
 
