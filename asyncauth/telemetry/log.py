@@ -7,7 +7,7 @@ import logging
 from asyncauth import events
 from asyncauth._base.durations import in_seconds, in_words
 
-__all__ = ["log", "logs_refreshes"]
+__all__ = ["log"]
 
 _REFRESH = logging.getLogger("asyncauth.refresh")
 _MANAGER = logging.getLogger("asyncauth.manager")
