@@ -6,6 +6,7 @@ sdist holds what its own wheel is built from: that wheel is, file by file, the o
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -46,13 +47,21 @@ def check_wheel(files: dict[str, bytes]) -> None:
         sys.exit("the wheel has no py.typed: type checkers would not look at it")
 
 
+def check_description(files: dict[str, bytes]) -> None:
+    """Check that what a package index shows has no link or picture that leads to a file of the repository."""
+    (name,) = [name for name in files if name.endswith(".dist-info/METADATA")]
+    relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", files[name].decode())
+    if relative:
+        sys.exit(f"the description has links that an index can't follow: {relative}")
+
+
 def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
     """Check that the sdist's own wheel is the one of the source tree; return how many files the sdist holds."""
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "sdist", filter="data")
         number = len(archive.getnames())
     (unpacked,) = (work / "sdist").iterdir()
-    for wanted in ("tests", "examples", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
+    for wanted in ("tests", "examples", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "pyproject.toml"):
         if not (unpacked / wanted).exists():
             sys.exit(f"the sdist has no {wanted}")
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", work, unpacked)
@@ -72,6 +81,7 @@ def main() -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
     files = contents(wheel)
     check_wheel(files)
+    check_description(files)
     with tempfile.TemporaryDirectory() as folder:
         number = check_sdist(sdist, files, Path(folder))
     print(f"dist: {wheel.name} with {len(files)} files, {sdist.name} with {number}: both as they should be")

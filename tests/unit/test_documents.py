@@ -81,6 +81,15 @@ def test_readme_shows_what_was_measured() -> None:
     assert measured in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_citation_is_of_this_version() -> None:
+    """CITATION.cff has the name, version and licence of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE))
+    assert [cited[each] for each in ("title", "version", "license")] == [
+        project[each] for each in ("name", "version", "license")
+    ]
+
+
 def test_every_python_that_is_promised_is_tested() -> None:
     """The classifiers, `make test-all-pythons` and CI have the same Pythons; CI has those to come besides."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
