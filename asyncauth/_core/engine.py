@@ -86,7 +86,7 @@ class TokenEngine(Lifecycle):
         runtime: What it works with.
         store: Where the token is shared with other processes; ``None`` (default): with none.
         tenant: Its key in a pool.
-        keeper: Who keeps it; ``None`` (default): whoever made it.
+        keeper: Who keeps it; ``None`` (default): a manager does.
 
     Attributes:
         provider: As given, with engines in place of its upstream providers.
@@ -398,20 +398,30 @@ class TokenEngine(Lifecycle):
     async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
         """Do a refresh as the flight's task."""
         try:
-            refresh = Refresh(
-                self.provider,
-                self.state,
-                self.runtime,
-                options=self.options,
-                store_client=self.store_client,
-                limiter=None if self.keeper is None else self.keeper.limiter,
-                emitter=self.emitter(),
-            )
+            refresh = self._new_refresh()
             flight.take_up(refresh)
             return await refresh.run(flight)
         finally:
             self.forget(flight)
             self.plan(anew=True)
+
+    def _new_refresh(self) -> Refresh:
+        """Return the work of a flight."""
+        limiter = None if self.keeper is None else self.keeper.limiter
+        options, emitter = self.options, self.emitter()
+        if self.store_client is None:
+            return Refresh(self.provider, self.state, self.runtime, options=options, limiter=limiter, emitter=emitter)
+        from asyncauth._core.shared_refresh import SharedRefresh  # noqa: PLC0415 (most engines have no store)
+
+        return SharedRefresh(
+            self.provider,
+            self.state,
+            self.runtime,
+            options=options,
+            limiter=limiter,
+            emitter=emitter,
+            store_client=self.store_client,
+        )
 
     def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
         """Return what waits for a flight; if anybody wants to know, it tells how long."""
@@ -448,7 +458,7 @@ class TokenEngine(Lifecycle):
             if cached.last is None and failure is None:
                 return  # nobody has wanted a token yet
             if now >= cached.usable_until and failure is not None and not failure.error.transient:
-                return  # nothing to keep fresh, and nothing that time alone mends: the next caller decides
+                return  # nothing to keep fresh, and nothing that time alone fixes: the next caller decides
             due = self.state.due()
             if due == math.inf:
                 return

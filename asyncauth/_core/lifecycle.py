@@ -113,11 +113,11 @@ class Closing:
 class Lifecycle:
     """Something that is entered, left and closed, on any event loops, any number of times. Abstract.
 
-    It is entered once per ``async with`` block. Leaving the last block closes it. Entering reopens it, after whatever
+    It is entered once per ``async with`` block. Leaving the last block closes it. Entering reopens it, after all that
     is being closed.
 
-    A closing runs in the task of whoever closes, which may be cancelled: then it gives nothing more time, and still
-    does all the rest. Whoever enters, or leaves a block that was closed from elsewhere, waits for all closings.
+    A closing runs in the task of its caller, which may be cancelled: then it gives nothing more time, and still does
+    all the rest. A caller that enters, or that leaves a block which was closed from elsewhere, waits for all closings.
 
     Safe to use from any thread; what is a coroutine needs a running event loop.
 
@@ -169,7 +169,7 @@ class Lifecycle:
     # What they have in common
 
     async def enter(self) -> None:
-        """Enter on the running loop, after whatever is being closed."""
+        """Enter on the running loop, after all that is being closed."""
         while True:
             await self.wait_for_closings()
             with self.runtime.guard:  # in which no thread can begin another

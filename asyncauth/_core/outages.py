@@ -7,10 +7,16 @@ import math
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from asyncauth._core.failures import FailureMemory
+from asyncauth._core.failures import is_outage, remember_failure
 
-__all__ = ["Outage", "Outages", "Prober"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncauth._core.failures import FailureMemory
+    from asyncauth.errors import AuthError
+    from asyncauth.policy import RefreshPolicy
+
+__all__ = ["EndpointNews", "Outage", "Outages", "Prober"]
 
 
 class Prober(Protocol):
@@ -101,3 +107,71 @@ class Outages:
             return self._of_loop.setdefault(asyncio.get_running_loop(), {})
         except RuntimeError:  # asked by a refresh that is closed as garbage, after its loop
             return {}
+
+
+class EndpointNews:
+    """What one refresh hears of its endpoint from the other tenants of a pool, and tells them.
+
+    Args:
+        outages: The pool's.
+        endpoint: The endpoint's address.
+        refresh: What is woken when there is news.
+    """
+
+    __slots__ = ("_outages", "_refresh", "endpoint")
+
+    def __init__(self, outages: Outages, endpoint: str, refresh: Prober) -> None:
+        self.endpoint = endpoint
+        self._outages = outages
+        self._refresh = refresh
+
+    @property
+    def _outage(self) -> Outage | None:
+        return self._outages.here().get(self.endpoint)
+
+    def due(self, *, callers_wait: bool) -> float:
+        """Return when the refresh is to make its next try: now (``-inf``), later, or ``inf``: another one makes it."""
+        outage = self._outage
+        return -math.inf if outage is None else outage.due(self._refresh, callers_wait=callers_wait)
+
+    @property
+    def is_others_turn(self) -> bool:
+        """Whether another refresh is to make the next try."""
+        outage = self._outage
+        return outage is not None and not outage.is_prober(self._refresh)
+
+    def tell(
+        self,
+        error: AuthError | None,
+        policy: RefreshPolicy,
+        *,
+        now: float,
+        deadline: float,
+        random: Callable[[], float],
+    ) -> None:
+        """Tell whether the endpoint answers.
+
+        Args:
+            error: How the try failed; ``None``: it has brought a token.
+            policy: See `remember_failure`, as for the others.
+            now: The clock's seconds.
+            deadline: When the refresh gives up.
+            random: Returns a number from 0 to 1.
+        """
+        outages = self._outages.here()
+        outage = outages.get(self.endpoint)
+        if error is not None and is_outage(error):
+            before = None if outage is None else outage.failure
+            failure = remember_failure(error, before, policy, now=now, deadline=deadline, unit_random=random())
+            if outage is None:
+                outage = outages[self.endpoint] = Outage(failure)
+            outage.failed(self._refresh, failure)
+        elif outage is not None and (error is None or not error.transient):
+            del outages[self.endpoint]
+            outage.end()
+
+    def leave(self) -> None:
+        """Note that the refresh has ended."""
+        outage = self._outage
+        if outage is not None:
+            outage.leave(self._refresh)

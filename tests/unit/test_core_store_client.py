@@ -1503,9 +1503,9 @@ def test_an_answer_that_came_as_its_loop_was_closed_is_held(
     while not (
         flight is not None
         and isinstance(work := flight.work, Refresh)
-        and work.asking is not None
-        and work.asking.asked is not None
-        and work.asking.asked.done()
+        and work.request is not None
+        and work.request.asked is not None
+        and work.request.asked.done()
     ):
         loop.run_until_complete(asyncio.sleep(0))
         flight = engine_of(process).flight

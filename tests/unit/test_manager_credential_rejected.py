@@ -274,7 +274,7 @@ async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, cl
         await asyncio.sleep(0)
         flight = engine_of(manager).flight
         refresh = None if flight is None else flight.work
-        asking = refresh.asking if isinstance(refresh, Refresh) else None
+        asking = refresh.request if isinstance(refresh, Refresh) else None
         asked = None if asking is None else asking.asked
         if by_hand is None and asked is not None and asked.done():
             by_hand = asyncio.ensure_future(manager.refresh())

@@ -311,7 +311,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
         task.cancel()
     loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
     loop.close()
-    refresh.rest = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
+    refresh.rest.resting = waiting  # type: ignore[assignment]  # as if the loop had been closed in the middle
     refresh.retry_now()
     assert asyncio.run(manager.refresh()).value
 

@@ -133,7 +133,8 @@ ROWS = (
      "_core.timer", "_core.trial", "_core.cache",
      "_core.short_loop", "_core.flight", "_core.listener_queue", "_core.listeners", "_core.emitter",
      "_core.runtime", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_client",
-     "_core.tenant_key", "_core.refresh", "_core.engine", "_core.engine_cache", "_core.revoke", "_core.blocking"),
+     "_core.tenant_key", "_core.rest", "_core.locked_entry", "_core.token_request", "_core.refresh",
+     "_core.shared_refresh", "_core.engine", "_core.engine_cache", "_core.revoke", "_core.blocking"),
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.credential", "providers.wire.decompress", "providers.wire.lifetime_fields",
      "providers.wire.xml_document", "providers.wire.document", "providers.wire.path", "providers.wire.error_codes",

@@ -1,0 +1,297 @@
+"""One token request, and what is kept of it whatever happens to those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import TYPE_CHECKING
+
+from asyncauth._core.failures import remember_rejection
+from asyncauth._core.frames import bare
+from asyncauth._core.provider_members import FETCH
+from asyncauth._core.try_state import set_try
+from asyncauth._core.user_code import call_user, sanitize
+from asyncauth.clock import within
+from asyncauth.errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+)
+from asyncauth.token import Token
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.locked_entry import LockedEntry
+    from asyncauth._core.provider_options import OptionValues
+    from asyncauth._core.runtime import Runtime
+    from asyncauth._core.try_state import TryState
+    from asyncauth.entry import Rejection
+    from asyncauth.provider import Provider
+
+__all__ = ["TokenRequest"]
+
+_NEXT_TOKEN = 0.5
+"""Seconds after which a server that caches its tokens is asked again, when the cached one has nothing left."""
+
+
+class TokenRequest:
+    """Asks the provider once. Under the store's lock, what it gives is saved before anybody uses it.
+
+    Args:
+        provider: Who is asked.
+        state: The engine's: it is told what came.
+        runtime: The engine's.
+        options: What the provider declares besides.
+        context: What the try tells the provider, and learns from it.
+        previous: The token before, whose refresh token still counts; ``None``: there is none.
+        locked: The store's entry, whose lock is held; ``None``: there is no store, or no lock.
+        deadline: When the answer must be there, in seconds of the clock.
+
+    Attributes:
+        context: As given.
+        asked: The task that asks; ``None``: it has not begun.
+        open: Whether something may still come of it: it has begun, and what comes of it is not kept yet.
+        keeping: Whether the answer has come, and is being kept.
+        asked_endpoint: Whether its outcome says that the endpoint answers, or that it does not.
+        rejection: What the store is told of a rejected credential; ``None``: nothing.
+        without_token: What was sent and brought no token, of each request in it: see `TryState.counted`.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_before",
+        "_clock",
+        "_deadline",
+        "_locked",
+        "_options",
+        "_previous",
+        "_provider",
+        "_runtime",
+        "_started",
+        "_state",
+        "asked",
+        "asked_endpoint",
+        "context",
+        "keeping",
+        "open",
+        "rejection",
+        "without_token",
+    )
+
+    def __init__(
+        self,
+        provider: Provider,
+        state: TokenState,
+        runtime: Runtime,
+        *,
+        options: OptionValues,
+        context: TryState,
+        previous: Token | None,
+        locked: LockedEntry | None,
+        deadline: float,
+    ) -> None:
+        self.context = context
+        self.asked: asyncio.Task[Token] | None = None
+        self.open = self.keeping = self.asked_endpoint = False
+        self.rejection: Rejection | None = None
+        self.without_token: tuple[str | None, ...] = ()
+        self._provider = provider
+        self._state = state
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._options = options
+        self._previous = previous
+        self._locked = locked
+        self._deadline = deadline
+        self._abandoned = False
+        self._before = state.cached
+        self._started = runtime.clock.monotonic()
+
+    async def run(self) -> CachedToken:
+        """Ask, and return the token that is held from now on.
+
+        Raises:
+            AuthError: There is none.
+            CancelledError: The waiting task was cancelled, or the request abandoned.
+        """
+        context, locked = self.context, self._locked
+        token: Token | None = None
+        set_try(context)  # in the flight's own context
+        try:
+            async with self._runtime.sessions.session() as http:
+                self.open = True
+                # A task of its own, so that what it brings can be kept whatever happens to us.
+                self.asked = asyncio.create_task(self._answered(http))
+                token = await within(self._clock, self._deadline - self._started, self.asked)
+            self.keeping = True
+            cached = self._cached_from(token)
+        except (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise  # the refresh abandons it
+        except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
+            self.end()
+            if self._abandoned:
+                raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
+            problem = self._problem(error)
+        else:
+            try:
+                if locked is not None:
+                    if locked.used and self._runtime.sessions.entered_here():
+                        locked.store_client.watch()
+                    await locked.save(locked.renewed(cached.token, context))
+            finally:  # also when the save is cancelled: what came is kept
+                self._state.install(cached, wall=self._clock.wall())
+                self.open = False
+            self.asked_endpoint = True
+            return cached
+        await self._failed(token, problem)
+        self.open = False
+        if context.annotate is not None:
+            context.annotate(problem)  # what the deadline cut short has no name yet
+        problem.provider = problem.provider or self._provider.name
+        self.asked_endpoint = token is None and context.may_have_sent
+        self.without_token, self.keeping = context.counted(problem), False
+        raise problem
+
+    def hurry(self) -> None:
+        """Have it send whatever credential there is. Any thread."""
+        if self.open:
+            self.context.credential_rejected, self.context.rejected = None, frozenset()
+
+    def abandon(self) -> None:
+        """Keep what has come, and send nothing more. Under the guard; any thread. Awaits nothing."""
+        self._abandoned = True
+        if self.open:
+            self.open = False
+            self._cut_short()
+
+    def end(self) -> None:
+        """End the task that asks: an interruption may have kept its waiter from ending it."""
+        if self.asked is not None:
+            self.asked.cancel()
+
+    async def _answered(self, http: aiohttp.ClientSession) -> Token:
+        """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves."""
+        problem: AuthError
+        if not self.open:  # it was given up before this began
+            raise asyncio.CancelledError
+        try:
+            answer: object = call_user(self._provider.fetch, http, self._previous)
+            if inspect.isawaitable(answer):
+                return await answer  # type: ignore[no-any-return]
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise bare(error)  # noqa: B904 (it is the same one)
+        except TimeoutError:
+            problem = self.context.no_answer_in_time()
+        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+            problem = sanitize(error, "the token request")
+        else:
+            kind = type(self._provider).__name__
+            problem = ConfigurationError(f"{kind}.fetch must be an async function: write '{FETCH}'")
+        raise problem
+
+    def _problem(self, error: BaseException) -> AuthError:
+        """Return the error that a failed token request means."""
+        if isinstance(error, TimeoutError):
+            return self.context.no_answer_in_time()
+        problem = sanitize(error, "the token request")
+        expired = isinstance(problem, InvalidTokenResponse) and problem.expired
+        if expired and self._state.ends_about(self._clock.monotonic()):
+            return TokenEndpointUnavailable(
+                "the server gave the same token again, which ends just now", retry_after=_NEXT_TOKEN
+            )
+        # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
+        problem.upstream = problem.upstream or not isinstance(error, Exception)
+        return problem
+
+    def _cached_from(self, token: Token) -> CachedToken:
+        """Return what the provider gave, as it is to be held. Raises as `TokenState.cached_from` does."""
+        sent_at, locked = self.context.sent_at, self._locked
+        return self._state.cached_from(
+            token,
+            before=self._before,
+            started=self._started,
+            sent_at=self._started if sent_at is None else sent_at,
+            now=self._clock.monotonic(),
+            wall=self._clock.wall(),
+            unit_random=self._runtime.random(),
+            store_time=0.0 if locked is None else locked.store_client.refresh_time,
+        )
+
+    # What a request without a token leaves
+
+    async def _failed(self, token: Token | None, problem: AuthError) -> None:
+        """Keep what counts for the next try, here and in other processes.
+
+        Args:
+            token: What the provider gave, which is of no use; ``None``: nothing.
+            problem: Why.
+        """
+        context, locked = self.context, self._locked
+        if isinstance(token, Token) and token.refresh_token is not None:
+            # It came with an access token of no use; the one that was sent is spent.
+            context.unanswered = True
+            self._state.lose_refresh_token(self._before, successor=token.refresh_token)
+            if locked is not None:
+                await locked.save(locked.with_refresh_token_of(token, context))
+        else:
+            if self._refresh_token_spent:
+                self._state.lose_refresh_token(self._before)
+            if locked is not None:
+                await self._settle(locked, problem)
+
+    async def _settle(self, locked: LockedEntry, problem: AuthError) -> None:
+        """Tell the other processes what a try without a token means: for the refresh token, and for the credential."""
+        entry, mark = locked.entry, self.context.mark
+        if locked.used and self._refresh_token_spent:
+            entry = entry.with_refresh_token(None)
+        known = None
+        if isinstance(problem, CredentialsRejected) and mark is not None and problem.credential is not None:
+            wall = self._clock.wall()
+            known = next((each for each in entry.known_rejections(wall) if each.digest == mark), None)
+            if problem.unsent:
+                self.rejection, known = known, None
+            else:
+                times_here = self._state.times_rejected(problem.credential)
+                known = remember_rejection(known, self._runtime.policy, mark=mark, times_here=times_here, wall=wall)
+                self.rejection, entry = known, entry.with_rejection(known, wall)
+        if locked.used or known is not None:
+            await locked.settle(entry)
+
+    @property
+    def _refresh_token_spent(self) -> bool:
+        """Whether the refresh token that was sent is of no more use, or may have been used up: no answer came.
+
+        Where it is the only way to a token, an unanswered one is sent once more.
+        """
+        unanswered = self.context.refresh_token_unanswered and not self._options.needs_lock
+        return self.context.refresh_token_rejected or unanswered
+
+    def _cut_short(self) -> None:
+        """Keep what had come when the flight was cancelled; else remember that it was asked for."""
+        asked, locked = self.asked, self._locked
+        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
+            token = asked.result()
+            with contextlib.suppress(AuthError):
+                cached = self._cached_from(token)
+                self._state.install(cached, wall=self._clock.wall())
+                if locked is not None:  # whose entry holds the spent refresh token
+                    locked.hold(locked.renewed(cached.token, self.context))
+                return
+            if isinstance(token, Token) and token.refresh_token is not None:
+                self._state.lose_refresh_token(self._before, successor=token.refresh_token)
+                if locked is not None:
+                    locked.hold(locked.with_refresh_token_of(token, self.context))
+        elif self._refresh_token_spent:
+            self._state.lose_refresh_token(self._before)
+            if locked is not None and locked.used:
+                locked.hold(locked.entry.with_refresh_token(None))
+        # Or a process that runs an event loop a job would ask once a job, and never see an answer.
+        error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
+        error.upstream = True  # it holds nobody off who needs a token now
+        now, deadline = self._clock.monotonic(), self._deadline
+        self._state.fail(error, now=now, deadline=deadline, unit_random=self._runtime.random())
