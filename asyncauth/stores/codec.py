@@ -163,7 +163,7 @@ class Reader:
         """Log that an entry counts as absent, unless that was done since it was last read."""
         if key not in self._told:
             self._told.add(key)
-            _log.warning("%s: entry %s… counts as absent: %s", self._place, key[:8], flaw)
+            _log.warning("%s: entry %s… is treated as absent: %s", self._place, key[:8], flaw)
 
     def forget(self, key: str) -> None:
         """Take note that the entry can be read: the next flaw is news again."""

@@ -83,7 +83,9 @@ class Comparison:
         changed = await _changed_in_transaction(client, name, value, otherwise)
         if self._scripts:
             self._scripts = False
-            _log.warning("%s: scripts are not allowed; locks and entries are compared with WATCH", self._place)
+            _log.warning(
+                "%s: scripts are forbidden; WATCH compares locks and entries instead; no action needed", self._place
+            )
         self.works = True
         return changed
 

@@ -187,7 +187,7 @@ def test_a_damaged_file_is_survived(tmp_path: Path) -> None:
                 outcome = processes.end()
             assert outcome.statuses == {"200": 30}
             assert side.asked == side.rounds(1)
-        assert "counts as absent" in outcome.log
+        assert "is treated as absent" in outcome.log
 
 
 def test_the_holder_of_a_file_lock_dies(tmp_path: Path) -> None:

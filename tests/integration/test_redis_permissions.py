@@ -104,7 +104,7 @@ async def test_two_managers_share_and_nothing_stays_locked(
     await one.token()
     assert provider.calls == 4
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    expected = "Redis 'asyncauth:': scripts are not allowed; locks and entries are compared with WATCH"
+    expected = "Redis 'asyncauth:': scripts are forbidden; WATCH compares locks and entries instead; no action needed"
     assert said == ([] if "eval" in rights else [expected])  # the other one needed no lock
 
 

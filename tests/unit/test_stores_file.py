@@ -163,7 +163,7 @@ async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, ca
         assert await store.load(KEY) is None
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.WARNING
-    assert f"entry {KEY[:8]}… counts as absent" in caplog.text
+    assert f"entry {KEY[:8]}… is treated as absent" in caplog.text
     assert MARK not in caplog.text
     await store.delete(KEY, a_token())
     await store.save(KEY, a_token())

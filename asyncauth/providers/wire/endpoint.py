@@ -264,7 +264,7 @@ class Endpoint:
             if flaw not in self.warned and len(self.warned) < _MOST_WARNINGS:
                 self.warned.add(flaw)
                 shown = cleaned(flaw, self._redactor((*response.sent, *secrets_of(response.fields))))
-                _log.warning("%s: a field of the token answer is ignored: %s", name_of(self.provider), shown)
+                _log.warning("%s: the token is used without a field of its answer: %s", name_of(self.provider), shown)
 
     async def _ask(
         self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
