@@ -16,16 +16,18 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("asyncauth.httpx needs httpx: pip install 'asyncauth[httpx]'", name=error.name) from None
 
 from asyncauth.errors import ConfigurationError
-from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport, Refused, require_asyncio
+from asyncauth.httpx.messages import wrap_transports
+from asyncauth.httpx.sides import require_asyncio
+from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport
 from asyncauth.manager import engine_of
 from asyncauth.session import check_rest, close_managers, managers_of, session_maker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from asyncauth._core.sessions import Http
     from asyncauth._http.answer_rules import Repeat
+    from asyncauth.httpx.hop import Refused
     from asyncauth.manager import TokenManager
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
@@ -75,7 +77,7 @@ def async_client(
         return _OwningTransport(*managers, transport=transport, refused=refused, repeat=repeat, owned=owned)
 
     client = httpx.AsyncClient(**httpx_arguments)
-    _wrap(client, wrapped)
+    wrap_transports(client, wrapped)
     return client
 
 
@@ -110,7 +112,9 @@ def client(
     check_rest(httpx_arguments)
     managers, _ = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, httpx_arguments))
     made = httpx.Client(**httpx_arguments)
-    _wrap(made, lambda transport: BearerTransport(*managers, transport=transport, refused=refused, repeat=repeat))
+    wrap_transports(
+        made, lambda transport: BearerTransport(*managers, transport=transport, refused=refused, repeat=repeat)
+    )
     return made
 
 
@@ -160,14 +164,6 @@ class _OwningTransport(AsyncBearerTransport):
             await self._owned.close()
         finally:
             await super().__aexit__(exc_type, exc_value, traceback)
-
-
-def _wrap(client: Any, wrapped: Callable[[Any], Any]) -> None:
-    """Put each transport of a client inside of another one: what httpx keeps private of a client is used here alone."""
-    client._transport = wrapped(client._transport)
-    client._mounts = {
-        pattern: None if transport is None else wrapped(transport) for pattern, transport in client._mounts.items()
-    }
 
 
 def _way_of(httpx_arguments: dict[str, Any]) -> Http | None:

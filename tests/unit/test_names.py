@@ -153,7 +153,8 @@ ROWS = (
     # how requests get their token
     ("auth_flow", "middleware", "pool"),
     # around it
-    ("session", "httpx.transport", "httpx.__init__", "telemetry.health", "telemetry.otel"),
+    ("session", "httpx.errors", "httpx.messages", "httpx.sides", "httpx.hop", "httpx.transport", "httpx.__init__",
+     "telemetry.health", "telemetry.otel"),
     # what a program imports
     ("__init__",),
     # the sandbox: it imports nothing of the library

@@ -1,0 +1,128 @@
+"""What is read and changed of httpx's requests, answers, transports and clients, their private parts here alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import httpx
+from yarl import URL
+
+from asyncauth._http.address import without_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+__all__ = ["KeptBody", "forget_what_comes_back", "is_whole", "proxy_of", "url_of", "wrap_transports"]
+
+_MULTIPART: Final = ("httpx._multipart", "MultipartStream")
+
+
+def url_of(request: httpx.Request) -> URL:
+    """Return a request's URL, of the parts that httpx connects and sends by: no text is read a second time."""
+    url = request.url
+    path, _, query = url.raw_path.decode("ascii").partition("?")
+    return URL.build(
+        scheme=url.scheme, authority=url.netloc.decode("ascii"), path=path, query_string=query, encoded=True
+    )
+
+
+def proxy_of(transport: Any) -> URL | None:
+    """Return the proxy that a transport sends by, which only its connection pool's private attribute says."""
+    proxy = getattr(getattr(transport, "_pool", None), "_proxy_url", None)
+    if proxy is None:
+        return None
+    return URL.build(scheme=proxy.scheme.decode("ascii"), host=proxy.host.decode("ascii"), port=proxy.port)
+
+
+def wrap_transports(client: Any, wrapped: Callable[[Any], Any]) -> None:
+    """Put each transport of a client inside another one, those for proxies included."""
+    client._transport = wrapped(client._transport)
+    client._mounts = {
+        pattern: None if transport is None else wrapped(transport) for pattern, transport in client._mounts.items()
+    }
+
+
+def is_whole(stream: object) -> bool:
+    """Return whether a body can be sent any number of times: bytes, or a multipart form of bytes and seekable files.
+
+    httpx rewinds the files of a multipart form each time. What is private of one is read here.
+    """
+    kind = type(stream)
+    if kind is httpx.ByteStream:
+        return True
+    return (kind.__module__, kind.__name__) == _MULTIPART and all(map(_is_whole_field, cast("Any", stream).fields))
+
+
+def _is_whole_field(field: Any) -> bool:
+    file = getattr(field, "file", b"")  # only a file's field has one
+    if isinstance(file, (str, bytes)):
+        return True
+    try:
+        return not file.closed and bool(file.seekable())
+    except (AttributeError, ValueError):
+        return False
+
+
+def forget_what_comes_back(response: httpx.Response, ending: str, cookie: str) -> None:
+    """Take the token out of what httpx makes something of: where an answer redirects to, and cookies to keep."""
+    headers = response.headers
+    if ending and "Location" in headers:
+        headers["Location"] = without_parameter(headers["Location"], ending)
+    if cookie:
+        lines = headers.get_list("Set-Cookie")
+        kept = [line for line in lines if line.partition(";")[0].strip() != cookie]
+        if kept != lines:
+            response.headers = httpx.Headers(
+                [(name, value) for name, value in headers.multi_items() if name != "set-cookie"]
+                + [("set-cookie", line) for line in kept]
+            )
+
+
+class KeptBody(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """An answer's body as the user's function reads it, once: it is kept for the caller, and so is its connection."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._chunks: list[bytes] = []
+        self._under_way: Any = None
+
+    def rest(self) -> Any:
+        """Return the whole body, for the caller."""
+        return self._stream if self._under_way is None else _Whole(self._stream, self._chunks, self._under_way)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._under_way = aiter(self._stream)
+        async for chunk in self._under_way:
+            self._chunks.append(chunk)
+            yield chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._under_way = iter(self._stream)
+        for chunk in self._under_way:
+            self._chunks.append(chunk)
+            yield chunk
+
+
+class _Whole(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """A body that was read in part: that part again, and what is left of it."""
+
+    def __init__(self, stream: Any, chunks: list[bytes], under_way: Any) -> None:
+        self._stream = stream
+        self._chunks = chunks
+        self._under_way = under_way
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        async for chunk in self._under_way:
+            yield chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        yield from self._under_way
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def close(self) -> None:
+        self._stream.close()
