@@ -121,3 +121,10 @@ def test_a_cool_down_says_what_is_not_done_meanwhile(caplog: pytest.LogCaptureFi
     """Three causes, three consequences."""
     event = events.CoolDown(provider="shop", tenant="acme", at=0.0, cause=cause, seconds=60.0)
     assert line(caplog, event) == f"INFO shop of acme: {shown}"
+
+
+def test_a_level_that_is_off_is_not_written(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that turns a logger's level up gets no line below it."""
+    caplog.set_level(logging.ERROR, "asyncauth.refresh")
+    log(failed())
+    assert not caplog.records
