@@ -357,7 +357,7 @@ class TokenEngine(Lifecycle):
             refreshing=flight is not None and not flight.finished,
             waiting=0 if flight is None else flight.waiting,
             waiting_for=None if flight is None else flight.waiting_for,
-            store=None if self.store_client is None else self.store_client.trouble or "ok",
+            store=None if self.store_client is None else self.store_client.calls.trouble or "ok",
         )
         if any(upstream.status().cooling_down for upstream in self.upstreams):
             return attrs.evolve(status, cooling_down=True)

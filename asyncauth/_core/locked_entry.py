@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asyncauth._core.store_client import CLOCK_ADJUSTED
+from asyncauth._core.known_entry import CLOCK_ADJUSTED
 
 if TYPE_CHECKING:
     from asyncauth._core.store_client import StoreClient
@@ -25,7 +25,7 @@ class LockedEntry:
     Attributes:
         store_client: The manager's.
         lock_handle: The lock.
-        ahead: `StoreClient.ahead` when the entry's times were written.
+        ahead: `KnownEntry.ahead` when the entry's times were written.
         used: Whether it was marked as being in use.
     """
 
@@ -38,7 +38,7 @@ class LockedEntry:
     @property
     def entry(self) -> Entry:
         """The entry, with its times by the wall clock as it is set now."""
-        drift = self.store_client.ahead - self.ahead
+        drift = self.store_client.known.ahead - self.ahead
         return self._entry if abs(drift) < CLOCK_ADJUSTED else self._entry.moved(drift)
 
     def renewed(self, token: Token, context: TryState) -> Entry:
@@ -61,4 +61,4 @@ class LockedEntry:
 
     def hold(self, entry: Entry) -> None:
         """Keep what became of it, without waiting for the store."""
-        self.store_client.hold(entry)
+        self.store_client.known.hold(entry)

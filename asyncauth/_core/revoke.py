@@ -112,18 +112,18 @@ class _Logout:
         """Revoke what is held and what the store has, and delete that; return why it could not be deleted, too."""
         tokens: list[TokenRevocation] | None = None
         try:
-            async with client.opened(), client.locking() as lock:
+            async with client.calls.opened(), client.locking() as lock:
                 if await lock.had_within(_LONGEST_LOCK_WAIT) is None:
                     raise StoreTrouble("another process holds the lock")  # noqa: TRY301
                 stored = await client.load()
-                tokens = await self._revoke((client.newest(stored), stored, *held))
+                tokens = await self._revoke((client.known.newest(stored), stored, *held))
                 await client.forget(stored)
         except StoreTrouble as trouble:
             problem = trouble
         else:
-            client.note_success()
+            client.calls.note_success()
             return tokens, None
-        client.note(problem)
+        client.calls.note(problem)
         return await self._revoke(held) if tokens is None else tokens, str(problem)
 
 

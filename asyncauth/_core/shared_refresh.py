@@ -87,16 +87,16 @@ class SharedRefresh(Refresh):
         if self._clock.monotonic() < before.usable_until:
             return False
         try:
-            async with store_client.opened():
+            async with store_client.calls.opened():
                 stored = await store_client.load()
         except StoreTrouble as trouble:
-            store_client.note(trouble)
+            store_client.calls.note(trouble)
             return False
-        if stored is None or stored.token is None or not store_client.is_news(stored):
+        if stored is None or stored.token is None or not store_client.known.is_news(stored):
             return False
         now, wall = self._clock.monotonic(), self._clock.wall()
         adoptable = self._state.adoptable(
-            stored.token, before=before, now=now, wall=wall, unit_random=0, store_time=store_client.refresh_time
+            stored.token, before=before, now=now, wall=wall, unit_random=0, store_time=store_client.calls.refresh_time
         )
         return adoptable is not None
 
@@ -109,21 +109,21 @@ class SharedRefresh(Refresh):
         store_client, before = self._store_client, self._state.cached
         try:
             await store_client.keep_open(self._runtime.sessions)
-            async with store_client.opened():
+            async with store_client.calls.opened():
                 if before.api_401:
                     await store_client.delete(before.token)
                 adopted = await self._adopt(await store_client.load())
                 cached = adopted or await self._fetch_alone(callers)
-            store_client.note_success()
+            store_client.calls.note_success()
         except StoreTrouble as trouble:
             problem = trouble
         except AuthError:
-            store_client.note_success()
+            store_client.calls.note_success()
             raise
         else:
             return cached
-        store_client.note(problem)
-        if store_client.strict or self._options.needs_lock:
+        store_client.calls.note(problem)
+        if store_client.calls.strict or self._options.needs_lock:
             kind = LockTimeout if problem.lock_timeout else StoreError
             raise kind(f"the token store fails: {problem}", provider=self._provider.name)
         # No refresh token without the lock: another process may be using it up at this moment.
@@ -142,7 +142,7 @@ class SharedRefresh(Refresh):
             async with store_client.locking() as lock:
                 while True:
                     async with self._slot(first=first):
-                        quick = patience if self._limiter is None else min(patience, store_client.quick_lock)
+                        quick = patience if self._limiter is None else min(patience, store_client.calls.quick_lock)
                         lock_handle = await lock.had_within(quick)
                         if lock_handle is not None:
                             cached = await self._fetch_for_all(lock_handle, callers)
@@ -190,8 +190,8 @@ class SharedRefresh(Refresh):
         cached = await self._adopt(stored)
         if cached is not None:
             return cached
-        entry = store_client.newest(stored)
-        if store_client.doubtful(stored):
+        entry = store_client.known.newest(stored)
+        if store_client.known.doubtful(stored):
             if self._doubted_for() > 0 and not lock_handle.ends_with_holder:
                 return None
             if not self._options.needs_lock:
@@ -205,7 +205,7 @@ class SharedRefresh(Refresh):
             StoreTrouble: There is no other way to a token, and no time left to wait.
         """
         left, only_way = self.deadline - self._clock.monotonic(), self._options.needs_lock
-        seconds = self._store_client.seconds_to_wait(only_way=only_way)
+        seconds = self._store_client.known.seconds_to_wait(only_way=only_way)
         if not only_way:
             return seconds if seconds <= left - _TIME_TO_FETCH else 0.0
         if seconds > 0 and left <= 0:
@@ -227,7 +227,7 @@ class SharedRefresh(Refresh):
             mark_of=store_client.mark_of,
             rejected=frozenset(each.digest for each in in_force),
         )
-        ahead = store_client.ahead
+        ahead = store_client.known.ahead
         used = self._options.needs_lock or entry.refresh_token is not None
         if used:
             entry = await store_client.use(entry)
@@ -243,7 +243,7 @@ class SharedRefresh(Refresh):
     async def _adopt(self, stored: Entry | None) -> CachedToken | None:
         """Take over what another process stored, if it is for us."""
         store_client = self._store_client
-        token = None if stored is None or not store_client.is_news(stored) else stored.token
+        token = None if stored is None or not store_client.known.is_news(stored) else stored.token
         if token is None:
             return None
         now, wall = self._clock.monotonic(), self._clock.wall()
@@ -254,7 +254,7 @@ class SharedRefresh(Refresh):
             now=now,
             wall=wall,
             unit_random=self._runtime.random(),
-            store_time=store_client.refresh_time,
+            store_time=store_client.calls.refresh_time,
         )
         if cached is not None:
             self._state.install(cached, wall=wall, adopted=True)

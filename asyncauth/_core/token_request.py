@@ -219,7 +219,7 @@ class TokenRequest:
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
             unit_random=self._runtime.random(),
-            store_time=0.0 if locked is None else locked.store_client.refresh_time,
+            store_time=0.0 if locked is None else locked.store_client.calls.refresh_time,
         )
 
     # What a request without a token leaves

@@ -161,7 +161,7 @@ def _refresh_token_is_not_marked(patch: Patch) -> None:
     """A process that dies leaves no mark on the refresh token that it has sent."""
 
     async def use(client: StoreClient, entry: Entry) -> Entry:
-        client.hold(entry)
+        client.known.hold(entry)
         return entry
 
     patch.setattr(StoreClient, "use", use)

@@ -473,7 +473,7 @@ def test_a_rotated_refresh_token_is_saved_before_the_loop_ends() -> None:
     assert token.value
     client = engine_of(manager).store_client
     assert client is not None
-    assert not client.unsaved
+    assert not client.known.unsaved
 
 
 @pytest.fixture
@@ -482,9 +482,9 @@ def unsaved() -> tuple[TokenManager, Failing, FakeClock]:
     clock, store = FakeClock(auto=True), Failing(1000)
     manager = TokenManager(Rotating(clock=clock), store=store, clock=clock)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asyncauth._core.store_client._SENDING", 0.01)
+        patch.setattr("asyncauth._core.store_client.SENDING", 0.01)
         manager.blocking.token()
-    assert store_client_of(manager).unsaved
+    assert store_client_of(manager).known.unsaved
     return manager, store, clock
 
 
@@ -493,7 +493,7 @@ def test_what_cannot_be_saved_is_held_for_the_next_refresh(unsaved: tuple[TokenM
     manager, store, _ = unsaved
     store.failures = 0
     manager.blocking.refresh()
-    assert not store_client_of(manager).unsaved
+    assert not store_client_of(manager).known.unsaved
 
 
 def test_a_later_call_saves_what_could_not_be_saved(
@@ -510,7 +510,7 @@ def test_a_later_call_saves_what_could_not_be_saved(
     store.failures = 0
     clock.suspend(2)
     manager.blocking.token()
-    assert not store_client_of(manager).unsaved
+    assert not store_client_of(manager).known.unsaved
     assert manager.status().store == "ok"
     clock.suspend(2)
     manager.blocking.token()

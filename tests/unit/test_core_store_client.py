@@ -586,11 +586,11 @@ async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     await clock.advance(3)
     shared = engine_of(process).store_client
     assert shared is not None
-    assert shared.unsaved
+    assert shared.known.unsaved
     wall = clock.wall()
     store.tokens[shared.key] = Entry("theirs", issued_at=wall, expires_at=wall + 3600, rotations=1)
     assert (await during(clock, process.refresh())).value == "theirs"
-    assert not shared.unsaved
+    assert not shared.known.unsaved
     saves = store.calls.count("save")
     store.faults.clear()
     await clock.advance(120)
@@ -644,11 +644,11 @@ async def test_what_is_saved_in_the_background_is_the_latest(
     await during(clock, process.token())
     shared = engine_of(process).store_client
     assert shared is not None
-    shared.hold(Entry("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9", rotations=2))
+    shared.known.hold(Entry("access-9", issued_at=clock.wall() + 1, refresh_token="refresh-9", rotations=2))
     store.faults.clear()
     await clock.advance(10)
     assert store.entry.value == "access-9"
-    assert not shared.unsaved
+    assert not shared.known.unsaved
     await process.close()
 
 

@@ -132,7 +132,8 @@ ROWS = (
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
      "_core.timer", "_core.trial", "_core.cache",
      "_core.short_loop", "_core.flight", "_core.listener_queue", "_core.listeners", "_core.emitter",
-     "_core.runtime", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_client",
+     "_core.runtime", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_calls",
+     "_core.known_entry", "_core.store_client",
      "_core.tenant_key", "_core.rest", "_core.locked_entry", "_core.token_request", "_core.refresh",
      "_core.shared_refresh", "_core.engine", "_core.engine_cache", "_core.revoke", "_core.blocking"),
     # one module per kind of token endpoint
