@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 import aiohttp
 import attrs
 import pytest
-from aiohttp import hdrs, payload
+from aiohttp import hdrs
 from harness.frames import is_of_the_library
 from multidict import CIMultiDict
 from yarl import URL
@@ -110,11 +110,7 @@ class MockedHttp:
         headers: CIMultiDict[str] = CIMultiDict(options.pop("headers", None) or {})
         data = options.pop("data", None)
         body, content_type = b"", headers.get(hdrs.CONTENT_TYPE)
-        if isinstance(data, aiohttp.FormData):
-            form = data()
-            assert isinstance(form, payload.BytesPayload)
-            body, content_type = form.decode().encode(), form.content_type
-        elif data is not None:
+        if data is not None:
             assert isinstance(data, bytes)
             body = data
         self.sent.append(Sent(str(url), headers, body, content_type, options))

@@ -171,7 +171,7 @@ class InMemory:
     async def request(self, method: str, url: object, *, data: Any, **_: Any) -> AsyncIterator[Any]:
         """Ask the endpoint."""
         try:
-            answered = await self._endpoint.answer(dict(parse_qsl(data().decode())))
+            answered = await self._endpoint.answer(dict(parse_qsl(data.decode())))
         except Unreachable:
             key: Any = SimpleNamespace(host="api.example.com", port=443, ssl=True)
             raise aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused")) from None

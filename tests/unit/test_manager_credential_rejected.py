@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import attrs
 import pytest
@@ -47,7 +48,7 @@ class Server:
         self.seen: list[tuple[float, str]] = []
 
     def answer(self, url: object, **request: Any) -> CallbackResult:
-        fields = {field[0]["name"]: field[2] for field in request["data"]._fields}
+        fields = dict(parse_qsl(request["data"].decode()))
         self.seen.append((self.clock.monotonic() - 1000.0, fields["grant_type"]))
         if self.down:
             return CallbackResult(status=503)

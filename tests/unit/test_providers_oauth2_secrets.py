@@ -112,7 +112,7 @@ class _Echo:
         self, *_: object, data: Any, headers: dict[str, str], middlewares: tuple[Any, ...], **__: object
     ) -> AsyncIterator[Self]:
         async def send(request: Any) -> Self:
-            known = {**request.headers, **dict(parse_qsl(data().decode()))}
+            known = {**request.headers, **dict(parse_qsl(data.decode()))}
             self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
             return self
 

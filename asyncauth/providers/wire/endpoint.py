@@ -82,11 +82,11 @@ class Request:
     content_type: str | None = None
     secrets: tuple[str, ...] = ()
 
-    def body(self) -> bytes | aiohttp.FormData | None:
+    def body(self) -> bytes | None:
         """Return the body for aiohttp."""
         if self.form is not None:
             fields = self.form.items() if isinstance(self.form, Mapping) else self.form
-            return aiohttp.FormData(list(fields))  # application/x-www-form-urlencoded, UTF-8
+            return urlencode(list(fields)).encode()  # a FormData makes a multipart's boundary as well: 20 µs
         if self.text is not None:
             return self.text.encode()
         return None if self.json is None else json.dumps(self.json).encode()
