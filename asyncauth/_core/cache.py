@@ -87,6 +87,8 @@ class CachedToken:
 
     def serving(self, now: float) -> CachedToken:
         """Return the token that callers get: this one, or its predecessor, which is usable, in its place."""
+        if self.predecessor is None:
+            return self
         predecessor = self.usable_predecessor(now)
         return self if predecessor is None or (self.trial is None and now < self.usable_until) else predecessor
 
@@ -228,7 +230,7 @@ class TokenState:
 
     def blocking_failure(self, now: float) -> AuthError | None:
         """Return the last failure for a caller who needs a token, if nothing is to be tried for now."""
-        failure = self.failure
+        failure = self._failures.failure
         if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)
@@ -639,6 +641,8 @@ class TokenState:
             now: The monotonic clock's seconds, before the end of either.
         """
         cached = self.cached
+        if cached.predecessor is None:
+            return cached
         predecessor, trial = cached.usable_predecessor(now), cached.trial
         if predecessor is None:
             return cached

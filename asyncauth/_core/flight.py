@@ -117,7 +117,8 @@ def release_all(waiters: Iterable[_Waiter], error: AuthError | None) -> None:
     for waiter in waiters:
         loop = waiter.released.get_loop()
         if loop is here:
-            waiter.release_here(error)
+            if not waiter.released.done():  # as `release_here` does, without a call per waiter
+                waiter.released.set_result(error)
         else:
             call_soon(loop, waiter.release_here, error)  # or that loop was closed, and its waiters with it
 
@@ -324,7 +325,11 @@ class Flight(Generic[_T]):
                 waiter.release_here(None)
             else:
                 self.waiters.append(waiter)
-        self._nudge()
+        work = self.work
+        if self.waits_for:
+            self._nudge()
+        elif work is not None:
+            work.nudge()
         own = self.loop
         here = own is not None and own.get() is loop
         error = await (waiter.released if here else self._wait_from_afar(waiter))
