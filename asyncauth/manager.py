@@ -115,13 +115,14 @@ class TokenManager:
                 carried in the query; or ``url`` is not an absolute URL.
             InsecureTransport: ``url`` is plain http to a host that is served by https.
         """
-        carrier = self._engine.carrier_for(url)
-        if carrier is None:
-            return {}
-        cached = self._state.cached
+        cached, header = self._state.cached, self._engine.options.header
+        if url is not None or header is None:
+            header = self._engine.header_for(url)
+            if header is None:
+                return {}
         if boottime() >= cached.fast_until:
             cached = await self._engine.obtain()
-        return carrier.as_headers(cached.authorization)
+        return {header: cached.authorization}
 
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it.

@@ -85,8 +85,8 @@ class Blocking:
             AuthError: As `TokenManager.headers` does.
         """
         self._refuse_loop("headers()")
-        carrier = self._engine.carrier_for(url)
-        return {} if carrier is None else carrier.as_headers(obtain(self._engine).authorization)
+        header = self._engine.header_for(url)
+        return {} if header is None else {header: obtain(self._engine).authorization}
 
     def refresh(self) -> Token:
         """Obtain a new token now, and return it, as `TokenManager.refresh` does.

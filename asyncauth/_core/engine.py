@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from asyncauth._core.limiter import RequestLimiter
     from asyncauth._core.runtime import Runtime
     from asyncauth._core.timer import Finder
-    from asyncauth._http.carrier import Carrier
     from asyncauth.provider import Provider
     from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
@@ -188,22 +187,22 @@ class TokenEngine(Lifecycle):
         """The provider's ``identity``."""
         return self.provider.identity
 
-    def carrier_for(self, url: str | URL | None) -> Carrier | None:
-        """Return what makes the headers for a URL; ``None``: the token may not go there.
+    def header_for(self, url: str | URL | None) -> str | None:
+        """Return the header that carries the token to a URL; ``None``: it may not go there.
 
         Raises as `TokenManager.headers` does.
         """
         if self.prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
-        carrier = self.options.carrier
-        if carrier.place == "query":
+        header = self.options.header
+        if header is None:
             raise ConfigurationError(
                 f"no header carries this token: let BearerAuth send it, or pass"
-                f" params={{{carrier.name!r}: (await manager.token()).value}}"
+                f" params={{{self.options.carrier.name!r}: (await manager.token()).value}}"
             )
         if url is not None and not is_served(url, self.origins, self.options.insecure_hosts):
             return None
-        return carrier
+        return header
 
     def __repr__(self) -> str:
         # That of its manager, which logs and warnings name. Not the provider's: anybody's may be a data class that
@@ -237,10 +236,12 @@ class TokenEngine(Lifecycle):
                 if cached is not None:
                     self.plan()
                     return cached
-                flight = self.join()
-                cached = self.at_hand(use, stale=True)
-                if cached is not None:
-                    return cached
+                flight = self.flight
+                if flight is None:  # else there is nothing to be begun, and no usable token
+                    flight = self.join()
+                    cached = self.at_hand(use, stale=True)
+                    if cached is not None:
+                        return cached
                 state.waits += 1
             try:
                 await self._wait(flight)
@@ -267,8 +268,11 @@ class TokenEngine(Lifecycle):
         if self.keeper is not None:
             self.keeper.note_use(self)
         with self.runtime.guard:
-            self._check_open()
-            self.forget_orphaned()
+            if self.closed:
+                self._check_open()
+            flight = self.flight  # as `forget_orphaned` does: each waiting caller comes here
+            if flight is not None and flight.finished:
+                self.forget(flight)
             cached, now = state.cached, clock.monotonic()
             serving = cached.serving(now)
             self.used_at = now
@@ -425,7 +429,7 @@ class TokenEngine(Lifecycle):
 
     def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
         """Return what waits for a flight; if anybody wants to know, it tells how long."""
-        wanted = self.runtime.listeners or _log.isEnabledFor(logging.DEBUG)
+        wanted = self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG)
         return self._told_wait(flight) if wanted else flight.wait()
 
     async def _told_wait(self, flight: Flight[CachedToken]) -> CachedToken:

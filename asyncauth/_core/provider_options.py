@@ -26,6 +26,8 @@ class OptionValues(NamedTuple):
     carrier: Carrier = PLAIN
     insecure_hosts: frozenset[str] = frozenset()
     step: str | None = None
+    header: str | None = PLAIN.header
+    """The header that the token is in, whatever the request; ``None``: there is none, or it goes with a proof."""
 
 
 _DEFAULTS = OptionValues()
@@ -63,7 +65,8 @@ def options_of(provider: Provider) -> OptionValues:
     insecure_hosts = insecure_hosts_of(getattr(provider, "insecure_hosts", _DEFAULTS.insecure_hosts))
     step: object = getattr(provider, "step", _DEFAULTS.step)
     name = name_of(step) if isinstance(step, str) else None  # shown to people only: other values are ignored
-    values = OptionValues(deadline, needs_lock, prover, carrier, insecure_hosts, name)
+    header = carrier.header if prover is None else None
+    values = OptionValues(deadline, needs_lock, prover, carrier, insecure_hosts, name, header)
     return _DEFAULTS if values == _DEFAULTS else values  # most have none: one object for all of them
 
 

@@ -142,15 +142,10 @@ class Carrier(NamedTuple):
             return ""
         return f"{'&' if url.raw_query_string else '?'}{quote(self.name, safe='')}={quote(text, safe='')}"
 
-    def as_headers(self, text: str) -> dict[str, str]:
-        """Return the headers of a request without any other that carries the token.
-
-        Args:
-            text: What `text` returned.
-        """
-        headers: dict[str, str] = {}
-        self.put_on(headers, text)
-        return headers
+    @property
+    def header(self) -> str | None:
+        """The header that carries the token in a request without any other; ``None``: none does."""
+        return self.name if self.place == "header" else COOKIE if self.place == "cookie" else None
 
     def __str__(self) -> str:
         return f"{self.place}:{self.name}"

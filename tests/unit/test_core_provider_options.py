@@ -52,7 +52,7 @@ def test_what_is_declared_counts() -> None:
     prover = Prover()
     assert options_of(declaring(deadline=60)) == OptionValues(deadline=60)
     assert options_of(declaring(deadline=0.1, needs_lock=True)) == OptionValues(deadline=0.1, needs_lock=True)
-    assert options_of(declaring(prover=prover)) == OptionValues(prover=prover)
+    assert options_of(declaring(prover=prover)) == OptionValues(prover=prover, header=None)
 
     class Inherits(ProviderOptions, FakeProvider):
         deadline = 60.0
