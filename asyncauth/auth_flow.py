@@ -165,7 +165,7 @@ class AuthFlow:
         is_repeatable: Callable[[], bool],
     ) -> None:
         self._engine = engine
-        self._prover = engine.prover
+        self._prover = engine.options.prover
         self._carrier = engine.options.carrier
         self._token = token
         self._method = method

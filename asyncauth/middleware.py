@@ -82,7 +82,7 @@ class BearerAuth:
         self._rules = AnswerRules.of(refused, repeat)
         self._served = ServedOrigins(managers)
         (self._scheme, self._host), self._engine = self._served.first
-        if self._rules is not BUILT_IN or not self._engine.options.carrier.in_authorization:
+        if self._rules is not BUILT_IN or self._engine.options.header != AUTHORIZATION:
             self._host = ""  # which no request has: the look-up finds it, and `_by_flow` sends its requests
 
     async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
@@ -101,7 +101,7 @@ class BearerAuth:
             engine: TokenEngine | None = self._engine
         else:
             engine = self._served.engine_for(url)
-            if engine is not None and (self._rules is not BUILT_IN or not engine.options.carrier.in_authorization):
+            if engine is not None and (self._rules is not BUILT_IN or engine.options.header != AUTHORIZATION):
                 return await _by_flow(engine, self._rules, request, handler)
         if engine is None:
             return await _unserved(self._served, request, handler)
@@ -118,25 +118,22 @@ class BearerAuth:
             cached = engine.state.cached
             if boottime() >= cached.fast_until:
                 cached = await engine.obtain(Use.REPEATABLE)
-        if engine.prover is None:
-            # `_send`, but for a coroutine and a flow: each costs again whenever the request waits.
-            headers[AUTHORIZATION] = cached.authorization
-            try:
-                response = await handler(request)
-            except BaseException as error:
-                forget_frames(error)
-                raise
-            finally:
-                try:  # noqa: SIM105 (suppress() costs as much as all of this)
-                    del headers[AUTHORIZATION]
-                except KeyError:
-                    pass
-            if response.status != UNAUTHORIZED:
-                if not cached.accepted:
-                    engine.accepted(cached.token)
-                return response
-        else:
-            response = None
+        # `_send`, but for a coroutine and a flow: each costs again whenever the request waits.
+        headers[AUTHORIZATION] = cached.authorization
+        try:
+            response = await handler(request)
+        except BaseException as error:
+            forget_frames(error)
+            raise
+        finally:
+            try:  # noqa: SIM105 (suppress() costs as much as all of this)
+                del headers[AUTHORIZATION]
+            except KeyError:
+                pass
+        if response.status != UNAUTHORIZED:
+            if not cached.accepted:
+                engine.accepted(cached.token)
+            return response
         flow = AuthFlow(engine, cached, method=request.method, url=url, is_repeatable=partial(is_whole, request))
         return await _carry_out(flow, engine, request, response, handler, rules=BUILT_IN)
 

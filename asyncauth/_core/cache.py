@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["NOTHING", "CachedToken", "Noted401", "TokenState"]
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class CachedToken:
     """One obtained token. All moments are seconds on the manager's monotonic clock.
 
@@ -230,7 +230,7 @@ class TokenState:
 
     def blocking_failure(self, now: float) -> AuthError | None:
         """Return the last failure for a caller who needs a token, if nothing is to be tried for now."""
-        failure = self._failures.failure
+        failure = self.failure
         if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)

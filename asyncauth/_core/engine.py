@@ -90,7 +90,6 @@ class TokenEngine(Lifecycle):
     Attributes:
         provider: As given, with engines in place of its upstream providers.
         options: What the provider declares besides.
-        prover: `OptionValues.prover`, at hand for each request.
         state: What is known of the token.
         store_client: Its entry in the store; ``None``: there is no store.
         flight: The refresh that is under way; ``None``: none is.
@@ -108,7 +107,6 @@ class TokenEngine(Lifecycle):
         "handle",
         "keeper",
         "options",
-        "prover",
         "provider",
         "state",
         "store_client",
@@ -132,7 +130,6 @@ class TokenEngine(Lifecycle):
         self.provider = provider.chained(partial(self._manage, store)) if isinstance(provider, Chained) else provider
         check_origins(self.origins)
         self.options = options_of(self.provider)
-        self.prover = self.options.prover
         self.store_client = None if store is None else self._share(store)
         self.state = TokenState(runtime.policy, runtime.guard, self.options.carrier)
         self.flight: Flight[CachedToken] | None = None
@@ -141,7 +138,7 @@ class TokenEngine(Lifecycle):
 
     def _share(self, store: TokenStore) -> StoreClient:
         """Return its entry in a store."""
-        identity = shared_identity(self.provider, bound=self.prover is not None)
+        identity = shared_identity(self.provider, bound=self.options.prover is not None)
         client = StoreClient(store, identity, self.runtime.clock, self.runtime.policy.store_timeout, self.emitter())
         if self.runtime.in_pool:
             client.keep_apart(tenant_name_of(self.tenant))
@@ -192,7 +189,7 @@ class TokenEngine(Lifecycle):
 
         Raises as `TokenManager.headers` does.
         """
-        if self.prover is not None:
+        if self.options.prover is not None:
             raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
         header = self.options.header
         if header is None:
