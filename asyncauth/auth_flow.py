@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 from asyncauth._base.printable import name_of
 from asyncauth._core.frames import forget_frames, forget_text
-from asyncauth._http import challenge
 from asyncauth._http.origin import Place, in_the_clear_error, place_of, places_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.manager import TokenManager, engine_of
@@ -243,8 +242,10 @@ class AuthFlow:
             return Step.SEND
         foreign = False
         if refused is None and status == UNAUTHORIZED:
-            reason = challenge.reason_of(challenges)
-            refused, foreign = reason is not challenge.Reason.OTHER, reason is challenge.Reason.FOREIGN
+            from asyncauth._http.challenge import Reason, reason_of  # noqa: PLC0415 (imported with the first 401)
+
+            reason = reason_of(challenges)
+            refused, foreign = reason is not Reason.OTHER, reason is Reason.FOREIGN
         if refused:
             return self._refused(foreign=foreign)
         self._engine.accepted(self._token.token, repeat=self._repeats > 0)
@@ -278,14 +279,12 @@ class AuthFlow:
     def _wants_another_proof(self, challenges: Sequence[str]) -> bool:
         """Return whether the server asks for a nonce that the request did not carry (RFC 9449 §9)."""
         prover = self._prover
-        return (
-            prover is not None
-            and not self._nonce_used
-            # Compared with what this request carried: another one may have brought the new nonce already.
-            and prover.nonce(self._url) != self._nonce_sent
-            and challenge.wants_dpop_nonce(challenges)
-            and self._is_repeatable()
-        )
+        # Compared with what this request carried: another one may have brought the new nonce already.
+        if prover is None or self._nonce_used or prover.nonce(self._url) == self._nonce_sent:
+            return False
+        from asyncauth._http.challenge import wants_dpop_nonce  # noqa: PLC0415 (as above)
+
+        return wants_dpop_nonce(challenges) and self._is_repeatable()
 
     def __repr__(self) -> str:
         return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._engine!r}>"

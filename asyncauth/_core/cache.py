@@ -153,14 +153,15 @@ _REMEMBERED_DURATIONS = 8
 _DURATION = struct.Struct("f")
 
 
-@attrs.define(eq=False)
 class _Failures:
     """What a manager that meets no trouble never has: of 100,000, most have none."""
 
-    failure: FailureMemory | None = None
-    adoptions: int = 0
-    failures: int = 0
-    api_401s: Api401Memory = NO_API_401
+    __slots__ = ("adoptions", "api_401s", "failure", "failures")
+
+    def __init__(self) -> None:
+        self.failure: FailureMemory | None = None
+        self.adoptions = self.failures = 0
+        self.api_401s: Api401Memory = NO_API_401
 
 
 _NONE = _Failures()

@@ -17,9 +17,6 @@ from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.provider_members import check_members, check_origins, shared_identity
 from asyncauth._core.provider_options import options_of
-from asyncauth._core.refresh import Refresh
-from asyncauth._core.store_client import StoreClient
-from asyncauth._core.tenant_key import name_of as tenant_name_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
 from asyncauth._http.origin import is_served
@@ -35,7 +32,9 @@ if TYPE_CHECKING:
     from asyncauth._core.cache import CachedToken
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
+    from asyncauth._core.refresh import Refresh
     from asyncauth._core.runtime import Runtime
+    from asyncauth._core.store_client import StoreClient
     from asyncauth._core.timer import Finder
     from asyncauth.provider import Provider
     from asyncauth.status import Status
@@ -138,9 +137,13 @@ class TokenEngine(Lifecycle):
 
     def _share(self, store: TokenStore) -> StoreClient:
         """Return its entry in a store."""
+        from asyncauth._core.store_client import StoreClient  # noqa: PLC0415 (imported with the first store)
+
         identity = shared_identity(self.provider, bound=self.options.prover is not None)
         client = StoreClient(store, identity, self.runtime.clock, self.runtime.policy.store_timeout, self.emitter())
         if self.runtime.in_pool:
+            from asyncauth._core.tenant_key import name_of as tenant_name_of  # noqa: PLC0415 (as above)
+
             client.keep_apart(tenant_name_of(self.tenant))
         return client
 
@@ -411,6 +414,9 @@ class TokenEngine(Lifecycle):
         limiter = None if self.keeper is None else self.keeper.limiter
         options, emitter = self.options, self.emitter()
         if self.store_client is None:
+            # Imported with the first refresh: until then a program has no use for it, nor for what it imports.
+            from asyncauth._core.refresh import Refresh  # noqa: PLC0415
+
             return Refresh(self.provider, self.state, self.runtime, options=options, limiter=limiter, emitter=emitter)
         from asyncauth._core.shared_refresh import SharedRefresh  # noqa: PLC0415 (most engines have no store)
 

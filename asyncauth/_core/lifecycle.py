@@ -6,9 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import warnings
-from typing import TYPE_CHECKING, Any, Self
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from asyncauth._base.forks import new_guard
 from asyncauth._base.loops import GLANCE, LoopRef
@@ -29,8 +27,7 @@ _PATIENCE = 5.0
 """Seconds beyond its grace that a closing is waited for: what it ends may never end."""
 
 
-@attrs.frozen(eq=False)
-class _Ending:
+class _Ending(NamedTuple):
     """Something that is coming to its end on a loop, and what is done when it has."""
 
     loop: LoopRef
@@ -95,8 +92,7 @@ async def all_ended(closings: Sequence[Closings], grace: float) -> None:
         await asyncio.wait([asyncio.wrap_future(each.finished) for each in pending], timeout=min(left, GLANCE))
 
 
-@attrs.frozen
-class Closing:
+class Closing(NamedTuple):
     """One closing.
 
     Attributes:

@@ -27,7 +27,7 @@ _UPSTREAM_SHARE = 0.9
 """The part of its own deadline that an engine gives each engine it makes for an upstream provider."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Runtime:
     """One object for all that 100,000 engines would hold one by one.
 

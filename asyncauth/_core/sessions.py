@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
-import attrs
 
 from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
@@ -44,18 +43,24 @@ _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
 """Who entered: a task, which leaves again if it is no fixture. ``None`` = something that is no task."""
 
 
-@attrs.define(eq=False)
 class LoopEntry:
-    """A loop on which the manager was entered, by which blocks, and its session there, if it was needed."""
+    """A loop on which the manager was entered, by which blocks, and its session there, if it was needed.
 
-    loop: LoopRef = attrs.field(factory=LoopRef)
-    blocks: list[_Block] = attrs.field(factory=list[_Block])
-    session: aiohttp.ClientSession | None = None
-    _making: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
-    _closed: bool = attrs.field(default=False, init=False)
-    _kept: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack, init=False)
-    _keeping: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
-    _keys: dict[int, object] | None = attrs.field(factory=dict[int, object], init=False)
+    Args:
+        loop: The loop; ``None`` (default): the running one.
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_keeping", "_kept", "_keys", "_making", "blocks", "loop", "session")
+
+    def __init__(self, loop: LoopRef | None = None) -> None:
+        self.loop = LoopRef() if loop is None else loop
+        self.blocks: list[_Block] = []
+        self.session: aiohttp.ClientSession | None = None
+        self._making = asyncio.Lock()
+        self._closed = False
+        self._kept = contextlib.AsyncExitStack()
+        self._keeping = asyncio.Lock()
+        self._keys: dict[int, object] | None = {}
 
     async def open(self, make: Callable[[], Awaitable[aiohttp.ClientSession]]) -> aiohttp.ClientSession:
         """Return the session, which is made when it is first needed.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
-import attrs
 from aiohttp import ClientResponse
 
 from asyncauth.errors import ConfigurationError
@@ -28,32 +27,29 @@ _SWITCHING_PROTOCOLS: Final = 101
 """A WebSocket's. It has no body: waiting for one would never end."""
 
 
-@attrs.frozen
-class AnswerRules:
+class AnswerRules(NamedTuple):
     """The rules of one `BearerAuth`, or of one transport of another HTTP client. Immutable.
 
     Args:
         refused: Asked for each answer, a response of the HTTP client's; ``None``: the built-in rule for 401s alone.
         repeat: Which requests may be sent again.
-
-    Raises:
-        ConfigurationError: One of them can't work.
     """
 
     refused: Callable[[Any], Says] | None = None
     repeat: Repeat = "all"
 
-    def __attrs_post_init__(self) -> None:
-        refused: object = self.refused
+    @classmethod
+    def of(cls, refused: Callable[[Any], Says] | None, repeat: Repeat) -> AnswerRules:
+        """Return the rules for two arguments of a user's; without any they are `BUILT_IN`.
+
+        Raises:
+            ConfigurationError: One of them can't work.
+        """
         if refused is not None and not callable(refused):
             kind = type(refused).__name__
             raise ConfigurationError(f"refused= takes a function of the response, or None, not {kind}")
-        if self.repeat not in get_args(Repeat):
+        if repeat not in get_args(Repeat):
             raise ConfigurationError("repeat= takes 'all', 'safe' or 'none'")
-
-    @classmethod
-    def of(cls, refused: Callable[[Any], Says] | None, repeat: Repeat) -> AnswerRules:
-        """Return the rules for two arguments of a user's; without any they are `BUILT_IN`."""
         return BUILT_IN if refused is None and repeat == "all" else cls(refused, repeat)
 
     def allows(self, method: str) -> bool:
