@@ -4,7 +4,7 @@
 
     aiohttp.ClientError
      └─ AuthError                       no token could be had, or it may not be used
-         ├─ CredentialsRejected         permanent: the server refused the credential
+         ├─ CredentialsRejected         permanent: the server rejected the credential
          ├─ TokenEndpointUnavailable    transient: network, timeout, 5xx, 429
          ├─ InvalidTokenResponse        the answer can't be used: unreadable, or without a token that lives
          ├─ InsecureTransport           plain http to a host that is not this machine
@@ -103,7 +103,7 @@ class AuthError(aiohttp.ClientError):
 
 
 class CredentialsRejected(AuthError):
-    """The server refused the credential: a retry with the same one would be refused as well.
+    """The server rejected the credential: a retry with the same one would be refused as well.
 
     A manager remembers the refusal, so that a wrong password is tried once, not once per request.
 

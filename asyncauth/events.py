@@ -188,7 +188,7 @@ class CoolDown(Event):
     """Something is not tried again for a while.
 
     Attributes:
-        cause: ``credentials`` (the server refused them: it is not asked again), ``retry_after`` (it asked to be left
+        cause: ``credentials`` (the server rejected them: it is not asked again), ``retry_after`` (it asked to be left
             alone for that long) or ``refusals`` (the API refuses fresh tokens as well: its refusals change nothing).
         seconds: For how long.
     """

@@ -88,7 +88,7 @@ class TokenManager:
         after the one refresh that all callers wait for together.
 
         Raises:
-            CredentialsRejected: The server refused the credential; it is not asked again for a while.
+            CredentialsRejected: The server rejected the credential; it is not asked again for a while.
             TokenEndpointUnavailable: No token could be had within the policy's deadline, or the server asked for
                 longer than that.
             InvalidTokenResponse: The server's answer can't be used.

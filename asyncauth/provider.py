@@ -58,7 +58,7 @@ class Provider(Protocol):
             async def fetch(self, http, previous):
                 async with http.post("https://api.acme.example/session", json={...}, allow_redirects=False) as answer:
                     if answer.status in (400, 401, 403):
-                        raise CredentialsRejected("Acme refused the key", status=answer.status)
+                        raise CredentialsRejected("Acme rejected the key", status=answer.status)
                     if answer.status != 200:
                         raise TokenEndpointUnavailable("Acme can't answer now", status=answer.status)
                     fields = await answer.json()

@@ -94,7 +94,7 @@ class TryState:
         if rejected is not None and rejected.credential is not None and rejected.credential == credential.digest:
             known = rejected.again()
         elif credential.mark in self.rejected:
-            known = CredentialsRejected(f"the server refused the {names} that another process sent; check it")
+            known = CredentialsRejected(f"the server rejected the {names} that another process sent; check it")
             known.credential, known.may_change, known.elsewhere = credential.digest, credential.may_change, True
             self.mark = credential.mark
         else:

@@ -269,7 +269,7 @@ async def test_several_credentials(mocked_http: MockedHttp) -> None:
     assert sent.headers["X-Key"] == f"{MARK}-2"
     assert base64.b64decode(sent.headers["Authorization"].removeprefix("Basic ")).decode() == f"ana:{MARK}-3"
     error = await failure(provider)
-    assert "the server refused the password and X-Key" in str(error)
+    assert "the server rejected the password and X-Key" in str(error)
     keeps_quiet(error, MARK)
 
 
@@ -512,7 +512,7 @@ async def test_a_provider_without_a_credential(mocked_http: MockedHttp) -> None:
     mocked_http.mock.get(f"{url}?scopes=storage", status=403, payload={"error": "no such account"})
     error = await failure(provider)
     assert isinstance(error, CredentialsRejected)
-    assert error.message == "the server refused the request; check it"
+    assert error.message == "the server rejected the request; check it"
 
 
 async def test_everything_about_the_answer_can_be_declared(mocked_http: MockedHttp) -> None:

@@ -297,7 +297,7 @@ async def test_the_error_reads_well(mocked_http: MockedHttp) -> None:
     """An error names provider, step, address, status, what is wrong, and what the server says."""
     mocked_http.answers(ADDRESS, {"error": "invalid_grant", "error_description": "Nope."}, status=400)
     assert str(await failure(peakly())) == (
-        f"peakly token ({ADDRESS}, status 400): the server refused the password; check it"
+        f"peakly token ({ADDRESS}, status 400): the server rejected the password; check it"
         " (the server says: invalid_grant: Nope.)"
     )
 

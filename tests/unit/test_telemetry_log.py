@@ -20,7 +20,7 @@ FAILED: dict[str, Any] = {
 }
 REJECTED: dict[str, Any] = FAILED | {
     "error": "CredentialsRejected",
-    "message": "shop login: the server refused the password",
+    "message": "shop login: the server rejected the password",
 }
 
 
@@ -89,7 +89,7 @@ def test_a_later_step_repeats_an_earlier_one_s_failure_at_debug(caplog: pytest.L
     """The line names both steps: the one that needs a token, and the one whose request failed."""
     event = events.TokenRequestFailed(provider="shop", step="exchange", at=0.0, **REJECTED | {"upstream": True})
     assert line(caplog, event).startswith(
-        "DEBUG shop exchange: no token from an earlier step: CredentialsRejected: shop login: the server refused"
+        "DEBUG shop exchange: no token from an earlier step: CredentialsRejected: shop login: the server rejected"
     )
 
 

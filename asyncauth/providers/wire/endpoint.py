@@ -377,8 +377,8 @@ def _rejection(answer: Answer, resolved: ResolvedCredentials, verdict: Verdict) 
     code = None if verdict.declared else next(error_codes(answer.document), None)
     what = None if code is None else REQUEST_CODES.get(code)
     if what is None:
-        return CredentialsRejected(f"the server refused the {resolved.names}; check it")
-    return CredentialsRejected(f"the server refused the request, and not the {resolved.names}; check {what}")
+        return CredentialsRejected(f"the server rejected the {resolved.names}; check it")
+    return CredentialsRejected(f"the server rejected the request, and not the {resolved.names}; check {what}")
 
 
 def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
