@@ -19,7 +19,7 @@
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew
 #   make dist    the wheel and the sdist, in dist/, checked; make extras: the wheel with each extra alone
 #   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
-#   make lint    ruff, and the words of all prose; make format: ruff, and it changes what it can; make types: mypy and pyright
+#   make lint    ruff, and the words of all prose; make subjects: the subjects of commits; make format: ruff, and it changes what it can; make types: mypy and pyright
 #   make check   what CI runs: all tests on the newest Python, uvloop, the oldest dependencies, the modes, lint, audit, types,
 #                docs, the wheel with each extra
 PYTHON ?= python3
@@ -49,7 +49,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-fleet test-pages test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint types docs pictures dist extras mutation measure bench check format coverage clean
+.PHONY: help demo quick test test-fleet test-pages test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint subjects types docs pictures dist extras mutation measure bench check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -147,6 +147,11 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/check_prose.py
+
+# The subjects of the commits since a revision: make subjects SINCE=main.
+SINCE ?= origin/main
+subjects: $(VENV)/.ready
+	$(BIN)/python scripts/check_subjects.py $(SINCE)
 
 # What is excused is in pyproject.toml, each with its reason.
 audit: $(VENV)/.ready

@@ -88,6 +88,27 @@ def test_files_that_are_still_to_be_rewritten_exist() -> None:
     assert all((ROOT / name).is_file() for name in todo)
 
 
+@pytest.mark.parametrize(
+    ("subject", "flawed"),
+    [
+        ("Draw the latency plot as lines", False),
+        ("Feed the parser in pieces", False),
+        ("Read `expires_in: 0` as expired", False),
+        ("Benchmarks: lines", True),
+        ("docs: fix a link", True),
+        ("fix a link", True),
+        ("Fixed a link", True),
+        ("Fixing a link", True),
+        ("Fix a link.", True),
+        (f"Fix {'a link and ' * 7}more", True),
+    ],
+)
+def test_a_commit_says_what_it_does(subject: str, *, flawed: bool) -> None:
+    """`make subjects` finds a topic with a colon, another form of the verb, and what is too long."""
+    flaws_of = runpy.run_path(str(ROOT / "scripts" / "check_subjects.py"))["flaws_of"]
+    assert bool(flaws_of(subject)) is flawed
+
+
 def test_make_lint_runs_the_check() -> None:
     """It is a part of what is run before each commit."""
     recipe = re.search(r"^lint: .*?(?=^\S)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
