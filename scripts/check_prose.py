@@ -31,6 +31,8 @@ LEFT_OUT = ("docs/es/", "docs/_build/", "docs/mutation.md", "benchmarks/results/
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}|:{3,}).*?^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
 _MARKUP = re.compile(r"^#.*$|^\([\w-]+\)=$|^\|[-| :]+\|$|<!--.*?-->|^---$", re.MULTILINE)
 _ENTRY = re.compile(r"\n(?= *(?:[-*] |\d+\. |: |\||>|[\w*`, ]+: |\.\. ))")
+_AS_IT_IS = re.compile(r"\x08\n.*?(?:\n\n|\Z)", re.DOTALL)
+"""What the command line's help shows in its own lines: examples and lists."""
 _WORD = re.compile(r"\w[\w'\u2019.,/%-]*")
 _CODE, _LINK = re.compile(r"``?[^`]+``?"), re.compile(r"\]\([^)]*\)")
 _SENTENCE = re.compile(r"(?<=[.?!:])[)\"*]*\s+")
@@ -104,7 +106,7 @@ def of_code(text: str, *, shown: bool) -> Iterator[Text]:
     tree = ast.parse(text)
     docstrings = _documented(tree)
     for node in docstrings.values():
-        body = str(node.value)
+        body = _AS_IT_IS.sub(_blank, str(node.value))
         literal = re.sub(r"::\n\n(?:[ ]{4,}.*\n|\n)+", _blank, body)  # an indented example
         yield from _pieces("docstring", node.lineno, literal)
     block: list[tokenize.TokenInfo] = []
@@ -134,6 +136,7 @@ def _strings(tree: ast.Module, docstrings: dict[int, ast.Constant]) -> Iterator[
             text = node.value
         else:
             continue
+        text = _AS_IT_IS.sub("", text)
         if len(text.split()) >= SHORTEST_TEXT:
             yield Text("text", node.lineno, " ".join(text.split()))
 

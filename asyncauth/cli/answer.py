@@ -90,7 +90,7 @@ class Answer:
         sys.stdout.buffer.flush()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON. A body that is no text stands in ``body_base64``."""
+        """Return it for JSON. A body that is not text is in ``body_base64``."""
         facts = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "body")
         facts["seconds"] = round(self.seconds, 4)
         try:

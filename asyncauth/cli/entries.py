@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def fingerprint(self) -> str | None:
-        """The access token's, as logs have it; ``None`` = there is none, or it is sealed."""
+        """The access token's, as logs have it; ``None``: there is none, or it is sealed."""
         token = self.token
         return token.fingerprint if token is not None and token.value and token.token_type != _SEALED else None
 

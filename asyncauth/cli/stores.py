@@ -107,7 +107,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def choose(text: str | None, *, prefix: str, encrypted: bool, keyring: str | None) -> Chosen | None:
-    """Return the store that was named, by an argument or the environment; ``None`` = none was.
+    """Return the store that was named, by an argument or the environment; ``None``: none was.
 
     Args:
         text: The argument.

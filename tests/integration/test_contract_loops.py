@@ -283,7 +283,7 @@ async def test_a_session_of_the_users_own_serves_the_token_requests() -> None:
             assert not own.closed
             assert await TokenManager(side.provider(), http=own, policy=QUICK).token()
             wrong = TokenManager(side.provider(password="wrong"), http=own, policy=QUICK)
-            with pytest.raises(aiohttp.ClientError, match="refused the password"):
+            with pytest.raises(aiohttp.ClientError, match="rejected the password"):
                 await wrong.token()
         assert through == []
         assert side.asked == {"password": 4}

@@ -439,7 +439,7 @@ async def test_a_rejection_that_cannot_be_stored_is_the_callers_all_the_same(
     """The error is the server's answer, not the store's trouble."""
     store = CommandedStore(faults={"save": fault})
     manager = TokenManager(password_grant("wrong"), store=store, clock=clock)
-    with pytest.raises(CredentialsRejected, match="refused the password"):
+    with pytest.raises(CredentialsRejected, match="rejected the password"):
         await during(clock, manager.token())
     assert len(server.seen) == 1
 

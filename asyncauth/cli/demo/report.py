@@ -23,7 +23,7 @@ __all__ = ["Report", "report_on"]
 
 WHY_THEY_WAIT = (
     "a request waits when there is no usable token: after the revocation, and in an outage that lasts until the token"
-    " expires (renewal is due when a third of the lifetime is left, or more); it then waits until half a second after"
+    " expires (renewal is due when a third of the lifetime is left, or more). It then waits until half a second after"
     " the outage, or a quarter of the outage, whichever is longer"
 )
 RECKONING = (
