@@ -20,7 +20,7 @@ from provider_kit import keeps_quiet
 from asyncauth import ConfigurationError, StoreError, Token, TokenManager
 from asyncauth.expiry import left_of
 from asyncauth.stores import EncryptedStore, Entry, MemoryStore, RedisStore, Rejection, time_to_live
-from asyncauth.testing import FakeProvider
+from asyncauth.testing import FakeClock, FakeProvider
 
 OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
 KEY = "cd" * 32
@@ -345,7 +345,7 @@ async def test_an_encrypted_entry_is_no_token_for_who_has_no_keys(*, only_way: b
     await TokenManager(provider, store=EncryptedStore(inner, OLD)).token()
     (key,) = await inner.keys()
     before = await inner.load(key)
-    bare = TokenManager(provider, store=inner)
+    bare = TokenManager(provider, store=inner, clock=FakeClock(auto=True))
     if only_way:
         with pytest.raises(StoreError, match="encrypted"):
             await bare.token()
