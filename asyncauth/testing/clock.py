@@ -15,8 +15,11 @@ from asyncauth.testing.activity import Activity, activity
 
 __all__ = ["FakeClock"]
 
-_ROUNDS = 64
+ROUNDS = 64
 """Turns of the event loop that are given to what became due, after each moment at which something did."""
+
+_IDLE_ROUNDS = 4
+"""Turns of the event loop in a row with nothing to do after which no other is given: sockets show within one."""
 
 QUIET_ROUNDS = 16
 """Turns of the event loop before a look at its tasks: what a callback does to them shows a turn or two later."""
@@ -151,8 +154,17 @@ class FakeClock:
 
     @staticmethod
     async def _settle() -> None:
-        for _ in range(_ROUNDS):
+        """Return when nothing is left to do at this moment, or after `ROUNDS` turns of the loop.
+
+        What asyncio's own loops will do next is in a private attribute of theirs. Other loops are given every turn.
+        """
+        ready = getattr(asyncio.get_running_loop(), "_ready", None)
+        idle = 0
+        for _ in range(ROUNDS):
             await asyncio.sleep(0)
+            idle = 0 if ready is None or ready else idle + 1
+            if idle == _IDLE_ROUNDS:
+                return
 
 
 def _is_over(sleeper: asyncio.Future[None]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import socket
 import threading
 
 import pytest
@@ -88,6 +90,59 @@ async def test_it_stands_still_while_a_task_runs(asyncauth_clock: FakeClock) -> 
         assert (provider.calls, asyncauth_clock.monotonic()) == (1, 3879)
         await asyncauth_clock.advance(1)
         assert provider.calls == 2
+
+
+async def test_advance_gives_what_it_woke_all_the_turns_that_it_needs(clock: FakeClock) -> None:
+    """A task that goes on for many turns of the loop, with socket I/O of its own, has ended when advance() returns."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        loop = asyncio.get_running_loop()
+
+        async def work() -> bytes:
+            await clock.sleep(60)
+            for _ in range(10):
+                await asyncio.sleep(0)
+                await loop.sock_sendall(here, b"x")
+                await loop.sock_recv(there, 1)
+            return b"done"
+
+        task = asyncio.ensure_future(work())
+        await clock.advance(60)
+        assert task.done()
+        assert task.result() == b"done"
+
+
+async def test_advance_does_not_wait_for_a_task_that_never_rests(clock: FakeClock) -> None:
+    """It is given some turns of the loop, and no more."""
+
+    steps = 0
+
+    async def spin() -> None:
+        nonlocal steps
+        for steps in range(10 * module.ROUNDS):  # noqa: B007 (how far it has come)
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(spin())
+    await clock.advance(60)
+    assert (task.done(), clock.monotonic()) == (False, 1060)
+    assert steps < 3 * module.ROUNDS
+    task.cancel()
+
+
+async def test_advance_does_not_turn_an_idle_loop(clock: FakeClock, *, on_uvloop: bool) -> None:
+    """Once nothing is left to do it returns, where the loop shows that: what a test advances by is mostly idle."""
+    turns = 0
+
+    moving = clock.advance(60)
+    with contextlib.suppress(StopIteration):
+        while True:
+            moving.send(None)
+            turns += 1
+            await asyncio.sleep(0)
+    most = 2 * module.ROUNDS
+    assert turns == most if on_uvloop else turns < most / 4
 
 
 async def test_it_stands_still_when_tasks_end_just_before_a_look() -> None:
