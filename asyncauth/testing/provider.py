@@ -72,7 +72,7 @@ class FakeProvider:
             if self.latency:
                 await clock.sleep(self.latency)
             if isinstance(answer, BaseException):
-                raise answer
+                raise answer.with_traceback(None)  # or one that every call gets would keep the frames of all of them
             given: Any = answer() if callable(answer) else answer
             token: Token = await given if inspect.isawaitable(given) else given
             return token

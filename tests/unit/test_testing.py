@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import traceback
 
 import aiohttp
 import pytest
@@ -132,6 +133,19 @@ async def test_provider_gives_a_single_answer_to_every_call(clock: FakeClock) ->
                 await provider.fetch(http, None)
         provider.answers = []
         assert (await provider.fetch(http, None)).value == "token-1"
+
+
+async def test_an_error_that_every_call_gets_keeps_the_frames_of_the_last_alone(clock: FakeClock) -> None:
+    """Otherwise an error that many tests share would keep all that was alive when it was raised."""
+    down = TokenEndpointUnavailable("down")
+    provider = FakeProvider(clock=clock, answers=down)
+    depths = []
+    async with aiohttp.ClientSession() as http:
+        for _ in range(3):
+            with pytest.raises(TokenEndpointUnavailable):
+                await provider.fetch(http, None)
+            depths.append(len(list(traceback.walk_tb(down.__traceback__))))
+    assert depths == [2, 2, 2]
 
 
 async def test_provider_takes_its_time_on_the_given_clock(clock: FakeClock) -> None:
