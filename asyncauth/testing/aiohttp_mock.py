@@ -13,6 +13,7 @@ import inspect
 import json
 from re import Pattern
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
+from unittest.mock import patch
 
 import aiohttp
 from aiohttp import hdrs
@@ -112,6 +113,12 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
             passthrough_unmatched=passthrough_unmatched,
             param=param,
         )
+
+        async def request(session: aiohttp.ClientSession, *args: Any, **options: Any) -> ClientResponse:
+            return await self._request_mock(session, *args, **options)
+
+        # aioresponses' own patch makes a specification of the method, which takes milliseconds each time it starts.
+        self.patcher = patch.object(aiohttp.ClientSession, "_request", request)
 
     def __enter__(self) -> Self:
         self.start()
