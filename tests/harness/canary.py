@@ -36,17 +36,28 @@ def _in_base64(mark: bytes) -> list[str]:
     return found
 
 
-_FORMS = re.compile(
-    "|".join(
-        [
-            MARK,
-            *_in_base64(MARK.encode()),
-            MARK.encode().hex(),
-            # What FakeProvider and the kits mint: tokens that are told apart by their numbers.
-            r"(?<![\w-])(?:token|access|refresh|at|rt)-\d+(?![\w-])",
-        ]
-    )
-)
+_MARKS = [MARK, *_in_base64(MARK.encode()), MARK.encode().hex()]
+"""The mark, as itself, in base64 and in hex."""
+
+_KINDS = ("token", "access", "refresh", "at", "rt")
+"""What FakeProvider and the kits mint: tokens that are told apart by their numbers."""
+
+_BEGINNINGS = [f"{kind}-" for kind in _KINDS]
+_NUMBERED = re.compile(rf"(?<![\w-])(?:{'|'.join(_KINDS)})-\d+(?![\w-])")
+
+
+def _hit(text: str) -> tuple[int, int] | None:
+    """Return from where to where a canary stands in a text.
+
+    Each word is looked for by itself, which takes a fifth of the time of one expression for all of them. Every text
+    that a test lets out is searched.
+    """
+    for mark in _MARKS:
+        if (start := text.find(mark)) >= 0:
+            return start, start + len(mark)
+    if any(beginning in text for beginning in _BEGINNINGS) and (match := _NUMBERED.search(text)):
+        return match.span()
+    return None
 
 
 _PIECES: set[str] = set()
@@ -60,12 +71,13 @@ def also(key: str) -> str:
 
 def found(text: str) -> str | None:
     """Return the place where a text shows a canary, as itself, in base64 (a JWT's claims are) or in hex; else None."""
-    hit = _FORMS.search(text)
-    if hit is None and "%" in text:
-        text = urllib.parse.unquote(text)
-        hit = _FORMS.search(text)
+    hit = _hit(text)
+    if hit is None and "%" in text and (unquoted := urllib.parse.unquote(text)) != text:
+        text = unquoted
+        hit = _hit(text)
     if hit is not None:
-        return text[max(0, hit.start() - 200) : hit.end() + 100]
+        start, end = hit
+        return text[max(0, start - 200) : end + 100]
     return next((f"the canary {piece[:12]}…" for piece in _PIECES if piece in text), None)
 
 

@@ -72,10 +72,12 @@ class _Everything(logging.Handler):
 
 def _unless_chosen(record: logging.LogRecord) -> bool:
     """Whether a record would be made if the root logger were at WARNING, as it is where nobody sets it."""
+    if record.levelno >= logging.WARNING:
+        return True
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None and logger.level == logging.NOTSET:
         logger = logger.parent
-    return logger is None or logger.level != EVERYTHING or record.levelno >= logging.WARNING
+    return logger is None or logger.level != EVERYTHING
 
 
 @contextlib.contextmanager
