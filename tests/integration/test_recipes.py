@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 WRITER = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "write_recipes.py"))
 RECIPES: list[Mapping[str, Any]] = WRITER["recipes"]()
-KEYS = [also(RSAKey.generate_key(2048).as_pem(private=True).decode()) for _ in range(2)]
 MOST_LINES = 10
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe["title"])
@@ -50,10 +50,16 @@ def variables(recipe: Mapping[str, Any]) -> list[str]:
     return sorted(set(re.findall(r"""os\.environ\[["'](\w+)["']\]""", recipe["code"] + recipe.get("helper", ""))))
 
 
+@functools.cache
+def private_key(number: int) -> str:
+    """Return a key in PEM, the same one each time."""
+    return also(RSAKey.generate_key(2048).as_pem(private=True).decode())
+
+
 def value(name: str, number: int) -> str:
     """Return a credential: number 0 is right, 1 is wrong."""
     if name.endswith("PRIVATE_KEY"):
-        return KEYS[number]
+        return private_key(number)
     return secret(f"{zlib.crc32(name.encode()):x}+/=:%{number}")  # unlike any word of an error's
 
 
