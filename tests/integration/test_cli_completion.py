@@ -44,6 +44,12 @@ def under(shell: str, home: Path, line: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def script_of_bash(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What bash reads once, when it starts."""
+    return under("bash", tmp_path_factory.mktemp("home"), "asyncauth --show-completion")
+
+
 @pytest.mark.parametrize("shell", WHERE)
 def test_show_completion(shell: str, tmp_path: Path) -> None:
     """--show-completion prints a script for the shell it is called from."""
@@ -71,12 +77,12 @@ def test_install_completion(shell: str, tmp_path: Path) -> None:
         ("asyncauth token peakly --sh", {"--show"}),
     ],
 )
-def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
+def test_bash_completes(tmp_path: Path, script_of_bash: str, line: str, expected: set[str]) -> None:
     """In bash, the script that is shown completes commands, systems and options."""
     assert BASH is not None
     words = line.split()
     program = (
-        f'eval "$(asyncauth --show-completion bash 2>/dev/null || asyncauth --show-completion)"\n'
+        f"{script_of_bash}\n"
         f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; COMP_POINT={len(line)}\n"
         "IFS=' '; _asyncauth_completion asyncauth; IFS=$'\\n'; echo \"${COMPREPLY[*]}\"\n"
     )
