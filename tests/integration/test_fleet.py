@@ -103,7 +103,7 @@ def test_the_holder_of_the_lock_dies(redis: RedisServer, system: str) -> None:
                 side.server.revoke("access_token")
                 side.server.reset_counts()
                 first = stack.enter_context(fleet(side, 1, redis=redis.url, callers=1, seconds=0.5))
-            side.server.configure(token_latency=2.0)
+            side.server.configure(token_latency=50.0)  # no answer before its death
             first.go()
             wait_until(lambda: side.server.counts.token_requests == 1)
             processes.go()
