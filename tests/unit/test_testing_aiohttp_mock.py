@@ -15,7 +15,7 @@ import pytest
 from aioresponses import CallbackResult
 from yarl import URL
 
-from asyncauth import BearerAuth, Peakly, TokenManager, client_session, wrap_session
+from asyncauth import BearerAuth, Peakly, RefreshPolicy, TokenManager, client_session, wrap_session
 from asyncauth.sandbox import sandbox_in_thread
 from asyncauth.testing import FakeProvider, mock_aiohttp, static_manager
 
@@ -234,7 +234,8 @@ async def test_raise_for_status_is_heeded(mock: mock_aiohttp, http: aiohttp.Clie
 
 async def test_the_timeout_covers_the_middlewares(mock: mock_aiohttp) -> None:
     """A token that takes too long ends the request, which is not sent."""
-    async with client_session(FakeProvider(latency=30)) as http:
+    slow = TokenManager(FakeProvider(latency=30), policy=RefreshPolicy(close_grace=0.0))
+    async with slow, client_session(slow) as http:
         with pytest.raises(TimeoutError):
             await http.get(ME, timeout=aiohttp.ClientTimeout(total=0.01))
     mock.assert_not_called()
