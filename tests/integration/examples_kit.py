@@ -33,6 +33,8 @@ import atexit, gc, multiprocessing.util, sys
 
 def look(*_):
     aiohttp, asyncauth = sys.modules.get("aiohttp"), sys.modules.get("asyncauth")
+    if aiohttp and asyncauth:
+        from asyncauth.manager import engine_of
     for each in gc.get_objects() if aiohttp and asyncauth else ():
         if isinstance(each, aiohttp.ClientSession) and not each.closed:
             sys.stderr.write("Unclosed session\\n")
