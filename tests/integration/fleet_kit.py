@@ -66,17 +66,20 @@ class Fleet:
     """Several workers."""
 
     processes: list[Process]
+    _began: float = 0.0
 
     def go(self) -> None:
         """Let all begin at once."""
         for process in self.processes:
             process.report()
+        self._began = time.monotonic()
         for process in self.processes:
             process.go()
 
     def end(self) -> Outcome:
         """Return what became of all, when they have ended."""
         reports = [process.report() for process in self.processes]
+        seconds = time.monotonic() - self._began
         for process in self.processes:
             assert process.popen.wait(10) == 0
             said = process.said()
@@ -84,15 +87,22 @@ class Fleet:
             assert "Traceback" not in said, said
             assert "was never" not in said, said
         assert [report["left"] for report in reports] == [[]] * len(reports)
-        return Outcome(reports, "".join(process.said() for process in self.processes))
+        return Outcome(reports, "".join(process.said() for process in self.processes), seconds)
 
 
 @attrs.define(eq=False)
 class Outcome:
-    """What a fleet reports."""
+    """What a fleet reports.
+
+    Attributes:
+        reports: Each process' own.
+        log: What they logged.
+        seconds: How long the last of them took.
+    """
 
     reports: list[dict[str, Any]]
     log: str
+    seconds: float
 
     @property
     def statuses(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import attrs
 from aiohttp import web
+from late_kit import watch
 from redis_kit import RedisServer, aside, redis_server
 from redis_proxy_kit import value
 
@@ -185,6 +186,8 @@ class Outcome:
         reused: How many spent refresh tokens were sent.
         asked: How many token requests were made.
         back_after: Seconds from the end of the outage until each process had an answer again, and none failed.
+        late: Seconds by which the event loops of the processes, and that of the servers, came late meanwhile: what a
+            machine with more to do took from them.
         log: What the processes logged.
     """
 
@@ -193,6 +196,7 @@ class Outcome:
     reused: int
     asked: int
     back_after: float
+    late: float
     log: str
 
 
@@ -204,6 +208,7 @@ class World:
     redis: RedisServer
     gates: list[Gate]
     processes: list[asyncio.subprocess.Process]
+    late: list[tuple[float, float]] = attrs.field(factory=list)
     _over: float = 0.0
 
     async def rotated(self, times: int = 1) -> None:
@@ -234,12 +239,15 @@ class World:
 
     async def end(self) -> Outcome:
         reports: list[list[tuple[float, float, str]]] = []
+        late = self.late
         log = ""
         for process in self.processes:
             out, err = await process.communicate(b"\n") if process.returncode is None else (b"", b"")
             log += err.decode()
             if out:
-                reports.append(json.loads(out))
+                report = json.loads(out)
+                reports.append(report["made"])
+                late += report["late"]
         made = [each for report in reports for each in report]
         back = 0.0
         for report in reports:
@@ -252,7 +260,8 @@ class World:
             )
         back = max([back, *(end - self._over for _, end, became in made if became != "ok")])
         failed = [became for _, _, became in made if became != "ok"]
-        return Outcome(len(made), failed, self.authority.reused, len(self.authority.requests), back, log)
+        lost = sum(by for when, by in late if self._over < when and when - by < self._over + back)
+        return Outcome(len(made), failed, self.authority.reused, len(self.authority.requests), back, lost, log)
 
 
 @contextlib.asynccontextmanager
@@ -263,6 +272,8 @@ async def fleet(grant: Grant, *, processes: int = 3, **settings: Any) -> AsyncIt
         authority = await stack.enter_async_context(Authority(lifetime=settings.pop("lifetime", 4.0)).serve())
         gates = [await stack.enter_async_context(Gate(redis).serve()) for _ in range(processes)]
         world = World(authority, redis, gates, [])
+        watching = asyncio.create_task(watch(world.late))
+        stack.callback(watching.cancel)
         stack.callback(_kill, world.processes)
         ahead = settings.pop("ahead", [0.0] * processes)
         each = settings.pop("each", [{}] * processes)
@@ -282,7 +293,7 @@ async def fleet(grant: Grant, *, processes: int = 3, **settings: Any) -> AsyncIt
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
-                    env={**os.environ, "PYTHONPATH": PACKAGE},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join([PACKAGE, str(Path(__file__).parent)])},
                 )
             )
         yield world

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import attrs
 import pytest
 from harness.canary import MARK
+from late_kit import takes_less_than
 from redis_kit import RedisServer, aside, free_port, needs_redis, redis_server
 
 from asyncauth import StoreError, TokenManager
@@ -126,12 +126,11 @@ async def test_hanging_at_start_costs_a_second_or_two(redis: RedisServer) -> Non
     """Cold, with a Redis that hangs: the time limit of a call, and of closing."""
     redis.pause()
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
-    began = time.monotonic()
     try:
-        assert (await manager.token()).value == "token-1"
+        async with takes_less_than(5):
+            assert (await manager.token()).value == "token-1"
     finally:
         redis.resume()
-    assert time.monotonic() - began < 5
     assert manager.status().store in {"load: no answer within 1 s", "load: TimeoutError"}
 
 
@@ -144,12 +143,11 @@ async def test_hanging_while_somebody_waits_for_the_lock(redis: RedisServer) -> 
     await asyncio.sleep(0.5)
     assert not waiting.done()
     redis.pause()
-    began = time.monotonic()
     try:
-        assert (await waiting).value == "token-1"
+        async with takes_less_than(8):
+            assert (await waiting).value == "token-1"
     finally:
         redis.resume()
-    assert time.monotonic() - began < 8
 
 
 async def test_out_of_memory() -> None:
@@ -205,9 +203,8 @@ async def test_strict_fails_instead() -> None:
 async def test_a_host_that_is_not_there_costs_a_second() -> None:
     """Nobody answers at the address at all."""
     manager = TokenManager(FakeProvider(), store=RedisStore("redis://192.0.2.1:6379"))
-    began = time.monotonic()
-    assert (await manager.token()).value == "token-1"
-    assert time.monotonic() - began < 5
+    async with takes_less_than(5):
+        assert (await manager.token()).value == "token-1"
     assert manager.status().store not in {"ok", None}
 
 

@@ -1,8 +1,8 @@
 """One process of a fleet whose tokens come of refresh tokens that the server rotates, or of another grant.
 
 Its settings come as JSON in the first argument. It calls the API until it reads a line from its standard input, and
-then reports each request, as JSON: when it began and ended, by the time of day, and what became of it. One that
-``waits`` begins with such a line.
+then reports, as JSON: of each request when it began and ended, by the time of day, and what became of it; and when its
+event loop came late, and by how many seconds. One that ``waits`` begins with such a line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 import aiohttp
+from late_kit import watch
 
 from asyncauth import BearerAuth, ClientCredentials, PasswordGrant, RefreshGrant, RefreshPolicy, TokenManager
 from asyncauth.stores import EncryptedStore, RedisStore, TokenStore
@@ -49,6 +50,7 @@ async def call(http: aiohttp.ClientSession, url: str, made: list[tuple[float, fl
 
 async def main(settings: dict[str, Any]) -> None:
     made: list[tuple[float, float, str]] = []
+    late: list[tuple[float, float]] = []
     if settings.get("waits"):
         await asyncio.to_thread(sys.stdin.readline)
     policy = RefreshPolicy(**settings.get("policy", {}))
@@ -56,12 +58,14 @@ async def main(settings: dict[str, Any]) -> None:
     manager = TokenManager(provider_of(settings), store=store_of(settings), policy=policy, http=own)
     async with own, manager, aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http:
         callers = [asyncio.create_task(call(http, settings["url"], made)) for _ in range(settings["callers"])]
+        tasks = [*callers, asyncio.create_task(watch(late))]
         await asyncio.to_thread(sys.stdin.readline)
-        for caller in callers:
-            caller.cancel()
-        await asyncio.wait(callers)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
     ahead = settings.get("ahead", 0.0)
-    sys.stdout.write(json.dumps([(began - ahead, ended - ahead, became) for began, ended, became in made]))
+    requests = [(began - ahead, ended - ahead, became) for began, ended, became in made]
+    sys.stdout.write(json.dumps({"made": requests, "late": [(when - ahead, by) for when, by in late]}))
 
 
 if __name__ == "__main__":
