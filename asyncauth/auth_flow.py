@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.engine import TokenEngine
 
 __all__ = ["DPOP_NONCE", "UNAUTHORIZED", "AuthFlow", "Place", "ServedOrigins", "Step"]

@@ -76,6 +76,13 @@ TESTS = {
         f"{UNIT}/test_manager_failures.py",
         f"{UNIT}/test_manager_api_401.py",
     ],
+    "_core/api_401s": [
+        f"{UNIT}/test_core_failures.py",
+        f"{UNIT}/test_core_trial.py",
+        f"{UNIT}/test_manager_api_401.py",
+        f"{UNIT}/test_auth_flow.py",
+        "tests/property/test_failure_waits.py",
+    ],
     "auth_flow": [
         f"{UNIT}/test_auth_flow.py",
         f"{UNIT}/test_middleware_origins.py",

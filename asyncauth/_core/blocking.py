@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.engine import TokenEngine
     from asyncauth._core.short_loop import Unfinished
     from asyncauth.status import Revocation

@@ -5,144 +5,30 @@ Every method may be called from any thread.
 
 from __future__ import annotations
 
-import math
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import attrs
 
 from asyncauth import expiry
 from asyncauth._base.forks import new_guard
-from asyncauth._base.printable import is_visible_ascii
-from asyncauth._core.failures import (
-    NO_API_401,
-    Api401Memory,
-    FailureMemory,
-    SharedHold,
-    begin_cooldown,
-    remember_api_401,
-    remember_failure,
-)
-from asyncauth._core.trial import YOUNG, Trial, Use, pause_before_repeat, waits_for_proof
+from asyncauth._core.api_401s import NO_API_401, Api401Memory, after_401, after_401_by_hand
+from asyncauth._core.cached_token import NOTHING, CachedToken, checked_lifetime
+from asyncauth._core.failures import FailureMemory, SharedHold, remember_failure
+from asyncauth._core.trial import Use, waits_for_proof
 from asyncauth._http.carrier import PLAIN, Carrier
-from asyncauth.errors import AuthError, ConfigurationError, InvalidTokenResponse, TokenEndpointUnavailable
-from asyncauth.token import Token, type_flaw
+from asyncauth.errors import AuthError, InvalidTokenResponse, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from asyncauth._core.api_401s import After401
     from asyncauth.policy import RefreshPolicy
     from asyncauth.status import State, Status
+    from asyncauth.token import Token
 
-__all__ = ["NOTHING", "CachedToken", "Noted401", "TokenState"]
-
-
-@attrs.define(eq=False, repr=False, weakref_slot=False)
-class CachedToken:
-    """One obtained token. All moments are seconds on the manager's monotonic clock.
-
-    A manager replaces the whole object when the token, or what is known of it, changes. So a reader in any thread sees
-    parts that belong together, and a request knows what was known when it was sent. Only `fast_until` changes in
-    place: it is a hint that may be read late.
-
-    Attributes:
-        token: The token (an empty one in `NOTHING`, which is never handed out).
-        authorization: What requests carry of it, made once: see `Carrier.text`.
-        since: When it became the current one; when it got a 401, if it did.
-        fresh_until: From then on it is to be renewed.
-        usable_until: From then on it is spent.
-        fast_until: Until then `TokenManager.token` hands it out on the real clock alone. It equals `fresh_until`
-            once somebody has used the token, so that unused ones are noticed at no cost to those in use.
-        api_401: Whether the API answered it with 401; it is spent then.
-        replacement: Whether it was requested after its predecessor got a 401.
-        accepted: Whether the API answered it with anything but a 401.
-        again: Whether the server has given it before, with more to live: it caches its tokens.
-        predecessor: The token before it, without its refresh token, for as long as this one is not accepted and that
-            one may serve in its place. ``None``: there is none, or it got a 401.
-        trial: The trial in which the predecessor does serve in its place; ``None``: it does not.
-    """
-
-    token: Token
-    authorization: str = ""
-    since: float = -math.inf
-    fresh_until: float = -math.inf
-    usable_until: float = -math.inf
-    fast_until: float = -math.inf
-    api_401: bool = False
-    replacement: bool = False
-    accepted: bool = False
-    again: bool = False
-    predecessor: CachedToken | None = None
-    trial: Trial | None = None
-
-    def is_token(self, token: Token) -> bool:
-        """Return whether this is the cached token, and it has not had a 401 yet."""
-        return not self.api_401 and self.token.value == token.value != ""
-
-    @property
-    def last(self) -> Token | None:
-        """The last token that was obtained, usable or not; ``None`` = there has been none."""
-        return self.token if self.token.value else None
-
-    def serving(self, now: float) -> CachedToken:
-        """Return the token that callers get: this one, or its predecessor, which is usable, in its place."""
-        if self.predecessor is None:
-            return self
-        predecessor = self.usable_predecessor(now)
-        return self if predecessor is None or (self.trial is None and now < self.usable_until) else predecessor
-
-    def usable_predecessor(self, now: float) -> CachedToken | None:
-        """Return its predecessor if that can serve in its place."""
-        predecessor = self.predecessor
-        return None if predecessor is None or now >= predecessor.usable_until else predecessor
-
-    def as_predecessor(self) -> CachedToken:
-        """Return it as the predecessor of a new token, which has taken its refresh token over."""
-        token = self.token
-        if token.refresh_token is not None:
-            token = attrs.evolve(token, refresh_token=None)
-        return self.without_predecessor(token, accepted=self.accepted)
-
-    def without_predecessor(self, token: Token, *, accepted: bool) -> CachedToken:
-        """Return it without the token before it. Each renewal needs that: `attrs.evolve` takes four times as long."""
-        return CachedToken(
-            token,
-            self.authorization,
-            self.since,
-            self.fresh_until,
-            self.usable_until,
-            self.fast_until,
-            self.api_401,
-            self.replacement,
-            accepted,
-            self.again,
-        )
-
-    def after_api_401(self, now: float, predecessor: CachedToken | None = None) -> CachedToken:
-        """Return it as spent. What else came with it, such as a refresh token, still counts.
-
-        Args:
-            now: The present.
-            predecessor: What serves until there is another token; ``None``: nothing does.
-        """
-        return CachedToken(token=self.token, since=now, api_401=True, predecessor=predecessor)
-
-
-NOTHING = CachedToken(Token(""))
-"""What a manager holds before its first token."""
-
-
-class Noted401(NamedTuple):
-    """What follows from an API's 401.
-
-    Attributes:
-        cooldown: Seconds of the cool-down that begins; 0.0: the token was dropped; ``None``: nothing changed.
-        pause: Seconds after which the request is to be sent again with the same token; ``None``: it is not.
-    """
-
-    cooldown: float | None = None
-    pause: float | None = None
+__all__ = ["TokenState"]
 
 
 _ROUNDED_OFF = 2.0
@@ -180,6 +66,8 @@ class TokenState:
 
     Attributes:
         cached: The token and its moments, replaced as a whole.
+        failures: The last failure, the API's 401s, and how many there were. Shared by all that never had any.
+        guard: Its lock, for callers that have to do several things at once.
         refreshes: How many tokens were fetched.
         waits: How many callers had to wait.
     """
@@ -187,11 +75,11 @@ class TokenState:
     __slots__ = (
         "_carrier",
         "_durations",
-        "_guard",
         "_last_success",
         "_policy",
         "cached",
         "failures",
+        "guard",
         "refreshes",
         "waits",
     )
@@ -200,16 +88,11 @@ class TokenState:
         self._carrier = carrier
         self.cached = NOTHING
         self.refreshes = self.waits = 0
-        self._guard = new_guard() if guard is None else guard
+        self.guard = new_guard() if guard is None else guard
         self._policy = policy
         self.failures = _NONE
         self._durations = b""  # packed floats, the latest last: 37 to 65 bytes, where a deque takes 820
         self._last_success: float | None = None
-
-    @property
-    def guard(self) -> threading.RLock:
-        """Its lock, for who has to do several things at once."""
-        return self._guard
 
     @property
     def failure(self) -> FailureMemory | None:
@@ -272,8 +155,8 @@ class TokenState:
             InvalidTokenResponse: It can't be sent, or its lifetime is zero or less.
             TokenEndpointUnavailable: Its answer came when it was spent already.
         """
-        lifetime = self._checked_lifetime(token)
-        with self._guard:
+        lifetime = checked_lifetime(token, self._carrier)
+        with self.guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
             self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
             slowest = self._slowest() + store_time
@@ -322,11 +205,11 @@ class TokenState:
         if token.value in (before.token.value, self.failures.api_401s.last_dropped):
             return None
         try:
-            lifetime = self._checked_lifetime(token)
+            lifetime = checked_lifetime(token, self._carrier)
         except InvalidTokenResponse:
             return None  # marked as refused
         age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
-        with self._guard:
+        with self.guard:
             slowest = self._slowest() + store_time
             plain = self._policy.windows(lifetime, slowest=slowest)
             if age >= (plain.fresh if now < before.usable_until else plain.usable):
@@ -361,7 +244,7 @@ class TokenState:
             wall: The wall clock, in Unix epoch seconds.
             adopted: Whether it is another process'.
         """
-        with self._guard:
+        with self.guard:
             before = self.cached.serving(cached.since)
             if cached.since < before.usable_until and before.token.value != cached.token.value:
                 cached.predecessor = before.as_predecessor()
@@ -377,14 +260,6 @@ class TokenState:
     def _slowest(self) -> float:
         """Return the seconds that the slowest of the last token requests took."""
         return max((duration for (duration,) in _DURATION.iter_unpack(self._durations)), default=0.0)
-
-    def _checked_lifetime(self, token: Token) -> float | None:
-        """Return the seconds that a token lives, if it can be sent. Raises as the function of that name does."""
-        lifetime = _checked_lifetime(token)
-        flaw = self._carrier.flaw(token)
-        if flaw is not None:
-            raise InvalidTokenResponse(flaw)
-        return lifetime
 
     def _cached(
         self,
@@ -426,7 +301,7 @@ class TokenState:
         answered: Sequence[str | None] = (),
     ) -> FailureMemory:
         """Remember a failed try; see `remember_failure` for the arguments."""
-        with self._guard:
+        with self.guard:
             failure = remember_failure(
                 error,
                 self.failure,
@@ -449,13 +324,13 @@ class TokenState:
 
     def clear_backoff(self, now: float) -> None:
         """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
-        with self._guard:
+        with self.guard:
             if self.failure is not None:
                 self.own_failures().failure = self.failure.without_backoff(now)
 
     def ask(self, now: float) -> FailureMemory | None:
         """Note that a credential is looked at while its refusal is remembered; return that memory, which stays."""
-        with self._guard:
+        with self.guard:
             failure = self.failure
             if failure is not None:
                 failure = self.own_failures().failure = failure.asked(self._policy, now)
@@ -463,7 +338,7 @@ class TokenState:
 
     def lose_refresh_token(self, before: CachedToken, *, successor: str | None = None) -> None:
         """Forget a refresh token that a request may have used up: no answer came, or none but its successor."""
-        with self._guard:
+        with self.guard:
             token = self.cached.token
             if token.value == before.token.value:
                 self.cached = attrs.evolve(self.cached, token=attrs.evolve(token, refresh_token=successor))
@@ -471,149 +346,33 @@ class TokenState:
     # What the API says
 
     def invalidate(self, token: Token, *, repeat: bool, now: float) -> float | None:
-        """Take note, by hand, that the API answered a token with 401.
-
-        It is dropped if it is the one that callers get, unless a cool-down begins or has begun: see
-        `remember_api_401`. No predecessor takes its place: nobody would tell what becomes of that.
-
-        Args:
-            token: The token.
-            repeat: Whether it was sent in the repeat of a request that got a 401.
-            now: The monotonic clock's seconds.
+        """Take note, by hand, that the API answered a token with 401; see `after_401_by_hand`.
 
         Returns:
-            As `Noted401.cooldown`.
+            As `After401.cooldown`.
         """
-        with self._guard:
-            cached = self.cached
-            predecessor = cached.predecessor
-            if predecessor is not None and predecessor.is_token(token):
-                return self._drop_predecessor(cached, predecessor, foreign=False, now=now)
-            if not cached.is_token(token) or cached.serving(now) is not cached:
-                return None
-            return self._drop(cached, repeat=repeat, foreign=False, now=now)
+        with self.guard:
+            cached, memory = self.cached, self.failures.api_401s
+            return self._apply(after_401_by_hand(cached, memory, self._policy, token, repeat=repeat, now=now)).cooldown
 
-    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> Noted401:
-        """Take note that the API answered a request with 401.
+    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> After401:
+        """Take note that the API answered a request with 401; see `after_401`."""
+        with self.guard:
+            cached, memory = self.cached, self.failures.api_401s
+            return self._apply(
+                after_401(cached, memory, self._policy, sent, repeat=repeat, foreign=foreign, again=again, now=now)
+            )
 
-        Its token is dropped if it is the current one, unless
-
-        - a cool-down begins or has begun: see `remember_api_401`;
-        - the token was accepted since it was sent: some servers did not know it then;
-        - it is unproven, and its predecessor is usable: its trial begins, or goes on;
-        - it is unproven and younger than 5 s: it is sent once more first, up to 1 s later.
-
-        Args:
-            sent: What the request carried, as it was handed out.
-            repeat: Whether the request had got a 401 before.
-            foreign: Whether the 401's challenges name only schemes other than the token's.
-            again: Whether the request can be sent again with the same token.
-            now: The monotonic clock's seconds.
-        """
-        with self._guard:
-            cached, predecessor = self.cached, self.cached.usable_predecessor(now)
-            if not cached.is_token(sent.token):
-                cooldown = None
-                if predecessor is not None and predecessor.is_token(sent.token):
-                    cooldown = self._note_predecessors_401(cached, predecessor, foreign=foreign, now=now)
-                return Noted401(cooldown)
-            if cached.accepted and not sent.accepted:
-                return Noted401(pause=0.0 if again else None)
-            if predecessor is not None:
-                return Noted401(self._note_unproven_401(cached, predecessor, sent, foreign=foreign, now=now))
-            # One that was requested before its predecessor's 401 was revoked together with it, most likely.
-            requested_before = repeat and not cached.replacement
-            if again and not requested_before and self._is_young(cached, foreign=foreign, now=now):
-                return Noted401(pause=pause_before_repeat(cached.since, now))
-            return Noted401(self._drop(cached, repeat=repeat, foreign=foreign, now=now))
-
-    def _is_young(self, cached: CachedToken, *, foreign: bool, now: float) -> bool:
-        """Return whether the API may not know the token yet. Not if its value got a 401 before."""
-        memory = self.failures.api_401s
-        return (
-            not cached.accepted
-            and now < cached.since + YOUNG
-            and cached.token.value != memory.last_dropped
-            and not memory.cooling_down(now, foreign=foreign)
-        )
-
-    def _note_unproven_401(
-        self, cached: CachedToken, predecessor: CachedToken, sent: CachedToken, *, foreign: bool, now: float
-    ) -> float | None:
-        """Begin a new token's trial; end it, if the 401 is that of a last probe. Returns as `Noted401.cooldown`."""
-        trial = cached.trial
-        if trial is None:
-            self.cached = attrs.evolve(cached, trial=Trial.begun(now), fast_until=-math.inf)
-            return None
-        if sent.trial is None or not sent.trial.last:
-            return None
-        before = self.failures.api_401s
-        memory = remember_api_401(
-            before,
-            self._policy,
-            token=cached.token.value,
-            since=now,  # its age says nothing for it: all that it got is 401s
-            replacement=cached.replacement and before.began < trial.since,  # one cool-down per token
-            accepted=False,
-            repeat=False,
-            now=now,
-            foreign=foreign,
-        )
-        return self._dropped(before, memory, cached.after_api_401(now, predecessor))
-
-    def _note_predecessors_401(
-        self, cached: CachedToken, predecessor: CachedToken, *, foreign: bool, now: float
-    ) -> float | None:
-        """Drop a predecessor; during a trial, in which neither is known to be good, begin a cool-down."""
-        if cached.trial is None:
-            return self._drop_predecessor(cached, predecessor, foreign=foreign, now=now)
-        before = self.failures.api_401s
-        if before.cooling_down(now, foreign=foreign):
-            return None
-        return self._dropped(before, begin_cooldown(before, self._policy, foreign=foreign, now=now), cached)
-
-    def _drop(self, cached: CachedToken, *, repeat: bool, foreign: bool, now: float) -> float | None:
-        """Drop the cached token, or begin a cool-down. Under the guard; returns as `Noted401.cooldown`."""
-        before = self.failures.api_401s
-        memory = remember_api_401(
-            before,
-            self._policy,
-            token=cached.token.value,
-            since=cached.since,
-            replacement=cached.replacement,
-            accepted=cached.accepted,
-            repeat=repeat,
-            now=now,
-            foreign=foreign,
-        )
-        return self._dropped(before, memory, cached.after_api_401(now))
-
-    def _dropped(self, before: Api401Memory, memory: Api401Memory, cached: CachedToken) -> float | None:
-        """Keep what is remembered of a 401; make ``cached`` the current one if that is a drop."""
-        if memory is before:
-            return None
-        self.own_failures().api_401s = memory
-        if memory.drops == before.drops:
-            return memory.cooldown
-        self.cached = cached
-        return 0.0
-
-    def _drop_predecessor(
-        self, cached: CachedToken, predecessor: CachedToken, *, foreign: bool, now: float
-    ) -> float | None:
-        """Do without a predecessor that got a 401. It counts as a drop if callers were getting it."""
-        after = cached.without_predecessor(cached.token, accepted=cached.accepted)
-        if cached.serving(now) is not predecessor:
-            self.cached = after
-            return None
-        before = self.failures.api_401s
-        if before.cooling_down(now, foreign=foreign):
-            return None
-        return self._dropped(before, attrs.evolve(before, drops=before.drops + 1), after)
+    def _apply(self, after: After401) -> After401:
+        """Make what is known after a 401 what is known."""
+        self.cached = after.cached
+        if after.memory is not self.failures.api_401s:
+            self.own_failures().api_401s = after.memory
+        return after
 
     def accept(self, token: Token, *, repeat: bool) -> None:
         """Take note that the API accepted a token; in the repeat after a 401, the cool-downs start over."""
-        with self._guard:
+        with self.guard:
             cached = self.cached
             if cached.is_token(token):
                 if not cached.accepted:
@@ -630,7 +389,7 @@ class TokenState:
 
     def forget(self, held: tuple[Token, ...]) -> None:
         """Hold no token any more, unless another one has taken the place of these meanwhile."""
-        with self._guard:
+        with self.guard:
             if self.held() == held:
                 self.cached = NOTHING
 
@@ -676,7 +435,7 @@ class TokenState:
         """Return a snapshot for people."""
         from asyncauth.status import Status  # noqa: PLC0415 (its class takes as long to import as all of this one)
 
-        with self._guard:
+        with self.guard:
             cached, failures = self.cached, self.failures
             failure = failures.failure
             serving = cached.serving(now)
@@ -701,29 +460,3 @@ class TokenState:
                 waiting_for=waiting_for,
                 fingerprint=serving.token.fingerprint if usable else None,
             )
-
-
-def _checked_lifetime(token: object) -> float | None:
-    """Return the seconds that what a provider returned lives, if it is a token that can be sent.
-
-    Raises:
-        ConfigurationError: It is no `Token`.
-        InvalidTokenResponse: It is one that can't be used.
-    """
-    if not isinstance(token, Token):
-        raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
-    flaw = type_flaw(token)
-    if flaw is not None:
-        raise ConfigurationError(f"fetch() returned a Token whose {flaw}")
-    if not token.value or not is_visible_ascii(token.value):
-        raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
-    if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
-        raise InvalidTokenResponse("the token type can't travel in a header")
-    lifetime = token.lifetime
-    if lifetime is None or lifetime == math.inf:
-        return None
-    if not lifetime > 0:  # NaN too
-        problem = InvalidTokenResponse("the token was expired on arrival")
-        problem.expired = True
-        raise problem
-    return lifetime

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
     from asyncauth._core.refresh import Refresh

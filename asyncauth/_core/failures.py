@@ -10,8 +10,6 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import attrs
-
 from asyncauth.errors import AuthError, CredentialsRejected, StoreError, TokenEndpointUnavailable
 from asyncauth.policy import LONGEST_HOLD
 
@@ -22,30 +20,23 @@ if TYPE_CHECKING:
     from asyncauth.policy import RefreshPolicy
 
 __all__ = [
-    "NO_API_401",
     "Answered",
-    "Api401Memory",
     "FailedTry",
     "FailureMemory",
     "RejectedCredential",
     "SharedHold",
     "WhileBlocked",
-    "api_401_cooldown",
     "backoff_after",
-    "begin_cooldown",
     "credential_rejected_cooldown",
+    "doubled",
     "is_outage",
     "kind_of_failed_try",
     "paced_wait",
     "pause_for_callers",
     "rejections_in_force",
-    "remember_api_401",
     "remember_failure",
     "remember_rejection",
 ]
-
-ACCEPTED_AFTER = 5.0
-"""Seconds after which a token that got no 401 counts as accepted by the API."""
 
 STORE_GLANCE = 1.0
 """Seconds at most until a store that failed is looked at again, if nothing can be done without it."""
@@ -86,7 +77,7 @@ def backoff_after(policy: RefreshPolicy, failures: int, unit_random: float) -> f
         failures: How many there have been, from 1.
         unit_random: A random number from 0 to 1.
     """
-    most = _doubled(policy.backoff, failures, policy.backoff_limit)
+    most = doubled(policy.backoff, failures, policy.backoff_limit)
     # A tenth at least: an answer in no time must not make a loop that never rests.
     return most * max(unit_random, 0.1)
 
@@ -114,7 +105,7 @@ def paced_wait(policy: RefreshPolicy, answers: int, unit_random: float) -> float
         answers: How many there have been, from 1.
         unit_random: A random number from 0 to 1.
     """
-    return _doubled(policy.backoff, answers, LONGEST_PACED_WAIT) * _shortened(unit_random)
+    return doubled(policy.backoff, answers, LONGEST_PACED_WAIT) * _shortened(unit_random)
 
 
 def _shortened(unit_random: float) -> float:
@@ -123,22 +114,10 @@ def _shortened(unit_random: float) -> float:
 
 def credential_rejected_cooldown(policy: RefreshPolicy, times: int) -> float:
     """Return the seconds for which a credential is not sent that was rejected so many times in a row (from 1)."""
-    return _doubled(policy.rejection_cooldown, times, LONGEST_HOLD)
+    return doubled(policy.rejection_cooldown, times, LONGEST_HOLD)
 
 
-def api_401_cooldown(policy: RefreshPolicy, times: int, *, foreign: bool = False) -> float:
-    """Return the seconds for which the API's 401s change nothing, the nth consecutive time (from 1).
-
-    Args:
-        policy: The manager's.
-        times: How many cool-downs there have been in a row, with this one.
-        foreign: Whether only those 401s are meant whose challenges name other schemes: 1 h at most.
-    """
-    limit = policy.refusal_cooldown_limit
-    return _doubled(policy.refusal_cooldown, times, max(limit, LONGEST_HOLD) if foreign else limit)
-
-
-def _doubled(seconds: float, times: int, limit: float) -> float:
+def doubled(seconds: float, times: int, limit: float) -> float:
     """Return the nth of waits (from 1) of which each is twice as long as the one before, up to a limit."""
     return min(limit, seconds * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
 
@@ -489,92 +468,3 @@ def remember_rejection(
     theirs = 0 if known is None else known.times
     times = min(max(theirs, times_here) + 1, MOST)  # an entry may claim any count that can be read
     return Rejection(digest=mark, until=wall + credential_rejected_cooldown(policy, times), times=times)
-
-
-# An API's 401
-
-
-@attrs.frozen
-class Api401Memory:
-    """The memory of the API's 401s. Instants are seconds of the manager's monotonic clock.
-
-    Attributes:
-        drops: How many tokens were dropped because of one.
-        last_dropped: The value of the last of these tokens. A store may hold it long after it was replaced here.
-        cooldowns: How many cool-downs have begun since a repeat last succeeded.
-        began: When the last one began.
-        cooldown: Seconds that the last cool-down takes.
-        until: When the last cool-down ends.
-        foreign_until: When it ends for 401s whose challenges name only other schemes than the token's. Later than
-            `until` if such a 401 began it: a resource behind another scheme must not cost a token request per minute.
-    """
-
-    drops: int = 0
-    last_dropped: str = attrs.field(default="", repr=False)
-    cooldowns: int = 0
-    began: float = -math.inf
-    cooldown: float = 0.0
-    until: float = -math.inf
-    foreign_until: float = -math.inf
-
-    def cooling_down(self, now: float, *, foreign: bool = True) -> bool:
-        """Return whether 401s change nothing now: those with foreign challenges, or any."""
-        return now < (self.foreign_until if foreign else self.until)
-
-    def after_repeat(self) -> Api401Memory:
-        """Return it after a repeat that succeeded: the next cool-down is as short as the first one."""
-        return attrs.evolve(self, cooldowns=0)
-
-
-NO_API_401 = Api401Memory()
-"""There has been none."""
-
-
-def begin_cooldown(before: Api401Memory, policy: RefreshPolicy, *, foreign: bool, now: float) -> Api401Memory:
-    """Return what is remembered when a cool-down begins, in which the API's 401s change nothing."""
-    cooldowns = before.cooldowns + 1
-    cooldown = api_401_cooldown(policy, cooldowns, foreign=foreign)
-    return attrs.evolve(
-        before,
-        cooldowns=cooldowns,
-        began=now,
-        cooldown=cooldown,
-        until=now + api_401_cooldown(policy, cooldowns),
-        foreign_until=max(before.foreign_until, now + cooldown),
-    )
-
-
-def remember_api_401(
-    before: Api401Memory,
-    policy: RefreshPolicy,
-    *,
-    token: str,
-    since: float,
-    replacement: bool,
-    accepted: bool,
-    repeat: bool,
-    now: float,
-    foreign: bool = False,
-) -> Api401Memory:
-    """Return what is remembered of a 401 to the current token.
-
-    During a cool-down that is ``before`` itself: nothing changes. Otherwise the token is to be dropped, unless a
-    cool-down begins now. It does if the token replaced one that got a 401, and gets one itself in the repeat of a
-    request, or before the API has accepted it: a third token would hardly fare better.
-
-    Args:
-        before: What was remembered before it.
-        policy: The manager's.
-        token: The token's value.
-        since: When it became the current one.
-        replacement: Whether it was requested after its predecessor got a 401.
-        accepted: Whether the API has answered it with anything but a 401.
-        repeat: Whether it was sent in the repeat of a request that got a 401.
-        now: Seconds on the manager's monotonic clock.
-        foreign: Whether its challenges name only schemes other than the token's.
-    """
-    if before.cooling_down(now, foreign=foreign):
-        return before
-    if replacement and (repeat or not (accepted or now - since >= ACCEPTED_AFTER)):
-        return begin_cooldown(before, policy, foreign=foreign, now=now)
-    return attrs.evolve(before, drops=before.drops + 1, last_dropped=token)

@@ -7,12 +7,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from asyncauth._core.failures import (
-    FailedTry,
-    SharedHold,
-    WhileBlocked,
-    kind_of_failed_try,
-)
+from asyncauth._core.failures import FailedTry, SharedHold, WhileBlocked, kind_of_failed_try
 from asyncauth._core.outages import EndpointNews
 from asyncauth._core.provider_options import endpoint_of
 from asyncauth._core.rest import Rest
@@ -29,7 +24,8 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import AsyncGenerator
 
-    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.cache import TokenState
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import LoopSlots, RequestLimiter
     from asyncauth._core.locked_entry import LockedEntry

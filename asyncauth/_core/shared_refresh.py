@@ -15,7 +15,8 @@ from asyncauth._core.try_state import TryState
 from asyncauth.errors import AuthError, LockTimeout, StoreError, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
-    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.cache import TokenState
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
     from asyncauth._core.provider_options import OptionValues

@@ -25,7 +25,8 @@ from asyncauth.token import Token
 if TYPE_CHECKING:
     import aiohttp
 
-    from asyncauth._core.cache import CachedToken, TokenState
+    from asyncauth._core.cache import TokenState
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.locked_entry import LockedEntry
     from asyncauth._core.provider_options import OptionValues
     from asyncauth._core.runtime import Runtime

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from asyncauth._core.cache import CachedToken
+    from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.engine import TokenEngine
     from asyncauth._core.trial import Use
 

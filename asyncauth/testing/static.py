@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncauth._core.cache import NOTHING, CachedToken, Noted401, TokenState
+from asyncauth._core.api_401s import After401
+from asyncauth._core.cache import TokenState
+from asyncauth._core.cached_token import NOTHING, CachedToken
 from asyncauth.manager import TokenManager, engine_of, manager_of
 from asyncauth.token import Token
 
@@ -75,6 +77,6 @@ class _KeptState(TokenState):
     def invalidate(self, token: Token, *, repeat: bool, now: float) -> None:
         """Keep it all the same."""
 
-    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> Noted401:  # noqa: ARG002
+    def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> After401:  # noqa: ARG002
         """Keep it all the same."""
-        return Noted401()
+        return After401(self.cached, self.failures.api_401s)

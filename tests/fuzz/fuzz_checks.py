@@ -37,7 +37,8 @@ from asyncauth import (
     TokenExchange,
     expiry,
 )
-from asyncauth._core.cache import NOTHING, TokenState
+from asyncauth._core.cache import TokenState
+from asyncauth._core.cached_token import NOTHING
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._http import challenge
 from asyncauth.providers.wire.lifetime_fields import UNITS, lifetime_of

@@ -8,15 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncauth import AuthError, CredentialsRejected, InvalidTokenResponse, RefreshPolicy, TokenEndpointUnavailable
+from asyncauth._core.api_401s import NO_API_401, api_401_cooldown, remember_api_401
 from asyncauth._core.failures import (
-    NO_API_401,
     FailureMemory,
     SharedHold,
     WhileBlocked,
-    api_401_cooldown,
     backoff_after,
     credential_rejected_cooldown,
-    remember_api_401,
     remember_failure,
     remember_rejection,
 )

@@ -16,7 +16,8 @@ from test_manager_machine import BOUNDED, AloneContract, RefreshContract
 from world_kit import LoopTime, forget_the_dead
 
 from asyncauth._core import failures
-from asyncauth._core.cache import NOTHING, CachedToken, TokenState
+from asyncauth._core.cache import TokenState
+from asyncauth._core.cached_token import NOTHING, CachedToken
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings

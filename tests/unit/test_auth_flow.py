@@ -9,7 +9,7 @@ from core_kit import engine_of
 from yarl import URL
 
 from asyncauth import TokenManager
-from asyncauth._core.cache import CachedToken
+from asyncauth._core.cached_token import CachedToken
 from asyncauth.auth_flow import AuthFlow, ServedOrigins, Step
 from asyncauth.providers.oauth2.dpop import Prover
 from asyncauth.testing import FakeClock, FakeProvider

@@ -14,7 +14,8 @@ from asyncauth import (
     Token,
     TokenEndpointUnavailable,
 )
-from asyncauth._core.cache import NOTHING, CachedToken, TokenState
+from asyncauth._core.cache import TokenState
+from asyncauth._core.cached_token import NOTHING, CachedToken
 
 POLICY = RefreshPolicy(jitter=0.0)
 

@@ -17,21 +17,18 @@ from asyncauth import (
     StoreError,
     TokenEndpointUnavailable,
 )
+from asyncauth._core.api_401s import NO_API_401, Api401Memory, api_401_cooldown, remember_api_401
 from asyncauth._core.failures import (
-    NO_API_401,
-    Api401Memory,
     FailedTry,
     FailureMemory,
     SharedHold,
     WhileBlocked,
-    api_401_cooldown,
     backoff_after,
     credential_rejected_cooldown,
     kind_of_failed_try,
     paced_wait,
     pause_for_callers,
     rejections_in_force,
-    remember_api_401,
     remember_failure,
     remember_rejection,
 )

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from asyncauth import RefreshPolicy, Token
-from asyncauth._core.cache import CachedToken, TokenState
+from asyncauth._core.cache import TokenState
+from asyncauth._core.cached_token import CachedToken
 from asyncauth._core.trial import Trial, Use, pause_before_repeat, waits_for_proof
 
 POLICY = RefreshPolicy(jitter=0.0)

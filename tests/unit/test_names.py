@@ -130,7 +130,7 @@ ROWS = (
     # one provider's token
     ("_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
-     "_core.timer", "_core.trial", "_core.cache",
+     "_core.timer", "_core.trial", "_core.cached_token", "_core.api_401s", "_core.cache",
      "_core.short_loop", "_core.flight", "_core.listener_queue", "_core.listeners", "_core.emitter",
      "_core.runtime", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_calls",
      "_core.known_entry", "_core.store_client",

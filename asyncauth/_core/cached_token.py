@@ -1,0 +1,147 @@
+"""The cached token with the instants that count for it, and the check of what a provider gave."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asyncauth._base.printable import is_visible_ascii
+from asyncauth.errors import ConfigurationError, InvalidTokenResponse
+from asyncauth.token import Token, type_flaw
+
+if TYPE_CHECKING:
+    from asyncauth._core.trial import Trial
+    from asyncauth._http.carrier import Carrier
+
+__all__ = ["NOTHING", "CachedToken", "checked_lifetime"]
+
+
+@attrs.define(eq=False, repr=False, weakref_slot=False)
+class CachedToken:
+    """One obtained token. All moments are seconds on the manager's monotonic clock.
+
+    A manager replaces the whole object when the token, or what is known of it, changes. So a reader in any thread sees
+    parts that belong together, and a request knows what was known when it was sent. Only `fast_until` changes in
+    place: it is a hint that may be read late.
+
+    Attributes:
+        token: The token (an empty one in `NOTHING`, which is never handed out).
+        authorization: What requests carry of it, made once: see `Carrier.text`.
+        since: When it became the current one; when it got a 401, if it did.
+        fresh_until: From then on it is to be renewed.
+        usable_until: From then on it is spent.
+        fast_until: Until then `TokenManager.token` hands it out on the real clock alone. It equals `fresh_until`
+            once somebody has used the token, so that unused ones are noticed at no cost to those in use.
+        api_401: Whether the API answered it with 401; it is spent then.
+        replacement: Whether it was requested after its predecessor got a 401.
+        accepted: Whether the API answered it with anything but a 401.
+        again: Whether the server has given it before, with more to live: it caches its tokens.
+        predecessor: The token before it, without its refresh token, for as long as this one is not accepted and that
+            one may serve in its place. ``None``: there is none, or it got a 401.
+        trial: The trial in which the predecessor does serve in its place; ``None``: it does not.
+    """
+
+    token: Token
+    authorization: str = ""
+    since: float = -math.inf
+    fresh_until: float = -math.inf
+    usable_until: float = -math.inf
+    fast_until: float = -math.inf
+    api_401: bool = False
+    replacement: bool = False
+    accepted: bool = False
+    again: bool = False
+    predecessor: CachedToken | None = None
+    trial: Trial | None = None
+
+    def is_token(self, token: Token) -> bool:
+        """Return whether this is the cached token, and it has not had a 401 yet."""
+        return not self.api_401 and self.token.value == token.value != ""
+
+    @property
+    def last(self) -> Token | None:
+        """The last token that was obtained, usable or not; ``None`` = there has been none."""
+        return self.token if self.token.value else None
+
+    def serving(self, now: float) -> CachedToken:
+        """Return the token that callers get: this one, or its predecessor, which is usable, in its place."""
+        if self.predecessor is None:
+            return self
+        predecessor = self.usable_predecessor(now)
+        return self if predecessor is None or (self.trial is None and now < self.usable_until) else predecessor
+
+    def usable_predecessor(self, now: float) -> CachedToken | None:
+        """Return its predecessor if that can serve in its place."""
+        predecessor = self.predecessor
+        return None if predecessor is None or now >= predecessor.usable_until else predecessor
+
+    def as_predecessor(self) -> CachedToken:
+        """Return it as the predecessor of a new token, which has taken its refresh token over."""
+        token = self.token
+        if token.refresh_token is not None:
+            token = attrs.evolve(token, refresh_token=None)
+        return self.without_predecessor(token, accepted=self.accepted)
+
+    def without_predecessor(self, token: Token, *, accepted: bool) -> CachedToken:
+        """Return it without the token before it. Each renewal needs that: `attrs.evolve` takes four times as long."""
+        return CachedToken(
+            token,
+            self.authorization,
+            self.since,
+            self.fresh_until,
+            self.usable_until,
+            self.fast_until,
+            self.api_401,
+            self.replacement,
+            accepted,
+            self.again,
+        )
+
+    def after_api_401(self, now: float, predecessor: CachedToken | None = None) -> CachedToken:
+        """Return it as spent. What else came with it, such as a refresh token, still counts.
+
+        Args:
+            now: The present.
+            predecessor: What serves until there is another token; ``None``: nothing does.
+        """
+        return CachedToken(token=self.token, since=now, api_401=True, predecessor=predecessor)
+
+
+NOTHING = CachedToken(Token(""))
+"""What a manager holds before its first token."""
+
+
+def checked_lifetime(token: object, carrier: Carrier) -> float | None:
+    """Return the seconds that what a provider returned lives, if it is a token that can be sent.
+
+    Raises:
+        ConfigurationError: It is not a `Token`.
+        InvalidTokenResponse: It is one that can't be used.
+    """
+    if not isinstance(token, Token):
+        raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
+    flaw = type_flaw(token)
+    if flaw is not None:
+        raise ConfigurationError(f"fetch() returned a Token whose {flaw}")
+    if not token.value or not is_visible_ascii(token.value):
+        raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
+    if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
+        raise InvalidTokenResponse("the token type can't travel in a header")
+    lifetime = _lifetime_of(token)
+    flaw = carrier.flaw(token)
+    if flaw is not None:
+        raise InvalidTokenResponse(flaw)
+    return lifetime
+
+
+def _lifetime_of(token: Token) -> float | None:
+    lifetime = token.lifetime
+    if lifetime is None or lifetime == math.inf:
+        return None
+    if not lifetime > 0:  # NaN too
+        problem = InvalidTokenResponse("the token was expired on arrival")
+        problem.expired = True
+        raise problem
+    return lifetime
