@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import re
 import runpy
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import filelock
 import pytest
+import redis
 from docs_kit import CANNOT_RUN, DOCS, ELSEWHERE, ROOT, Terminal, blocks_of, commands_of, matches, pages
 from docs_world import world
 
@@ -47,12 +49,19 @@ def _name(page: Path) -> str:
 @pytest.mark.parametrize("page", pages(), ids=_name)
 def test_every_block_of_a_page_runs_as_printed(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """A reader who copies a page's blocks from top to bottom sees what the page shows."""
+    _empty_the_redis(environment)
     with _ports_of(page):
         terminal = Terminal(tmp_path, dict(environment))
         try:
             terminal.run(page)
         finally:
             terminal.close()
+
+
+def _empty_the_redis(environment: dict[str, str]) -> None:
+    """Delete what an earlier page left in the Redis: a page begins without a token, as its reader does."""
+    with redis.Redis(port=json.loads(environment["PLACES"])["localhost:6379"]) as client:
+        client.flushall()
 
 
 @contextlib.contextmanager
