@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from asyncauth.status import State
     from asyncauth.token import Token
 
-__all__ = ["Emitter", "account_of"]
+__all__ = ["Emitter"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Emitter:
     """Tells of one manager's events. Never raises, never waits.
 
     Attributes:
         provider: The provider's name.
-        account: Whose token it is: from `account_of`.
+        identity: The provider's identity, of which events have a few digits.
         tenant: The manager's key in its pool; ``None`` = it is in none.
         clock: The manager's.
         listeners: Who is told.
@@ -42,7 +42,7 @@ class Emitter:
     """
 
     provider: str
-    account: str | None
+    identity: object = attrs.field(repr=False)
     tenant: Hashable
     clock: Clock
     listeners: Listeners
@@ -185,7 +185,7 @@ class Emitter:
     def _stamp(self) -> _Stamp:
         return {
             "provider": self.provider,
-            "account": self.account,
+            "account": _account_of(self.identity),
             "tenant": self.tenant,
             "step": self.step,
             "intermediate": self.intermediate,
@@ -202,7 +202,7 @@ class Emitter:
         self.listeners.tell(event)
 
 
-def account_of(identity: object) -> str | None:
+def _account_of(identity: object) -> str | None:
     """Return the digits that tell a provider's account from others, of its ``identity``: see `events.Event`."""
     # A provider may be anybody's, and its identity what no string is: no reason to have no token.
     return key_of(identity)[:8] if isinstance(identity, str) else None

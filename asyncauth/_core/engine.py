@@ -156,7 +156,7 @@ class TokenEngine(Lifecycle):
     def emitter(self) -> Emitter:
         """Return what tells of this engine's events."""
         # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
-        from asyncauth._core.emitter import Emitter, account_of  # noqa: PLC0415
+        from asyncauth._core.emitter import Emitter  # noqa: PLC0415
 
         try:
             name, identity = self.provider.name, self.provider.identity
@@ -164,7 +164,7 @@ class TokenEngine(Lifecycle):
             name, identity = type(self.provider).__name__, None
         return Emitter(
             provider=name_of(name),
-            account=account_of(identity),
+            identity=identity,
             tenant=self.tenant,
             clock=self.runtime.clock,
             listeners=self.runtime.listeners,

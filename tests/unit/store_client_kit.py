@@ -185,4 +185,4 @@ async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 
 
 def silent(clock: Clock) -> Emitter:
     """Return a report to which nobody listens."""
-    return Emitter(provider="fake", account=None, tenant=None, clock=clock, listeners=Listeners())
+    return Emitter(provider="fake", identity=None, tenant=None, clock=clock, listeners=Listeners())
