@@ -273,11 +273,34 @@ async def test_least_recently_used_is_closed_beyond_the_size(pools: Pools, tenan
 async def test_closed_manager_that_nobody_holds_is_forgotten(pools: Pools, tenants: Tenants) -> None:
     """A closed manager's memory is given back at once; its tenant is logged in anew."""
     pool = pools(tenants, max_size=1)
-    gone = weakref.ref(await pool.get("a"))
+    gone = weakref.ref(engine_of(await pool.get("a")))
     await pool.get("b")
     assert gone() is None
     assert await value_of(pool, "a") == "a-token-1"
     assert tenants.asked == ["a", "b", "a"]
+
+
+async def test_a_pool_holds_no_manager_that_nobody_else_holds(pools: Pools, tenants: Tenants) -> None:
+    """What it keeps is the engine: 100,000 tenants have no manager while nobody uses one."""
+    pool = pools(tenants)
+    manager = await pool.get("a")
+    assert await pool.get("a") is manager
+    gone, engine = weakref.ref(manager), engine_of(manager)
+    del manager
+    assert gone() is None
+    assert engine.handle is None
+    assert engine_of(await pool.get("a")) is engine
+
+
+async def test_a_manager_that_goes_takes_no_other_with_it(pools: Pools, tenants: Tenants) -> None:
+    """The end of one that the pool does not know any more leaves its successor known."""
+    pool = pools(tenants)
+    old = await pool.get("a")
+    engine_of(old).handle = None
+    new = await pool.get("a")
+    assert new is not old
+    del old
+    assert await pool.get("a") is new
 
 
 async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> None:
