@@ -36,6 +36,8 @@ _AS_IT_IS = re.compile(r"\x08\n.*?(?:\n\n|\Z)", re.DOTALL)
 _WORD = re.compile(r"\w[\w'\u2019.,/%-]*")
 _CODE, _LINK = re.compile(r"``?[^`]+``?"), re.compile(r"\]\([^)]*\)")
 _SENTENCE = re.compile(r"(?<=[.?!:])[)\"*]*\s+")
+NO_VERBS = re.compile(r"(?:A|All|An|Each|How|If|Its?|No|Nothing|Some|That|The|What|When|Where|Whether|Which|Who)\b")
+"""What the docstring of one of the package's functions does not begin with."""
 SHORTEST_TEXT = 3
 """Words of a string that count as a sentence."""
 
@@ -141,6 +143,16 @@ def _strings(tree: ast.Module, docstrings: dict[int, ast.Constant]) -> Iterator[
             yield Text("text", node.lineno, " ".join(text.split()))
 
 
+def verbless(text: str) -> Iterator[Text]:
+    """Return the first lines of functions' docstrings that do not begin with a verb; properties are nouns."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not (said := ast.get_docstring(node)):
+            continue
+        marks = " ".join(map(ast.unparse, node.decorator_list))
+        if NO_VERBS.match(said) and not re.search(r"property|setter", marks):
+            yield Text("docstring", node.lineno, said.partition("\n")[0])
+
+
 def texts_of(path: Path) -> Iterator[Text]:
     """Return the prose of a file."""
     text = path.read_text(encoding="utf-8")
@@ -160,6 +172,7 @@ class Check:
     rules: list[Rule]
     longest: int
     allowed: list[dict[str, str]]
+    without_verbs: frozenset[str]
 
     @classmethod
     def read(cls) -> Check:
@@ -168,7 +181,8 @@ class Check:
         rules = [
             Rule(each["name"], re.compile(each["pattern"], re.IGNORECASE), each["instead"]) for each in found["rules"]
         ]
-        return cls(rules, found["longest_sentence"], found.get("allowed", []))
+        tests = frozenset(each["file"] for each in found["without_verbs"])
+        return cls(rules, found["longest_sentence"], found.get("allowed", []), tests)
 
     def look(self, name: str, texts: Iterator[Text]) -> Iterator[Finding]:
         """Return what is to be rewritten in a file's prose."""
@@ -186,6 +200,17 @@ class Check:
                     yield Finding(name, each.line, each.kind, "long sentence", shown, f"{words} words: make two of it")
 
 
+def look_at(check: Check, path: Path) -> list[Finding]:
+    """Return what is to be rewritten in a file."""
+    name = path.relative_to(ROOT).as_posix()
+    found = list(check.look(name, texts_of(path)))
+    if name.startswith("asyncauth/") and name not in check.without_verbs:
+        instead = "'Return the …', 'Close …'"
+        nouns = verbless(path.read_text(encoding="utf-8"))
+        found += [Finding(name, each.line, each.kind, "verb first", each.text, instead) for each in nouns]
+    return found
+
+
 def files(names: list[str]) -> list[Path]:
     """Return the files to look at: these, or all that have prose."""
     found = [Path(name).resolve() for name in names] or [path for glob in (*PAGES, *CODE) for path in ROOT.glob(glob)]
@@ -201,10 +226,7 @@ def main() -> None:
     given = parser.parse_args()
     check = Check.read()
     todo: dict[str, int] = tomllib.loads(TODO.read_text(encoding="utf-8"))["findings"] if TODO.exists() else {}
-    found = {
-        path.relative_to(ROOT).as_posix(): list(check.look(path.relative_to(ROOT).as_posix(), texts_of(path)))
-        for path in files(given.files)
-    }
+    found = {path.relative_to(ROOT).as_posix(): look_at(check, path) for path in files(given.files)}
     if given.count:
         _count(check, given.files)
     elif given.write:
@@ -221,7 +243,7 @@ def _count(check: Check, names: list[str]) -> None:
                 number = len(_WORD.findall(sentence))
                 words[each.kind] += number
                 long[each.kind] += number > 30  # noqa: PLR2004 (what a reader notices)
-        for finding in check.look(path.relative_to(ROOT).as_posix(), texts_of(path)):
+        for finding in look_at(check, path):
             hits[finding.kind] += finding.rule != "long sentence"
     print("| kind | words | sentences over 30 words | word list |\n|---|---|---|---|")
     for kind in words:

@@ -93,7 +93,7 @@ class Behaviour(abc.ABC, Generic[S]):
         return None if known and right else "wrong_password" if known else "wrong_username"
 
     def denial(self) -> web.Response:
-        """The API's 401, with the challenge and the size that are set."""
+        """Return the API's 401, with the challenge and the size that are set."""
         body: dict[str, object] = {"message": self.denied}
         if self.settings.big_refusal:
             body["padding"] = "x" * self.settings.big_refusal
@@ -108,7 +108,7 @@ class Behaviour(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def api_kinds(self) -> frozenset[str]:
-        """The kinds of tokens that the API accepts."""
+        """Return the kinds of tokens that the API accepts."""
 
     @abc.abstractmethod
     async def read_call(self, request: web.Request) -> Call | None:

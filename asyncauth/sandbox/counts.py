@@ -63,7 +63,7 @@ class RequestLog(deque[Record]):
         super().clear()
 
     def since(self, total: int) -> list[Record]:
-        """The requests after the first ``total`` ones, as far as they are still here."""
+        """Return the requests after the first ``total`` ones, as far as they are still here."""
         records, new = list(self), self.total - total
         return records[-new:] if new > 0 else []
 

@@ -160,7 +160,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, spec: object) -> Fault:
-        """A fault from a JSON object such as ``{"kind": "hang", "times": 2}``.
+        """Return a fault from a JSON object such as ``{"kind": "hang", "times": 2}``.
 
         Raises:
             ValueError: It is not an object, or a name or value in it can't be used.
@@ -177,7 +177,7 @@ class Fault:
         return cls(**given)
 
     def as_json(self) -> dict[str, object]:
-        """The fault as JSON shows it: what differs from the defaults."""
+        """Return the fault as JSON shows it: what differs from the defaults."""
         plain = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "answer")
         usual = attrs.asdict(Fault(kind="hang"))
         return {name: value for name, value in plain.items() if name == "kind" or value != usual[name]}

@@ -71,7 +71,7 @@ class Ledger:
         self._entries[value] = Entry(kind, now, now + lifetime, family)
 
     def alive(self, value: str | None, kinds: Container[str], now: float) -> bool:
-        """Whether this is a token of one of the kinds that is alive at ``now``."""
+        """Return whether this is a token of one of the kinds that is alive at ``now``."""
         entry = None if value is None else self._entries.get(value)
         return entry is not None and entry.kind in kinds and now < entry.dies_at
 
@@ -111,7 +111,7 @@ class Ledger:
         return self._end([value for value in self._entries if fingerprint_of(value) == fingerprint])
 
     def newest(self, now: float, limit: int) -> list[Living]:
-        """The tokens alive at ``now``, newest first, so many of them at most."""
+        """Return the tokens alive at ``now``, newest first, so many of them at most."""
         found: list[Living] = []
         for value, entry in reversed(self._entries.items()):
             if len(found) == limit:
@@ -121,7 +121,7 @@ class Ledger:
         return found
 
     def living(self, now: float) -> dict[str, int]:
-        """How many tokens of each kind are alive."""
+        """Return how many tokens of each kind are alive."""
         counts: dict[str, int] = {}
         for entry in list(self._entries.values()):
             if now < entry.dies_at and not entry.spent:

@@ -25,7 +25,7 @@ _SWEEPS = 200
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this host name or address is this machine and nobody else's."""
+    """Return whether this host name or address is this machine and nobody else's."""
     if host == "localhost":
         return True
     try:

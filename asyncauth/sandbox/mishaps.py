@@ -31,15 +31,15 @@ class Scene(Protocol):
         ...
 
     def refusal(self) -> web.Response:
-        """The endpoint's own refusal of this credential."""
+        """Return the endpoint's own refusal of this credential."""
         ...
 
     def unauthorized(self) -> web.Response:
-        """The system's 401."""
+        """Return the system's 401."""
         ...
 
     def wall(self) -> float:
-        """The server's wall clock, Unix epoch seconds."""
+        """Return the server's wall clock, Unix epoch seconds."""
         ...
 
 
@@ -61,12 +61,12 @@ async def until_gone() -> NoReturn:
 
 
 def fresh(response: web.StreamResponse) -> web.Response | None:
-    """The response if it is whole and not yet on its way, else None (a WebSocket that has ended, for one)."""
+    """Return the response if it is whole and not yet on its way, else None (a WebSocket that has ended, for one)."""
     return response if isinstance(response, web.Response) and not response.prepared else None
 
 
 def body_of(response: web.Response) -> bytes:
-    """The body's bytes; empty where it is none that this package makes."""
+    """Return the body's bytes; empty where it is none that this package makes."""
     return bytes(response.body) if isinstance(response.body, bytes | bytearray) else b""
 
 

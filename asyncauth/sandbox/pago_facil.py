@@ -56,7 +56,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         self._key = secrets.token_bytes(32)
 
     def api_kinds(self) -> frozenset[str]:
-        """The API takes JWTs, and access tokens where that is switched on."""
+        """Accept JWTs, and access tokens where that is switched on."""
         return _JWTS | {_CREATE} if self.settings.api_accepts_access_tokens else _JWTS
 
     async def read_call(self, request: web.Request) -> Call | None:

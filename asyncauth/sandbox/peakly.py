@@ -43,7 +43,7 @@ class PeaklySandbox(System[PeaklySettings]):
     json_type: ClassVar[str] = JSON_OWIN
 
     def api_kinds(self) -> frozenset[str]:
-        """The API takes access tokens."""
+        """Accept access tokens."""
         return frozenset({_ACCESS})
 
     async def read_call(self, request: web.Request) -> Call | None:

@@ -61,7 +61,7 @@ class FaultPlan:
             self._queue.clear()
 
     def take(self, *, step: str | None = None, path: str = "") -> Fault | None:
-        """The fault for a request of this step or path, if any; it counts as served."""
+        """Return the fault for a request of this step or path, if any; it counts as served."""
         if not self._queue:
             return None
         with self._lock:

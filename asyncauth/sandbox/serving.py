@@ -30,7 +30,7 @@ Ctrl-C ends it.
 
 
 def banner(sandbox: Sandbox) -> str:
-    """What to tell people of a sandbox that runs."""
+    """Return what to tell people of a sandbox that runs."""
     return _BANNER.format(
         peakly=sandbox.peakly.url,
         pago_facil=sandbox.pago_facil.url,

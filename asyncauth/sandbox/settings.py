@@ -169,7 +169,7 @@ def _expanded(settings: SystemSettings, changes: Mapping[str, object]) -> dict[s
 
 
 def changed(settings: S, changes: Mapping[str, object]) -> S:
-    """A copy of the settings with these changes, all of them checked.
+    """Return a copy of the settings with these changes, all of them checked.
 
     Raises:
         ValueError: A name is unknown or a value can't be used; the message names it and shows no value.
@@ -185,5 +185,5 @@ def change(settings: SystemSettings, changes: Mapping[str, object]) -> None:
 
 
 def public(settings: SystemSettings) -> dict[str, object]:
-    """The settings as JSON may show them: without the password."""
+    """Return the settings as JSON may show them: without the password."""
     return attrs.asdict(settings, filter=lambda attribute, _: attribute.name != "password")

@@ -97,7 +97,7 @@ class System(Behaviour[S]):
         return counted[0]
 
     def tokens(self, limit: int) -> list[Living]:
-        """The tokens that are alive, newest first, so many at most, without their values."""
+        """Return the tokens that are alive, newest first, so many at most, without their values."""
         return self._ledger.newest(time.monotonic(), limit)
 
     def refuse_connections(self, *, seconds: float | None = None, spare: asyncio.BaseTransport | None = None) -> None:

@@ -45,12 +45,12 @@ def _http_date(second: int) -> str:
 
 
 def http_date(epoch: float) -> str:
-    """An HTTP date (RFC 9110 §5.6.7, IMF-fixdate) of Unix epoch seconds, cut to the whole second."""
+    """Return an HTTP date (RFC 9110 §5.6.7, IMF-fixdate) of Unix epoch seconds, cut to the whole second."""
     return _http_date(int(epoch // 1))
 
 
 def number(value: float) -> float:
-    """The same number, as an ``int`` where it is whole: ``86400`` and not ``86400.0`` on the wire."""
+    """Return the same number, as an ``int`` where it is whole: ``86400`` and not ``86400.0`` on the wire."""
     return int(value) if float(value).is_integer() else value
 
 
@@ -66,7 +66,7 @@ def json_answer(
     content_type: str = JSON_PLAIN,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A JSON answer with exactly this ``Content-Type``."""
+    """Return a JSON answer with exactly this ``Content-Type``."""
     # The header is given whole: aiohttp's content_type= would write it in its own way.
     return web.Response(
         status=status, body=json_bytes(payload), headers={"Content-Type": content_type, **(headers or {})}
@@ -74,19 +74,19 @@ def json_answer(
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The token of an ``Authorization`` header of the Bearer scheme (RFC 6750 §2.1), or None."""
+    """Return the token of an ``Authorization`` header of the Bearer scheme (RFC 6750 §2.1), or None."""
     scheme, _, value = (authorization or "").partition(" ")
     value = value.strip()
     return value if scheme.lower() == "bearer" and value else None
 
 
 def fingerprint(token: str) -> str:
-    """The first 8 hex digits of its SHA-256, as clients log it: a token on the page can be found in a log."""
+    """Return the first 8 hex digits of its SHA-256, as clients log it: a token on the page can be found in a log."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
 
 
 def same_text(given: object, expected: str) -> bool:
-    """Whether a value from the wire is this very text, compared in constant time."""
+    """Return whether a value from the wire is this very text, compared in constant time."""
     return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
@@ -98,6 +98,6 @@ _JWT_HEADER = _segment(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def signed_jwt(claims: Mapping[str, object], key: bytes) -> str:
-    """A JWT (RFC 7519) of these claims, signed with HMAC-SHA-256."""
+    """Return a JWT (RFC 7519) of these claims, signed with HMAC-SHA-256."""
     signed = f"{_JWT_HEADER}.{_segment(json_bytes(claims))}"
     return f"{signed}.{_segment(hmac.new(key, signed.encode(), hashlib.sha256).digest())}"

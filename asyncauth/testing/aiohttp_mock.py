@@ -343,16 +343,16 @@ class _Sent(AbstractStreamWriter):
         self.output_size = len(self.body)
 
     async def write_eof(self, chunk: bytes = b"") -> None:
-        """A body that writes itself leaves the end to the request."""
+        """Leave the end to the request: the body writes itself."""
 
     async def drain(self) -> None:
-        """Nothing waits."""
+        """Wait for nothing."""
 
     def enable_compression(self, *args: Any, **options: Any) -> None:
-        """What is sent stays readable."""
+        """Keep what is sent readable."""
 
     def enable_chunking(self) -> None:
-        """The same."""
+        """Do the same."""
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
         """They are read from the request."""

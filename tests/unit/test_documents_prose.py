@@ -75,6 +75,16 @@ def test_docstrings_comments_and_shown_texts_are_prose() -> None:
     assert len(list(CHECK.look("a.py", SCRIPT["of_code"](code, shown=False)))) == 2
 
 
+def test_a_docstring_begins_with_a_verb() -> None:
+    """A function's does; a class, a property and a test suite for users have none to begin with."""
+    code = (
+        'def f():\n    """What is under way."""\n\n@property\ndef g():\n    """The name."""\n\nclass A:\n    """A."""\n'
+    )
+    assert [(each.line, each.text) for each in SCRIPT["verbless"](code)] == [(1, "What is under way.")]
+    assert list(SCRIPT["verbless"]('def f():\n    """Return the closes in progress."""\n')) == []
+    assert all((ROOT / name).is_file() for name in CHECK.without_verbs)
+
+
 def test_each_exception_has_a_reason_and_is_needed() -> None:
     """What was rewritten since is excused no more."""
     for each in CHECK.allowed:

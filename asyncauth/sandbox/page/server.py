@@ -50,7 +50,7 @@ _HEADERS = {
 
 
 def _files() -> dict[str, tuple[str, bytes]]:
-    """The page's files by path, with their types."""
+    """Return the page's files by path, with their types."""
     folder = importlib.resources.files("asyncauth.sandbox.page").joinpath("static")
     return {
         "/" if file.name == "index.html" else f"/{file.name}": (kind, file.read_bytes())

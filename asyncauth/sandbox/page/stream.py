@@ -35,7 +35,7 @@ _SIGNIFICANT = 3
 
 
 def _plain(value: object) -> object:
-    """The value with what JSON has no word for (NaN, any object of a Python caller's) as text."""
+    """Return the value with what JSON has no word for (NaN, any object of a Python caller's) as text."""
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in cast("dict[object, object]", value).items()}
     if isinstance(value, list | tuple):
