@@ -86,7 +86,7 @@ __all__ = [
     "wrap_session",
 ]
 
-# Imported when they are first named: nobody needs all of them, and together they take as long as all the rest.
+# Imported on first use: few programs need all of them, and together they take as long to import as all the rest.
 _LATER = {
     "Blocking": "asyncauth._core.blocking",
     "RequestContext": "asyncauth._core.request_context",

@@ -1,7 +1,7 @@
-"""How requests are authorized, without I/O: whose token a URL gets, what to send, and whether to send it again.
+"""The decisions about authorizing requests, without I/O: which token, what to send, and whether to send again.
 
-The adapter of an HTTP client carries out what is decided here; `BearerAuth` is aiohttp's. It finds the engine in
-`ServedOrigins`, and then drives one `AuthFlow` per request and per hop of a redirect::
+An HTTP client's adapter carries the decisions out; `BearerAuth` is aiohttp's. It finds the engine in `ServedOrigins`,
+and then drives one `AuthFlow` per request and per hop of a redirect::
 
     engine = served.engine_for(url)
     flow = AuthFlow(engine, token, method="GET", url=url, is_repeatable=lambda: True)
@@ -14,7 +14,7 @@ The adapter of an HTTP client carries out what is decided here; `BearerAuth` is 
         step = flow.answered(response.status, challenges=…, dpop_nonce=…)
         if step is Step.RENEW:
             await sleep(flow.pause)
-            step = flow.renewed(await a_usable_token())  # Step.RETURN where none can be had
+            step = flow.renewed(await a_usable_token())  # Step.RETURN if no token is available
         if step is Step.RETURN:
             return response
         await response.release()
@@ -49,21 +49,21 @@ UNAUTHORIZED = 401
 
 _DPOP = "DPoP"
 _DENIALS = frozenset({UNAUTHORIZED, 403})
-"""Statuses with which APIs answer a request without a token: some say 403."""
+"""Statuses with which APIs answer a request without a token."""
 _MOST_REPEATS = 2
-"""One; and one more where the first one's token may have been no better, or not known to the API yet."""
+"""The second repeat is for a first one whose token got a 401, too, or that the API did not know yet."""
 
 _log = logging.getLogger("asyncauth.manager")
 
 
 class ServedOrigins:
-    """The origins that managers' tokens may go to. Immutable; any thread.
+    """The origins that managers' tokens may be sent to. Immutable; usable in any thread.
 
     Args:
-        managers: At least one, each for origins of its own.
+        managers: At least one. No two may have the same origin.
 
     Raises:
-        ConfigurationError: Two managers serve one origin; one has no origins; or one is not a `TokenManager`.
+        ConfigurationError: Two managers have one origin; one has no origins; or one is not a `TokenManager`.
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
@@ -76,7 +76,9 @@ class ServedOrigins:
             if not isinstance(manager, TokenManager):
                 kind = type(manager).__name__
                 what = (
-                    "pass each by itself" if isinstance(manager, (list, tuple)) else "write TokenManager(…) around it"
+                    "pass each one as an argument"
+                    if isinstance(manager, (list, tuple))
+                    else "write TokenManager(…) around it"
                 )
                 raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
             self._add(engine_of(manager))
@@ -85,13 +87,15 @@ class ServedOrigins:
         served, in_the_clear = places_of(engine.origins, engine.options.insecure_hosts)
         if not served:
             raise ConfigurationError(
-                f"{engine!r} has no origins, so its token can go nowhere:"
+                f"{engine!r} has no origins, so no request may carry its token:"
                 " give its provider origins=('https://api.example.com',)"
             )
         for place in served:
             if place in self._engines:
                 origin = "{}://{}".format(*place)
-                raise ConfigurationError(f"two managers for {origin}: a request there could carry only one token")
+                raise ConfigurationError(
+                    f"two managers for {origin}: a request carries only one token, so pass only one of them"
+                )
         self._engines.update(dict.fromkeys(served, engine))
         self._in_the_clear |= in_the_clear
 
@@ -101,7 +105,7 @@ class ServedOrigins:
         return next(iter(self._engines.items()))
 
     def engine_for(self, url: URL) -> TokenEngine | None:
-        """Return the engine whose token goes to a URL; ``None``: none does.
+        """Return the engine whose token may be sent to a URL; ``None``: there is none.
 
         Raises:
             InsecureTransport: The URL is plain http to a host that is served by https.
@@ -113,41 +117,42 @@ class ServedOrigins:
         return engine
 
     def note_unserved(self, url: URL, status: int) -> None:
-        """Log that a request to an origin that no manager serves was sent without a token, and was answered.
+        """Log that a request was sent without a token, since no manager serves its origin.
 
-        Once per origin and process at ``INFO``, and once at ``WARNING`` if the answer is a 401 or 403.
+        Logs once per origin and process at ``INFO``, and once at ``WARNING`` if the answer is a 401 or 403.
 
         Args:
-            url: The request's.
-            status: The answer's.
+            url: The request's URL.
+            status: The answer's status.
         """
         served = tuple(place for place in self._engines if not place[0].startswith("ws"))
         _log_unserved(place_of(url), served, status if status in _DENIALS else None)
 
 
 class Step(enum.Enum):
-    """What an adapter does with an answer."""
+    """An adapter's next action after an answer."""
 
     RETURN = "return"
-    """Give it to the caller."""
+    """Return the answer to the caller."""
     SEND = "send"
-    """Release it, and send the request again, authorized anew."""
+    """Release the answer, authorize the request again, and send it."""
     RENEW = "renew"
-    """Wait for `AuthFlow.pause` seconds, obtain a usable token, and do what `AuthFlow.renewed` says."""
+    """Wait `AuthFlow.pause` seconds, obtain a usable token, and do what `AuthFlow.renewed` returns."""
 
 
 class AuthFlow:
-    """The decisions about one request. Belongs to one task; its repr shows no secret.
+    """The decisions about one request. Used by one task; its repr shows no secret.
 
     Args:
-        engine: Whose token the request carries. It is told which tokens the API accepts, and which get a 401.
+        engine: The engine whose token the request carries. The flow reports to it which tokens the API accepts, and
+            which get a 401.
         token: The token to send first.
-        method: The request's.
-        url: The request's.
-        is_repeatable: Asked when the request is to be sent again: whether its body is known to be whole still.
+        method: The request's method.
+        url: The request's URL.
+        is_repeatable: Called before a repeat; returns whether the body can be sent again unchanged.
 
     Attributes:
-        pause: Seconds to wait before the token is renewed, after `Step.RENEW`: 0.0, or up to 1 s where the API may not
+        pause: Seconds to wait before the token is renewed, after `Step.RENEW`: 0.0, or up to 1 s if the API may not
             know a new token yet.
     """
 
@@ -172,18 +177,18 @@ class AuthFlow:
         self._is_repeatable = is_repeatable
         self.pause = 0.0
         self._repeats = 0
-        self._same_again: bool | None = None  # whether the token in hand is to be sent again; None: not asked yet
+        self._same_again: bool | None = None  # whether to send the current token again; None: not asked yet
         self._nonce_sent: str | None = None
-        self._nonce_used = False  # whether this token was sent again for the sake of a nonce
+        self._nonce_used = False  # whether this token was already sent again because of a nonce
 
     def authorize(self, headers: MutableMapping[str, str]) -> None:
-        """Put the token on a request, and a proof if the token is bound to a key (RFC 9449 §7).
+        """Add the token to a request, and a proof if the token is bound to a key (RFC 9449 §7).
 
-        One that is sent in the query is in `url_ending` instead.
+        A token that goes into the query is in `url_ending` instead.
 
         Args:
-            headers: The request's. They are changed in place, so that no frame holds the token by itself: a crash
-                reporter would record it.
+            headers: The request's headers. They are changed in place, so that no frame has the token as a local
+                variable, which a crash reporter would record.
         """
         self._carrier.put_on(headers, self._token.authorization)
         if self._prover is not None:
@@ -191,9 +196,9 @@ class AuthFlow:
             headers[_DPOP] = self._prover.proof(self._method, self._url, self._token.token.value)
 
     def strip(self, headers: MutableMapping[str, str]) -> None:
-        """Take off what `authorize` put on, when there is an answer, or none.
+        """Remove from the headers what `authorize` added, once the request has been answered or has failed.
 
-        A response's ``request_info`` would show it, and with it the repr of an error that is made of one.
+        Otherwise a response's ``request_info``, and the repr of an error made from it, would show the token.
         """
         self._carrier.take_off(headers)
         if _DPOP in headers and self._prover is not None:
@@ -201,20 +206,20 @@ class AuthFlow:
 
     @property
     def url_ending(self) -> str:
-        """What the request's URL ends with when it is sent: a token that goes into the query, or nothing. Secret."""
+        """The text to append to the request's URL: a token that goes into the query, or ``""``. Secret."""
         return self._carrier.added_to(self._url, self._token.authorization)
 
     @property
     def cookie(self) -> str:
-        """The token as a cookie, if it is sent in one, or nothing. Secret."""
+        """The token as a cookie, or ``""`` if it is not carried in one. Secret."""
         return self._token.authorization if self._carrier.place == "cookie" else ""
 
     def forget_url(self, error: BaseException) -> None:
-        """Take `url_ending` out of an error: aiohttp's errors quote the URL of the request."""
+        """Remove `url_ending` from an error: aiohttp's errors quote the request's URL."""
         forget_text(error, self.url_ending)
 
     def forget_token(self, error: BaseException) -> None:
-        """Take the token out of an error of user code that read the answer: some APIs repeat what they were sent."""
+        """Remove the token from an error of user code that read the answer: some APIs repeat what they were sent."""
         forget_frames(error)
         forget_text(error, self._token.token.value)
 
@@ -226,14 +231,14 @@ class AuthFlow:
         dpop_nonce: str | None = None,
         refused: bool | None = None,
     ) -> Step:
-        """Decide what an answer means.
+        """Decide what to do after an answer.
 
         Args:
             status: The answer's status.
             challenges: The lines of its ``WWW-Authenticate`` header.
             dpop_nonce: Its ``DPoP-Nonce`` header.
-            refused: Whether it refuses the token; ``None`` (default): a 401 does, unless its challenges give another
-                reason. A server that asks for another proof is given one first.
+            refused: Whether the API did not accept the token; ``None`` (default): a 401 means so, unless its challenges
+                give another reason. If the server asks for another proof, that is sent first.
         """
         if self._prover is not None:
             self._prover.note(self._url, dpop_nonce)
@@ -252,7 +257,7 @@ class AuthFlow:
         return Step.RETURN
 
     def _refused(self, *, foreign: bool) -> Step:
-        """Report that the API refused the token; decide whether the request is sent again."""
+        """Report an API 401 to the token, and decide whether to send the request again."""
         may_repeat = self._repeats < _MOST_REPEATS and self._is_repeatable()
         pause = self._engine.note_api_401(
             self._token,
@@ -277,9 +282,9 @@ class AuthFlow:
         return Step.SEND
 
     def _wants_another_proof(self, challenges: Sequence[str]) -> bool:
-        """Return whether the server asks for a nonce that the request did not carry (RFC 9449 §9)."""
+        """Return whether the server requires a nonce that the request did not carry (RFC 9449 §9)."""
         prover = self._prover
-        # Compared with what this request carried: another one may have brought the new nonce already.
+        # Compared with this request's nonce: another request may have received the new one already.
         if prover is None or self._nonce_used or prover.nonce(self._url) == self._nonce_sent:
             return False
         from asyncauth._http.challenge import wants_dpop_nonce  # noqa: PLC0415 (as above)
@@ -290,7 +295,7 @@ class AuthFlow:
         return f"<AuthFlow {self._method} {self._url.with_query(None)} {self._engine!r}>"
 
 
-@functools.lru_cache(maxsize=256)  # what makes a message appear once
+@functools.lru_cache(maxsize=256)  # the cache makes each message appear once
 def _log_unserved(place: Place, served: tuple[Place, ...], denial: int | None) -> None:
     origin, origins = (name_of(", ".join("{}://{}".format(*each) for each in some)) for some in ((place,), served))
     if denial is None:

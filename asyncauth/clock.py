@@ -1,8 +1,8 @@
-"""Time: what the wall says, and how long something took whatever the wall says.
+"""Clocks: the time of day, and a monotonic clock for durations, which setting the time of day does not change.
 
-Lifetimes are counted on a monotonic clock that also runs while the machine is suspended: a laptop or a paused
-virtual machine that wakes up after an hour holds a token that is an hour older. Linux offers ``CLOCK_BOOTTIME``
-for that; macOS' ``CLOCK_MONOTONIC``, asked for by name, runs on too (``time.monotonic`` there does not).
+Lifetimes are counted on a monotonic clock that also runs while the machine is suspended. When a laptop or a paused
+virtual machine wakes up after an hour, its token is an hour older. Linux has ``CLOCK_BOOTTIME`` for that. On macOS,
+``CLOCK_MONOTONIC`` runs during suspend, although ``time.monotonic`` does not.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _T = TypeVar("_T")
 
 
 class Clock(Protocol):
-    """What a ``TokenManager`` asks of a clock. ``asyncauth.testing.FakeClock`` is one that a test moves."""
+    """The clock that a ``TokenManager`` reads. ``asyncauth.testing.FakeClock`` is one that a test advances."""
 
     def wall(self) -> float:
         """Return the time of day as Unix epoch seconds. It may be set, forwards or backwards."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds since some fixed moment. It never goes back, and it runs through suspend."""
+        """Return seconds since a fixed instant. They never go back, and continue through suspend."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds`` of this clock. Many tasks may sleep at once, on any loop."""
+        """Return after ``seconds`` of this clock. Many tasks may sleep at once, on any event loop."""
         ...
 
 
 def suspend_proof() -> Callable[[], float]:
     """Return the platform's cheapest clock that runs through suspend."""
-    # A partial over the C function: a Python function around it would double the cost of a cached token.
+    # A partial over the C function: a Python function would double the cost of handing out a cached token.
     if sys.platform == "linux":
         return functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if sys.platform == "darwin":
@@ -48,7 +48,7 @@ def suspend_proof() -> Callable[[], float]:
 
 
 boottime: Callable[[], float] = suspend_proof()
-"""Seconds on the real suspend-proof clock. Bound once, so that the hot path reads it without a look-up."""
+"""Return the seconds of the real suspend-proof clock. Bound once, so that the fast path calls it without a look-up."""
 
 
 class SystemClock:
@@ -73,18 +73,18 @@ SYSTEM_CLOCK = SystemClock()
 
 
 async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
-    """Return what ``work`` returns, if it is done within ``seconds`` of ``clock``.
+    """Return the result of ``work`` if it finishes within ``seconds`` of ``clock``.
 
-    ``asyncio.timeout`` with a clock that can be injected. A cancellation cancels the work too, and nothing of
-    either is running when this returns or raises.
+    This is ``asyncio.timeout`` for a clock that can be injected. Cancelling the caller cancels the work, too. When this
+    returns or raises, no task of it is running any more.
 
     Raises:
-        TimeoutError: The time is up; the work was cancelled and has ended.
-        InterruptedError: The work was cancelled by somebody else, or ended by ``KeyboardInterrupt`` or ``SystemExit``.
+        TimeoutError: The time ran out. The work was cancelled and has ended.
+        InterruptedError: Other code cancelled the work, or ``KeyboardInterrupt`` or ``SystemExit`` ended it.
     """
     task, seconds = asyncio.ensure_future(work), max(0.0, seconds)
     parts: list[asyncio.Future[Any]] = [task]
-    # The loop's own timer costs each token request a third less than a task that sleeps.
+    # For each token request, the loop's own timer costs a third less than a task that sleeps.
     by_loop = isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
     if not by_loop:
         parts.append(asyncio.ensure_future(clock.sleep(seconds)))
@@ -95,12 +95,13 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
         if not task.done():
             raise TimeoutError
         if task.cancelled() or isinstance(task.exception(), (KeyboardInterrupt, SystemExit)):
-            # A CancelledError from here would look like a cancellation of the caller. The others have been raised by
-            # the event loop already, to its owner: once is enough.
+            # A CancelledError raised here would look like a cancellation of the caller. The event loop has already
+            # raised the other two to its runner.
             raise InterruptedError
         return task.result()
     finally:
-        if not is_over and not task.get_loop().is_closed():  # else this is the garbage collector, and they are gone too
+        # else the garbage collector closed this coroutine, and the tasks are gone, too
+        if not is_over and not task.get_loop().is_closed():
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)

@@ -1,9 +1,9 @@
-"""What a shared store keeps of one account: a token, and what every process should know besides. Pure.
+"""A shared store's entry: one account's token, with what the processes tell each other about it. Pure functions.
 
-Which of two entries of an account counts is decided by `Entry.rotations`, never by a clock. The count goes up by one
-whenever the account's refresh token changes: when the server replaces it, when a primary grant brings another, and when
-it must not be sent any more. It goes on from the highest count that is known, so a new family of refresh tokens counts
-more than the one before it, and a later member of a family more than an earlier one. See `newest` and `is_later`.
+`Entry.rotations` decides which of two entries of an account counts; clocks do not. The count goes up by one whenever
+the account's refresh token changes: when the server replaces it, when a primary grant brings another, and when it must
+not be sent any more. Counting continues from the highest known count. A new family of refresh tokens therefore ranks
+above the family before it, and a later member of a family above an earlier one. See `newest` and `is_later`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from asyncauth.token import Token
 __all__ = ["LONGEST", "UNKNOWN_LIFETIME", "Entry", "Rejection", "is_later", "newest", "remains", "time_to_live"]
 
 UNKNOWN_LIFETIME = 86400.0
-"""Seconds for which a token of unknown lifetime is kept."""
+"""Seconds for which a store keeps a token of unknown lifetime."""
 REFRESH_TOKEN_LIFETIME = 30 * 86400.0
-"""Seconds for which an entry is kept for the sake of its refresh token, whose own lifetime servers seldom tell."""
+"""Seconds for which a store keeps an entry for its refresh token. Servers seldom state a refresh token's lifetime."""
 REJECTION_MEMORY = 3600.0
-"""Seconds for which a rejection is kept after its end: rejected again by then, the credential rests for longer."""
+"""Seconds for which a rejection is kept after its cool-down. If the credential is rejected again in that time, the
+cool-down doubles."""
 MOST_REJECTIONS = 8
-"""Rejected credentials that an entry remembers; a further one replaces the oldest."""
+"""The most rejected credentials that an entry remembers. A further one replaces the oldest."""
 USE_MEMORY = 3600.0
-"""Seconds for which an entry without a token is kept because a refresh token from elsewhere is being sent."""
+"""Seconds for which an entry without a token is kept because a process is sending a refresh token from outside the
+store."""
 LONGEST = 1e11
-"""Seconds, three thousand years: no entry need be kept for longer."""
+"""Seconds (3,000 years): the longest that an entry is kept."""
 
 MOST = 1 << 53
-"""No count is larger: what claims to be is not a count."""
+"""The largest count. A larger number in a stored entry makes it unreadable."""
 
 _number = validators.instance_of((int, float))
 
@@ -48,10 +50,10 @@ class Rejection:
     """A credential that the token endpoint rejected, and that no process should send again for a while.
 
     Attributes:
-        digest: What tells the credential from another. Too short to be the credential's alone: a reader of the store
-            who guesses can't tell whether a guess is right.
+        digest: Identifies the credential. Too short to be the digest of one credential only: a reader of the store
+            cannot confirm a guess with it.
         until: When it may be sent again, in Unix epoch seconds.
-        times: How often it was rejected in a row; each doubles the time.
+        times: How many times in a row it was rejected. Each time doubles the cool-down.
     """
 
     digest: str = attrs.field(repr=False, validator=validators.instance_of(str))
@@ -69,39 +71,40 @@ _rejections = validators.and_(
 class Entry(Token):
     """A token as a shared store keeps it, with what the processes tell each other through the store.
 
-    Stores need not know it: what `dumps` writes, and `loads` gives, holds all of it, and so does the object itself.
+    A store may treat it as any other token: `dumps` and `loads` preserve all fields, as does the object itself.
     Managers hand out plain tokens only.
 
-    A mark is kept although there may be none: such an entry's ``value`` is empty, and it is expired, so that nobody
-    takes it for a token.
+    A mark may be kept without a token. Such an entry's ``value`` is empty, and it is expired, so that no process uses
+    it as a token.
 
     Attributes:
-        rotations: How often the account's refresh token has changed. Of two entries the one with more counts.
-        in_use_since: Since when the refresh token is being sent, in Unix epoch seconds by the sender's clock; ``None``:
-            it is not. It also tells one sending from another, so stores give it back exactly.
-        rejections: The credentials that the token endpoint rejected, the latest first; at most 8.
+        rotations: How many times the account's refresh token has changed (default 0). Of two entries, the one with the
+            higher count is newer.
+        in_use_since: Since when a process has been sending the refresh token, in Unix epoch seconds by the sender's
+            clock; ``None`` (default): none is. It also identifies that sending, so stores return it exactly.
+        rejections: The credentials that the token endpoint rejected, the latest first; at most 8 (default: none).
     """
 
-    # Each by itself: of a class, attrs below 25.4 makes the inherited fields keyword-only as well.
+    # One by one: set for the whole class, attrs below 25.4 makes the inherited fields keyword-only, too.
     rotations: int = attrs.field(default=0, validator=_count(0), kw_only=True)
     in_use_since: float | None = attrs.field(default=None, validator=validators.optional(_number), kw_only=True)
     rejections: tuple[Rejection, ...] = attrs.field(default=(), validator=_rejections, kw_only=True)
 
     @classmethod
     def of(cls, token: Token) -> Self:
-        """Return a token as an entry; one that is an entry already, as it is."""
+        """Return a token as an entry. An entry is returned unchanged."""
         return token if isinstance(token, cls) else cls(**_fields_of(token))
 
     @classmethod
     def without_token(
         cls, *, now: float, rejections: tuple[Rejection, ...] = (), in_use_since: float | None = None
     ) -> Self:
-        """Return an entry that holds marks alone.
+        """Return an entry that holds only marks.
 
         Args:
             now: The wall clock, in Unix epoch seconds.
-            rejections: See `rejections`.
-            in_use_since: See `in_use_since`.
+            rejections: See `Entry`.
+            in_use_since: See `Entry`.
         """
         return cls("", issued_at=now, expires_at=now, rejections=rejections, in_use_since=in_use_since)
 
@@ -112,16 +115,15 @@ class Entry(Token):
 
     @property
     def holds_nothing(self) -> bool:
-        """Whether there is neither a token nor a mark in it."""
+        """Whether the entry has neither a token nor a mark."""
         return not (self.value or self.rejections) and self.in_use_since is None
 
     def renewed(self, token: Token, *, accepted: str | None, now: float) -> Self:
-        """Return the entry of a token that was obtained with this one.
+        """Return the entry for a token that was obtained with this entry's.
 
         Args:
             token: The new token.
-            accepted: The mark of the credential that brought it: the server does not reject that any more. ``None``:
-                it has none.
+            accepted: The digest of the credential that brought it, whose rejection is removed; ``None``: it has none.
             now: The wall clock, in Unix epoch seconds.
         """
         changed = token.refresh_token != self.refresh_token
@@ -129,27 +131,27 @@ class Entry(Token):
         return type(self)(**_fields_of(token), rotations=self._rotations_after(changed=changed), rejections=left)
 
     def with_refresh_token(self, refresh_token: str | None) -> Self:
-        """Return it with another refresh token; ``None``: with none, since the one it holds may be used up."""
+        """Return the entry with another refresh token; ``None``: without one, since the current one may be used up."""
         rotations = self._rotations_after(changed=refresh_token != self.refresh_token)
         return attrs.evolve(self, refresh_token=refresh_token, rotations=rotations)
 
     def _rotations_after(self, *, changed: bool) -> int:
-        return min(self.rotations + changed, MOST)  # a store may claim any count that can be read
+        return min(self.rotations + changed, MOST)  # a store may claim any count up to MOST
 
     def known_rejections(self, now: float) -> tuple[Rejection, ...]:
-        """Return the rejections, but for those that are over for so long that they are forgotten.
+        """Return the rejections that ended at most `REJECTION_MEMORY` seconds ago, or have not ended.
 
-        One that ends later than any can was written by a clock that was set back since, or by somebody who wants to
-        keep processes out: it counts as forgotten, too.
+        A rejection that ends later than any cool-down can is left out, too. Either the writer's clock was set back
+        since, or an attacker wants to keep processes from sending the credential.
 
         Args:
             now: The wall clock, in Unix epoch seconds.
         """
-        # NaN is neither less nor more, and forgotten as well.
+        # NaN compares as neither less nor more, so it is left out, too.
         return tuple(each for each in self.rejections if -REJECTION_MEMORY < each.until - now < 2 * LONGEST_HOLD)
 
     def with_rejection(self, rejection: Rejection, now: float) -> Self:
-        """Return it with a rejection, in place of the one of the same credential if there is one.
+        """Return the entry with a rejection, which replaces an earlier one of the same credential.
 
         Args:
             rejection: The rejection.
@@ -159,7 +161,7 @@ class Entry(Token):
         return attrs.evolve(self, rejections=(rejection, *others)[:MOST_REJECTIONS])
 
     def moved(self, seconds: float) -> Self:
-        """Return it with its times by a clock that is so many seconds ahead of the one that they were written by."""
+        """Return the entry with its times converted to a clock that is ``seconds`` ahead of the writer's."""
         return attrs.evolve(
             self,
             issued_at=self.issued_at + seconds,
@@ -178,14 +180,14 @@ def _fields_of(token: Token) -> dict[str, Any]:
 
 
 def newest(stored: Entry | None, held: Entry | None) -> Entry | None:
-    """Return the entry whose refresh token is to be sent, with the rejections that the store knows of.
+    """Return the entry whose refresh token is to be sent, with the rejections that the store knows.
 
-    That is the one with more `Entry.rotations`; of equals the stored one, which all processes see. No clock has a part
-    in it: a store that was set back to an older state loses against a process that has seen a later one.
+    That is the one with the higher `Entry.rotations`; if they are equal, the stored one, which all processes see.
+    Clocks do not matter: if a store was restored to an older state, the newer entry of a process wins.
 
     Args:
-        stored: What the store has.
-        held: The latest that this process has seen or obtained.
+        stored: The store's entry.
+        held: The latest entry that this process has seen or obtained.
     """
     if held is None or (stored is not None and stored.rotations >= held.rotations):
         return stored
@@ -193,15 +195,15 @@ def newest(stored: Entry | None, held: Entry | None) -> Entry | None:
 
 
 def is_later(entry: Entry, other: Entry) -> bool:
-    """Return whether an entry is later than another: by rotations, and by their times where these are equal."""
+    """Return whether an entry is later than another: by rotations, or if they are equal, by time."""
     return (entry.rotations, entry.issued_at) > (other.rotations, other.issued_at)
 
 
 def remains(token: Token) -> Token | None:
-    """Return what a store keeps of an entry whose access token was refused.
+    """Return what a store keeps of an entry after an API 401 to its access token; ``None``: nothing.
 
-    Nothing; or, where there is a refresh token or a mark, the entry with an access token that is spent: neither must be
-    lost to a refusal of the access token. Nothing remains of an entry without an access token.
+    A refresh token or a mark must survive the 401: the entry is kept, with an access token that is spent. An entry
+    without an access token is not kept.
     """
     entry = Entry.of(token)
     kept = entry.refresh_token is not None or entry.rotations or entry.rejections or entry.in_use_since is not None
@@ -209,7 +211,7 @@ def remains(token: Token) -> Token | None:
 
 
 def time_to_live(token: Token, now: float) -> float:
-    """Return the seconds after which an entry is of no use to anybody; 0 or less = it is of none already.
+    """Return the seconds after which an entry is of no more use; 0 or less: it is of no use already.
 
     Args:
         token: The entry.
@@ -221,7 +223,7 @@ def time_to_live(token: Token, now: float) -> float:
     if entry.in_use_since is not None:
         remembered = max(remembered, entry.in_use_since - now + USE_MEMORY)
     remembered = min(remembered, LONGEST)
-    if entry.refresh_token is not None or entry.rotations:  # which a process may still hold
+    if entry.refresh_token is not None or entry.rotations:  # a process may still hold an older entry
         expires_in = entry.extra.get("refresh_expires_in")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not expires_in > 0:  # NaN
             expires_in = REFRESH_TOKEN_LIFETIME

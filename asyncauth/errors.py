@@ -1,21 +1,21 @@
-"""Everything that can go wrong, under one root.
+"""The library's exceptions: all derive from `AuthError`.
 
 ::
 
     aiohttp.ClientError
-     └─ AuthError                       no token could be had, or it may not be used
-         ├─ CredentialsRejected         permanent: the server rejected the credential
+     └─ AuthError                       no token is available, or it may not be sent
+         ├─ CredentialsRejected         permanent: the token endpoint rejected the credential
          ├─ TokenEndpointUnavailable    transient: network, timeout, 5xx, 429
-         ├─ InvalidTokenResponse        the answer can't be used: unreadable, or without a token that lives
-         ├─ InsecureTransport           plain http to a host that is not this machine
-         ├─ ConfigurationError          an argument that can't work
-         ├─ StoreError                  trouble with a shared store
+         ├─ InvalidTokenResponse        the answer is unusable: unreadable, or without a token that is still valid
+         ├─ InsecureTransport           plain http to a host other than this machine
+         ├─ ConfigurationError          an argument is wrong
+         ├─ StoreError                  a call to a shared store failed
          │   └─ LockTimeout             another process held the store's lock for too long
-         └─ ManagerClosed               the manager was closed before a token could be had
+         └─ ManagerClosed               the manager was closed before it had a token
 
-The root is an ``aiohttp.ClientError``, so code that already handles what a session can raise handles these too.
-No error holds a secret: neither in its message, nor in a field, nor in its chain. Its text (``str``) is one line
-without control characters, whatever a provider calls itself.
+`AuthError` is an ``aiohttp.ClientError``, so code that handles a session's errors handles these, too. No error holds a
+secret in its message, its fields or its chain. Its text (``str``) is one line without control characters, whatever name
+a provider has.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ __all__ = [
 
 
 class AuthError(aiohttp.ClientError):
-    """No usable token could be had.
+    """No usable token is available.
 
     Attributes:
-        message: What is wrong and what to do, without the place.
-        provider: The provider's name (``"peakly"``), if one was involved.
-        step: The provider's own name of the request that failed (``"createToken"``), if one did.
-        endpoint: The token endpoint's URL without user, query and fragment, if one was asked.
-        status: The HTTP status it answered, if it answered.
-        error: The server's error code (RFC 6749 §5.2), if it sent one.
-        error_description: The server's own short message, bounded and cleaned, if it sent one.
-        retry_after: Seconds from when the error was raised until another try makes sense, if known.
-        upstream: Whether the failure is that of another manager, which supplies this one's credential.
+        message: The problem and what to do, without the provider, step, endpoint and status.
+        provider: The provider's name (``"peakly"``); ``None``: no provider was involved.
+        step: The provider's own name for the request that failed (``"createToken"``); ``None``: it has no name, or no
+            request failed.
+        endpoint: The token endpoint's URL without user, query and fragment; ``None``: no request was sent.
+        status: The HTTP status of the answer; ``None``: no answer arrived.
+        error: The server's error code (RFC 6749 §5.2); ``None``: it sent none.
+        error_description: The server's own message, shortened and without control characters; ``None``: it sent none.
+        retry_after: Seconds to wait before another try, from when the error was raised; ``None``: unknown.
+        upstream: Whether another manager failed, which supplies this one's credential.
         transient: Whether a retry with the same arguments can succeed (a class attribute).
     """
 
@@ -87,14 +88,14 @@ class AuthError(aiohttp.ClientError):
         said = ": ".join(part for part in (self.error, self.error_description) if part)
         text = f"{self.message} (the server says: {said})" if said else self.message
         prefix = f"{place} ({where})" if place and where else place or where
-        # Anybody's names and messages may be in it, and it is written into logs as one line.
+        # Users' and servers' texts may be in it; a log shows it on one line.
         return printable(f"{prefix}: {text}" if prefix else text)
 
     def again(self) -> Self:
         """Return a new error of the same class with the same message and fields, and no cause or traceback.
 
-        Callers that share one failed refresh each get one of their own: an exception object raised in several
-        tasks would collect all their tracebacks.
+        Callers that share a failed refresh each receive their own error: one exception object raised in several tasks
+        would collect all their tracebacks.
         """
         twin = type(self).__new__(type(self), *self.args)
         twin.args = self.args
@@ -103,17 +104,17 @@ class AuthError(aiohttp.ClientError):
 
 
 class CredentialsRejected(AuthError):
-    """The server rejected the credential: a retry with the same one would be refused as well.
+    """The token endpoint rejected the credential. A retry with the same credential would be rejected, too.
 
-    A manager remembers the refusal, so that a wrong password is tried once, not once per request.
+    A manager remembers the rejection, so that it sends a wrong password once, not on every request.
 
     Attributes:
-        credential: A keyed digest of what was refused, by which the manager knows it again; ``None`` = unknown.
-        may_change: Whether the credential comes from a callable, which may give another one next time.
-        unsent: Whether it was not sent this time: it is known to be the one that was refused before.
-        declared: Whether the provider declares that such an answer means it (`ErrorFields`).
-        elsewhere: Whether it is known from a shared store alone: another process had it rejected, and what the server
-            said is not known.
+        credential: A keyed digest of the rejected credential, by which the manager recognises it; ``None``: unknown.
+        may_change: Whether the credential comes from a callable, which may return another one next time.
+        unsent: Whether it was not sent this time, because it was rejected before.
+        declared: Whether the provider's `ErrorFields` declare that such an answer is a rejection.
+        elsewhere: Whether the rejection is known only from the shared store: another process received it, and the
+            server's message is unknown.
     """
 
     credential: str | None = None
@@ -124,17 +125,17 @@ class CredentialsRejected(AuthError):
 
 
 class TokenEndpointUnavailable(AuthError):
-    """The token endpoint could not be reached, took too long, or said that it can't answer now (5xx, 429)."""
+    """The token endpoint could not be reached, took too long, or said that it cannot answer now (5xx, 429)."""
 
     transient = True
 
 
 class InvalidTokenResponse(AuthError):
-    """The token endpoint's answer can't be used: it is unreadable, or a field is missing or absurd.
+    """The token endpoint's answer is unusable: it is unreadable, or a field is missing or has an impossible value.
 
     Attributes:
-        quoted: What the message quotes of the answer, if it quotes something.
-        expired: Whether all that is wrong with it is that its token has no time left to live.
+        quoted: The part of the answer that the message quotes; ``None``: it quotes nothing.
+        expired: Whether the only problem is that the token had expired when it arrived.
     """
 
     quoted: str | None = None
@@ -142,24 +143,24 @@ class InvalidTokenResponse(AuthError):
 
     @classmethod
     def quoting(cls, message: str, quoted: str) -> Self:
-        """Return an error whose message quotes the answer somewhere."""
+        """Return an error whose message contains ``quoted``, a part of the answer."""
         error = cls(message)
         error.quoted = quoted
         return error
 
 
 class InsecureTransport(AuthError):
-    """A token or a credential would have travelled in the clear: ``http`` to a host that is not this machine."""
+    """A token or credential would have been sent unencrypted: ``http`` to a host other than this machine."""
 
 
 class ConfigurationError(AuthError):
-    """An argument, or a combination of them, that can't work. The message says what to write instead."""
+    """An argument, or a combination of arguments, is wrong. The message says what to write instead."""
 
 
 class StoreError(AuthError):
-    """A shared token store failed for as long as a caller could wait, and nothing can be had without it.
+    """A shared store failed for as long as a caller could wait, and no token is available without it.
 
-    That is so for a store with ``strict=True``, and for a provider whose only credential is a rotating refresh token.
+    Raised for a store with ``strict=True``, and for a provider whose only credential is a rotating refresh token.
     """
 
     transient = True
@@ -170,4 +171,4 @@ class LockTimeout(StoreError):
 
 
 class ManagerClosed(AuthError):
-    """The manager was closed. Entering it again (``async with manager:``) reopens it."""
+    """The manager was closed. To reopen it, enter it again (``async with manager:``)."""

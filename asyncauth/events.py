@@ -1,10 +1,10 @@
-"""What happens to a token, as frozen records for listeners: `TokenManager.add_listener`.
+"""Events: frozen records of what happens to a token, for functions passed to `TokenManager.add_listener`.
 
 ::
 
     RefreshStarted ──► TokenRequestFailed*  ──► RefreshSucceeded | TokenAdopted | RefreshFailed
 
-Every refresh ends with exactly one of the three. No event holds a secret.
+Every refresh ends with exactly one of the last three. No event holds a secret.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Event:
     """Something that happened to one manager's token.
 
     Attributes:
-        provider: The provider's name, as a log may show it: printable, 200 characters at most.
-        account: 8 hex digits of a digest of the provider's ``identity``: the same for the same account in every
-            process, another for another one; ``None`` = the provider has no identity.
-        tenant: The manager's key in its `ManagerPool`, as it is; ``None`` = it is in none. For a log or a trace take
+        provider: The provider's name, safe for a log: printable, at most 200 characters.
+        account: 8 hex digits of a digest of the provider's ``identity``: in every process the same for the same
+            account, and different for another one; ``None``: the provider has no identity.
+        tenant: The manager's key in its `ManagerPool`, unchanged; ``None``: it is in no pool. In logs and traces, use
             `tenant_name`.
-        step: The provider's own name of its token request, such as ``"loginToken"``; ``None`` (default) = it has none.
+        step: The provider's own name for its token request, such as ``"loginToken"``; ``None`` (default): it has none.
         intermediate: Whether the token is only the credential of a later step of the same chain, so that no API request
-            carries it: the manager of that step made this one. Default ``False``.
-        at: When, in Unix epoch seconds.
+            carries it (default ``False``).
+        at: When it happened, in Unix epoch seconds.
     """
 
     provider: str
@@ -62,11 +62,11 @@ class Event:
 
     @property
     def tenant_name(self) -> str | None:
-        """The tenant's key as text that a log may show: printable, 200 characters at most; ``None`` = no tenant."""
+        """The tenant's key as text that is safe for a log: printable, at most 200 characters; ``None``: no tenant."""
         return None if self.tenant is None else name_of(self.tenant)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as plain values, for JSON: its class as ``"event"``, the tenant as `tenant_name`."""
+        """Return the event as plain values, for JSON: its class as ``"event"``, and `tenant_name` as ``"tenant"``."""
         values = attrs.asdict(self, filter=lambda field, _: field.name != "callers", recurse=False)
         values["tenant"] = self.tenant_name
         return {"event": type(self).__name__, **values}
@@ -74,11 +74,10 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class RefreshStarted(Event):
-    """A refresh got under way: the one that all callers share.
+    """A refresh started. All callers that need a token share it.
 
     Attributes:
-        state: What the token was: ``empty``, ``fresh`` (somebody called `TokenManager.refresh`), ``stale`` or
-            ``spent``.
+        state: The token's state: ``empty``, ``fresh`` (`TokenManager.refresh` was called), ``stale`` or ``spent``.
     """
 
     state: State
@@ -89,15 +88,15 @@ class TokenRequestFailed(Event):
     """One try to obtain a token failed. The same refresh may make another.
 
     Attributes:
-        error: The class of the error, ``"TokenEndpointUnavailable"``.
-        message: Its text.
-        status: The HTTP status of the answer; ``None``: none came.
-        upstream: Whether it was the failure of another manager, which supplies the credential and has told of it.
+        error: The class of the error, such as ``"TokenEndpointUnavailable"``.
+        message: The error's text.
+        status: The HTTP status of the answer; ``None``: no answer arrived.
+        upstream: Whether another manager failed, which supplies the credential and has reported the failure itself.
         retry_in: Seconds until the next try may be made.
-        usable_for: Seconds for which the held token is still usable; 0.0 = there is no usable one, ``None`` = its
-            lifetime is unknown.
-        waiting: How many callers wait for a token.
-        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
+        usable_for: Seconds for which the cached token is still usable; 0.0: no token is usable, ``None``: its lifetime
+            is unknown.
+        waiting: How many callers wait for a token (default 0).
+        waiting_for: Seconds that the first of them has waited; ``None`` (default): no caller waits.
     """
 
     error: str
@@ -112,13 +111,13 @@ class TokenRequestFailed(Event):
 
 @attrs.frozen(kw_only=True)
 class RefreshEnded(Event):
-    """A refresh ended: what its three endings share.
+    """A refresh ended: the fields that all three outcomes share.
 
     Attributes:
-        seconds: How long it took, waits for a lock and between tries included.
-        waiters: How many callers waited for it to the end.
-        callers: The contexts (`contextvars.copy_context`) of callers that waited, the first 128: what they were
-            doing, for tracing. Kept only where somebody listens.
+        seconds: How long it took, with waits for a lock and between tries.
+        waiters: How many callers waited for it until the end.
+        callers: The contexts (`contextvars.copy_context`) of the first 128 of these callers, for tracing. Empty
+            (default) where no listener was added.
     """
 
     seconds: float
@@ -128,12 +127,12 @@ class RefreshEnded(Event):
 
 @attrs.frozen(kw_only=True)
 class RefreshSucceeded(RefreshEnded):
-    """The provider gave a token.
+    """The provider returned a token.
 
     Attributes:
         fingerprint: The token's `Token.fingerprint`, the same in every process.
-        expires_at: When it ends, in Unix epoch seconds; ``None`` = unknown.
-        usable_for: Seconds for which it is usable; ``None`` = its lifetime is unknown.
+        expires_at: When it expires, in Unix epoch seconds; ``None``: unknown.
+        usable_for: Seconds for which it is usable; ``None``: its lifetime is unknown.
     """
 
     fingerprint: str
@@ -143,12 +142,12 @@ class RefreshSucceeded(RefreshEnded):
 
 @attrs.frozen(kw_only=True)
 class TokenAdopted(RefreshEnded):
-    """A token that another process had obtained was taken over from the store; nothing was asked of the provider.
+    """The manager adopted another process' token from the store, without a request to the provider.
 
     Attributes:
-        fingerprint: As in `RefreshSucceeded`.
-        expires_at: When it ends, in Unix epoch seconds; ``None`` = unknown.
-        usable_for: Seconds for which it is usable; ``None`` = its lifetime is unknown.
+        fingerprint: The token's `Token.fingerprint`, the same in every process.
+        expires_at: When it expires, in Unix epoch seconds; ``None``: unknown.
+        usable_for: Seconds for which it is usable; ``None``: its lifetime is unknown.
     """
 
     fingerprint: str
@@ -161,9 +160,9 @@ class RefreshFailed(RefreshEnded):
     """A refresh ended without a token. A token that is still usable stays in use.
 
     Attributes:
-        error: The class of the error that callers got; ``"CancelledError"`` = the manager was closed, or the event
+        error: The class of the error that callers received; ``"CancelledError"``: the manager was closed, or the event
             loop ended.
-        message: Its text.
+        message: The error's text.
     """
 
     error: str
@@ -172,11 +171,11 @@ class RefreshFailed(RefreshEnded):
 
 @attrs.frozen(kw_only=True)
 class TokenRejected(Event):
-    """The API refused the current token (401).
+    """The API answered a request that carried the current token with a 401.
 
     Attributes:
-        fingerprint: As in `RefreshSucceeded`.
-        dropped: Whether the token was dropped. If not, fresh tokens are refused as well: this one stays in use.
+        fingerprint: The token's `Token.fingerprint`, the same in every process.
+        dropped: Whether the token was dropped. It stays in use if the API answers new tokens with 401, too.
     """
 
     fingerprint: str
@@ -185,12 +184,13 @@ class TokenRejected(Event):
 
 @attrs.frozen(kw_only=True)
 class CoolDown(Event):
-    """Something is not tried again for a while.
+    """The manager waits before it does something again.
 
     Attributes:
-        cause: ``credentials`` (the server rejected them: it is not asked again), ``retry_after`` (it asked to be left
-            alone for that long) or ``refusals`` (the API refuses fresh tokens as well: its refusals change nothing).
-        seconds: For how long.
+        cause: ``credentials``: the token endpoint rejected the credential, which is not sent until then.
+            ``retry_after``: the server asked for a wait. ``refusals``: the API answers new tokens with 401, too, and
+            its 401s drop no token until then.
+        seconds: How long it waits.
     """
 
     cause: Cause
@@ -199,11 +199,11 @@ class CoolDown(Event):
 
 @attrs.frozen(kw_only=True)
 class RequestWaited(Event):
-    """A caller of `TokenManager.token`, or a request, had to wait for a token. Told only where somebody listens.
+    """A caller of `TokenManager.token`, or a request, had to wait for a token. Sent only if a listener was added.
 
     Attributes:
-        seconds: For how long.
-        error: The class of the error that it got; ``None`` = it got a token.
+        seconds: How long it waited.
+        error: The class of the error that it received; ``None``: it received a token.
     """
 
     seconds: float
@@ -212,7 +212,7 @@ class RequestWaited(Event):
 
 @attrs.frozen(kw_only=True)
 class StoreFailed(Event):
-    """The shared store can't be used; the manager goes on without it. Told once a minute while it lasts.
+    """A call to the shared store failed; the manager continues without it. Sent once per minute while this lasts.
 
     Attributes:
         trouble: Which call failed, and how.
@@ -223,7 +223,7 @@ class StoreFailed(Event):
 
 @attrs.frozen(kw_only=True)
 class StoreRecovered(Event):
-    """The shared store serves again."""
+    """The shared store works again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -232,7 +232,7 @@ class RefreshTokenUnsaved(Event):
 
     Attributes:
         trouble: Which call failed, and how.
-        lost: Whether it is given up, since the manager was closed. If not, saving is tried again in the background.
+        lost: Whether the manager gave up because it was closed. If not, it tries again in the background.
     """
 
     trouble: str

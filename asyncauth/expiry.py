@@ -1,22 +1,22 @@
-"""How long a token lives, worked out from what the server said.
+"""A token's lifetime, computed from the server's answer.
 
-What counts is the token's lifetime, reckoned from when the request for it was sent. In order of trust:
+A lifetime counts from when the request for the token was sent. The sources, the most trusted first:
 
-1. A **duration**: ``expires_in``; the difference of two instants by the server's own clock (``.expires`` -
-   ``.issued``, a JWT's ``exp`` - ``iat``). No clock of ours has a part in it. With several, the shortest
-   counts. A server may hand out a JWT that it has had for a while, so that ``exp`` - ``iat`` promises time
-   that is already gone: ``exp`` - the server's now counts beside it.
-2. An **instant** (``expiration_date``, ``expires_at``, ``.expires`` alone, a JWT's ``exp`` without a usable
-   ``iat``) minus the server's now: the answer's ``Date``, plus ``Age`` if a cache answered. Only without a
-   ``Date`` does the caller pass our own wall clock, which a user or NTP may have set wrong.
-3. **Nothing**: the lifetime is unknown (``None``), and the token is used until the server refuses it.
+1. A **duration**: ``expires_in``, or the difference of two instants by the server's own clock (``.expires`` -
+   ``.issued``, a JWT's ``exp`` - ``iat``). Our clocks do not matter for it. Of several, the shortest counts. A server
+   may hand out a JWT that it has kept for a while, of whose ``exp`` - ``iat`` a part has passed. So ``exp`` - the
+   server's now counts as another duration.
+2. An **instant** (``expiration_date``, ``expires_at``, ``.expires`` alone, a JWT's ``exp`` without a usable ``iat``)
+   minus the server's now: the answer's ``Date``, plus ``Age`` if a cache answered. If there is no ``Date``, the caller
+   passes our own wall clock, which a user or NTP may have set wrong.
+3. **Nothing**: the lifetime is unknown (``None``), and the token is used until the API answers it with a 401.
 
-A field that is there and can't be read is an error that names it, and a lifetime of zero or less is one too:
-neither is ever "never expires". Fields the answer can do without (a JWT's claims, ``Date``, ``Age``,
-``Retry-After``) are ignored when they can't be read.
+A field that is present but unreadable is an error that names it, and so is a lifetime of zero or less. Neither ever
+means "never expires". Optional fields (a JWT's claims, ``Date``, ``Age``, ``Retry-After``) are ignored if they are
+unreadable.
 
-Durations are seconds and instants Unix epoch seconds, always as ``float``. Everything here is a plain
-function of its arguments, and does a bounded amount of work whatever it is given.
+Durations are seconds and instants Unix epoch seconds, always ``float``. All functions are pure, and their work is
+bounded for any input.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ __all__ = [
 _MILLISECONDS_FROM: Final = 1e11  # as seconds it would be the year 5138; as milliseconds it is 1973
 _LONGEST_DURATION: Final = 1e9  # seconds, 31 years; as an instant it is 2001
 _ABSURD_FROM: Final = 1e14  # neither seconds nor milliseconds: microseconds, or .NET ticks
-_MAX_TEXT: Final = 64  # characters; no number and no date worth reading is longer
-# Characters; of a longer text an error shows nothing: it may be a token. Nor of one that would have to be cleaned,
-# or what was sent would not be known again in it.
+_MAX_TEXT: Final = 64  # characters; no valid number or date is longer
+# Characters; an error shows nothing of a longer text, which may be a token. It also shows nothing of a text with
+# characters that would have to be replaced, since the text sent could then not be found in it.
 _MAX_EXCERPT: Final = 16
 _MAX_AGE: Final = 31_536_000.0  # seconds, a year; an older "cached" answer is a broken cache
 _JWT_PARTS: Final = 3  # header, payload, signature
-_MAX_PAYLOAD: Final = 65_536  # characters of base64url; a header of such a size is refused by every server
+_MAX_PAYLOAD: Final = 65_536  # characters of base64url; every server rejects a header of that size
 _PIVOT: Final = 69  # POSIX strptime %y: 69-99 are 1969-1999, 00-68 are 2000-2068
 _CENTURY: Final = 100  # years
-_FAR: Final = 50  # years ahead from which a two-digit year means the past (RFC 9110 §5.6.7)
+_FAR: Final = 50  # years ahead; a two-digit year beyond that is in the past (RFC 9110 §5.6.7)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BLANKS: Final = " \t\r\n"
 
-# [0-9] and ASCII throughout: \d, int() and float() would take Arabic digits and underscores as well.
+# [0-9] and ASCII throughout: \d, int() and float() would accept Arabic digits and underscores, too.
 _NUMBER: Final = pattern(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE: Final = pattern(r"[0-9]{1,20}")
 
@@ -75,8 +75,8 @@ _MONTH: Final = rf"(?P<month>{'|'.join(_MONTHS)})"
 _TIME: Final = r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):(?P<second>[0-5][0-9]|60)"  # 60: a leap second
 _ZONE: Final = r"(?: *(?:GMT|UTC|UT|Z|(?P<sign>[+-])(?P<east>[01][0-9]|2[0-3]):?(?P<past>[0-5][0-9])))?"
 _FLAGS: Final = re.ASCII | re.IGNORECASE
-# IMF-fixdate ("Sun, 06 Nov 1994 08:49:37 GMT") and RFC 850 ("Sunday, 06-Nov-94 08:49:37 GMT") differ in the
-# dashes and the century alone. The weekday says nothing that the date doesn't, so it is not compared.
+# IMF-fixdate ("Sun, 06 Nov 1994 08:49:37 GMT") and RFC 850 ("Sunday, 06-Nov-94 08:49:37 GMT") differ only in the dashes
+# and the century. The weekday adds nothing to the date, so it is not compared.
 _DATE: Final = pattern(
     rf"(?:[A-Z]{{3,9}},? +)?(?P<day>[0-9]{{1,2}})[ -]{_MONTH}[ -](?P<year>[0-9]{{4}}|[0-9]{{2}}) +"
     rf"{_TIME}{_ZONE}",
@@ -88,21 +88,21 @@ _ASCTIME: Final = pattern(
 
 
 def duration(value: object, field: str, unit: float = 1.0) -> float:
-    """Return the seconds that a wire value such as ``expires_in`` stands for.
+    """Return the seconds in a wire value such as ``expires_in``.
 
     Args:
-        value: The field's value as JSON or a form brought it: ``3600``, ``3600.0``, ``"3600"``.
+        value: The field's value as decoded from JSON or a form: ``3600``, ``3600.0``, ``"3600"``.
         field: The field's name, for the error's message. Not a secret.
-        unit: The seconds that 1 stands for (default: 1).
+        unit: The seconds in one unit of ``value`` (default 1).
 
     Returns:
         Seconds, finite and greater than 0.
 
     Raises:
-        InvalidTokenResponse: The value is not a finite number, or the token was expired on arrival (zero or
-            negative). The message names the field and shows at most a short, cleaned excerpt of the value.
+        InvalidTokenResponse: The value is not a finite number, or the token had expired on arrival (zero or negative).
+            The message names the field and shows at most a short, cleaned excerpt of the value.
 
-    Source: RFC 6749 §5.1 (``expires_in``), whose number arrives as a string from more than one server.
+    Source: RFC 6749 §5.1 (``expires_in``). More than one server sends it as a string.
     """
     number = _number(value)
     if number is None:
@@ -118,10 +118,10 @@ def duration(value: object, field: str, unit: float = 1.0) -> float:
 
 
 def lifetime_seconds(value: object, field: str, unit: float = 1.0) -> float:
-    """Return the seconds that a token's lifetime stands for, as `duration` does, unless it is over 1e9 s.
+    """Return a token's lifetime in seconds, as `duration` does, unless it is over 1e9 s.
 
     Raises:
-        InvalidTokenResponse: As `duration`; or the value looks like a Unix time, which no token's lifetime does.
+        InvalidTokenResponse: As `duration`; or the value looks like a Unix time, which no lifetime does.
     """
     seconds = duration(value, field, unit)
     if seconds > _LONGEST_DURATION:
@@ -134,19 +134,19 @@ def lifetime_seconds(value: object, field: str, unit: float = 1.0) -> float:
 
 
 def epoch(value: object, field: str) -> float:
-    """Return the instant that a wire value such as ``expiration_date`` stands for.
+    """Return the instant in a wire value such as ``expiration_date``.
 
-    A magnitude of 1e11 and above is milliseconds, as 13 digits are from 2001 to 2286.
+    A magnitude of 1e11 and above is read as milliseconds: these have 13 digits from 2001 to 2286.
 
     Args:
-        value: Unix epoch seconds or milliseconds: a number, or a string that holds one.
+        value: Unix epoch seconds or milliseconds: a number, or a string with one.
         field: The field's name, for the error's message. Not a secret.
 
     Returns:
-        Unix epoch seconds, finite and at least 0. Zero is 1970, an instant like any other.
+        Unix epoch seconds, finite and at least 0. Zero means 1970, not "unknown".
 
     Raises:
-        InvalidTokenResponse: The value is not a finite number, is negative, or is absurd (1e14 and above).
+        InvalidTokenResponse: The value is not a finite number, is negative, or is 1e14 or more.
 
     Source: Pago Fácil's ``createToken`` (``expiration_date``).
     """
@@ -158,23 +158,23 @@ def epoch(value: object, field: str) -> float:
 
 
 def http_date(value: object, field: str, *, now: float | None = None) -> float:
-    """Return the instant that an HTTP date such as Peakly's ``.expires`` stands for.
+    """Return the instant of an HTTP date such as Peakly's ``.expires``.
 
-    All three forms are read: IMF-fixdate, RFC 850 and asctime. They are UTC, all of them, whatever zone this
-    process is in; a numeric zone (``-0300``) is honoured if there is one.
+    Reads all three forms: IMF-fixdate, RFC 850 and asctime. They are in UTC, whatever zone this process is in. A
+    numeric zone (``-0300``) is honoured if present.
 
     Args:
         value: The date's text.
         field: The field's name, for the error's message. Not a secret.
-        now: Unix epoch seconds by which a two-digit year is put into its century: one that seems to be more
-            than 50 years ahead is the most recent past year that ends in these digits. ``None``: 69 to 99 are
-            1969 to 1999, 00 to 68 are 2000 to 2068, as in POSIX.
+        now: Unix epoch seconds that decide the century of a two-digit year. A year that seems to be more than 50 years
+            ahead is the latest past year that ends in these digits. ``None`` (default): 69 to 99 are 1969 to 1999, 00
+            to 68 are 2000 to 2068, as in POSIX.
 
     Returns:
         Unix epoch seconds; negative before 1970.
 
     Raises:
-        InvalidTokenResponse: The value is not text, or no date of these forms.
+        InvalidTokenResponse: The value is not text, or not a date in one of these forms.
 
     Source: RFC 9110 §5.6.7; Peakly's ``/token``.
     """
@@ -185,26 +185,26 @@ def http_date(value: object, field: str, *, now: float | None = None) -> float:
 
 
 def try_http_date(value: object) -> float | None:
-    """Return the Unix epoch seconds of an HTTP date, or ``None`` if it can't be read.
+    """Return the Unix epoch seconds of an HTTP date; ``None``: it is unreadable.
 
-    For headers that may be ignored, such as ``Date``. Reads what ``http_date`` reads without a ``now``.
+    For headers that may be ignored, such as ``Date``. Accepts the same dates as ``http_date`` without ``now``.
     """
     return _http_date(value, None)
 
 
 def jwt_times(token: str) -> tuple[float | None, float | None]:
-    """Return a JWT's ``exp`` and ``iat``, read without verifying anything.
+    """Return a JWT's ``exp`` and ``iat``, without verifying anything.
 
-    What comes out says when to renew, never whom to trust. So the header and the signature are not looked at,
-    and a token that merely looks like a JWT is an opaque token, not an error.
+    The result decides when to renew, never whom to trust. So the header and the signature are not read. A token that
+    only looks like a JWT is treated as opaque, and is not an error.
 
     Args:
-        token: The token, a JWT or not. Of a payload of more than 64 KiB nothing is read.
+        token: The token, a JWT or not. A payload of more than 64 KiB is not read.
 
     Returns:
-        ``exp`` and ``iat`` as Unix epoch seconds (milliseconds, as some issuers write, are converted), each
-        ``None`` if it is absent or no readable number: text, ``true``, ``NaN``, 1e400, a list. Negative is a
-        number: an ``exp`` of -1 is long past, not "never".
+        ``exp`` and ``iat`` as Unix epoch seconds (the milliseconds of some issuers are converted). Each is ``None`` if
+            it is absent or not a readable number: text, ``true``, ``NaN``, 1e400, a list. Negative numbers count: an
+            ``exp`` of -1 is long past, not "never".
 
     Source: RFC 7519 §2 (NumericDate) and §4.1; RFC 7515 §7.1 (three parts with dots between).
     """
@@ -214,7 +214,7 @@ def jwt_times(token: str) -> tuple[float | None, float | None]:
     payload = parts[1].rstrip("=").replace("-", "+").replace("_", "/")
     try:
         text = base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True).decode()
-        # As float: int() refuses more than 4300 digits, and would make the other claim unreadable too.
+        # As float: int() raises for more than 4300 digits, which would make the other claim unreadable, too.
         claims: object = json.loads(text, parse_int=float)
     except (ValueError, RecursionError):  # RecursionError: a payload of 60,000 opening brackets
         return None, None
@@ -225,15 +225,15 @@ def jwt_times(token: str) -> tuple[float | None, float | None]:
 
 
 def server_now(date: str | None, age: str | None) -> float | None:
-    """Return what the server's clock showed when its answer arrived here.
+    """Return the time on the server's clock when its answer arrived here.
 
     Args:
-        date: The answer's ``Date`` header; ``None`` if it has none.
-        age: The answer's ``Age`` header, whole seconds that it spent in caches; ``None`` if it has none. One
-            that can't be read, or is of more than a year, is ignored.
+        date: The answer's ``Date`` header; ``None``: it has none.
+        age: The answer's ``Age`` header, whole seconds that it spent in caches; ``None``: it has none. Ignored if it is
+            unreadable, or more than a year.
 
     Returns:
-        Unix epoch seconds, to the whole second that ``Date`` has. ``None`` without a readable ``Date``.
+        Unix epoch seconds, to the whole second that ``Date`` has. ``None``: there is no readable ``Date``.
 
     Source: RFC 9110 §6.6.1 (``Date``); RFC 9111 §5.1 (``Age``).
     """
@@ -246,16 +246,16 @@ def server_now(date: str | None, age: str | None) -> float | None:
 
 
 def retry_after(value: str | None, now: float | None) -> float | None:
-    """Return for how many seconds a ``Retry-After`` header asks us to wait.
+    """Return the seconds that a ``Retry-After`` header asks a client to wait.
 
     Args:
-        value: The header: seconds (a fraction is tolerated) or an HTTP date; ``None`` if there is none.
-        now: The server's now, Unix epoch seconds, which a date is reckoned from; ``None`` if it isn't known.
+        value: The header: seconds (a fraction is accepted) or an HTTP date; ``None``: there is none.
+        now: The server's now, Unix epoch seconds, from which the wait until a date is computed; ``None``: unknown.
 
     Returns:
-        Seconds, finite and at least 0; a date in the past is 0. ``None`` if nothing can be read (negative
-        seconds included), or for a date without a ``now``. A number from 1e9 on is read as a Unix time, which is a
-        mistake that servers make. What is too long is the policy's matter.
+        Seconds, finite and at least 0; for a date in the past, 0. ``None`` if the header is unreadable or negative, or
+        a date without a ``now``. A number from 1e9 on is read as a Unix time, a mistake that some servers make. The
+        policy limits long waits.
 
     Source: RFC 9110 §10.2.3.
     """
@@ -268,15 +268,15 @@ def retry_after(value: str | None, now: float | None) -> float | None:
 
 
 def seconds_until(value: object, now: float | None, unit: float = 1.0) -> float | None:
-    """Return the seconds that are left until something, said as such or as a Unix time.
+    """Return the seconds until an instant, given as seconds or as a Unix time.
 
     Args:
-        value: The number, or a string that holds one. From 1e9 on it is a Unix time, in seconds or milliseconds.
-        now: The server's now, Unix epoch seconds, which a Unix time is reckoned from; ``None`` if it isn't known.
-        unit: The seconds that 1 stands for (default: 1).
+        value: The number, or a string with one. From 1e9 on it is a Unix time, in seconds or milliseconds.
+        now: The server's now, Unix epoch seconds, from which the wait until a Unix time is computed; ``None``: unknown.
+        unit: The seconds in one unit of ``value`` (default 1).
 
     Returns:
-        Seconds, finite and at least 0; a time in the past is 0. ``None`` if it can't be read, is negative, or is a
+        Seconds, finite and at least 0; for a time in the past, 0. ``None`` if the value is unreadable or negative, or a
         Unix time without a ``now``.
     """
     number = _number(value)
@@ -289,22 +289,20 @@ def seconds_until(value: object, now: float | None, unit: float = 1.0) -> float 
 
 
 def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: float) -> float | None:
-    """Return how many seconds a token lives, from when the request for it was sent.
+    """Return a token's lifetime in seconds, from when the request for it was sent.
 
-    Durations need no clock of ours, so with any of them the instants are not looked at (see the module's
-    docstring).
+    Durations do not depend on our clock. If there are any, the instants are ignored (see the module's docstring).
 
     Args:
-        durations: What the server gave in seconds. The shortest counts.
-        instants: What it gave as Unix epoch seconds. Without durations the earliest counts.
-        now: The server's now, Unix epoch seconds; our own wall clock only if that isn't known.
+        durations: The durations from the answer, in seconds. The shortest counts.
+        instants: The instants from the answer, in Unix epoch seconds. Without durations, the earliest counts.
+        now: The server's now, Unix epoch seconds; our own wall clock if the server's is unknown.
 
     Returns:
-        Seconds, greater than 0. ``None`` if there is neither a duration nor an instant: the lifetime is
-        unknown.
+        Seconds, greater than 0. ``None``: neither a duration nor an instant is given, so the lifetime is unknown.
 
     Raises:
-        InvalidTokenResponse: The token was expired on arrival: nothing, or less, is left of its lifetime.
+        InvalidTokenResponse: The token had expired on arrival: zero or fewer seconds are left.
     """
     seconds = min(durations, default=None)
     if seconds is None:
@@ -322,23 +320,22 @@ def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: floa
 def jwt_lifetime(token: str, server_now: float | None) -> tuple[list[float], list[float]]:
     """Return what a JWT's own times contribute to ``lifetime``: durations and instants.
 
-    - ``exp`` and ``iat``: the duration ``exp`` - ``iat``. A server may hand out a JWT that it has had for a
-      while, so ``exp`` - the server's now is a duration beside it if the server's now is known; ``lifetime``
-      takes the shortest. Both are the server's clock against itself, so ours has no part in them.
-    - ``exp`` alone: an instant. It counts when no field of the answer gives a duration.
-    - An ``iat`` that is not before ``exp`` is useless: it says nothing of how long the token lives, and is
-      not to make one that is good for an hour "expired". ``exp`` counts as if it were alone.
-    - No ``exp``, or no JWT: nothing.
+    - ``exp`` and ``iat``: the duration ``exp`` - ``iat``. A server may hand out a JWT that it has kept for a while. So
+      if the server's now is known, ``exp`` - now is a second duration; ``lifetime`` takes the shortest. Both use only
+      the server's clock, not ours.
+    - ``exp`` alone: an instant. It counts if no field of the answer gives a duration.
+    - An ``iat`` that is not before ``exp`` says nothing about the lifetime, and must not make a token that is valid for
+      an hour "expired". ``exp`` counts as if it were alone.
+    - No ``exp``, or not a JWT: nothing.
 
     Args:
         token: The token, a JWT or not.
-        server_now: The server's now by its ``Date`` header (see the function of that name), Unix epoch
-            seconds; ``None`` if it isn't known. Not our own wall clock: that counts only where there is
-            nothing else.
+        server_now: The server's now by its ``Date`` header (see the function of that name), Unix epoch seconds;
+            ``None``: unknown. Not our own wall clock, which counts only if there is nothing else.
 
     Returns:
-        Durations in seconds (``exp`` - the server's now may be zero or negative: expired on arrival) and
-        instants in Unix epoch seconds.
+        Durations in seconds (``exp`` - the server's now may be zero or negative: expired on arrival), and instants in
+        Unix epoch seconds.
 
     Source: RFC 7519 §4.1.4 and §4.1.6.
     """
@@ -353,7 +350,7 @@ def jwt_lifetime(token: str, server_now: float | None) -> tuple[list[float], lis
 
 
 def _number(value: object) -> float | None:
-    """Return the finite number that a wire value holds, or ``None``. ``True`` is not a number."""
+    """Return the finite number in a wire value, or ``None``. ``True`` is not a number."""
     if isinstance(value, str):
         text = value.strip(_BLANKS) if len(value) <= _MAX_TEXT else ""
         if _NUMBER().fullmatch(text) is None:
@@ -370,7 +367,7 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(number: float) -> float | None:
-    """Return the Unix epoch seconds of a number of seconds or milliseconds; ``None`` if it is absurd."""
+    """Return Unix epoch seconds from seconds or milliseconds; ``None``: the number is too large for either."""
     size = abs(number)
     if size >= _ABSURD_FROM:
         return None
@@ -378,7 +375,7 @@ def _seconds(number: float) -> float | None:
 
 
 def _claim(value: object) -> float | None:
-    """Return the Unix epoch seconds of a claim, if it is a readable number (each was parsed as ``float``)."""
+    """Return the Unix epoch seconds of a claim (each was parsed as ``float``), or ``None`` if it is unreadable."""
     return _seconds(value) if isinstance(value, float) and math.isfinite(value) else None
 
 
@@ -421,7 +418,7 @@ def _full_year(digits: int, rest: tuple[int, int, int, int, int], now: float | N
 
 
 def _unreadable(value: object, field: str, expected: str) -> InvalidTokenResponse:
-    """Return the error for a field that can't be read."""
+    """Return the error for a field that is unreadable."""
     excerpt = _excerpt(value)
     message = f"{_clean(field, _MAX_TEXT)} can't be read: {excerpt} is not {expected}"
     if excerpt.startswith('"') or isinstance(value, (int, float)):
@@ -430,36 +427,36 @@ def _unreadable(value: object, field: str, expected: str) -> InvalidTokenRespons
 
 
 def _excerpt(value: object) -> str:
-    """Return a short text for an error's message; of text that might be a token, nothing but its length."""
+    """Return a short text for an error's message; of a text that might be a token, only its length."""
     if isinstance(value, str):
         if len(value) > _MAX_EXCERPT or not (value.isascii() and value.isprintable()):
             return f"a text of {len(value)} characters"
         return f'"{value}"'
     if value is None:
         return "null"
-    # A huge int is not printed: beyond 4300 digits str() raises.
+    # A huge int is not printed: beyond 4300 digits, str() raises.
     if isinstance(value, float) or (type(value) is int and abs(value) < 10**_MAX_EXCERPT):
         return repr(value)
     return f"a value of type {_clean(type(value).__name__, _MAX_EXCERPT)}"
 
 
 def _clean(text: str, limit: int) -> str:
-    """Return the beginning of a text in printable ASCII; a line break would forge log lines."""
+    """Return the beginning of a text in printable ASCII. A line break would forge a log line."""
     kept = "".join(char if " " <= char <= "~" else "?" for char in text[:limit])
     return kept if len(text) <= limit else f"{kept}..."
 
 
 def left_of(expires_at: float | None, issued_at: float, now: float) -> float:
-    """Return the seconds that a stored token has left, at most; ``inf`` = its lifetime is unknown.
+    """Return the seconds that a stored token has left, at most; ``inf``: its lifetime is unknown.
 
     Args:
-        expires_at: When it ends, by the writer's wall clock, in Unix epoch seconds.
+        expires_at: When it expires, by the writer's wall clock, in Unix epoch seconds.
         issued_at: When its request was sent, by the same clock.
-        now: Our wall clock. The two may differ, so never more than its lifetime.
+        now: The time on our wall clock. The two clocks may differ, so the result is never more than the lifetime.
     """
     return math.inf if expires_at is None else min(expires_at - now, expires_at - issued_at)
 
 
 def finite(seconds: float) -> float | None:
-    """Return seconds as people and JSON take them: ``None`` for what has no end."""
+    """Return seconds for people and JSON: ``None`` instead of infinity."""
     return seconds if math.isfinite(seconds) else None

@@ -1,4 +1,4 @@
-"""The aiohttp client middleware: puts a manager's token on the requests that may carry it."""
+"""The aiohttp client middleware, which puts a manager's token on the requests that may carry it."""
 
 from __future__ import annotations
 
@@ -43,34 +43,36 @@ class BearerAuth:
 
         async with aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http: ...
 
-    For each request, and each hop of a redirect, the manager is chosen by the origin. A request to any other origin
-    passes untouched, as does one that has an ``Authorization`` header already, unless aiohttp took that from the user's
-    ``.netrc`` file. A provider may declare another header, a cookie or a query parameter (`ProviderOptions`): then that
-    one counts instead. A request whose token can't be had is not sent: the ``AuthError`` reaches the caller.
+    For each request, and each hop of a redirect, the middleware chooses the manager by the origin. A request to another
+    origin is sent unchanged. So is one that already has an ``Authorization`` header, unless aiohttp took the header
+    from the user's ``.netrc`` file. If a provider declares another header, a cookie or a query parameter
+    (`ProviderOptions`), that place counts instead. If no token is available, the request is not sent, and the caller
+    receives the ``AuthError``.
 
-    The log names each origin that no manager serves once, with those that are served: as a warning if it answered 401
-    or 403 to a request without ``Authorization``.
+    Each origin that no manager serves is logged once, with the origins that are served. It is a warning if the answer
+    to a request without ``Authorization`` was a 401 or 403.
 
-    When the API refuses the token (a 401 that the token explains), it is dropped, a new one obtained, and the request
-    sent once more, if its body is known to be whole still: none, bytes, text, JSON, a form, seekable files. Otherwise,
-    and if no other token can be had, the caller gets the 401.
+    When the API answers 401 because of the token, the middleware drops the token, obtains a new one, and sends the
+    request once more. It does so only if the body can be sent again unchanged: no body, bytes, text, JSON, a form, or
+    seekable files. Otherwise, or if no other token is available, the caller receives the 401.
 
-    A new token that the API does not know yet fails no request: until the API has accepted it, the request is sent
-    again with the token before it, and a first token once more within 1 s. No request is sent more than three times.
+    A new token that the API does not know yet causes no failure. Until the API has accepted it, a request that gets a
+    401 is sent again with the previous token. A first token is sent once more within 1 s. No request is sent more than
+    three times.
 
     Args:
-        managers: One for each of the systems that the session calls. They stay the caller's to close.
+        managers: One for each system that the session calls. They stay the caller's to close.
         refused: A function, plain or ``async``, that is called with each answer (an ``aiohttp.ClientResponse``) and
-            says whether it refuses the token: ``True``, ``False``, or ``None``: the rule for 401s decides. For APIs
-            that say it with a 403, a 498, or an error in a 200. It may read the body: aiohttp keeps what ``await
-            response.read()`` has read. What it raises reaches the caller, without the token, and the answer is closed.
-            ``None`` (default): the rule for 401s alone.
-        repeat: Which requests may be sent again: ``"all"`` (default): all whose body is known to be whole;
-            ``"safe"``: of these only GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1); ``"none"``: none. For the others
-            the caller gets the refusal, and the next request carries a new token.
+            returns whether the API did not accept the token. ``True`` and ``False`` decide; ``None``: the rule for 401s
+            decides. It is for APIs that say so with a 403, a 498, or an error in a 200. It may read the body: aiohttp
+            keeps what ``await response.read()`` has read. If it raises, the answer is closed, and the caller receives
+            the error, without the token in it. ``None`` (default): only the rule for 401s.
+        repeat: Which requests may be sent again. ``"all"`` (default): all whose body can be sent again unchanged.
+            ``"safe"``: of these, only GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1). ``"none"``: none. For the others,
+            the caller receives the 401, and the next request carries a new token.
 
     Raises:
-        ConfigurationError: No manager; two for one origin; one without origins; or another argument can't work.
+        ConfigurationError: No manager; two for one origin; one without origins; or another argument is wrong.
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
@@ -83,20 +85,22 @@ class BearerAuth:
         self._served = ServedOrigins(managers)
         (self._scheme, self._host), self._engine = self._served.first
         if self._rules is not BUILT_IN or self._engine.options.header != AUTHORIZATION:
-            self._host = ""  # which no request has: the look-up finds it, and `_by_flow` sends its requests
+            # No request has an empty host: the look-up finds the engine, and `_by_flow` sends its requests.
+            self._host = ""
 
     async def __call__(  # noqa: C901, PLR0912 (one coroutine: another one costs on every request)
         self, request: ClientRequest, handler: ClientHandlerType
     ) -> ClientResponse:
-        """Send a request, authorized if it may be. Called by aiohttp, once per hop.
+        """Send a request, with a token if it may carry one. Called by aiohttp, once per hop.
 
         Raises:
-            AuthError: No token could be had; the request was not sent.
-            InsecureTransport: It goes by plain http to a host that is served by https, or to a proxy elsewhere.
+            AuthError: No token is available; the request was not sent.
+            InsecureTransport: The request is plain http to a host that is served by https, or goes through such a proxy
+                on another machine.
         """
         url, headers = request.url, request.headers
-        # The first origin, and most have one, by two texts that the URL has at hand, since aiohttp has asked for them:
-        # a tuple of them and its look-up cost half as much again, hashing and comparing URLs a multiple.
+        # Compares the first origin (most managers have one) by two texts that the URL has cached for aiohttp. A tuple
+        # of them and its look-up would cost half as much again, and hashing and comparing URLs a multiple.
         if url.host_port_subcomponent == self._host and url.scheme == self._scheme:
             engine: TokenEngine | None = self._engine
         else:
@@ -109,7 +113,7 @@ class BearerAuth:
             return await handler(request)
         if request.proxy is not None:
             check_proxy(url, request.proxy, engine.options.insecure_hosts)
-        if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # there is a body: aiohttp has set one of them
+        if CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:  # aiohttp sets one of them if there is a body
             await own_files(request.body)
             cached = engine.state.cached
             if not cached.accepted or boottime() >= cached.fast_until:
@@ -118,7 +122,7 @@ class BearerAuth:
             cached = engine.state.cached
             if boottime() >= cached.fast_until:
                 cached = await engine.obtain(Use.REPEATABLE)
-        # `_send`, but for a coroutine and a flow: each costs again whenever the request waits.
+        # Inlined `_send`: a coroutine and a flow would each add to the cost whenever the request waits.
         headers[AUTHORIZATION] = cached.authorization
         try:
             response = await handler(request)
@@ -139,7 +143,7 @@ class BearerAuth:
 
 
 async def _unserved(served: ServedOrigins, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send a request to an origin that no manager serves, as it is."""
+    """Send a request to an origin that no manager serves, unchanged."""
     response = await handler(request)
     if AUTHORIZATION not in request.headers:
         served.note_unserved(request.url, response.status)
@@ -149,7 +153,7 @@ async def _unserved(served: ServedOrigins, request: ClientRequest, handler: Clie
 async def _by_flow(
     engine: TokenEngine, rules: AnswerRules, request: ClientRequest, handler: ClientHandlerType
 ) -> ClientResponse:
-    """Send a request whose token goes somewhere else than into the ``Authorization`` header, or with rules of its own.
+    """Send a request whose token has another place than the ``Authorization`` header, or with a user's answer rules.
 
     Raises:
         AuthError: See `BearerAuth.__call__`.
@@ -168,7 +172,7 @@ async def _by_flow(
 
 
 def _may_repeat(rules: AnswerRules, request: ClientRequest) -> bool:
-    """Return whether a request may be sent again: its method allows it, and its body is known to be whole."""
+    """Return whether a request may be sent again: its method allows it, and its body is whole."""
     return rules.allows(request.method) and is_whole(request)
 
 
@@ -181,15 +185,15 @@ async def _carry_out(
     *,
     rules: AnswerRules,
 ) -> ClientResponse:
-    """Do with aiohttp what a flow decides.
+    """Carry out a flow's decisions with aiohttp, and return the answer for the caller.
 
     Args:
-        flow: The request's.
-        engine: Where its tokens come from.
+        flow: The request's flow.
+        engine: The engine that obtains its tokens.
         request: The request.
         response: The answer to its first sending; ``None``: it was not sent yet.
-        handler: What sends it.
-        rules: What the user says of answers.
+        handler: aiohttp's function that sends it.
+        rules: The user's rules for answers.
     """
     while True:
         if response is None:
@@ -218,21 +222,21 @@ async def _carry_out(
                 raise
         if step is Step.RETURN:
             return response
-        # Before the request is sent again: it may need this answer's connection.
+        # Before the request is sent again, since it may need this answer's connection.
         response.release()
         await own_files(request.body)
         response = None
 
 
 async def _pause(clock: Clock, seconds: float) -> None:
-    """Return after so many seconds of a clock, or of the event loop: a test's clock may stand still meanwhile."""
+    """Return after ``seconds`` of a clock or of the event loop, whichever is first: a test's clock may stand still."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await clock.sleep(seconds)
 
 
 async def _send(flow: AuthFlow, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send a request with the token and the proof that it must have; see `_core.frames` for what its errors lose."""
+    """Send a request with its token and proof; see `_core.frames` for what is removed from its errors."""
     url, in_url = request.url, flow.url_ending != ""
     response: ClientResponse | None = None
     try:

@@ -1,4 +1,4 @@
-"""The settings of a manager's refreshes, and when a token of a given lifetime is to be renewed."""
+"""The settings of a manager's refreshes, and when a token of a given lifetime becomes stale and spent."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from asyncauth.errors import ConfigurationError
 __all__ = ["RefreshPolicy", "Windows"]
 
 MARGIN_SHARE = 0.10
-"""The most of a lifetime that `RefreshPolicy.expiry_margin` may take: a 2 s token must work too."""
+"""The largest share of a lifetime that `RefreshPolicy.expiry_margin` may take: a 2 s token must work, too."""
 EARLIEST_SHARE = 0.50
-"""Renewal is never due before this share of the lifetime: two renewals per lifetime at most, after the first token."""
+"""Renewal is never due before this share of the lifetime.
+
+In any span of one lifetime, a manager therefore makes at most three token requests: one at its start, one in the
+middle, one at its end.
+"""
 HEADROOM = 1.2
-"""How much slower than the slowest recent one a token request may be and still end in time."""
+"""A token request may take this many times as long as the slowest recent one and still finish before the token is
+spent."""
 LONGEST_HOLD = 3600.0
-"""Seconds: the longest that a refusal or a ``Retry-After`` is remembered."""
+"""Seconds: the longest that a rejection or a ``Retry-After`` is remembered."""
 
 
 class Windows(NamedTuple):
-    """The parts of one token's life, in seconds from the moment its request was sent.
+    """How long a token is fresh and how long it is usable, in seconds from when its request was sent.
 
     Attributes:
-        fresh: Until then the token is handed out and nothing else happens.
-        usable: Until then it is handed out, while a renewal is under way; from then on it is spent.
+        fresh: Until then, the manager hands out the token and does nothing else.
+        usable: From `fresh` until then, the manager hands out the token and renews it. After that, the token is spent.
     """
 
     fresh: float
@@ -56,31 +61,32 @@ def _setting(default: float, low: float = 0.0, high: float = math.inf) -> Any:
 
 @attrs.frozen(kw_only=True)
 class RefreshPolicy:
-    """When a manager renews, gives up, and tries again. The defaults suit lifetimes from 2 s to years.
+    """When a manager renews, gives up and tries again. The defaults suit lifetimes from 2 s to years.
 
     Attributes:
-        renew_at: The fraction of the lifetime after which renewal is due (0.5 to 1; default 0.8). It is due sooner
-            when the token endpoint has been slow, and never before half the lifetime.
-        jitter: The largest fraction of the lifetime by which a renewal is brought forward at random, so that
-            processes spread out (0 to 0.05; default 0.05).
-        expiry_margin: Seconds before its end from which a token counts as spent, at most 10 % of the lifetime
+        renew_at: The fraction of the lifetime after which renewal is due (0.5 to 1; default 0.8). It is due earlier if
+            the token endpoint was slow recently, but never before half the lifetime.
+        jitter: The largest fraction of the lifetime by which a renewal is earlier at random, so that processes do not
+            all renew at once (0 to 0.05; default 0.05).
+        expiry_margin: Seconds before its expiry from which a token counts as spent, at most 10 % of the lifetime
             (default 10).
-        deadline: Seconds that one refresh may take, with all its tries (default 30). A provider that knows better
-            has a ``deadline`` of its own. A single token request may take half of it.
-        rejection_cooldown: Seconds for which a refused credential is not tried again (at least 0.1; default 60).
-            Doubles with each further refusal of the same credential, up to 1 h.
-        idle_timeout: Seconds without a caller after which a manager is no longer kept fresh in the background
-            (default 3600; 0 = never keep it fresh, ``None`` = always).
-        backoff: Seconds that the first wait after a transient failure takes at most; doubles with each further
-            one, each drawn at random between nearly nothing and its most (full jitter; default 0.25).
-        backoff_limit: The most seconds that such a wait grows to (default 15). While callers wait, an outage of up to a
-            minute is waited out with shorter pauses: half a second at most, or a quarter of the outage so far, and
-            never over 3 s.
-        refusal_cooldown: Seconds for which refusals by the API (401) change nothing, once a fresh token was refused
-            as well (at least 0.1; default 5). Doubles each time, up to ``refusal_cooldown_limit``.
-        refusal_cooldown_limit: Seconds (at least 0.1; default 60).
-        store_timeout: Seconds that a call to a shared store may take before the manager does without (default 1).
-        close_grace: Seconds that ``close()`` gives a token request that is already under way (default 2).
+        deadline: Seconds that one refresh may take, with all its tries (default 30). A provider's own ``deadline``
+            takes precedence. A single token request may take half of it.
+        rejection_cooldown: Seconds for which a rejected credential is not sent again (at least 0.1; default 60).
+            Doubles with each further rejection of the same credential, up to 1 h.
+        idle_timeout: Seconds without a caller after which a manager no longer renews in the background (default 3600;
+            0: it never does, ``None``: no limit).
+        backoff: The most seconds of the first wait after a transient failure (default 0.25). Doubles with each further
+            failure. Each wait is drawn at random between almost 0 and that maximum (full jitter).
+        backoff_limit: The most seconds that such a wait grows to (default 15). While callers wait, and for the first 60
+            s of an outage, the waits are shorter: at most 0.5 s or a quarter of the outage so far, whichever is longer,
+            and never over 3 s.
+        refusal_cooldown: Seconds for which 401s from the API drop no token, once the API answered a new token with 401,
+            too (at least 0.1; default 5). Doubles each time, up to ``refusal_cooldown_limit``.
+        refusal_cooldown_limit: The most seconds that ``refusal_cooldown`` grows to (at least 0.1; default 60).
+        store_timeout: Seconds that a call to a shared store may take before the manager continues without it (default
+            1).
+        close_grace: Seconds that ``close()`` allows a token request in progress (default 2).
 
     Raises:
         ConfigurationError: A value is not a number, or out of its range.
@@ -100,12 +106,12 @@ class RefreshPolicy:
     close_grace: float = _setting(2.0)
 
     def windows(self, lifetime: float | None, *, slowest: float = 0.0, unit_random: float = 0.0) -> Windows:
-        """Return when a token of this lifetime is fresh, stale and spent.
+        """Return how long a token of this lifetime is fresh, and how long it is usable.
 
         Args:
-            lifetime: Seconds; ``None`` = unknown, so neither renewal nor the end is ever due.
-            slowest: Seconds that the slowest of the recent token requests took.
-            unit_random: A random number from 0 to 1: how much of the jitter to take.
+            lifetime: Seconds; ``None``: unknown, so the token stays fresh for ever.
+            slowest: Seconds that the slowest of the recent token requests took (default 0).
+            unit_random: A random number from 0 to 1: the share of the jitter to use (default 0).
         """
         if lifetime is None:
             return Windows(math.inf, math.inf)
@@ -114,13 +120,14 @@ class RefreshPolicy:
         return Windows(max(due, EARLIEST_SHARE * lifetime), usable)
 
     def windows_again(self, lifetime: float | None, *, slowest: float = 0.0) -> Windows:
-        """Return when a token is fresh, stale and spent that the server has given before: it caches its tokens.
+        """Return the windows of a token that the server has given before, because it caches its tokens.
 
-        What is left of its life is used to the end: asked sooner, the server would give the same token once more.
+        Renewal is due only shortly before the token is spent: if asked earlier, the server would return the same token
+        again.
 
         Args:
-            lifetime: Seconds that are left of it; ``None`` = unknown.
-            slowest: Seconds that the slowest of the recent token requests took.
+            lifetime: Seconds that are left of it; ``None``: unknown.
+            slowest: Seconds that the slowest of the recent token requests took (default 0).
         """
         if lifetime is None:
             return self.windows(None)

@@ -1,4 +1,4 @@
-"""aiohttp sessions whose requests are authorized: a new one, or one around a session that somebody else made."""
+"""aiohttp sessions whose requests are authorized: a new one, or one that wraps an existing session."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["client_session", "wrap_session"]
 
 _WAY = frozenset({"trust_env", "proxy", "proxy_auth"})
-"""Arguments of ``aiohttp.ClientSession`` that say which way its requests go."""
+"""Arguments of ``aiohttp.ClientSession`` that decide which way its requests go."""
 _MANAGERS_OWN = ("policy", "clock", "random")
-"""Arguments of `TokenManager` alone: no session or client takes one of these names."""
+"""Arguments of `TokenManager` alone: no session or client has an argument with one of these names."""
 
 
 with warnings.catch_warnings():
-    # aiohttp discourages subclasses, whose attributes might clash with its own: this one has a single new one.
+    # aiohttp warns about subclasses, whose attributes might clash with its own. This one adds a single attribute.
     warnings.simplefilter("ignore", DeprecationWarning)
 
     class _OwningSession(aiohttp.ClientSession):
-        """A session that closes the managers which were made for it."""
+        """A session that closes the managers that were made for it."""
 
         ATTRS = aiohttp.ClientSession.ATTRS | {"asyncauth_managers"}
 
@@ -52,7 +52,7 @@ with warnings.catch_warnings():
 
 
 async def close_managers(managers: Collection[TokenManager]) -> None:
-    """Close managers, all together: who is cancelled during one's grace leaves no other open."""
+    """Close managers together. If the caller is cancelled during a grace, the others are still closed."""
     try:
         ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
     finally:
@@ -65,19 +65,19 @@ async def close_managers(managers: Collection[TokenManager]) -> None:
 
 
 def check_rest(arguments: Mapping[str, object]) -> None:
-    """Refuse arguments that a session or client would not know.
+    """Raise if an argument is one that a session or client does not have.
 
     Args:
-        arguments: What is for the session or client.
+        arguments: The arguments for the session or client.
 
     Raises:
-        ConfigurationError: One is `TokenManager`'s.
+        ConfigurationError: One of them is `TokenManager`'s.
     """
     for name in _MANAGERS_OWN:
         if name in arguments:
             raise ConfigurationError(
-                f"{name}= is a manager's: make the manager, TokenManager(…, {name}=…), and give it in the provider's"
-                " place"
+                f"{name}= is an argument of TokenManager: make TokenManager(…, {name}=…), and pass that instead of the"
+                " provider"
             )
 
 
@@ -88,13 +88,13 @@ def managers_of(
     http: Http | None,
     way: Callable[[], Http | None],
 ) -> tuple[list[TokenManager], list[TokenManager]]:
-    """Return the managers of a session or client, and those of them that are made for it, one for each provider.
+    """Return the managers of a session or client, and those of them that are made here: one per provider.
 
     Args:
-        managers_or_providers: As given.
-        store: For those that are made, as given.
-        http: The same.
-        way: Returns what takes the place of ``http``, where none is given.
+        managers_or_providers: Managers, and providers that need one.
+        store: The store of the managers that are made here; ``None``: no store.
+        http: The sessions that send their token requests, see `TokenManager`; ``None``: the result of ``way``.
+        way: Returns a default for ``http``.
 
     Raises:
         ConfigurationError: ``store`` or ``http`` is given, and no provider; or see `TokenManager`.
@@ -108,7 +108,7 @@ def managers_of(
             made.append(manager)
     for name, given in (("store", store), ("http", http)):
         if given is not None and not made:
-            raise ConfigurationError(f"{name}= is for providers; a manager has its own: TokenManager(…, {name}=…)")
+            raise ConfigurationError(f"{name}= is for providers only; for a manager, write TokenManager(…, {name}=…)")
     return managers, made
 
 
@@ -129,27 +129,29 @@ def client_session(
     Call it where you would make the session: in a running event loop.
 
     Args:
-        managers_or_providers: One for each system that is called. A provider gets a manager that is kept fresh, and
-            closed, with the session; a manager stays the caller's.
-        store: Where the managers that are made here share their tokens with other processes; ``None`` (default) = with
-            none. So one object that a worker opens when it starts, and closes when it ends, is all it needs.
-        http: What the managers that are made here send token requests with, see `TokenManager`. ``None`` (default):
-            sessions of their own, with the ``trust_env``, ``proxy`` and ``proxy_auth`` of the new session. Certificates
-            and whatever else its ``connector`` has are the new session's alone: give ``http`` a function.
-        refused: Which answers refuse the token, see `BearerAuth`.
+        managers_or_providers: One for each system that the session calls. A provider gets a new manager that is kept
+            fresh, and closed, with the session. A manager stays the caller's to close.
+        store: Where the managers made here share their tokens with other processes; ``None`` (default): nowhere. The
+            session neither opens nor closes it.
+        http: What the managers made here send token requests with, see `TokenManager`. ``None`` (default): sessions of
+            their own, with the new session's ``trust_env``, ``proxy`` and ``proxy_auth``. These do not use the new
+            session's ``connector``: for its certificates and other settings, pass a function.
+        refused: Decides which answers mean that the API does not accept the token, see `BearerAuth`.
         repeat: Which requests may be sent again, see `BearerAuth`.
         **aiohttp_kwargs: For ``aiohttp.ClientSession``. ``middlewares`` run outside of the authorization.
 
     Raises:
         ConfigurationError: See `BearerAuth` and `TokenManager`; ``store`` or ``http`` is given, and no provider; or an
-            argument is `TokenManager`'s alone, such as ``policy``.
+            argument is only `TokenManager`'s, such as ``policy``.
         InsecureTransport: See `BearerAuth`.
     """
     check_rest(aiohttp_kwargs)
     middlewares: Any = aiohttp_kwargs.pop("middlewares", ())
     if not hasattr(middlewares, "__iter__"):
         kind = type(middlewares).__name__
-        raise ConfigurationError(f"middlewares= takes a sequence of middlewares, or is left out, not {kind}")
+        raise ConfigurationError(
+            f"middlewares= takes a sequence of middlewares, not {kind}; leave it out if there are none"
+        )
     managers, made = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, aiohttp_kwargs))
     auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     session = _OwningSession(middlewares=(*middlewares, auth), **aiohttp_kwargs)
@@ -160,34 +162,34 @@ def client_session(
 
 
 def _way_of(aiohttp_kwargs: dict[str, Any]) -> Http | None:
-    """Return what makes sessions for token requests that go the way of the API's; ``None``: it has none of its own."""
+    """Return a maker of sessions that use the API session's proxy settings; ``None``: it has none."""
     way = {name: value for name, value in aiohttp_kwargs.items() if name in _WAY and value}
     return session_maker(**way) if way else None
 
 
 def session_maker(**options: Any) -> Http:
-    """Return what makes sessions for token requests, with further arguments of ``aiohttp.ClientSession``."""
+    """Return a function that makes sessions for token requests, with further ``aiohttp.ClientSession`` arguments."""
     return partial(own_session, RefreshPolicy().deadline / 2, **options)
 
 
 def wrap_session(
     session: aiohttp.ClientSession, *managers: TokenManager, refused: Refused | None = None, repeat: Repeat = "all"
 ) -> aiohttp.ClientSession:
-    """Return a session like the given one, on its connections and cookies, that authorizes its requests.
+    """Return a session that uses the given one's connections and cookies, and authorizes its requests.
 
-    The given session is left as it is, and so are both its connections and the managers when the returned one is
-    closed. The returned one works as long as the given one is open.
+    The given session is not changed. Closing the returned session closes neither the given one's connections nor the
+    managers. The returned session works as long as the given one is open.
 
     Args:
-        session: The session: its headers, base URL, timeouts, cookie jar, tracing and middlewares are kept; ours
-            runs innermost.
-        managers: One for each system that is called.
-        refused: Which answers refuse the token, see `BearerAuth`.
+        session: The session. Its headers, base URL, timeouts, cookie jar, tracing and middlewares also apply to the
+            returned one; the authorization runs innermost.
+        managers: One for each system that the session calls.
+        refused: Decides which answers mean that the API does not accept the token, see `BearerAuth`.
         repeat: Which requests may be sent again, see `BearerAuth`.
 
     Raises:
-        ConfigurationError: The session is closed; it is an object of a class derived from ``aiohttp.ClientSession``,
-            whose behaviour the returned one would not have; or see `BearerAuth`.
+        ConfigurationError: The session is closed; its class is derived from ``aiohttp.ClientSession``, so that the
+            returned session would behave differently; or see `BearerAuth`.
         InsecureTransport: See `BearerAuth`.
     """
     if not isinstance(session, aiohttp.ClientSession):
@@ -201,7 +203,7 @@ def wrap_session(
     if session.closed:
         raise ConfigurationError("wrap_session takes a session that is open")
     with warnings.catch_warnings():
-        # Arguments that aiohttp has come to deprecate since the session was made with them.
+        # aiohttp may have deprecated some of the arguments since the session was made with them.
         warnings.simplefilter("ignore", DeprecationWarning)
         return aiohttp.ClientSession(
             **settings_of(session), connector_owner=False, middlewares=(*middlewares_of(session), auth)

@@ -1,4 +1,4 @@
-"""A manager's state, and what became of its tokens when they were revoked: for people and health checks."""
+"""Snapshots of managers and pools, and the outcome of a revocation, for people and health checks."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class Status:
     """A snapshot of a `TokenManager`, without secrets.
 
     Attributes:
-        provider: The provider's name, as a log may show it: printable, 200 characters at most.
+        provider: The provider's name, safe for a log: printable, at most 200 characters.
         state: ``empty`` (no token yet), ``fresh``, ``stale`` (usable; renewal is due) or ``spent`` (unusable).
-        refreshing: Whether a refresh is under way.
-        cooling_down: Whether a refused credential, a ``Retry-After``, or an API that refuses fresh tokens as well
-            is being waited out.
-        seconds_left: Seconds for which the token is still usable; ``None`` = no token, or lifetime unknown.
-        next_refresh_in: Seconds until the next refresh is due; ``None``: none is foreseen.
-        last_success_at: When a token was last obtained, in Unix epoch seconds; ``None`` = never.
-        last_error: Class and text of the failure since then; ``None``: none failed.
+        refreshing: Whether a refresh is in progress.
+        cooling_down: Whether the manager waits out a rejected credential, a ``Retry-After``, or an API that answers new
+            tokens with 401, too.
+        seconds_left: Seconds for which the token is still usable; ``None``: no token, or lifetime unknown.
+        next_refresh_in: Seconds until the next refresh is due; ``None``: none is planned.
+        last_success_at: When a token was last obtained, in Unix epoch seconds; ``None``: never.
+        last_error: Class and text of the last failure since then; ``None``: nothing failed.
         refreshes: How many tokens were fetched.
-        adoptions: How many were taken over from other processes, through the store.
-        store: ``"ok"``, or what the shared store's trouble is; ``None`` = there is no store.
-        failures: How many tries to obtain one failed.
-        rejections: How many times the API refused a token and it was dropped.
+        adoptions: How many tokens were adopted from other processes, through the store.
+        store: ``"ok"``, or the shared store's trouble; ``None``: no store.
+        failures: How many tries to obtain a token failed.
+        rejections: How many tokens were dropped for an API 401.
         waits: How many callers had to wait for a token.
-        waiting: How many are waiting now.
-        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
-        fingerprint: `Token.fingerprint` of the held token, the same in every process; ``None`` = no token.
+        waiting: How many callers wait now.
+        waiting_for: Seconds that the first of them has waited; ``None``: no caller waits.
+        fingerprint: `Token.fingerprint` of the cached token, the same in every process; ``None``: no token.
     """
 
     provider: str
@@ -62,7 +62,7 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        """Whether a request made now would have a token: one is usable, or nothing has failed yet."""
+        """Whether a token is usable, or nothing failed yet. A token that was not requested yet counts as healthy."""
         return self.state in _USABLE or self.last_error is None
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,21 +72,21 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class PoolStatus:
-    """A snapshot of a `ManagerPool`, without secrets (a tenant's key is none).
+    """A snapshot of a `ManagerPool`, without secrets. A tenant's key does not count as a secret.
 
     Attributes:
         managers: How many managers are open.
-        max_size: How many may be; ``None`` = any number.
+        max_size: How many may be open; ``None``: no limit.
         states: How many of them are ``empty``, ``fresh``, ``stale`` and ``spent``: see `Status`.
-        limit: How many token requests may be under way at the same time, on each event loop.
-        requesting: How many are.
-        queued: How many refreshes wait for their turn.
+        limit: How many token requests may be in progress at the same time, per event loop.
+        requesting: How many token requests are in progress.
+        queued: How many refreshes wait for a slot.
         waiting: How many callers wait for a token.
-        waiting_for: Seconds for which the first of them has waited; ``None``: no caller waits.
+        waiting_for: Seconds that the first of them has waited; ``None``: no caller waits.
         made: How many managers were made.
-        closed: How many were closed, as idle ones or for others' sake; some may have been reopened.
-        failing: The last error, class and text, of tenants whose last refresh failed, by key: at most 10 of them.
-        failures: How many such tenants there are.
+        closed: How many managers were closed because they were idle, or to make room; some may be open again.
+        failing: Class and text of the last error, by key, of at most 10 tenants whose last refresh failed.
+        failures: How many tenants' last refresh failed.
     """
 
     managers: int
@@ -104,11 +104,11 @@ class PoolStatus:
 
     @property
     def healthy(self) -> bool:
-        """Whether a tenant has a usable token, or none has failed: a tenant's wrong password is its own."""
+        """Whether a tenant has a usable token, or none failed: one wrong password does not make a pool unhealthy."""
         return not self.failures or any(self.states.get(state, 0) for state in _USABLE)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the snapshot as plain values, for JSON; keys of tenants as printable text."""
+        """Return the snapshot as plain values, for JSON; tenants' keys become printable text."""
         failing = {name_of(key): error for key, error in self.failing.items()}
         states = dict(self.states)
         return {**attrs.asdict(self, recurse=False), "states": states, "failing": failing, "healthy": self.healthy}
@@ -116,14 +116,14 @@ class PoolStatus:
 
 @attrs.frozen(kw_only=True)
 class TokenRevocation:
-    """What became of one token when it was to be revoked. Holds no secret.
+    """The outcome of revoking one token. Holds no secret.
 
     Attributes:
         kind: ``"refresh_token"`` or ``"access_token"``.
-        provider: Whose it is: the provider's name, as a log may show it.
+        provider: The name of the token's provider, safe for a log.
         fingerprint: `Token.fingerprint` of an access token; ``None``: it is a refresh token.
-        expires_at: When it ends by itself, in Unix epoch seconds; ``None``: unknown.
-        error: Class and text of why it could not be revoked; ``None``: it was.
+        expires_at: When it expires without revocation, in Unix epoch seconds; ``None``: unknown.
+        error: Class and text of why it could not be revoked; ``None`` (default): it was.
     """
 
     kind: TokenKind
@@ -135,11 +135,11 @@ class TokenRevocation:
 
 @attrs.frozen(kw_only=True)
 class Revocation:
-    """What `TokenManager.revoke` has done. Holds no secret.
+    """The outcome of `TokenManager.revoke`. Holds no secret.
 
     Attributes:
-        tokens: Each token that was to be revoked, in the order in which that was tried; a chain's later steps first.
-        store: Why the entry may still be in the shared store; ``None``: it is not, or there is no store.
+        tokens: Each token that was to be revoked, in the order of the tries; a chain's later steps come first.
+        store: Why the entry may still be in the shared store; ``None`` (default): it was deleted, or no store is used.
     """
 
     tokens: tuple[TokenRevocation, ...] = ()
@@ -152,7 +152,7 @@ class Revocation:
 
     @property
     def remaining(self) -> tuple[TokenRevocation, ...]:
-        """The tokens that anyone who has them may use, until their ``expires_at``."""
+        """The tokens that may still be used, until their ``expires_at``."""
         return tuple(each for each in self.tokens if each.error is not None)
 
     @property
@@ -161,5 +161,5 @@ class Revocation:
         return not self.remaining and self.store is None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
+        """Return the outcome as plain values, for JSON."""
         return {**attrs.asdict(self), "complete": self.complete}

@@ -1,4 +1,4 @@
-"""The access token, as everything else in the library speaks of it."""
+"""The access token: `Token`, and how to name one without showing it."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ import attrs
 __all__ = ["SEALED", "Token", "digest", "fingerprint", "type_flaw"]
 
 SEALED = "sealed"
-"""The type, and the refresh token, of a stored token that is encrypted: of no use to anybody without the keys."""
+"""The ``token_type`` and ``refresh_token`` of a stored token that is encrypted: useless without the keys."""
 _KEY = os.urandom(32)
 _DIGITS = 8
 """Hex digits of a fingerprint."""
 _SHORTEST_HASHED = 20
-"""Printable ASCII characters that can hold 128 random bits, which RFC 6749 §10.10 wants of an access token."""
+"""Printable ASCII characters that can hold 128 random bits, as RFC 6749 §10.10 requires of an access token."""
 _SCHEMES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
 def digest(secret: str) -> str:
-    """Return 32 hex digits that tell two secrets apart and reveal neither.
+    """Return 32 hex digits that distinguish two secrets and reveal neither.
 
-    The digest is keyed with a random key of this process: equal secrets have equal digests within one process, and
-    one that ends up in a log can't be searched for offline.
+    The digest is keyed with a random key of this process: within it, equal secrets have equal digests. A digest found
+    in a log cannot be attacked offline.
     """
     return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=16).hexdigest()
 
 
 def fingerprint(value: str) -> str:
-    """Return 8 hex digits that tell an access token from another and do not help to guess it.
+    """Return 8 hex digits that distinguish an access token from others, and do not help to guess it.
 
     They are the first 32 bits of the token's SHA-256, so every process, and any other program, computes the same ones:
-    ``printf %s "$TOKEN" | sha256sum | cut -c1-8``. A token of fewer than 20 characters may be guessable: instead of
-    its hash, which guesses could be compared with, this returns digits of its `digest`, which only this process knows.
+    ``printf %s "$TOKEN" | sha256sum | cut -c1-8``. A token of fewer than 20 characters may be guessable, and its hash
+    would confirm a guess. For such a token, they are the first digits of its `digest`, which only this process can
+    compute.
     """
     if len(value) < _SHORTEST_HASHED:
         return digest(value)[:_DIGITS]
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all, so that a token without extras costs none
+_NOTHING: Mapping[str, Any] = MappingProxyType({})  # shared, so that a token without extras takes no memory for them
 
 
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -53,11 +54,11 @@ def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _LONGEST_SHOWN = 100
-"""Characters of a server's own words that a repr shows."""
+"""The most characters of a server's text that a repr shows."""
 
 
 def _moment(epoch: float | None) -> str:
-    """Return an instant as people read it."""
+    """Return an instant as readable text."""
     if epoch is None:
         return "unknown"
     try:
@@ -71,18 +72,19 @@ class Token:
     """An access token and what is known about it.
 
     Immutable, and safe to share between tasks, threads and event loops. Its ``repr`` shows times and a fingerprint,
-    never a secret; pickling it is refused, since a pickle would hold the secret in the clear (a store keeps tokens
-    between processes).
+    never a secret. A token cannot be pickled, since the pickle would hold the secret unencrypted: share tokens between
+    processes through a store.
 
     Attributes:
         value: The access token itself. Secret.
-        expires_at: When it ends, in Unix epoch seconds; ``None`` = the lifetime is unknown: it is used until the
-            server refuses it.
+        expires_at: When it expires, in Unix epoch seconds; ``None`` (default): the lifetime is unknown, and the token
+            is used until the API answers it with a 401.
         issued_at: When the request for it was sent, in Unix epoch seconds (default: now).
-        token_type: As the server names it (RFC 6749 §7.1); ``"bearer"`` in any case is written ``Bearer``.
-        refresh_token: The refresh token that came with it, if one did. Secret.
-        scope: The scope that was granted, where the server says so (RFC 6749 §3.3).
-        extra: The answer's other fields, read-only. May hold personal data: not in the ``repr``.
+        token_type: The server's ``token_type`` (RFC 6749 §7.1; default ``"Bearer"``).
+        refresh_token: The refresh token that came with it; ``None`` (default): none did. Secret.
+        scope: The granted scope (RFC 6749 §3.3); ``None`` (default): the server did not say.
+        extra: The answer's other fields, read-only (default: none). They may hold personal data, so the ``repr`` omits
+            them.
     """
 
     value: str
@@ -95,23 +97,23 @@ class Token:
 
     @property
     def authorization(self) -> str:
-        """The ``Authorization`` header's value by `token_type`, such as ``"Bearer …"``. Secret.
+        """The value of the ``Authorization`` header, such as ``"Bearer …"``; ``token_type`` gives the scheme. Secret.
 
-        Where a provider declares that its token is carried otherwise, `TokenManager.headers` has what requests carry.
+        If a provider declares another place for its token, `TokenManager.headers` returns what requests carry.
         """
         return f"{_SCHEMES.get(self.token_type.lower(), self.token_type)} {self.value}"
 
     @property
     def lifetime(self) -> float | None:
-        """Seconds from `issued_at` to `expires_at`; ``None`` = unknown."""
+        """Seconds from `issued_at` to `expires_at`; ``None``: unknown."""
         return None if self.expires_at is None else self.expires_at - self.issued_at
 
     @property
     def fingerprint(self) -> str:
-        """8 hex digits that tell this token from another: the start of its SHA-256, the same in every process.
+        """8 hex digits that distinguish this token from others: the start of its SHA-256, the same in every process.
 
-        Of a token with fewer than 20 characters, or of type ``Basic``, which is a password in another spelling, they
-        are the same within one process only: it may be guessable.
+        A token with fewer than 20 characters, or of type ``Basic`` (a password in another form), may be guessable. Its
+        digits are the same only within one process.
         """
         return digest(self.value)[:_DIGITS] if self.token_type.lower() == "basic" else fingerprint(self.value)
 
@@ -129,7 +131,7 @@ class Token:
         return f"<Token {' '.join(parts)}>"
 
     def _shown(self, text: str) -> str:
-        """Return what the server said of the token, short, and without the token if the server repeats it there."""
+        """Return a server's text about the token, shortened, and without the token if the server repeats it there."""
         from asyncauth._base.redaction import Redactor  # noqa: PLC0415 (most processes never show a token)
 
         text = Redactor((self.value, self.refresh_token or "")).text(text[: 4 * _LONGEST_SHOWN])
@@ -142,16 +144,19 @@ class Token:
         return self
 
     def __reduce__(self) -> NoReturn:
-        msg = "a Token is not pickled: the pickle would hold the secret; share it through a store instead"
+        msg = "a Token cannot be pickled: the pickle would hold the secret; share it through a store instead"
         raise TypeError(msg)
 
 
 _TEXTS = {"value": True, "token_type": True, "refresh_token": False, "scope": False}
-"""By field: whether it must be there."""
+"""Text fields, and whether each is required."""
 
 
 def type_flaw(token: Token) -> str | None:
-    """Return which field of somebody else's token is not what it must be, and of what type it is."""
+    """Return which field of a token has the wrong type, and that type; ``None``: none has.
+
+    User code may have made the token.
+    """
     for name, needed in _TEXTS.items():
         value: object = getattr(token, name)
         if not isinstance(value, str) and (needed or value is not None):

@@ -167,7 +167,7 @@ class EncryptedStore:
         return f"<EncryptedStore {printable(repr(self._store))}>"
 
     def __reduce__(self) -> NoReturn:
-        msg = "an EncryptedStore is not pickled: make one in the process that uses it"
+        msg = "an EncryptedStore cannot be pickled: make one in the process that uses it"
         raise TypeError(msg)
 
 

@@ -298,7 +298,7 @@ class RedisStore:
         return f"<RedisStore {kind} {self.prefix!r}>"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a RedisStore is not pickled: make one in the process that uses it"
+        msg = "a RedisStore cannot be pickled: make one in the process that uses it"
         raise TypeError(msg)
 
 

@@ -61,7 +61,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ((static_manager("x", origins="https://a.example"),), {"store": MemoryStore()}, "store= is for providers"),
         ((static_manager("x", origins="https://a.example"),), {"refused": 403}, "refused= takes a function"),
         ((static_manager("x", origins="https://a.example"),), {"repeat": "never"}, "repeat= takes"),
-        ((FakeProvider(origins=("https://a.example",)),), {"policy": RefreshPolicy()}, "policy= is a manager's"),
+        ((FakeProvider(origins=("https://a.example",)),), {"policy": RefreshPolicy()}, "policy= is an argument of"),
         ((FakeProvider(origins=()),), {}, "has no origins"),
         ((FakeProvider(origins=("https://a.example",)),), {"proxy": "socks5://127.0.0.1:1"}, "SOCKS"),
     ],

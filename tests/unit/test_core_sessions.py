@@ -335,7 +335,7 @@ async def test_client_session_takes_a_function() -> None:
 async def test_client_session_takes_no_managers_arguments(name: str) -> None:
     """What is a manager's alone is told from what aiohttp does not know, and the error says where it goes."""
     given: dict[str, Any] = {name: None}
-    with pytest.raises(ConfigurationError, match=rf"{name}= is a manager's: .* TokenManager\(…, {name}=…\)"):
+    with pytest.raises(ConfigurationError, match=rf"{name}= is an argument of .* TokenManager\(…, {name}=…\)"):
         client_session(Peakly(username="me", password="secret"), **given)
 
 

@@ -159,7 +159,7 @@ class Credential:
         return f"<{self.name}: {value!r}>" if _is_source(value) else f"<{self.name}: {type(value).__name__}>"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a credential is not pickled: make the provider in the process that uses it"
+        msg = "a credential cannot be pickled: make the provider in the process that uses it"
         raise TypeError(msg)
 
 
