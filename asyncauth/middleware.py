@@ -153,7 +153,7 @@ async def _unserved(served: ServedOrigins, request: ClientRequest, handler: Clie
 async def _by_flow(
     engine: TokenEngine, rules: AnswerRules, request: ClientRequest, handler: ClientHandlerType
 ) -> ClientResponse:
-    """Send a request whose token has another place than the ``Authorization`` header, or with a user's answer rules.
+    """Send a request whose token is not in the ``Authorization`` header, or whose answers have a user's rules.
 
     Raises:
         AuthError: See `BearerAuth.__call__`.

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of tokens: event loops, and text from elsewhere."""
+"""Helpers that do not depend on tokens: event loops, forks, and text from other sources."""

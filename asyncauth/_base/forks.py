@@ -1,8 +1,9 @@
-"""What a forked child makes anew, and what it leaves to its parent.
+"""Lets a forked child replace its parent's locks and leave its parent's connections open.
 
-A fork copies each lock as it is: one that another thread holds stays locked in the child, where that thread does not
-exist. It copies connections as well, and the two processes share the selector of each event loop: a child that closes
-one of its parent's connections takes it out of the parent's selector, and the parent waits for an answer in vain.
+A fork copies each lock in its current state. A lock that another thread holds stays locked in the child, where that
+thread does not exist. A fork also copies connections, and the two processes share the selector of each event loop. If
+the child closes one of its parent's connections, it removes the connection from the parent's selector, and the parent
+never receives the answer.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _of_parent: list[object] = []
 
 
 def new_guard() -> threading.RLock:
-    """Return a lock that a forked child finds free, whichever other thread held it at the fork.
+    """Return a lock that is free in a forked child, even if another thread held it during the fork.
 
-    Reentrant: the garbage collector ends the tasks of a closed loop at any moment, and they may take the lock that is
-    held.
+    Reentrant: the garbage collector may end the tasks of a closed loop at any time, and these tasks may take a lock
+    that this thread already holds.
     """
     guard = threading.RLock()
     _guards.add(guard)
@@ -37,36 +38,37 @@ def new_guard() -> threading.RLock:
 
 
 def at_fork(thing: _T, in_child: Callable[[_T], None]) -> None:
-    """Have each forked child do something with its copy of a thing, before anything else runs there.
+    """Register a function that each forked child calls with its copy of ``thing``, before other code runs there.
 
     Args:
-        thing: Held weakly.
-        in_child: Is given the thing. Must not hold it.
+        thing: The object. Held weakly.
+        in_child: Called with the object. Must not hold a reference to it.
     """
     _in_children[thing] = in_child
 
 
 def leave_to_parent(*things: object) -> None:
-    """Keep what belongs to the parent process for ever, so that nothing closes it here."""
+    """Keep the parent process' objects for ever, so that nothing closes them in this process."""
     if not _of_parent:
         atexit.register(_leak, _of_parent)
     _of_parent.extend(things)
 
 
 def _leak(things: list[object]) -> None:
-    """Keep things even from the end of the interpreter, which closes whatever connections it finds."""
-    import ctypes  # noqa: PLC0415 (it takes longer than all the rest, and is hardly ever needed)
+    """Keep things alive even at the interpreter's exit, which closes the connections that it finds."""
+    import ctypes  # noqa: PLC0415 (slow to import, and rarely needed)
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(things))
 
 
 def _in_child() -> None:
     for guard in list(_guards):
-        if guard.acquire(blocking=False):  # free, or held by the thread that forked, which releases it here as well
+        # free, or held by the thread that forked, which releases it in the child, too
+        if guard.acquire(blocking=False):
             guard.release()
         else:
             held: Any = guard
-            held._at_fork_reinit()  # noqa: SLF001 (as the standard library does with its own)
+            held._at_fork_reinit()  # noqa: SLF001 (as the standard library does with its own locks)
     for thing, in_child in list(_in_children.items()):
         in_child(thing)
 

@@ -1,6 +1,6 @@
-"""Event loops, as other threads and forked processes see them: whether one is alive, and how to have it do something.
+"""Event loops as seen by other threads and forked processes: whether one is alive, and how to call it.
 
-After a fork the parent's event loops look alive in the child, and nothing will ever run on them.
+In a forked child, the parent's event loops look alive, but nothing will ever run on them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["GLANCE", "LoopRef", "call_soon", "generation"]
 
 GLANCE = 0.25
-"""Seconds between looks at whether another thread's loop still runs: no callback tells when it stops."""
+"""Seconds between checks whether another thread's loop still runs: asyncio has no callback for when a loop stops."""
 
 _numbers = itertools.count()
 _current = next(_numbers)
 
 
 def generation() -> int:
-    """Return a number that is another one in each process of a family of forks."""
+    """Return a number that differs in each process of a family of forks."""
     return _current
 
 
 def _in_child() -> None:
-    global _current  # noqa: PLW0603 (what a fork changes is the process)
+    global _current  # noqa: PLW0603 (a fork changes the process, which a module variable stands for)
     _current = next(_numbers)
 
 
@@ -39,10 +39,10 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> bool:
-    """Have a loop call something first of all when it goes on. Any thread.
+    """Schedule a call on a loop, before its other callbacks when it continues. Usable in any thread.
 
     Returns:
-        Whether it was told: a closed loop cannot be.
+        Whether it was scheduled: ``False`` for a closed loop.
     """
     try:
         loop.call_soon_threadsafe(call, *arguments)
@@ -52,10 +52,10 @@ def call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arg
 
 
 class LoopRef:
-    """An event loop that any thread may ask about and hand something to. It does not keep the loop in memory.
+    """A weak reference to an event loop, with which any thread can check the loop and schedule calls on it.
 
     Args:
-        loop: Of this process; ``None`` (default): the running one.
+        loop: A loop of this process; ``None`` (default): the running one.
 
     Raises:
         RuntimeError: No loop was given, and none is running.
@@ -68,53 +68,52 @@ class LoopRef:
         self._generation = generation()
 
     def get(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop; ``None``: it is gone."""
+        """Return the loop; ``None``: it no longer exists."""
         return self._loop()
 
     @property
     def here(self) -> bool:
-        """Whether it is the running loop. Ask on a running loop only."""
+        """Whether it is the running loop. Raises ``RuntimeError`` if no loop is running."""
         return self._loop() is asyncio.get_running_loop()
 
     @property
     def of_parent_process(self) -> bool:
-        """Whether it runs, if at all, in a process that this one was forked from."""
+        """Whether the loop belongs to a process that this one was forked from."""
         return self._generation != generation()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or is gone. A parent process's may be open."""
+        """Whether the loop was closed, or no longer exists. A parent process' loop may be open."""
         loop = self._loop()
         return loop is None or loop.is_closed()
 
     @property
     def lost(self) -> bool:
-        """Whether nothing will ever run on it again in this process."""
-        loop = self._loop()  # each caller that needs a new token asks this: no further call
+        """Whether nothing will ever run on the loop again in this process."""
+        loop = self._loop()  # inlined, since each caller that needs a new token reads this
         return self._generation != _current or loop is None or loop.is_closed()
 
     @property
     def alive(self) -> bool:
-        """Whether it runs now. One that does not, and is not lost, stands still: it may run again."""
+        """Whether the loop runs now. A loop that does not run, and is not lost, may run again."""
         loop = self._loop()
         return loop is not None and not self.of_parent_process and loop.is_running()
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> bool:
-        """Have the loop call something first of all when it goes on. Any thread.
+        """Schedule a call on the loop, before its other callbacks when it continues. Usable in any thread.
 
         Returns:
-            Whether it was told. A lost loop is not: the pipe that would wake a parent process's loop is the parent's
-            as well.
+            Whether it was scheduled. ``False`` for a lost loop: the pipe that wakes a parent process' loop belongs to
+                the parent, too.
         """
         loop = self._loop()
         return loop is not None and not self.of_parent_process and call_soon(loop, call, *arguments)
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run some work on the loop, and return when it has ended or the loop has stopped.
+        """Run a coroutine on the loop, and return when it has ended or the loop has stopped.
 
-        On the running loop it is awaited like anything else. On another, what it raises is left to that loop's
-        exception handler, and cancelling the caller does not cancel it. A loop that stands still does the work when
-        it runs again; a lost one never does.
+        On the running loop, it is simply awaited. On another loop, its errors go to that loop's exception handler, and
+        cancelling the caller does not cancel it. A stopped loop does the work when it runs again, a lost one never.
 
         Args:
             work: Makes the coroutine, on that loop.
@@ -123,7 +122,7 @@ class LoopRef:
             await work()
             return
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        # The coroutine is made there: one that is made here, and never runs, warns that nobody awaited it.
+        # The coroutine is made there: one that is made here and never runs would warn that it was never awaited.
         self.call_soon(_begin, work, done)
         while not done.done() and self.alive:
             await asyncio.wait((asyncio.wrap_future(done),), timeout=GLANCE)

@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled when they are first used: ``import asyncauth`` compiles none."""
+"""Regular expressions that are compiled on first use: ``import asyncauth`` compiles none."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["pattern"]
 
 
 def pattern(text: str, flags: int = 0) -> Callable[[], re.Pattern[str]]:
-    """Return a function that returns the compiled regular expression, the same one each time. Any thread.
+    """Return a function that returns the compiled regular expression. Usable in any thread.
 
     Args:
         text: The regular expression.
-        flags: Those of `re.compile`.
+        flags: The flags of `re.compile` (default: none).
     """
     return functools.cache(functools.partial(re.compile, text, flags))

@@ -1,22 +1,22 @@
-"""Text from elsewhere, as a line of a log or a terminal may get it: its control characters would forge lines."""
+"""Text from other sources, made safe for a log line or a terminal, where control characters would forge lines."""
 
 from __future__ import annotations
 
 __all__ = ["is_visible_ascii", "name_of", "printable"]
 
 _LONGEST_NAME = 200
-"""Characters of a name. Longer ones are cut: a log line is for people."""
+"""Characters of a name. Longer ones are cut, so that log lines stay readable."""
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return a text in which each character that can't be seen is a space.
+    """Return a text with a space in place of each character that is not printable.
 
-    Those are line breaks, escape sequences' first character, what changes the direction of writing, what has no width,
-    and lone surrogates.
+    These are line breaks, the first character of escape sequences, characters that change the writing direction or have
+    no width, and lone surrogates.
 
     Args:
-        text: Anybody's.
-        longest: Characters that are kept, an ellipsis at the cut included; ``None`` (default): all.
+        text: A text from any source.
+        longest: The most characters to keep, with the ellipsis at the cut; ``None`` (default): no limit.
     """
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
@@ -24,17 +24,17 @@ def printable(text: str, longest: int | None = None) -> str:
 
 
 def is_visible_ascii(text: str) -> bool:
-    """Return whether a text can travel in a header: it has no characters but ``!`` to ``~``, which has no spaces."""
+    """Return whether a text is safe in a header: it has only the characters ``!`` to ``~``, so no spaces."""
     return text.isascii() and text.isprintable() and " " not in text
 
 
 def name_of(thing: object) -> str:
-    """Return what a provider, a tenant or a store calls itself, as it may be shown: printable, 200 characters at most.
+    """Return the name of a provider, tenant or store, safe to show: printable, at most 200 characters.
 
     Args:
-        thing: Its name, or a key of which ``str`` makes one. If that fails, its class stands for it.
+        thing: The name, or a key that ``str`` converts. If that fails, the result is the name of its class.
     """
     try:
         return printable(str(thing), _LONGEST_NAME)
-    except Exception:  # noqa: BLE001 (it may be anybody's)
+    except Exception:  # noqa: BLE001 (user code may raise anything)
         return type(thing).__name__

@@ -1,4 +1,4 @@
-"""Takes secrets out of a text that somebody else wrote, however it spells them. Pure; time grows as the text does."""
+"""Removes secrets from other people's text, in many encodings. Pure; takes time in proportion to the text."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 __all__ = ["Redactor"]
 
 _RUN = 8
-"""Bytes of a secret that are recognised wherever they stand: one machine word, so that C code compares them."""
+"""Bytes of a secret that are recognised anywhere: one machine word, so that C code compares them."""
 
 _SHORTEST_WORD = 4
-"""Bytes that a value has at least which is taken out as a word of its own."""
+"""The fewest bytes of a value that is removed as a separate word."""
 
 _LONGEST_SECRET = 1 << 15
-"""Bytes of a secret that are compared. Most servers refuse a header of half that length."""
+"""Bytes of a secret that are compared. Most servers reject a header of half that length."""
 
 _LAYERS = 4
-"""How many spellings inside one another are undone, such as HTML in JSON in a URL."""
+"""How many nested encodings are decoded, such as HTML in JSON in a URL."""
 
 _ARMOUR = re.compile(rb"-----(?:BEGIN|END) [A-Z0-9 ]{1,40}-----")
-"""The first and last line of a key in PEM. They are not secret, and messages speak of "private keys"."""
+"""The first and last line of a key in PEM. They are not secret, and messages mention "private keys"."""
 
 _BREAKS = bytes(range(0x21)) + b"\x7f+-"
-"""Characters that hide no secret in which they stand. A form has ``+`` for a space, and base64url ``-`` for ``+``."""
+"""Characters that the comparison skips. A form has ``+`` for a space, and base64url ``-`` for ``+``."""
 
 _WIDE_BREAKS = {
     2: re.compile(rb"\xc2[\x80-\xa0\xad]|\xcd\x8f|\xd8\x9c"),
@@ -44,7 +44,8 @@ _WIDE_BREAKS = {
     ),
     4: re.compile(rb"\xf0(?:\x9b\xb2[\xa0-\xa3]|\x9d\x85[\xb3-\xba])|\xf3\xa0[\x80-\x87][\x80-\xbf]"),
 }
-"""The same of two to four bytes in UTF-8: what Unicode calls spaces, fillers, format controls, variation selectors."""
+"""More characters to skip, of two to four bytes in UTF-8: Unicode's spaces, fillers, format controls, variation
+selectors."""
 
 _SPELLED = re.compile(
     rb"""(
@@ -63,10 +64,10 @@ _SPELLED = re.compile(
     )""",
     re.VERBOSE,
 )
-"""One character as URLs, JSON and HTML write it."""
+"""One character as encoded in URLs, JSON and HTML."""
 
 _FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz/")
-"""Upper case becomes lower case, and base64url's underscore base64's slash."""
+"""Maps upper case to lower case, and base64url's underscore to base64's slash."""
 
 _PHRASES = (
     b"access token", b"application", b"authenticated", b"authentication", b"authorization", b"authorized",
@@ -74,40 +75,40 @@ _PHRASES = (
     b"password", b"permission", b"private key", b"refresh token", b"subject token", b"token type", b"unauthorized",
     b"username",
 )  # fmt: skip
-"""What servers' own messages say: see `Redactor`."""
+"""Ordinary words of servers' messages: see `Redactor`."""
 _ORDINARY = b"\n".join(phrase.replace(b" ", space) for phrase in _PHRASES for space in (b" ", b"_", b"-", b"/", b""))
-"""The phrases in all the forms in which a search sees them."""
+"""The phrases in all forms in which a search sees them."""
 _LONGEST_PHRASE = max(map(len, _PHRASES))
 
 _MARKED = re.compile(rb"\x01+")
 
 
 class Redactor:
-    r"""Takes secrets out of texts.
+    r"""Removes secrets from texts.
 
     **Recognised** are any 8 characters in a row of a secret (8 bytes in UTF-8), of its base64 or base64url form, even
-    where more was encoded with it, and of its hexadecimal form. A secret of fewer than 8 is recognised as a whole.
-    It does not matter
+    if more was encoded with it, and of its hexadecimal form. A secret of fewer than 8 characters is recognised as a
+    whole. It does not matter
 
     - whether letters are upper or lower case;
-    - whether characters are written as in URLs (``%41``, ``%2541``, ``+``), JSON (``\u0041``, ``\x41``, ``\/``) or HTML
+    - whether characters are encoded as in URLs (``%41``, ``%2541``, ``+``), JSON (``\u0041``, ``\x41``, ``\/``) or HTML
       (``&#65;``, ``&#x41;``, ``&lt;``), or as one of these inside another, up to 4 deep;
-    - what white space, control characters, invisible characters, hyphens, plus signs and backslashes stand in between.
-      They do not count as characters, unless the text repeats them exactly as they are.
+    - what white space, control characters, invisible characters, hyphens, plus signs and backslashes are in between.
+      They do not count as characters, unless the text repeats them exactly.
 
-    **Not recognised** are fewer than 8 characters of a longer secret, hashes, ciphers, compression and other encodings.
-    Nor is another Unicode form of it (composed or decomposed, or letters beyond ASCII in the other case), nor what
-    stands beyond the first 32 KiB of a secret. An ordinary phrase of servers' messages stays, although a secret may
-    contain it: "Wrong password" gives nothing away of ``password1``, and a gap in its place would. A secret that
-    is itself no more than such a phrase is taken out.
+    **Not recognised** are fewer than 8 characters of a longer secret, hashes, ciphers, compression, and other
+    encodings. Nor is another Unicode form than the secret's own: composed or decomposed, or a letter outside ASCII in
+    the other case. Of a secret, only the first 32 KiB are searched for. An ordinary phrase of servers' messages stays,
+    even if a secret contains it: "Wrong password" reveals nothing about ``password1``, but a gap in its place would. A
+    secret that is itself only such a phrase is removed.
 
-    Concurrency: safe to use from any thread; it does not change.
+    Concurrency: immutable; usable in any thread.
 
     Args:
-        secrets: What must not be shown.
-        values: What may be a secret and may as well be an ordinary word, such as the further fields of a request. An
-            ordinary phrase is not taken out. A value of 4 to 7 characters is recognised if it holds a digit and stands
-            as a word of its own, a shorter one nowhere.
+        secrets: The texts that must not be shown.
+        values: Texts that may be secrets or ordinary words, such as the other fields of a request (default: none).
+            Ordinary phrases are not removed. A value of 4 to 7 characters is removed only if it has a digit and is a
+            separate word. Shorter values are never removed.
     """
 
     __slots__ = ("_runs", "_whole")
@@ -136,15 +137,15 @@ class Redactor:
         self._whole = re.compile(b"|".join(patterns)) if patterns else None
 
     def text(self, text: str, instead: str = "…") -> str:
-        """Return a text with something else in place of each secret."""
+        """Return a text with ``instead`` in place of each secret."""
         data = text.encode("utf-8", "surrogatepass")
         return self.data(data, instead.encode()).decode("utf-8", "surrogatepass")
 
     def data(self, data: bytes, instead: bytes = b"\xe2\x80\xa6") -> bytes:
-        """Return bytes with something else in place of each secret. They need not be text."""
+        """Return bytes with ``instead`` in place of each secret. They need not be text."""
         places = self._places(data.lower(), range(len(data) + 1))
         for start, end in self._places(*_plain(data)):
-            # Up to the next character that counts, but for what may be the text's own.
+            # Up to the next character that is compared, without characters that may be the text's own.
             places.append((start, start + len(data[start:end].rstrip(b" \t\r\n\\"))))
         kept: list[bytes] = []
         done = -1
@@ -155,11 +156,11 @@ class Redactor:
         return b"".join((*kept, data[max(0, done) :]))
 
     def _places(self, text: bytes, origins: Sequence[int]) -> list[tuple[int, int]]:
-        """Return where secrets stand in the original.
+        """Return the positions of secrets in the original.
 
         Args:
-            text: What is searched.
-            origins: Where each of its bytes stands in the original, and after them the original's length.
+            text: The text to search.
+            origins: The position of each of its bytes in the original, followed by the original's length.
         """
         marks = bytearray(len(text))
         for shift, words in enumerate(_machine_words(text)):
@@ -176,37 +177,37 @@ class Redactor:
 
 
 def _any_of(words: Iterable[bytes]) -> bytes:
-    """Return the pattern of any of these words, the longest first."""
+    """Return a pattern that matches any of these words, the longest first."""
     return b"|".join(map(re.escape, sorted(words, key=len, reverse=True)))
 
 
 def _whole_characters(text: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return a place that begins and ends at characters of UTF-8, should it cut one."""
-    for _ in range(3):  # a character has at most so many bytes more
+    """Return a range extended to whole UTF-8 characters."""
+    for _ in range(3):  # a character has at most 3 further bytes
         start -= start > 0 and text[start] & 0xC0 == 0x80  # noqa: PLR2004
         end += end < len(text) and text[end] & 0xC0 == 0x80  # noqa: PLR2004
     return start, end
 
 
 def _machine_words(text: bytes) -> Iterator[memoryview[int]]:
-    """Yield the 8 bytes from each byte on, as numbers: first from 0, 8, 16 and so on, then from 1, 9, 17 and so on."""
+    """Yield the 8 bytes from each position as numbers: first from 0, 8, 16 and so on, then from 1, 9, 17 and so on."""
     for shift in range(min(_RUN, len(text) - _RUN + 1)):
         yield memoryview(text)[shift : shift + (len(text) - shift) // _RUN * _RUN].cast("Q")
 
 
 def _forms(secret: str) -> Iterator[bytes]:
-    """Yield the forms in which a secret is searched for."""
+    """Yield the forms of a secret that are searched for."""
     raw = _ARMOUR.sub(b"", secret.encode("utf-8", "surrogatepass"))[:_LONGEST_SECRET]
     yield raw.lower()
     yield _plain(raw)[0]
-    # Where each of its characters is spelled by itself, what looks like a spelling in it is none.
+    # If the text encodes each of its characters, a part of the secret that looks encoded is not.
     yield _plain(raw, layers=0)[0]
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         if before == 0:
             yield from (_plain(encoded)[0], _plain(encoded.rstrip(b"="))[0])
             continue
-        # Without the characters that depend on what was encoded before and after it.
+        # Without the characters that depend on what was encoded before and after.
         inner = _plain(encoded[before + 1 : (before + len(raw)) * 8 // 6])[0]
         if len(inner) >= _RUN:
             yield inner
@@ -215,11 +216,11 @@ def _forms(secret: str) -> Iterator[bytes]:
 
 
 def _plain(data: bytes, layers: int = _LAYERS) -> tuple[bytes, Sequence[int]]:
-    """Return a text in its plainest spelling, and where each byte of it stood: see `Redactor._places`."""
+    """Return a text with its encodings decoded, and the original position of each byte: see `Redactor._places`."""
     data, origins = _without(_BREAKS, data, range(len(data) + 1))
     for _ in range(layers):
         parts = _SPELLED.split(data)
-        # Few spellings differ: each is read once.
+        # Texts have few different encoded characters, so each is decoded once.
         meant = {spelled: _meant(spelled) for spelled in set(parts[1::2])}
         parts[1::2] = map(meant.__getitem__, parts[1::2])
         undone = b"".join(parts)
@@ -231,7 +232,7 @@ def _plain(data: bytes, layers: int = _LAYERS) -> tuple[bytes, Sequence[int]]:
 
 
 def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[bytes, Sequence[int]]:
-    """Return a text without some characters, and where those that are left stood."""
+    """Return a text without some characters, and the original positions of the others."""
     if not data.isascii():
         for size, breaks in _WIDE_BREAKS.items():
             data = breaks.sub(bytes(size), data)
@@ -243,16 +244,16 @@ def _without(unwanted: bytes, data: bytes, origins: Sequence[int]) -> tuple[byte
 
 @functools.cache
 def _all_but(unwanted: bytes) -> bytes:
-    """Return a table that makes 0 of some characters, and 1 of all others."""
+    """Return a table that maps some characters to 0, and all others to 1."""
     return bytes(byte not in unwanted for byte in range(256))
 
 
 def _meant(spelled: bytes) -> bytes:
-    """Return the character that is meant, and zeros, which are breaks, up to the same length."""
+    """Return the decoded character, padded to the same length with zeros, which the comparison skips."""
     if spelled.startswith(b"&"):
         meant = _entity(spelled)
     elif spelled[-5:-4] != b"u":
-        # Of the others only hexadecimal digits mean a character: a backslash and a letter are a line break or the like.
+        # Of the others, only hexadecimal digits encode a character: a backslash and a letter are white space.
         coded = spelled.startswith(b"%") or spelled[-3:-2] == b"x"
         meant = bytes((int(spelled[-2:], 16),)) if coded else b""
     elif spelled.count(b"u") == 1:
@@ -263,7 +264,7 @@ def _meant(spelled: bytes) -> bytes:
 
 
 def _entity(spelled: bytes) -> bytes:
-    """Return the character that an HTML entity means; the entity itself where there is none of its name."""
+    """Return the character of an HTML entity; an unknown entity unchanged."""
     name = spelled[1:-1].rpartition(b";")[2].decode()
     if name.startswith("#"):
         code = int(f"0{name[1:]}", 0 if name[1] in "xX" else 10)
@@ -278,7 +279,7 @@ def _entity(spelled: bytes) -> bytes:
 
 @functools.cache
 def _entity_names() -> dict[str, str]:
-    """Return HTML's 2,000 names, which take a while to load: few texts have one."""
+    """Return HTML's 2,000 entity names. Few texts have an entity, and they are slow to load."""
     from html.entities import html5  # noqa: PLC0415
 
     return html5

@@ -1,1 +1,1 @@
-"""What the library needs to know of HTTP and of aiohttp."""
+"""Helpers for HTTP and aiohttp."""

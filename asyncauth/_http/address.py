@@ -1,4 +1,4 @@
-"""Take a token out of an address: servers that redirect repeat the query there, under another name and encoding."""
+"""Removes a token from an address: servers that redirect may repeat it there, renamed or re-encoded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from asyncauth._base.patterns import pattern
 __all__ = ["without_parameter"]
 
 _SHORTEST_KNOWN = 6
-"""Characters of a token by which it is known wherever it stands in an address."""
+"""The fewest characters by which a token is recognised anywhere in an address."""
 _LETTER = pattern(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
 _BEGINS = ("?", "&", "#", "")
 _ENDS = ("&", "#", "")
-"""What stands before and after a query parameter."""
+"""The characters before and after a query parameter."""
 
 
 def without_parameter(address: str, ending: str) -> str:
-    """Return an address without a query parameter, and without its value, if that is long enough to be known by.
+    """Return an address without a query parameter, and without its value, if the value is long enough.
 
     Args:
         address: The address.
-        ending: The parameter as the request's URL ended with it: it begins with ``?`` or ``&``. The address may have it
-            written in another way.
+        ending: The parameter as it was appended to the request's URL: it begins with ``?`` or ``&``. The address may
+            encode it differently.
     """
     name, _, value = map(unquote, ending[1:].partition("="))
     letters = _letters(address)
@@ -46,7 +46,7 @@ def without_parameter(address: str, ending: str) -> str:
 
 
 def _letters(text: str) -> list[tuple[str, int, int]]:
-    """Return the letters of a text, percent-encoded any number of times, each with where it begins and ends there."""
+    """Return the characters of a text, decoded any number of times, each with its start and end in the text."""
     return [
         (chr(int(each[1], 16)) if each[1] else each[0], each.start(), each.end()) for each in _LETTER().finditer(text)
     ]

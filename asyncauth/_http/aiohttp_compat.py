@@ -1,15 +1,15 @@
-"""What aiohttp keeps private, read in this one place: a session's settings, a request's URL, header and body.
+"""All access to aiohttp's private attributes: a session's settings, a request's URL, header and body.
 
-Whether a body can be sent a second time is known by its kind, never by ``body.consumed``: depending on aiohttp's
-version that is missing, or says ``False`` for a generator that has given everything away. Such a body would be
-sent again empty, and the server would answer 200.
+Whether a body can be sent again depends on its kind, never on ``body.consumed``. In some versions of aiohttp that
+attribute is missing, or ``False`` for a generator that is exhausted. Such a body would be sent again empty, and the
+server would answer 200.
 
-aiohttp reads a file in threads. When a server answers before it has read all of it, the read in progress continues
-without anybody waiting for it. Left alone it takes its bytes away from the second sending, which then lacks them;
-the server waits for ever, or stores a damaged file. `own_files` prevents that.
+aiohttp reads a file in threads. If a server answers before aiohttp has read the whole file, the read in progress
+continues unattended. It would take bytes away from the second sending, and the server would wait for ever, or store a
+damaged file. `own_files` prevents that.
 
-With ``trust_env=True`` aiohttp writes an ``Authorization`` header from the user's ``.netrc`` file before any middleware
-sees the request, and keeps no note of it. `is_from_netrc` tells it by its value.
+With ``trust_env=True``, aiohttp writes an ``Authorization`` header from the user's ``.netrc`` file before any
+middleware sees the request, and does not record that. `is_from_netrc` recognises it by its value.
 """
 
 # pyright: reportPrivateUsage=false
@@ -47,7 +47,7 @@ def middlewares_of(session: aiohttp.ClientSession) -> Sequence[ClientMiddlewareT
     return session._middlewares
 
 
-# Constructor argument → the attribute that keeps it. What a version of aiohttp doesn't have is left out.
+# Constructor argument: the attribute that keeps it. Attributes that a version of aiohttp lacks are left out.
 KEPT_AS = {
     "base_url": "_base_url",
     "connector": "_connector",
@@ -78,9 +78,9 @@ KEPT_AS = {
 
 
 def settings_of(session: aiohttp.ClientSession) -> dict[str, Any]:
-    """Return the constructor arguments that make a session like this one, on the same connector and cookie jar.
+    """Return the constructor arguments for a session like this one, on the same connector and cookie jar.
 
-    Its middlewares are not among them.
+    They do not include its middlewares.
     """
     settings: dict[str, Any] = {
         argument: getattr(session, attribute) for argument, attribute in KEPT_AS.items() if hasattr(session, attribute)
@@ -91,12 +91,12 @@ def settings_of(session: aiohttp.ClientSession) -> dict[str, Any]:
 async def is_from_netrc(request: ClientRequest) -> bool:
     """Return whether aiohttp took a request's ``Authorization`` header from the user's ``.netrc`` file.
 
-    The file is read again, in a thread, as aiohttp has read it: on each such request.
+    Reads the file again, in a thread, for each such request.
 
     Args:
-        request: One that has the header.
+        request: A request with that header.
     """
-    session = getattr(request, "session", None)  # users' tests make requests without one
+    session = getattr(request, "session", None)  # requests in users' tests have none
     if session is None or not session.trust_env or not request.headers[AUTHORIZATION].startswith("Basic "):
         return False
     loop, host = asyncio.get_running_loop(), request.url.host or ""
@@ -104,7 +104,7 @@ async def is_from_netrc(request: ClientRequest) -> bool:
 
 
 def _netrc_authorization(host: str) -> str | None:
-    """Return the header that aiohttp makes of a host's entry; ``None``: there is no entry. Blocks."""
+    """Return the header that aiohttp makes from a host's entry; ``None``: there is no entry. Blocks."""
     try:
         return basicauth_from_netrc(netrc_from_env(), host).encode()
     except LookupError:
@@ -112,37 +112,37 @@ def _netrc_authorization(host: str) -> str | None:
 
 
 def add_to_url(request: ClientRequest, ending: str) -> None:
-    """Have a request sent to its URL with something more at the end, such as a query parameter.
+    """Append something, such as a query parameter, to the URL that a request is sent to.
 
-    ``response.url`` stays as it was. `reset_url` is needed afterwards, whatever happens.
+    ``response.url`` stays unchanged. Call `reset_url` afterwards in any case.
 
     Args:
         request: The request. Changed in place.
-        ending: It begins with ``?`` or ``&``. Nothing that stands before it is written anew.
+        ending: The text to append. It begins with ``?`` or ``&``. The rest of the URL is not re-encoded.
     """
     request.url = URL(f"{request.url}{ending}", encoded=True)
 
 
 def reset_url(request: ClientRequest, response: ClientResponse | None, url: URL) -> None:
-    """Take back what `add_to_url` did to a request, and to what its response tells of it.
+    """Undo `add_to_url` in a request, and in its response's record of the request.
 
     Args:
         request: The request. Changed in place.
-        response: Its answer, if there is one. Changed in place.
-        url: What the request's URL was before.
+        response: Its answer; ``None``: there is none. Changed in place.
+        url: The request's URL before.
     """
     request.url = url
     if response is not None:
-        response._request_info = response._request_info._replace(url=url)  # which a ClientResponseError shows
-        response._cache.pop("request_info", None)  # kept since somebody asked for it first
+        response._request_info = response._request_info._replace(url=url)  # a ClientResponseError shows it
+        response._cache.pop("request_info", None)  # cached on first access
 
 
 def forget_cookie(response: ClientResponse, cookie: str) -> None:
-    """Keep a cookie that the server only sent back out of the session's cookie jar, where it would outlive its time.
+    """Keep a cookie that the server only echoed out of the session's cookie jar, where it would outlive the token.
 
     Args:
-        response: The answer, of which aiohttp has filled no jar yet. Changed in place; its headers stay.
-        cookie: ``name=value``. One with another value is the server's own.
+        response: The answer, before aiohttp updates the cookie jar. Changed in place; its headers stay.
+        cookie: ``name=value``. A cookie with another value is the server's own, and stays.
     """
     name, _, value = cookie.partition("=")
     sent_back = response.cookies.get(name)
@@ -153,15 +153,15 @@ def forget_cookie(response: ClientResponse, cookie: str) -> None:
 
 
 def forget_parameter(response: ClientResponse, ending: str) -> None:
-    """Take a query parameter out of where a response redirects to: many servers repeat the query there.
+    """Remove a query parameter from the target of a redirect: many servers repeat the query there.
 
-    The next hop would have it in ``response.url``, and it would go along to another origin. Its value goes wherever in
-    the address it stands: under another name, in the path, the fragment, or an address within the address, as that of
-    a login page's ``return_to``.
+    Otherwise the next hop would have it in ``response.url``, and might send it to another origin. The value is removed
+    wherever the address contains it: under another name, in the path, in the fragment, or in a nested address such as a
+    login page's ``return_to``.
 
     Args:
-        response: The answer, of which aiohttp has followed nothing yet. Its headers are changed in place.
-        ending: What `add_to_url` was given. The server may have written it in another way.
+        response: The answer, before aiohttp follows the redirect. Its headers are changed in place.
+        ending: The argument of `add_to_url`. The server may have encoded it differently.
     """
     for header in (LOCATION, URI):  # aiohttp follows both
         location = response._headers.get(header, "")
@@ -177,10 +177,10 @@ _READS = "_asyncauth_reads"
 
 
 def is_whole(request: ClientRequest) -> bool:
-    """Return whether the body is known to be whole, however much of it has been sent.
+    """Return whether the body can be sent again unchanged, however much of it has been sent.
 
-    That is so for no body, bytes, text, JSON, forms, seekable files, and multipart of such parts. Not with ``Expect``:
-    aiohttp has answered the waiting for ``100 Continue`` once and for all, and a second sending would wait for ever.
+    That is the case for no body, bytes, text, JSON, forms, seekable files, and multipart of such parts. It is not with
+    ``Expect``: aiohttp waits for ``100 Continue`` only once, and a second sending would wait for ever.
     """
     return EXPECT not in request.headers and _whole(request.body)
 
@@ -200,9 +200,9 @@ def _whole(body: object) -> bool:
 
 
 async def own_files(body: object) -> None:
-    """Prepare a body's files for being sent, before each time: only what is sent next reads them from now on.
+    """Prepare a body's files for a sending, before each one: from now on, only the next sending reads them.
 
-    Waits for a read that the sending before has left under way, if there is one.
+    Waits for a read that the previous sending left in progress.
     """
     if isinstance(body, (payload.IOBasePayload, MultipartWriter)):
         for file in _files(body):
@@ -224,7 +224,7 @@ def _files(body: object) -> Iterator[payload.IOBasePayload]:
 
 
 class _Reads:
-    """The reads that belong to one sending of a file. They run in threads; one may outlive a sending that was cut."""
+    """The reads of one sending of a file. They run in threads; one may outlive a sending that was cut short."""
 
     __slots__ = ("_lock", "_over")
 
@@ -233,7 +233,7 @@ class _Reads:
         self._over = False
 
     def guarded(self, read: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the same function, but for doing nothing once the sending is over."""
+        """Return the same function, but one that does nothing once the sending is over."""
 
         def guarded(*args: Any) -> Any:
             with self._lock:
@@ -242,6 +242,6 @@ class _Reads:
         return guarded
 
     def end(self) -> None:
-        """Let a read that is under way finish, and no other begin. Blocks."""
+        """Wait for a read in progress, and let no other begin. Blocks."""
         with self._lock:
             self._over = True

@@ -1,4 +1,4 @@
-"""What a user says of an API's answers: which of them refuse the token, and which requests may be sent again."""
+"""A user's rules for an API's answers: which ones mean a 401, and which requests may be sent again."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from asyncauth.errors import ConfigurationError
 __all__ = ["BUILT_IN", "AnswerRules", "Refused", "Repeat", "Says"]
 
 Says: TypeAlias = "bool | Awaitable[bool | None] | None"
-"""Whether an answer refuses the token: ``True``, ``False``, or ``None``: the built-in rule for 401s decides."""
+"""Whether the API did not accept the token: ``True``, ``False``, or ``None``: the built-in rule for 401s decides."""
 
 Refused: TypeAlias = Callable[[ClientResponse], Says]
-"""Says whether an answer of aiohttp's refuses the token."""
+"""Returns whether an aiohttp response means that the API did not accept the token."""
 
 Repeat: TypeAlias = Literal["all", "safe", "none"]
-"""Which requests may be sent again: all whose body is whole, those with a safe method among them, or none."""
+"""Which requests may be sent again: all whose body is whole, of these only those with a safe method, or none."""
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 §9.2.1."""
 _SWITCHING_PROTOCOLS: Final = 101
-"""A WebSocket's. It has no body: waiting for one would never end."""
+"""The status of a WebSocket's handshake. It has no body, so reading one would wait for ever."""
 
 
 class AnswerRules(NamedTuple):
     """The rules of one `BearerAuth`, or of one transport of another HTTP client. Immutable.
 
     Args:
-        refused: Asked for each answer, a response of the HTTP client's; ``None``: the built-in rule for 401s alone.
-        repeat: Which requests may be sent again.
+        refused: Called with each answer, a response of the HTTP client; ``None`` (default): only the rule for 401s.
+        repeat: Which requests may be sent again (default ``"all"``).
     """
 
     refused: Callable[[Any], Says] | None = None
@@ -40,10 +40,10 @@ class AnswerRules(NamedTuple):
 
     @classmethod
     def of(cls, refused: Callable[[Any], Says] | None, repeat: Repeat) -> AnswerRules:
-        """Return the rules for two arguments of a user's; without any they are `BUILT_IN`.
+        """Return the rules for a user's two arguments: `BUILT_IN` for the defaults.
 
         Raises:
-            ConfigurationError: One of them can't work.
+            ConfigurationError: An argument is wrong.
         """
         if refused is not None and not callable(refused):
             kind = type(refused).__name__
@@ -53,19 +53,19 @@ class AnswerRules(NamedTuple):
         return BUILT_IN if refused is None and repeat == "all" else cls(refused, repeat)
 
     def allows(self, method: str) -> bool:
-        """Return whether a request with this method may be sent again, if its body is known to be whole."""
+        """Return whether a request with this method may be sent again, if its body is whole."""
         return self.repeat == "all" or (self.repeat == "safe" and method in _SAFE)
 
     async def verdict(self, response: Any, status: int) -> bool | None:
-        """Return whether an answer refuses the token; ``None``: the built-in rule decides.
+        """Return whether an answer means that the API did not accept the token; ``None``: the built-in rule decides.
 
         Args:
             response: The answer.
             status: Its status.
 
         Raises:
-            ConfigurationError: The user's function returned something else than ``True``, ``False`` or ``None``.
-            BaseException: What the user's function raised.
+            ConfigurationError: The user's function returned something other than ``True``, ``False`` or ``None``.
+            BaseException: The user's function raised it.
         """
         if self.refused is None or status == _SWITCHING_PROTOCOLS:
             return None
@@ -78,4 +78,4 @@ class AnswerRules(NamedTuple):
 
 
 BUILT_IN: Final = AnswerRules()
-"""Those of a `BearerAuth` that was given none."""
+"""The rules of a `BearerAuth` without arguments."""

@@ -1,6 +1,6 @@
 """How an API request carries its token: in which header, cookie or query parameter, and after which scheme.
 
-Pure: no I/O. What is put on a request is taken off it again when there is an answer, or none.
+Pure: no I/O. A token that is put on a request is removed once the request has been answered or has failed.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["IN_AUTHORIZATION", "PLAIN", "Carrier"]
 
 IN_AUTHORIZATION: Final = "header:Authorization"
-"""What `carried_as` says by default (RFC 6750 §2.1)."""
+"""The default of `carried_as` (RFC 6750 §2.1)."""
 
 _PLACES: Final = ("header", "cookie", "query")
 _WORD: Final = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header, a cookie or a scheme (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
 _COOKIE_VALUE: Final = pattern(r"[!#-+\--:<-\[\]-~]*")
-"""RFC 6265 §4.1.1: anything else would end the cookie, or begin another one."""
+"""RFC 6265 §4.1.1. Any other character would end the cookie, or begin another one."""
 _FRAMING: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
-"""Headers that aiohttp sets by itself, since they say where a request ends and goes."""
+"""Headers that aiohttp sets itself, since they define where a request ends and goes."""
 
 
 class Carrier(NamedTuple):
-    """How requests carry a token. Immutable; any thread.
+    """How requests carry a token. Immutable; usable in any thread.
 
     Attributes:
-        place: What kind of place it is in: ``"header"``, ``"cookie"`` or ``"query"``.
-        name: The name of that header, cookie or query parameter.
-        scheme: What stands before the token in a header; ``""``: nothing. ``None``: in ``Authorization`` the scheme
-            that the token's type says, in any other header nothing.
+        place: The kind of place: ``"header"`` (default), ``"cookie"`` or ``"query"``.
+        name: The name of that header, cookie or query parameter (default ``"Authorization"``).
+        scheme: The text before the token in a header; ``""``: none. ``None`` (default): in ``Authorization`` the scheme
+            of the token's type, in any other header none.
     """
 
     place: str = "header"
@@ -51,15 +51,15 @@ class Carrier(NamedTuple):
 
     @classmethod
     def of(cls, carried_as: object, scheme: object, *, bound: bool = False) -> Carrier:
-        """Return what a provider declares with ``carried_as`` and ``scheme``. Equal ones are one object.
+        """Return the carrier for a provider's ``carried_as`` and ``scheme``. Equal ones are the same object.
 
         Args:
             carried_as: The place and its name.
-            scheme: What stands before the token there.
-            bound: Whether the token is bound to a key (DPoP): then there is no choice.
+            scheme: The text before the token there.
+            bound: Whether the token is bound to a key (DPoP), which allows only the default (default ``False``).
 
         Raises:
-            ConfigurationError: One of them can't work; the message says what to write.
+            ConfigurationError: An argument is wrong; the message says what to write.
         """
         if not isinstance(carried_as, str):
             kind = type(carried_as).__name__
@@ -80,7 +80,7 @@ class Carrier(NamedTuple):
         return self.name == AUTHORIZATION and self.place == "header"
 
     def text(self, token: Token) -> str:
-        """Return what requests carry of a token: the header's value, the whole cookie, or the parameter's value."""
+        """Return the text that carries a token: the header's value, the whole cookie, or the parameter's value."""
         if self.place != "header":
             return f"{self.name}={token.value}" if self.place == "cookie" else token.value
         if self.scheme is None:
@@ -88,17 +88,17 @@ class Carrier(NamedTuple):
         return f"{self.scheme} {token.value}".lstrip()
 
     def flaw(self, token: Token) -> str | None:
-        """Return why a token can't be carried so, without the token; ``None``: it can."""
+        """Return why a token can't be carried in this way, without the token; ``None``: it can."""
         if self.place == "cookie" and not _COOKIE_VALUE().fullmatch(token.value):
-            return "the token holds characters that can't stand in a cookie"
+            return "the token has characters that a cookie cannot contain"
         return None
 
     def is_taken(self, headers: Mapping[str, str], url: URL) -> bool:
-        """Return whether the place has something in it: the caller's own, which is not overridden.
+        """Return whether the caller has already set this place, which is then not overridden.
 
         Args:
-            headers: The request's.
-            url: The request's.
+            headers: The request's headers.
+            url: The request's URL.
         """
         if self.place == "header":
             return self.name in headers
@@ -110,8 +110,8 @@ class Carrier(NamedTuple):
         """Put a token into the headers, unless its place is the query.
 
         Args:
-            headers: The request's, whose place is not taken. Changed in place.
-            text: What `text` returned.
+            headers: The request's headers, in which the place is free. Changed in place.
+            text: The result of `text`.
         """
         if self.place == "header":
             headers[self.name] = text
@@ -119,9 +119,9 @@ class Carrier(NamedTuple):
             headers[COOKIE] = "; ".join((*_cookies(headers), text))
 
     def take_off(self, headers: MutableMapping[str, str]) -> None:
-        """Take off what `put_on` put on, if it is still there."""
+        """Remove what `put_on` added, if it is still there."""
         if self.place == "header":
-            if self.name in headers:  # the caller's middlewares may have taken it off
+            if self.name in headers:  # the caller's middlewares may have removed it
                 del headers[self.name]
         elif self.place == "cookie" and COOKIE in headers:
             left = ";".join(each for each in headers[COOKIE].split(";") if _name_of(each) != self.name).strip()
@@ -131,12 +131,11 @@ class Carrier(NamedTuple):
                 del headers[COOKIE]
 
     def added_to(self, url: URL, text: str) -> str:
-        """Return what a URL ends with that carries the token, beyond the URL itself; ``""``: its place is another.
+        """Return the text to append to a URL so that it carries the token; ``""``: it is carried elsewhere.
 
         Args:
-            url: The request's, whose place is not taken. What stands in its query is left as it is, to the letter:
-                it may be signed.
-            text: What `text` returned.
+            url: The request's URL, in which the place is free. Its query is not re-encoded: it may be signed.
+            text: The result of `text`.
         """
         if self.place != "query":
             return ""
@@ -144,7 +143,7 @@ class Carrier(NamedTuple):
 
     @property
     def header(self) -> str | None:
-        """The header that carries the token in a request without any other; ``None``: none does."""
+        """The header that carries the token in a request without other headers; ``None``: none does."""
         return self.name if self.place == "header" else COOKIE if self.place == "cookie" else None
 
     def __str__(self) -> str:
@@ -152,10 +151,10 @@ class Carrier(NamedTuple):
 
 
 PLAIN: Final = Carrier()
-"""``Authorization``, and the scheme that the token's type says."""
+"""The ``Authorization`` header, with the scheme of the token's type."""
 
 
-@functools.lru_cache(maxsize=256)  # the managers of a pool have one for all
+@functools.lru_cache(maxsize=256)  # the managers of a pool share one carrier
 def _parsed(carried_as: str, scheme: str | None) -> Carrier:
     place, colon, name = carried_as.partition(":")
     if not colon or place not in _PLACES:
@@ -172,9 +171,9 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
     if place == "header" and name.lower() == "cookie":
         raise ConfigurationError("carried_as= takes 'cookie:NAME' for a cookie, so that other cookies stay")
     if place == "header" and name.lower() in _FRAMING:
-        raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets it by itself")
+        raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets that header itself")
     if scheme is not None and place != "header":
-        raise ConfigurationError(f"scheme= goes with a header: a token in a {place} has none")
+        raise ConfigurationError(f"scheme= is for headers only: leave it out for a token in a {place}")
     if scheme and not _WORD().fullmatch(scheme):
         raise ConfigurationError("scheme= takes one word such as 'Token', or '' for none")
     if place == "header" and name.lower() == "authorization":
@@ -183,7 +182,7 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
 
 
 def _cookies(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield the lines of the ``Cookie`` header that hold anything."""
+    """Yield the lines of the ``Cookie`` header that are not empty."""
     return (line for name, line in headers.items() if name.lower() == "cookie" and line.strip())
 
 

@@ -1,13 +1,12 @@
-"""What a 401 says about its reason: ``WWW-Authenticate``, parsed in full.
+"""The reason that a 401 gives: a parser of ``WWW-Authenticate``.
 
-The header is a list of challenges, each of which has a list of parameters, and both lists are separated by
-commas. So whether ``x`` after a comma opens a challenge or names a parameter shows only in what follows it.
-On top come several header lines, commas and escapes inside quoted strings, blanks around ``=`` and empty list
-elements.
+The header is a list of challenges, each of which has a list of parameters, and commas separate the items of both lists.
+Only the text after it shows whether ``x`` after a comma opens a challenge or names a parameter. In addition, there may
+be several header lines, commas and escapes inside quoted strings, blanks around ``=``, and empty list elements.
 
-The answering server wrote it, which may not be the API. So nothing that stands there raises; each character is
-looked at a fixed number of times, and only the first 64 KiB and 64 challenges are looked at. What can't be
-read is skipped up to the next comma.
+Any server on the way may have written it, not only the API. So no content of it raises, each character is read a fixed
+number of times, and only the first 64 KiB and 64 challenges are read. An unreadable part is skipped up to the next
+comma.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Challenge", "Reason", "parse", "reason_of", "wants_dpop_nonce"]
 
-_MAX_TEXT: Final = 65_536  # characters over all header lines; aiohttp takes 8 KiB a line
+_MAX_TEXT: Final = 65_536  # characters over all header lines; aiohttp accepts 8 KiB per line
 _MAX_CHALLENGES: Final = 64
 _MAX_SCHEME: Final = 32  # characters in a repr
 _MAX_NAMES: Final = 80  # characters in a repr
 
 _TOKEN_SCHEMES: Final = frozenset({"bearer", "dpop"})
-# A new token of the same kind would meet the same refusal: RFC 6750 §3.1, RFC 9470 §3.
-# Nor does it help where the proof is wrong (RFC 9449 §7.1, §9): each request carries a new proof.
+# A new token of the same kind would meet the same answer: RFC 6750 §3.1, RFC 9470 §3. Nor does a new token fix a proof
+# (RFC 9449 §7.1, §9), since each request has a proof of its own.
 _NOT_THE_TOKEN: Final = frozenset(
     {
         "insufficient_scope",
@@ -44,18 +43,18 @@ _NOT_THE_TOKEN: Final = frozenset(
     }
 )
 
-# Linear on any input: no two ways to match the same text. The runs inside a repeated group are possessive
-# (++), or an unfinished quoted string would be tried in each of the ways to cut it in pieces. The groups
-# themselves are not: before 3.11.5 Python got possessive groups wrong.
+# Linear on any input: no text matches in two ways. The runs inside a repeated group are possessive (++); otherwise an
+# unfinished quoted string would be tried in each way to cut it into pieces. The groups themselves are not possessive:
+# before 3.11.5, Python had a bug in possessive groups.
 _GAP: Final = pattern(r"[ \t,]*")
 _BLANKS: Final = pattern(r"[ \t]*")
 _TOKEN: Final = pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TOKEN68: Final = pattern(r"[A-Za-z0-9\-._~+/]+=*")
 _QUOTED: Final = pattern(r'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
 _ESCAPE: Final = pattern(r"\\(.)", re.DOTALL)
-# More than RFC 9110's token: real servers write authorization_uri=https://… without quotes.
+# More than RFC 9110's token: some servers write authorization_uri=https://… without quotes.
 _BARE: Final = pattern(r'[^ \t,"]+')
-# Up to the next comma that is not inside quotes. A quote without an end hides all that follows it.
+# Up to the next comma that is not inside quotes. A quote without an end hides everything after it.
 _ELEMENT: Final = pattern(r'(?:[^",]++|"(?:[^"\\]++|\\.)*"?)*', re.DOTALL)
 
 
@@ -73,9 +72,9 @@ class Challenge:
 
     Attributes:
         scheme: The authentication scheme in lower case: ``"bearer"``, ``"basic"``.
-        token68: What stands after the scheme in place of parameters (``Negotiate YII=``), or ``None``.
-        params: The parameters, names in lower case, values without quotes and escapes. Read-only. Of a name
-            that comes twice, the first value. They may hold nonces, so the repr shows the names alone.
+        token68: The text after the scheme in place of parameters (``Negotiate YII=``); ``None`` (default): none.
+        params: The parameters, with names in lower case, and values without quotes and escapes. Read-only. If a name
+            occurs twice, the first value counts. Values may be nonces, so the repr shows only the names.
     """
 
     scheme: str = attrs.field(converter=_lower)
@@ -90,15 +89,15 @@ class Challenge:
 def parse(values: Iterable[str]) -> list[Challenge]:
     """Return the challenges of a response's ``WWW-Authenticate`` header lines, in their order.
 
-    Several lines mean the same as one line with commas between them (RFC 9110 §5.3), but an unfinished quoted
-    string ends with its line. Commas forgotten between parameters are tolerated, as are URLs without quotes.
+    Several lines mean the same as one line with commas between them (RFC 9110 §5.3), but an unfinished quoted string
+    ends with its line. Missing commas between parameters are accepted, as are URLs without quotes.
 
     Args:
         values: The header's lines, ``response.headers.getall("WWW-Authenticate", ())``.
 
     Returns:
-        What could be read: at most 64 challenges, from the first 65,536 characters. Empty if nothing could.
-        Never raises, and takes time in proportion to the text.
+        The readable challenges: at most 64, from the first 65,536 characters. Never raises, and takes time in
+            proportion to the text.
     """
     drafts: list[tuple[str, str | None, dict[str, str]]] = []
     left = _MAX_TEXT
@@ -110,35 +109,38 @@ def parse(values: Iterable[str]) -> list[Challenge]:
                 drafts.append((name, text, {}))
             elif drafts and text is not None:
                 drafts[-1][2].setdefault(name.lower(), text)
-        left -= len(value) + 1  # an empty line costs as well, or there could be any number of them
+        left -= len(value) + 1  # an empty line counts, too, or there could be any number of them
         if left <= 0:
             break
     return [Challenge(*draft) for draft in drafts]
 
 
 class Reason(enum.Enum):
-    """What a 401 says about its reason."""
+    """The reason that a 401 gives."""
 
     OWN = "own"
-    """The token, whose own scheme a challenge names; or there is no challenge. Another token may help."""
+    """The token: a challenge names its scheme, or there is no challenge. Another token may help."""
     FOREIGN = "foreign"
-    """The challenges name only schemes other than Bearer and DPoP. Some servers answer an expired or revoked token with
-    ``OAuth2``, ``Basic`` or ``Token``, so another token may help; or the resource wants credentials of another kind."""
+    """The challenges name only schemes other than Bearer and DPoP.
+
+    Some servers answer an expired or revoked token with ``OAuth2``, ``Basic`` or ``Token``, so another token may help;
+    or the resource requires credentials of another kind.
+    """
     OTHER = "other"
     """Something that another token would not change: a scope, a step-up, the request, the proof."""
 
 
 def reason_of(values: Iterable[str]) -> Reason:
-    """Return what a 401 says about its reason, if the request carried a token.
+    """Return the reason that a 401 gives, if the request carried a token.
 
     Args:
-        values: The 401's ``WWW-Authenticate`` header lines; none, empty ones and unreadable ones are fine.
+        values: The 401's ``WWW-Authenticate`` header lines; there may be none, and they may be empty or unreadable.
 
     Returns:
         `Reason.OTHER` if a Bearer or DPoP challenge carries ``claims`` (a step-up that only the user can make) or the
-        ``error`` ``insufficient_scope``, ``invalid_request``, ``insufficient_user_authentication``,
-        ``use_dpop_nonce`` or ``invalid_dpop_proof``; `Reason.FOREIGN` if there are challenges, and none of these two
-        schemes; `Reason.OWN` otherwise.
+        ``error`` ``insufficient_scope``, ``invalid_request``, ``insufficient_user_authentication``, ``use_dpop_nonce``
+        or ``invalid_dpop_proof``. `Reason.FOREIGN` if there are challenges, but none with these two schemes. Otherwise
+        `Reason.OWN`.
 
     Source: RFC 6750 §3.1, RFC 9449 §7.1 (DPoP), RFC 9470 §3.
     """
@@ -153,7 +155,7 @@ def reason_of(values: Iterable[str]) -> Reason:
 
 
 def wants_dpop_nonce(values: Iterable[str]) -> bool:
-    """Return whether a 401 asks for a proof with the server's nonce (RFC 9449 §9).
+    """Return whether a 401 requires a proof with the server's nonce (RFC 9449 §9).
 
     Args:
         values: The 401's ``WWW-Authenticate`` header lines.
@@ -162,19 +164,19 @@ def wants_dpop_nonce(values: Iterable[str]) -> bool:
 
 
 class _Part(NamedTuple):
-    """A piece of the header: the opening of a challenge, or a parameter."""
+    """A part of the header: the opening of a challenge, or a parameter."""
 
     opens: bool
     name: str
-    text: str | None  # the opening's token68, if it has one; the parameter's value, if it can be read
+    text: str | None  # the opening's token68, if it has one; the parameter's value, if it is readable
 
 
 def _parts(line: str) -> Iterator[_Part]:
-    """Yield what one header line holds. Each round consumes at least one character."""
+    """Yield the parts of one header line. Each round consumes at least one character."""
     position = 0
     while True:
         gap = _end(_GAP, line, position)
-        # A challenge opens only an element of the list. A parameter may also follow a forgotten comma.
+        # Only at the start of an element does a challenge open. A parameter may also follow a missing comma.
         first = position == 0 or "," in line[position:gap]
         if gap == len(line):
             return
@@ -194,7 +196,7 @@ def _parts(line: str) -> Iterator[_Part]:
 
 
 def _value(line: str, position: int) -> tuple[str | None, int]:
-    """Return the value that starts at a position, ``None`` if it can't be read, and where it ends."""
+    """Return the value at a position (``None``: it is unreadable), and where it ends."""
     quoted = _QUOTED().match(line, position)
     if quoted is not None:
         return _ESCAPE().sub(r"\1", quoted[1]), quoted.end()
@@ -205,9 +207,9 @@ def _value(line: str, position: int) -> tuple[str | None, int]:
 
 
 def _token68(line: str, position: int) -> tuple[str | None, int]:
-    """Return the token68 that is all of an element from a position on, and where it ends; or ``None``.
+    """Return the token68 that fills an element from a position on, and where it ends; or ``None``.
 
-    ``abc=`` is a token68, ``abc=x`` and ``abc = x`` are parameters.
+    ``abc=`` is a token68; ``abc=x`` and ``abc = x`` are parameters.
     """
     match = _TOKEN68().match(line, position)
     if match is not None and _element_ends(line, _end(_BLANKS, line, match.end())):

@@ -1,6 +1,6 @@
-"""Where a token may go: origins, and which of them are safe to send to.
+"""Where a token may be sent: origins, and which of them are secure.
 
-An origin is scheme, host and port (RFC 6454 §4). A WebSocket's ``wss`` is ``https`` and its ``ws`` is ``http``.
+An origin is scheme, host and port (RFC 6454 §4). A WebSocket's ``wss`` counts as ``https``, and its ``ws`` as ``http``.
 
 Plain http is accepted for this machine, and for hosts that a provider names in ``insecure_hosts=``.
 """
@@ -38,23 +38,23 @@ __all__ = [
 ]
 
 _HOST_AND_PORT = pattern(r"(?:localhost|(?:[a-z0-9-]{1,40}\.){1,8}[a-z0-9]{1,12})(?::[0-9]{1,5})?", re.IGNORECASE)
-"""A name with a dot in it, and no longer than a host's are: a token has longer parts."""
+"""A host's name with a dot, in parts no longer than a host's: a token has longer parts."""
 _WEB = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _HOST = pattern(r"[^\W_](?:[\w.-]{0,252}[^\W_])?\.?")
 
 _READ_IN_TWO_WAYS = pattern(r"[\x00-\x20\x7f\\]|//[^/?#]*@[^/?#]*@")
-"""What HTTP clients read in different ways: one ends a host's name at a backslash, another takes a tab out."""
+"""Text that HTTP clients read differently: one ends a host's name at a backslash, another removes a tab."""
 _AUTHORITY = pattern(r"[^/?#]*//([^/?#]*)")
 
 Place: TypeAlias = tuple[str, str | None]
-"""An origin as its parts: scheme, and host with any port but the scheme's own, as the ``Host`` header has them.
+"""An origin as two parts: scheme, and host with any port but the scheme's own, as in the ``Host`` header.
 
-Without a user's name, a default port or the dot at a name's end, however the request's URL writes them.
+Without user name, default port, or a dot at the end of the host, however the request's URL is written.
 """
 
 _log = logging.getLogger("asyncauth.manager")
 _warned: set[str] = set()
-"""The hosts of ``insecure_hosts=`` that this process has warned of."""
+"""The hosts of ``insecure_hosts=`` that this process has warned about."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -74,17 +74,17 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
 
     Args:
         text: The URL.
-        argument: Its name, for the error.
-        query: Whether it may have a query, as a token endpoint's may (RFC 6749 §3.2).
+        argument: The argument's name, for the error.
+        query: Whether it may have a query, as a token endpoint's may (RFC 6749 §3.2; default ``False``).
 
     Raises:
-        ConfigurationError: It is not an absolute URL, or has a user, a fragment, or a query that it may not have.
+        ConfigurationError: It is not an absolute URL, or has a user, a fragment, or a query that is not allowed.
     """
     url, complete, example = None, False, _example(text)
-    with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a password of the URL's
+    with contextlib.suppress(TypeError, ValueError):  # their texts may hold a password from the URL
         url = URL(text)
         complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
-    del text  # and url, below: a traceback that shows locals must not show what they may hold
+    del text  # as url, below: a traceback with local variables must not show a secret
     if url is None:
         raise ConfigurationError(f"{argument} is not a URL: write one such as {example!r}")
     if not complete:
@@ -97,7 +97,7 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
 
 
 def _example(text: object) -> str:
-    """Return what somebody meant who wrote a host alone; of anything else, which may be a secret, nothing is shown."""
+    """Return the URL that was probably meant, if only a host was written. Other text is not shown: it may be secret."""
     if not isinstance(text, str) or not _HOST_AND_PORT().fullmatch(text):
         return "https://api.example.com"
     return f"{'http' if is_loopback(text.partition(':')[0]) else 'https'}://{text}"
@@ -124,11 +124,11 @@ def _host(value: object) -> str:
             return ipaddress.ip_address(value.strip("[]")).compressed
         if _HOST().fullmatch(value):
             return value.rstrip(".").lower()
-    raise ConfigurationError("insecure_hosts takes names of hosts, without scheme, port or wildcard, such as 'sandbox'")
+    raise ConfigurationError("insecure_hosts takes host names without scheme, port or wildcard, such as 'sandbox'")
 
 
 def _may_be_insecure(host: str | None, insecure_hosts: Collection[str]) -> bool:
-    """Return whether plain http may go to a host. For one that a provider names, warn, once per process."""
+    """Return whether plain http may go to a host. Warns once per process about a host that a provider names."""
     if is_loopback(host):
         return True
     host = "" if host is None else host.rstrip(".").lower()
@@ -143,45 +143,45 @@ def _may_be_insecure(host: str | None, insecure_hosts: Collection[str]) -> bool:
 
 
 def require_secure(url: URL, argument: str, insecure_hosts: Collection[str] = ()) -> None:
-    """Refuse ``http`` to any other machine.
+    """Raise if a URL is ``http`` to another machine.
 
     Args:
         url: The URL.
-        argument: Its name, for the error.
-        insecure_hosts: Hosts to which it may go nevertheless, by `insecure_hosts_of`.
+        argument: The argument's name, for the error.
+        insecure_hosts: Hosts that are allowed nevertheless, from `insecure_hosts_of` (default: none).
 
     Raises:
-        InsecureTransport: What is sent there could be read on the way.
+        InsecureTransport: Others could read what is sent there.
     """
     if _WEB.get(url.scheme) != "https" and not _may_be_insecure(url.host, insecure_hosts):
         raise InsecureTransport(
-            f"{argument} is plain http to {url.host}: a token or password would travel in the clear; use https"
+            f"{argument} is plain http to {url.host}: a token or password would be sent unencrypted; use https"
             f" (http is accepted for loopback hosts, and for those that insecure_hosts=({url.host!r},) names)"
         )
 
 
 def check_proxy(url: URL, proxy: URL, insecure_hosts: Collection[str] = ()) -> None:
-    """Refuse to send a secret by plain http to a proxy on another machine, even if it is meant for this one.
+    """Raise if a secret would be sent by plain http through a proxy on another machine, even if meant for this one.
 
     Args:
-        url: The request's.
-        proxy: The proxy's.
-        insecure_hosts: Hosts that may read it, by `insecure_hosts_of`.
+        url: The request's URL.
+        proxy: The proxy's URL.
+        insecure_hosts: Hosts that may read it, from `insecure_hosts_of` (default: none).
 
     Raises:
         InsecureTransport: The proxy could read the secret.
     """
     if _WEB.get(url.scheme) == "http" and not _may_be_insecure(proxy.host, insecure_hosts):
         raise InsecureTransport(
-            f"plain http by way of the proxy {proxy.host}, which can read what you send: write https, or keep"
+            f"plain http through the proxy {proxy.host}, which can read what you send: write https, or keep"
             f" {url.host} from the proxy (no_proxy), or name the proxy in insecure_hosts="
         )
 
 
 def origin_of(url: URL) -> URL:
-    """Return the origin of an absolute URL, with ``ws`` and ``wss`` as what they are on the wire."""
+    """Return the origin of an absolute URL, with ``http`` for ``ws`` and ``https`` for ``wss``."""
     origin = url.origin()
-    # Through text: a default port that was written out makes a yarl.URL unequal to the same one without it.
+    # Through text: a yarl.URL with an explicit default port is not equal to the same URL without it.
     return URL(str(origin.with_scheme(_WEB.get(origin.scheme, origin.scheme))))
 
 
@@ -190,14 +190,14 @@ def origin_url(text: str | URL, argument: str) -> URL:
 
     Args:
         text: The origin.
-        argument: Its name, for the error.
+        argument: The argument's name, for the error.
 
     Raises:
         ConfigurationError: It is not an absolute URL, or has more than scheme, host and port.
     """
     url = absolute_url(text, argument)
     if url.path not in {"", "/"}:
-        raise ConfigurationError(f"{argument} takes scheme, host and port alone: {str(url.origin())!r}")
+        raise ConfigurationError(f"{argument} takes only scheme, host and port: {str(url.origin())!r}")
     return url
 
 
@@ -208,8 +208,8 @@ def origins_of(
 
     Args:
         values: One or several.
-        argument: Their name, for errors.
-        insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
+        argument: The argument's name, for the error (default ``"origins"``).
+        insecure_hosts: Hosts to which plain http may go, from `insecure_hosts_of` (default: none).
 
     Raises:
         ConfigurationError: One is not an origin, or has a path.
@@ -227,14 +227,14 @@ def origins_of(
 
 
 def place_of(url: URL) -> Place:
-    """Return the origin of a request's URL as it is looked up."""
+    """Return the origin of a request's URL as a key for look-ups."""
     host = url.host_port_subcomponent
-    return url.scheme, None if host is None else host.lower()  # as it came, if the URL was made with encoded=True
+    return url.scheme, None if host is None else host.lower()  # in upper case, if the URL was made with encoded=True
 
 
-@functools.lru_cache(maxsize=256)  # a pool makes a BearerAuth per request, mostly for the same few origins
+@functools.lru_cache(maxsize=256)  # a pool makes one BearerAuth per request, mostly for the same few origins
 def places_of(origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> tuple[tuple[Place, ...], frozenset[Place]]:
-    """Return which origins a token may go to, and which must not be asked in the clear, also by WebSocket.
+    """Return the origins that a token may go to, and those that must not be called by plain http, with WebSockets.
 
     Raises:
         ConfigurationError: See `origins_of`.
@@ -257,24 +257,24 @@ def in_the_clear_error(url: URL) -> InsecureTransport:
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Return whether HTTP clients may read a URL in different ways, and so go to different hosts."""
+    """Return whether HTTP clients may read a URL in different ways, and so connect to different hosts."""
     if _READ_IN_TWO_WAYS().search(text):
         return True
     found = _AUTHORITY().match(text)
     authority = "" if found is None else found[1]
-    # Some clients make a full stop or a plain letter of a look-alike, others ask the resolver for it as it is.
+    # Some clients normalise a look-alike to a full stop or a plain letter, others pass it to the resolver unchanged.
     return not authority.isascii() and not (
         unicodedata.is_normalized("NFKC", authority) and all(each.isascii() or each.isalnum() for each in authority)
     )
 
 
 def is_served(text: str | URL, origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> bool:
-    """Return whether a token may go to a URL that somebody else's HTTP client will read.
+    """Return whether a token may go to a URL that another HTTP client will read.
 
     Args:
-        text: The URL. One that clients read in different ways is served by nobody: the token could go elsewhere.
-        origins: Where the token may go.
-        insecure_hosts: Hosts to which it may travel by plain http, by `insecure_hosts_of`.
+        text: The URL. A URL that clients read in different ways gets no token, since the token could go elsewhere.
+        origins: The origins that the token may go to.
+        insecure_hosts: Hosts to which it may be sent by plain http, from `insecure_hosts_of`.
 
     Raises:
         ConfigurationError: It is not an absolute URL.
@@ -283,11 +283,11 @@ def is_served(text: str | URL, origins: tuple[str, ...], insecure_hosts: frozens
     if _is_ambiguous(str(text)):
         return False
     url, absolute = None, False
-    with contextlib.suppress(TypeError, ValueError):  # whose texts may hold a secret of the URL's
+    with contextlib.suppress(TypeError, ValueError):  # their texts may hold a secret from the URL
         url = URL(text)
         absolute = url.absolute and bool(url.host) and url.port is not None
     if url is None or not absolute:
-        del text, url  # a traceback that shows locals must not show what they may hold
+        del text, url  # a traceback with local variables must not show a secret
         raise ConfigurationError("url= takes the whole URL of the request, such as 'https://api.example.com/orders'")
     served, in_the_clear = places_of(origins, insecure_hosts)
     place = place_of(url)

@@ -1,6 +1,6 @@
-"""What is wrong when a request gets no answer, and what to do: a sentence without anything that was sent. Pure.
+"""Why a request got no answer, and what to do: a sentence without anything that was sent. Pure.
 
-aiohttp's own texts and reprs can hold headers and queries, so only classes, numbers and host names are read.
+aiohttp's own texts and reprs may contain headers and queries, so only classes, numbers and host names are used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ class Trouble(NamedTuple):
     """Why a request got no answer.
 
     Attributes:
-        says: What is wrong.
-        do: What to do, or to look at; ``""``: nothing in particular.
-        unsent: Whether it is certain that the server did not get the request.
-        lasting: Whether the same request would meet the same trouble again, although the server answers.
+        says: The problem.
+        do: What to do or to check; ``""`` (default): nothing in particular.
+        unsent: Whether the server certainly did not receive the request (default ``False``).
+        lasting: Whether the same request would fail in the same way again, although the server answers (default
+            ``False``).
     """
 
     says: str
@@ -36,13 +37,13 @@ class Trouble(NamedTuple):
 
 
 LATE = Trouble("no answer in time", "is the server overloaded, or does a firewall drop what is sent there?")
-"""What is said of a request that took too long."""
+"""The text for a request that took too long."""
 
 _TRUST = (
     "if the certificate is your company's or a proxy's own, have its authority trusted on this machine (or"
     " SSL_CERT_FILE); if not, somebody may be listening: send nothing"
 )
-# By OpenSSL's numbers, X509_V_ERR_….
+# Keys: OpenSSL's X509_V_ERR_… numbers.
 _DISTRUST = {
     9: ("is not valid yet", "is this machine's clock right?"),
     10: ("has expired", "tell the server's operator; is this machine's clock right?"),
@@ -72,7 +73,7 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
     """Return why a request got no answer.
 
     Args:
-        error: What aiohttp, or the operating system, raised.
+        error: The error that aiohttp, or the operating system, raised.
     """
     cause = _first_cause(error)
     match error:
@@ -117,7 +118,7 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return what an error was first raised from; itself, if from nothing."""
+    """Return the first cause in an error's chain; the error itself if it has none."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -142,12 +143,12 @@ def _place(error: aiohttp.ClientConnectorError) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error of the operating system's, of OpenSSL's or of the resolver's in its own short words."""
+    """Return the short text of an error of the operating system, of OpenSSL or of the resolver."""
     if isinstance(error, ssl.SSLError):
         return error.reason or type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(number, int) and number > 0:
-        return os.strerror(number)  # not strerror: asyncio puts the address into it
-    # A resolver's numbers are negative, and not the system's.
+        return os.strerror(number)  # not strerror, which contains the address in asyncio's errors
+    # A resolver's numbers are negative, and differ from the system's.
     words = error.strerror if isinstance(error, OSError) and number is not None else None
     return words or type(error).__name__

@@ -49,24 +49,23 @@ def async_client(
 
         async with async_client(Peakly(username=..., password=...)) as http: ...
 
-    Each of its transports, those for proxies and of ``mounts`` included, is inside of an `AsyncBearerTransport`.
+    Wraps each of the client's transports, also those for proxies and ``mounts``, in an `AsyncBearerTransport`.
 
     Args:
-        managers_or_providers: One for each system that is called. A provider gets a manager that is kept fresh from the
-            client's first use on, and closed with it; a manager stays the caller's.
-        store: Where the managers that are made here share their tokens with other processes; ``None`` (default): with
-            none.
-        http: What the managers that are made here send token requests with, see `TokenManager`. ``None`` (default):
-            aiohttp sessions of their own, with the ``trust_env`` and ``proxy`` of the new client. ``verify`` and
-            ``cert`` are the new client's alone: give ``http`` a function.
-        refused: Which answers refuse the token, see `AsyncBearerTransport`.
+        managers_or_providers: One for each system that the client calls. A provider gets a new manager that is kept
+            fresh from the client's first use on, and closed with the client. A manager stays the caller's to close.
+        store: Where the managers made here share their tokens with other processes; ``None`` (default): nowhere.
+        http: The sessions that the managers made here send token requests with, see `TokenManager`. ``None`` (default):
+            aiohttp sessions of their own, with the new client's ``trust_env`` and ``proxy``. ``verify`` and ``cert``
+            apply only to the new client: for token requests, pass a function.
+        refused: Decides which answers mean that the API does not accept the token, see `AsyncBearerTransport`.
         repeat: Which requests may be sent again, see `AsyncBearerTransport`.
         **httpx_arguments: For ``httpx.AsyncClient``.
 
     Raises:
         ConfigurationError: See `AsyncBearerTransport` and `TokenManager`; ``store`` or ``http`` is given, and no
-            provider; an argument is `TokenManager`'s alone, such as ``policy``; or a provider, and a SOCKS proxy,
-            which token requests can't use.
+            provider; an argument is only `TokenManager`'s, such as ``policy``; or a provider is given with a SOCKS
+            proxy, which token requests cannot use.
         InsecureTransport: See `AsyncBearerTransport`.
     """
     check_rest(httpx_arguments)
@@ -95,13 +94,14 @@ def client(
 
         with client(Peakly(username=..., password=...)) as http: ...
 
-    Each of its transports, those for proxies and of ``mounts`` included, is inside of a `BearerTransport`.
+    Wraps each of the client's transports, also those for proxies and ``mounts``, in a `BearerTransport`.
 
     Args:
-        managers_or_providers: One for each system that is called. A provider gets a manager, which needs no closing.
+        managers_or_providers: One for each system that the client calls. A provider gets a new manager, which needs no
+            closing.
         store: See `async_client`.
-        http: See `async_client`; a function, since each token request has an event loop of its own.
-        refused: Which answers refuse the token, see `BearerTransport`.
+        http: See `async_client`; it must be a function, since each token request runs its own event loop.
+        refused: Decides which answers mean that the API does not accept the token, see `BearerTransport`.
         repeat: Which requests may be sent again, see `AsyncBearerTransport`.
         **httpx_arguments: For ``httpx.Client``.
 
@@ -119,7 +119,7 @@ def client(
 
 
 class _Owned:
-    """The managers that were made for a client: entered when it is first used, and closed with it."""
+    """The managers that were made for a client: entered on its first use, and closed with it."""
 
     def __init__(self, managers: list[TokenManager]) -> None:
         self._managers = managers
@@ -138,7 +138,7 @@ class _Owned:
 
 
 class _OwningTransport(AsyncBearerTransport):
-    """One of a client's transports. Whichever is used first enters the client's managers; the first one closed, too."""
+    """One of a client's transports. The first used enters the client's managers, the first closed closes them."""
 
     def __init__(self, *managers: TokenManager, owned: _Owned, **options: Any) -> None:
         super().__init__(*managers, **options)
@@ -167,7 +167,7 @@ class _OwningTransport(AsyncBearerTransport):
 
 
 def _way_of(httpx_arguments: dict[str, Any]) -> Http | None:
-    """Return what makes aiohttp sessions for token requests that go the way of the API's; ``None``: the direct one."""
+    """Return a maker of aiohttp sessions with the client's proxy settings; ``None``: token requests need no proxy."""
     way: dict[str, Any] = {}
     if httpx_arguments.get("trust_env", True):
         way["trust_env"] = True

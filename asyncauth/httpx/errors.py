@@ -1,4 +1,4 @@
-"""Errors of this library as httpx's: code that handles httpx's errors handles these too."""
+"""The library's errors as httpx's errors, so that code for httpx's errors handles them, too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["as_httpx"]
 
 
 def as_httpx(error: AuthError) -> AuthError:
-    """Return an error that code which handles httpx's errors handles, too."""
-    if isinstance(error, httpx.RequestError):  # of a transport of this kind further inside
+    """Return an error that code for httpx's errors handles, too."""
+    if isinstance(error, httpx.RequestError):  # raised by a wrapped transport of the same kind
         return error
     kind = type(error)
     ours = _KINDS.get(kind)
@@ -29,14 +29,14 @@ def as_httpx(error: AuthError) -> AuthError:
 
 
 def _reduced(error: AuthError) -> tuple[Any, ...]:
-    """Return what a pickle keeps of such an error: queues of tasks and pools of processes carry errors so."""
+    """Return the pickled form of such an error: task queues and process pools pickle errors."""
     kind: type[AuthError] = type(error).__bases__[0]
     plain = kind.__new__(kind, *error.args)
     plain.args = error.args
-    # Not the request, whose headers may hold the caller's secrets.
+    # Without the request, whose headers may hold the caller's secrets.
     plain.__dict__.update({name: value for name, value in error.__dict__.items() if name != "_request"})
     return as_httpx, (plain,)
 
 
 _KINDS: Final[dict[type[AuthError], type[AuthError]]] = {}
-"""By class: the class of its errors that are httpx's as well."""
+"""Maps an error class to its subclass that is also httpx's."""

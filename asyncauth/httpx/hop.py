@@ -1,6 +1,6 @@
-"""One hop of a request: send it with the token, and again if the API refuses that. For both of httpx's clients.
+"""One hop of a request: send it with the token, and again after an API 401, for both of httpx's clients.
 
-`handled` is one coroutine for both. What differs is a `Side`.
+`handled` is one coroutine for both; a `Side` covers the differences.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 __all__ = ["Refused", "Settings", "handled"]
 
 Refused: TypeAlias = Callable[[httpx.Response], Says]
-"""Says whether an answer of httpx's refuses the token."""
+"""Returns whether an httpx response means that the API did not accept the token."""
 
 _HOLD_WHAT_IS_SENT: Final = frozenset({"anyio", "asyncio", "h11", "h2", "hpack", "httpcore", "httpx", "ssl"})
-"""Packages whose functions hold a request's headers in local variables."""
+"""Packages whose functions have a request's headers in local variables."""
 _SHORT: Final = 65_536
-"""Bytes of an answer's body that are read for the sake of its connection, before the request is sent again."""
+"""The most bytes of an answer's body that are read before a repeat, so that its connection can be used again."""
 
 
 @attrs.frozen
 class Settings:
-    """What a transport was made with. Immutable."""
+    """The arguments of a transport. Immutable."""
 
     served: ServedOrigins
     rules: AnswerRules
@@ -66,12 +66,12 @@ class Settings:
 
 
 async def handled(side: Side, settings: Settings, request: httpx.Request) -> httpx.Response:
-    """Send one hop of a request. Its errors are httpx's."""
+    """Send one hop of a request. Its errors are also httpx's."""
     try:
         return await _authorized(side, settings, request)
     except AuthError as error:
         caught = error
-    raise as_httpx(caught)  # outside of the clause, or it would have a context
+    raise as_httpx(caught)  # outside of the except clause, or it would have a context
 
 
 async def _authorized(side: Side, settings: Settings, request: httpx.Request) -> httpx.Response:
@@ -111,7 +111,7 @@ async def _authorized(side: Side, settings: Settings, request: httpx.Request) ->
 
 
 async def _renewed(side: Side, engine: TokenEngine, flow: AuthFlow) -> Step:
-    """Obtain another token after a refusal; return whether the request is sent again with it."""
+    """Obtain another token after an API 401; return whether to send the request again with it."""
     try:
         if flow.pause > 0:
             await side.pause(engine, flow.pause)
@@ -121,7 +121,7 @@ async def _renewed(side: Side, engine: TokenEngine, flow: AuthFlow) -> Step:
 
 
 async def _verdict(rules: AnswerRules, flow: AuthFlow, request: httpx.Request, response: httpx.Response) -> bool | None:
-    """Ask the user's function, which may read the body, whether an answer refuses the token."""
+    """Return the result of the user's function, which may read the answer's body."""
     if rules.refused is None:
         return None
     kept = KeptBody(response.stream)
@@ -138,27 +138,27 @@ async def _verdict(rules: AnswerRules, flow: AuthFlow, request: httpx.Request, r
 
 
 async def _let_go(side: Side, response: httpx.Response) -> None:
-    """Close an answer before its request is sent again: a short body is read, so that the connection can be used."""
+    """Close an answer before its request is sent again. A short body is read first, to keep the connection usable."""
     try:
         if int(response.headers.get("Content-Length", _SHORT + 1)) <= _SHORT:
             await side.read(response)
     except (httpx.HTTPError, ValueError):
-        pass  # the server has ended it early: there is nothing more to want of it
+        pass  # the server ended it early, and nothing more of it is needed
     finally:
         await side.close(response)
 
 
 async def _sent(side: Side, transport: Any, flow: AuthFlow, request: httpx.Request) -> httpx.Response:
-    """Send a copy of a request with the token and the proof that it must have.
+    """Send a copy of a request with its token and proof.
 
-    The copy has them for as long as it is being sent: what other transports keep of it, and errors, show none.
+    The copy has them only while it is being sent, so that errors, and other transports that keep the copy, show none.
     """
     in_url = flow.url_ending != ""
     copy = httpx.Request(
         request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
     )
     if type(request.stream) is httpx.ByteStream:
-        copy.read()  # which has it at hand, as the request has
+        copy.read()  # a ByteStream's content is in memory, as the request's is
     try:
         flow.authorize(copy.headers)
         if in_url:
@@ -178,5 +178,5 @@ async def _sent(side: Side, transport: Any, flow: AuthFlow, request: httpx.Reque
 
 
 def _may_repeat(rules: AnswerRules, request: httpx.Request) -> bool:
-    """Return whether a request may be sent again: its method allows it, and its body is known to be whole."""
+    """Return whether a request may be sent again: its method allows it, and its body is whole."""
     return rules.allows(request.method) and is_whole(request.stream)

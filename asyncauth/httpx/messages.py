@@ -1,4 +1,4 @@
-"""What is read and changed of httpx's requests, answers, transports and clients, their private parts here alone."""
+"""Reads and changes httpx's requests, answers, transports and clients. All access to their private parts is here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MULTIPART: Final = ("httpx._multipart", "MultipartStream")
 
 
 def url_of(request: httpx.Request) -> URL:
-    """Return a request's URL, of the parts that httpx connects and sends by: no text is read a second time."""
+    """Return a request's URL, from the parts that httpx connects to and sends: no text is parsed again."""
     url = request.url
     path, _, query = url.raw_path.decode("ascii").partition("?")
     return URL.build(
@@ -27,7 +27,7 @@ def url_of(request: httpx.Request) -> URL:
 
 
 def proxy_of(transport: Any) -> URL | None:
-    """Return the proxy that a transport sends by, which only its connection pool's private attribute says."""
+    """Return the proxy of a transport, which only a private attribute of its connection pool contains."""
     proxy = getattr(getattr(transport, "_pool", None), "_proxy_url", None)
     if proxy is None:
         return None
@@ -45,7 +45,7 @@ def wrap_transports(client: Any, wrapped: Callable[[Any], Any]) -> None:
 def is_whole(stream: object) -> bool:
     """Return whether a body can be sent any number of times: bytes, or a multipart form of bytes and seekable files.
 
-    httpx rewinds the files of a multipart form each time. What is private of one is read here.
+    httpx rewinds the files of a multipart form before each sending. This reads private attributes of the form.
     """
     kind = type(stream)
     if kind is httpx.ByteStream:
@@ -54,7 +54,7 @@ def is_whole(stream: object) -> bool:
 
 
 def _is_whole_field(field: Any) -> bool:
-    file = getattr(field, "file", b"")  # only a file's field has one
+    file = getattr(field, "file", b"")  # only a file's field has this attribute
     if isinstance(file, (str, bytes)):
         return True
     try:
@@ -64,7 +64,7 @@ def _is_whole_field(field: Any) -> bool:
 
 
 def forget_what_comes_back(response: httpx.Response, ending: str, cookie: str) -> None:
-    """Take the token out of what httpx makes something of: where an answer redirects to, and cookies to keep."""
+    """Remove the token from the headers that httpx uses itself: the target of a redirect, and cookies."""
     headers = response.headers
     if ending and "Location" in headers:
         headers["Location"] = without_parameter(headers["Location"], ending)
@@ -79,7 +79,7 @@ def forget_what_comes_back(response: httpx.Response, ending: str, cookie: str) -
 
 
 class KeptBody(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """An answer's body as the user's function reads it, once: it is kept for the caller, and so is its connection."""
+    """An answer's body as the user's function reads it: its bytes, and its connection, are kept for the caller."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -104,7 +104,7 @@ class KeptBody(httpx.AsyncByteStream, httpx.SyncByteStream):
 
 
 class _Whole(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """A body that was read in part: that part again, and what is left of it."""
+    """A partly read body: the part that was read, followed by the rest."""
 
     def __init__(self, stream: Any, chunks: list[bytes], under_way: Any) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""How requests are sent and tokens obtained, with an event loop and without one."""
+"""How requests are sent and tokens obtained: with an event loop, or without one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _T = TypeVar("_T")
 
 
 class Side(Protocol):
-    """How requests are sent and tokens obtained: by coroutines, or by functions that block."""
+    """How requests are sent and tokens obtained: with coroutines, or with functions that block."""
 
     async def send(self, transport: Any, request: httpx.Request) -> httpx.Response:
-        """Send a request as it is."""
+        """Send a request unchanged."""
         ...
 
     async def obtain(self, engine: TokenEngine, use: Use) -> CachedToken:
@@ -40,7 +40,7 @@ class Side(Protocol):
         ...
 
     async def read(self, response: httpx.Response) -> None:
-        """Read an answer's body to its end, and drop it."""
+        """Read an answer's body to its end, and discard it."""
         ...
 
     async def close(self, response: httpx.Response) -> None:
@@ -60,7 +60,7 @@ class _Async:
         return await engine.obtain(use)
 
     async def pause(self, engine: TokenEngine, seconds: float) -> None:
-        # By the manager's clock, or the event loop's: a test's clock may stand still meanwhile.
+        # By the manager's clock or the event loop's, whichever is first: a test's clock may stand still.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await engine.runtime.clock.sleep(seconds)
@@ -77,13 +77,13 @@ ASYNC: Final = _Async()
 
 
 def require_asyncio() -> None:
-    """Raise `ConfigurationError` where no event loop of asyncio is running: httpx's clients run on trio as well."""
+    """Raise `ConfigurationError` if no asyncio event loop is running: httpx's clients run on trio, too."""
     if not _is_asyncio_here():
-        raise ConfigurationError("asyncauth runs on asyncio: no event loop of asyncio is running here")
+        raise ConfigurationError("asyncauth needs asyncio, but no asyncio event loop is running here")
 
 
 class _Blocking:
-    """Without an event loop: these coroutines never wait, they block."""
+    """Without an event loop: these coroutines block instead of waiting."""
 
     async def send(self, transport: Any, request: httpx.Request) -> httpx.Response:
         response: httpx.Response = transport.handle_request(request)
@@ -97,7 +97,7 @@ class _Blocking:
             )
         return obtain(engine, use)
 
-    async def pause(self, engine: TokenEngine, seconds: float) -> None:  # noqa: ARG002 (no clock of it sleeps here)
+    async def pause(self, engine: TokenEngine, seconds: float) -> None:  # noqa: ARG002 (its clock does not sleep here)
         time.sleep(seconds)  # noqa: ASYNC251 (no event loop is running)
 
     async def read(self, response: httpx.Response) -> None:
@@ -112,7 +112,7 @@ BLOCKING: Final = _Blocking()
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Return what a coroutine returns that never waits."""
+    """Return the result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as result:

@@ -1,6 +1,6 @@
-"""The httpx transports: they put a manager's token on the requests that may carry it, hop by hop.
+"""The httpx transports, which put a manager's token on the requests that may carry it, hop by hop.
 
-An ``httpx.Auth`` would be asked once per call, and its header would go along with a redirect. A transport is called for
+httpx calls an ``httpx.Auth`` once per call, and would send its header along with a redirect. It calls a transport for
 each hop.
 """
 
@@ -29,30 +29,30 @@ class AsyncBearerTransport(httpx.AsyncBaseTransport):
 
         async with httpx.AsyncClient(transport=AsyncBearerTransport(manager)) as http: ...
 
-    `async_client` makes a client with it, with proxies and all. For each request, and each hop of a redirect, the
-    manager is chosen by the origin. All that `asyncauth.BearerAuth` promises holds here. In short: any other origin
-    gets nothing, what the caller set is never overridden, a 401 that the token explains is answered with a new token
-    and a second sending, and without a token nothing is sent.
+    `async_client` makes a client with it, and covers proxies, too. For each request, and each hop of a redirect, the
+    transport chooses the manager by the origin. It keeps all promises of `asyncauth.BearerAuth`. In short: no other
+    origin receives a token, and a header that the caller set is never overridden. After a 401 because of the token, the
+    request is sent again with a new one. Without a token, no request is sent.
 
-    The token is on a copy of the request. Event hooks, ``response.request``, errors and logs show none.
+    The token is added to a copy of the request. Event hooks, ``response.request``, errors and logs show no token.
 
-    Bodies that are known to be whole, and may be sent again: none, bytes, text, JSON, forms, and files of a multipart
-    form that can be rewound.
+    Bodies that can be sent again: none, bytes, text, JSON, forms, and files of a multipart form that can be rewound.
 
-    An ``AuthError`` that a request meets is an ``httpx.RequestError`` as well; where a retry can help
-    (`AuthError.transient`), an ``httpx.TransportError``.
+    An ``AuthError`` of a request is also an ``httpx.RequestError``; if a retry can help (`AuthError.transient`), it is
+    also an ``httpx.TransportError``.
 
     Args:
-        managers: One for each of the systems that the client calls. They stay the caller's to close.
-        transport: What sends the requests; it is closed with this one. ``None`` (default): a new
+        managers: One for each system that the client calls. They stay the caller's to close.
+        transport: The transport that sends the requests; closed with this one. ``None`` (default): a new
             ``httpx.AsyncHTTPTransport``.
-        refused: A function, plain or ``async``, that is called with each answer (an ``httpx.Response``) and says
-            whether it refuses the token: ``True``, ``False``, or ``None``: the rule for 401s decides. It may read the
-            body; the caller reads it again. What it raises reaches the caller, without the token.
+        refused: A function, plain or ``async``, that is called with each answer (an ``httpx.Response``) and returns
+            whether the API did not accept the token. ``True`` and ``False`` decide; ``None``: the rule for 401s
+            decides. It may read the body, which the caller can read again. If it raises, the caller receives the error,
+            without the token in it. ``None`` (default): only the rule for 401s.
         repeat: Which requests may be sent again: ``"all"`` (default), ``"safe"`` or ``"none"``, see `BearerAuth`.
 
     Raises:
-        ConfigurationError: No manager; two for one origin; one without origins; or another argument can't work.
+        ConfigurationError: No manager; two for one origin; one without origins; or another argument is wrong.
         InsecureTransport: A manager's origin is plain http to another machine.
     """
 
@@ -68,11 +68,12 @@ class AsyncBearerTransport(httpx.AsyncBaseTransport):
         self._transport = transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, authorized if it may be. Called by httpx, once per hop.
+        """Send a request, with a token if it may carry one. Called by httpx, once per hop.
 
         Raises:
-            AuthError: No token could be had; the request was not sent.
-            InsecureTransport: It goes by plain http to a host that is served by https, or to a proxy elsewhere.
+            AuthError: No token is available; the request was not sent.
+            InsecureTransport: The request is plain http to a host that is served by https, or goes through such a proxy
+                on another machine.
         """
         return await handled(ASYNC, self._settings, request)
 
@@ -103,15 +104,15 @@ class BearerTransport(httpx.BaseTransport):
 
         with httpx.Client(transport=BearerTransport(manager)) as http: ...
 
-    `client` makes a client with it, with proxies and all. It does what `AsyncBearerTransport` does, and takes the same
-    arguments. Tokens are obtained as by `TokenManager.blocking`: while the token is fresh a request makes no event
-    loop, and the first request that finds it stale waits for its renewal.
+    `client` makes a client with it, and covers proxies, too. It works like `AsyncBearerTransport`, and takes the same
+    arguments. It obtains tokens like `TokenManager.blocking`: while the token is fresh, a request runs no event loop.
+    The first request that finds the token stale waits for its renewal.
 
-    Concurrency: any number of threads, as with httpx's own; they make one token request together.
+    Concurrency: any number of threads, as with httpx's own transports; together they make one token request.
 
     Args:
-        managers: One for each of the systems that the client calls. They need not be entered.
-        transport: What sends the requests; it is closed with this one. ``None`` (default): a new
+        managers: One for each system that the client calls. They need not be entered.
+        transport: The transport that sends the requests; closed with this one. ``None`` (default): a new
             ``httpx.HTTPTransport``.
         refused: See `AsyncBearerTransport`; a plain function.
         repeat: See `AsyncBearerTransport`.
@@ -133,12 +134,13 @@ class BearerTransport(httpx.BaseTransport):
         self._transport = transport
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, authorized if it may be. Called by httpx, once per hop.
+        """Send a request, with a token if it may carry one. Called by httpx, once per hop.
 
         Raises:
-            AuthError: No token could be had; the request was not sent.
-            ConfigurationError: A token must be obtained, and an event loop is running in this thread.
-            InsecureTransport: It goes by plain http to a host that is served by https, or to a proxy elsewhere.
+            AuthError: No token is available; the request was not sent.
+            ConfigurationError: A token must be obtained, but an event loop is running in this thread.
+            InsecureTransport: The request is plain http to a host that is served by https, or goes through such a proxy
+                on another machine.
         """
         return run(handled(BLOCKING, self._settings, request))
 

@@ -285,7 +285,7 @@ async def test_not_by_way_of_a_proxy_in_the_clear(place: Place) -> None:
         TokenManager(fake("http://localhost", place)) as manager,
         aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http,
     ):
-        with pytest.raises(InsecureTransport, match="by way of the proxy"):
+        with pytest.raises(InsecureTransport, match="through the proxy"):
             await http.get("http://localhost/x", proxy="http://proxy.example.com:3128")
 
 

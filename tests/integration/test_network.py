@@ -184,7 +184,7 @@ async def test_no_credential_goes_in_the_clear_through_a_proxy_elsewhere(place: 
     """Plain http to this machine would pass another one: nothing is sent, not even to the proxy."""
     make = partial(aiohttp.ClientSession, proxy="http://proxy.example:3128")
     words = await why_not(place.provider(), make, InsecureTransport)
-    assert "by way of the proxy proxy.example" in words
+    assert "through the proxy proxy.example" in words
     assert not place.got
 
 

@@ -119,7 +119,7 @@ async def test_a_fetch_that_is_not_async() -> None:
         (["10.0.0.1:8443"], "such as 'https://10.0.0.1:8443'"),
         (["localhost:8000"], "such as 'http://localhost:8000'"),
         (["api.example.com/v1"], "such as 'https://api.example.com'"),
-        (("https://api.example.com/v1",), "origins takes scheme, host and port alone: 'https://api.example.com'"),
+        (("https://api.example.com/v1",), "origins takes only scheme, host and port: 'https://api.example.com'"),
         ([5], "origins is not a URL: write one such as 'https://api.example.com'"),
         (5, "the provider's origins are int, not a tuple of str"),
     ],

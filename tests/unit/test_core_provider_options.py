@@ -143,7 +143,7 @@ async def test_a_token_of_a_users_own_provider_keeps_its_scheme(clock: FakeClock
     [
         ({"carried_as": "X-Api-Token"}, "carried_as= names a place and its name"),
         ({"carried_as": None}, "carried_as= takes a str such as 'header:X-Api-Token', not NoneType"),
-        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= goes with a header"),
+        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= is for headers only"),
         ({"prover": Prover(), "scheme": ""}, "a DPoP token goes into the Authorization header"),
         ({"prover": Prover(), "carried_as": "header:X"}, "a DPoP token goes into the Authorization header"),
     ],
@@ -172,7 +172,7 @@ async def test_a_token_that_cant_stand_in_a_cookie(clock: FakeClock) -> None:
     """It could forge another cookie: it is refused when it comes, not when it is sent."""
     provider = declaring(carried_as="cookie:SESSION")
     provider.answers = [Token("a;admin=1")]
-    with pytest.raises(InvalidTokenResponse, match="characters that can't stand in a cookie"):
+    with pytest.raises(InvalidTokenResponse, match="characters that a cookie cannot contain"):
         await TokenManager(provider, clock=clock).token()
 
 

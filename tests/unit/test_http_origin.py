@@ -253,7 +253,7 @@ def test_a_proxy_that_could_read_is_named_as_well(url: str, proxy: str) -> None:
     if may:
         check_proxy(URL(url), URL(proxy), hosts)
     else:
-        with pytest.raises(InsecureTransport, match="by way of the proxy elsewhere"):
+        with pytest.raises(InsecureTransport, match="through the proxy elsewhere"):
             check_proxy(URL(url), URL(proxy), hosts)
 
 

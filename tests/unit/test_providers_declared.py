@@ -483,7 +483,7 @@ async def test_a_type_that_is_no_bearer_token(mocked_http: MockedHttp, options: 
     ("options", "says"),
     [
         ({"carried_as": "X-Api-Token"}, "carried_as= names a place and its name"),
-        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= goes with a header"),
+        ({"carried_as": "cookie:S", "scheme": "Bearer"}, "scheme= is for headers only"),
     ],
 )
 def test_a_place_that_cant_be(options: dict[str, Any], says: str) -> None:
