@@ -1,4 +1,4 @@
-"""What all providers of this package have in common: address, credentials, origins, identity, repr."""
+"""The base class of this package's providers: address, credentials, origins, identity, repr."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["EndpointProvider", "base_address", "checked_text"]
 
 
 class EndpointProvider:
-    """A provider with one endpoint. Immutable; may serve any number of managers.
+    """A provider with one endpoint. Immutable; usable by any number of managers.
 
     Attributes:
-        name: What errors, logs and ``status()`` call it.
-        origins: Where its token may be sent.
-        identity: Canonical JSON without secrets that differs wherever the token does; ``None`` = unknown.
+        name: The name that errors, logs and ``status()`` show.
+        origins: The origins that its token may be sent to.
+        identity: Canonical JSON without secrets that differs wherever the token does; ``None``: unknown.
         carried_as: Where API requests carry the token; see `ProviderOptions`.
-        scheme: What stands before it; see there.
+        scheme: The text before it there; see `ProviderOptions`.
         insecure_hosts: Hosts to which plain http may go.
-        needs_lock: Whether a refresh token is the only way to a token; see `ProviderOptions`.
-        credentials: What its token is asked for with; their reprs show no secret.
+        needs_lock: Whether a refresh token is the only way to obtain a token; see `ProviderOptions`.
+        credentials: The credentials that token requests carry; their reprs show no secret.
     """
 
     name: str
@@ -54,15 +54,15 @@ class EndpointProvider:
         *,
         origins: str | Iterable[str] | None,
     ) -> None:
-        """Set what is common, but for the identity.
+        """Set everything but the identity.
 
         Args:
-            endpoint: Where the token comes from.
-            credentials: What it is asked for with.
-            origins: Where it may be sent; ``None`` = where it comes from.
+            endpoint: The token endpoint.
+            credentials: The credentials that token requests carry.
+            origins: Where the token may be sent; ``None``: to the token endpoint's origin.
 
         Raises:
-            ConfigurationError: Credentials or origins that can't work.
+            ConfigurationError: Credentials or origins are wrong.
             InsecureTransport: Plain http to another machine that the endpoint's ``insecure_hosts`` do not name.
         """
         self.insecure_hosts = endpoint.insecure_hosts
@@ -75,35 +75,35 @@ class EndpointProvider:
         self.origins = own if origins is None else origins_of(origins, insecure_hosts=self.insecure_hosts)
 
     def _carry(self, carried_as: str, scheme: str | None, *, bound: bool = False) -> None:
-        """Set how API requests carry the token. It is not part of the identity: the token is the same.
+        """Set how API requests carry the token. This is not part of the identity, since the token is the same.
 
         Args:
             carried_as: The place.
-            scheme: What stands before the token there.
-            bound: Whether the token is bound to a key (DPoP).
+            scheme: The text before the token there.
+            bound: Whether the token is bound to a key (DPoP; default ``False``).
 
         Raises:
-            ConfigurationError: It can't be carried so.
+            ConfigurationError: The token can't be carried in this way.
         """
         Carrier.of(carried_as, scheme, bound=bound)
         self.carried_as, self.scheme = carried_as, scheme
 
     @property
     def _takes_any_type(self) -> bool:
-        """Whether it is declared how the token is carried, whatever the answer calls its type."""
+        """Whether the provider declares how the token is carried, whatever type the answer gives."""
         return self.scheme is not None or self.carried_as != IN_AUTHORIZATION
 
     def _identify(self, whose: Mapping[str, str | None], grant: tuple[Credential, ...], **parts: Part) -> None:
-        """Set the identity. Called once, after `_configure`; no provider adds to it afterwards.
+        """Set the identity. Called once, after `_configure`; providers do not change it afterwards.
 
-        The values of credentials, and how a client authenticates, are not in it: after a change of the password the
+        It contains neither the credentials' values nor how a client authenticates: after a change of the password, the
         account's token is still the right one.
 
         Args:
-            whose: By name, what says whose the token is.
-            grant: The credentials that say it otherwise, if each is an upstream's token whose identity is known. If
-                neither does, nobody knows.
-            **parts: What else makes one token differ from another, without secrets; ``None``: nothing.
+            whose: By name, the texts that say whose the token is.
+            grant: The credentials that say so instead, if each is an upstream's token with a known identity. If neither
+                does, the identity is unknown.
+            **parts: The other parts that make one token differ from another, without secrets; ``None``: nothing.
 
         Raises:
             ConfigurationError: One of ``whose`` is not a text.
@@ -111,7 +111,7 @@ class EndpointProvider:
         named = {name: checked_text(value, name) for name, value in whose.items() if value is not None}
         upstream: dict[str, Part] = {}
         for number, each in enumerate(self.credentials):
-            if each.identity is not None:  # two credentials of a declaration may be called alike
+            if each.identity is not None:  # two credentials of a declaration may have the same name
                 upstream[each.name if each.name not in upstream else f"{number} {each.name}"] = nested(each.identity)
         if not named and not (grant and all(each.identity is not None for each in grant)):
             self.identity = None
@@ -121,7 +121,7 @@ class EndpointProvider:
             provider=self.name,
             step=self._endpoint.step,
             url=str(url.with_query(None)),
-            query=hashed(url.raw_query_string) if url.raw_query_string else None,  # which might hold anything
+            query=hashed(url.raw_query_string) if url.raw_query_string else None,  # it may contain anything
             upstream=upstream or None,
             **named,
             **parts,
@@ -129,7 +129,7 @@ class EndpointProvider:
 
     @property
     def token_endpoint(self) -> str:
-        """The address of its token endpoint without a query; of the issuer, where that tells the endpoint."""
+        """The token endpoint's address without a query; the issuer's address, if the endpoint is discovered from it."""
         return str(self._endpoint.url.with_query(None))
 
     def chained(self, manage: Callable[[Provider], TokenSource]) -> Self:
@@ -153,13 +153,13 @@ def base_address(
     """Return the address that a system's endpoints are relative to.
 
     Args:
-        environment: One of the system's own, by name.
-        base_url: Any other; wins over ``environment``.
-        hosts: The system's own.
-        insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
+        environment: The name of one of the system's own servers.
+        base_url: Another server, which overrides ``environment``.
+        hosts: The system's own servers, by environment.
+        insecure_hosts: Hosts to which plain http may go, from `insecure_hosts_of` (default: none).
 
     Raises:
-        ConfigurationError: There is no such environment, or ``base_url`` is not an absolute URL.
+        ConfigurationError: The environment is unknown, or ``base_url`` is not an absolute URL.
         InsecureTransport: Plain http to another machine.
     """
     if base_url is not None:
@@ -173,7 +173,7 @@ def base_address(
 
 
 def checked_text(value: object, name: str) -> str:
-    """Return an argument that must be a string with something in it, such as a username.
+    """Return an argument that must be a string that is not blank, such as a username.
 
     Raises:
         ConfigurationError: It is not.
@@ -182,5 +182,5 @@ def checked_text(value: object, name: str) -> str:
         kind = "empty" if isinstance(value, str) else type(value).__name__
         raise ConfigurationError(f"{name} takes a str that is not empty, not {kind}: is an environment variable unset?")
     if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ConfigurationError(f"{name} holds a character that can't be sent: was it read with surrogateescape?")
+        raise ConfigurationError(f"{name} contains a character that can't be sent: was it read with surrogateescape?")
     return value

@@ -1,4 +1,4 @@
-"""A provider that is declared: for the many APIs that hand out tokens almost as OAuth does."""
+"""A declared provider, for the many APIs that issue tokens almost as OAuth does."""
 
 from __future__ import annotations
 
@@ -53,43 +53,44 @@ class DeclaredProvider(EndpointProvider):
         )
 
     Args:
-        name: What errors, logs and ``status()`` call it.
-        url: Where the token comes from. It may have a query.
-        credential: What it is asked for with: a mapping from where it goes, which ``sent_as`` explains, to a ``str``, a
-            callable that returns one, or another manager. There may be several. Without a mapping: one that needs no
-            name (``"bearer"``, ``"text"``, ``"xml"``). None (a cloud's metadata service): ``{}``.
-        sent_as: How credentials and ``fields`` travel, and so what a credential's name is: ``"form"``, ``"json"`` or
-            ``"query"`` (a field of a form, of a JSON body, of the query; logs of servers and proxies show a query),
-            ``"header"`` (a header), ``"basic"`` (the user name whose password it is), ``"bearer"`` (it has none),
-            ``"text"`` or, escaped, ``"xml"`` (what stands in braces where it goes in the text ``fields``; without that
-            text it is the body). A JSON body's field is a path (``"auth.password"``, ``"params[2]"`` where ``fields``
-            has ``None``). A credential that travels another way says so in its name: ``"header:X-Key"``,
-            ``"basic:me"``, ``"query:key"``, ``"bearer:"``.
-        fields: What else the form, JSON or query holds. With ``"bearer"``, ``"basic"`` or ``"header"``: a JSON body.
-            With ``"text"`` and ``"xml"``: the body's text.
-        headers: What other headers go along.
-        method: The HTTP method (default: ``"POST"``).
-        answer: Where the answer has the token, and how long it lives (`AnswerFields`). ``None`` (default): in
-            ``access_token`` and ``expires_in``, in seconds, as in OAuth. An answer that says no lifetime means that
-            nobody knows it: the token is used until the API refuses it.
-        errors: How the API tells of failures (`ErrorFields`). ``None`` (default): the statuses 400, 401 and 403 mean
+        name: The name that errors, logs and ``status()`` show.
+        url: The token endpoint's URL. It may have a query.
+        credential: The credentials of a token request: a mapping from a credential's name, which ``sent_as`` explains,
+            to its value. A value is a ``str``, a callable that returns one, or another manager. A single credential
+            that needs no name (``"bearer"``, ``"text"``, ``"xml"``) is given without a mapping. If there is none (a
+            cloud's metadata service): ``{}``.
+        sent_as: How credentials and ``fields`` are sent, and so what a credential's name means. ``"form"``, ``"json"``,
+            ``"query"``: a field of a form, of a JSON body or of the query, which logs of servers and proxies show.
+            ``"header"``: a header. ``"basic"``: the user name for this password. ``"bearer"``: no name. ``"text"`` or,
+            escaped, ``"xml"``: the name stands in braces in the text ``fields``; without that text, the credential is
+            the body. A JSON body's field is a path (``"auth.password"``, ``"params[2]"`` where ``fields`` has
+            ``None``). A credential that is sent in another way says so in its name: ``"header:X-Key"``, ``"basic:me"``,
+            ``"query:key"``, ``"bearer:"``.
+        fields: The other fields of the form, JSON body or query. With ``"bearer"``, ``"basic"`` or ``"header"``: a JSON
+            body. With ``"text"`` and ``"xml"``: the body's text. ``None`` (default): none.
+        headers: Other headers of the request. ``None`` (default): none.
+        method: The HTTP method (default ``"POST"``).
+        answer: Where the answer contains the token and its lifetime (`AnswerFields`). ``None`` (default): in
+            ``access_token`` and ``expires_in``, in seconds, as in OAuth. If an answer has no lifetime, the lifetime is
+            unknown: the token is used until the API answers it with a 401.
+        errors: How the API reports failures (`ErrorFields`). ``None`` (default): the statuses 400, 401 and 403 mean
             that the credential was rejected.
         refresh: How the token is renewed with a refresh token (`RefreshRequest`). ``None`` (default): the credential is
             sent again.
-        origins: Where the token may be sent; default: where it comes from.
+        origins: Where the token may be sent. ``None`` (default): to the token endpoint's origin.
         carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
             (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
             which the logs of servers and proxies show). See `ProviderOptions`.
-        scheme: What stands before the token in that header, such as ``"Token"``; ``""``: nothing. ``None`` (default):
-            ``Bearer`` in ``Authorization``, nothing in any other header.
+        scheme: The text before the token in that header, such as ``"Token"``; ``""``: none. ``None`` (default):
+            ``Bearer`` in ``Authorization``, none in any other header.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
-        account: A name for whose token it is, so that a shared store can keep it; default: the user name of
+            meshes, such as ``("sandbox",)``. Default: only this machine.
+        account: A name for the token's account, which a shared store needs. ``None`` (default): the user name of
             ``"basic"``.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
-        InsecureTransport: Plain http to a host that is not this machine.
+        ConfigurationError: An argument is wrong; the message says which.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class DeclaredProvider(EndpointProvider):
         account: str | None = None,
     ) -> None:
         declared = DeclaredCredentials.of(credential, sent_as)
-        del credential  # a traceback through here that shows locals must not show it
+        del credential  # a traceback with local variables must not show it
         self.name = checked_text(name, "name")
         declared.check()
         self._shape = shape = RequestShape.of(sent_as, declared.places, fields, headers)
@@ -147,7 +148,7 @@ class DeclaredProvider(EndpointProvider):
         self._identify(whose, declared.credentials, request=hashed(request))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        """Ask for a token, as declared."""
+        """Request a token, as declared."""
         grant, renewal = partial(self._grant, http), self._renewal
         if renewal is None:
             return await grant()
@@ -157,7 +158,7 @@ class DeclaredProvider(EndpointProvider):
         return await fetch_alone(previous, renew, grant, partial(self._given, http, renewal.alone), _ends)
 
     async def _grant(self, http: aiohttp.ClientSession) -> Token:
-        """Ask with the credentials."""
+        """Request a token with the credentials."""
         sent: list[Token] = []
 
         def build(*values: str) -> Request:
@@ -171,7 +172,7 @@ class DeclaredProvider(EndpointProvider):
         return await self._endpoint.fetch(http, self.credentials, build, read)
 
     async def _renew(self, http: aiohttp.ClientSession, renewal: Renewal, previous: Token) -> Token:
-        """Ask with the last token's refresh token."""
+        """Request a token with the last token's refresh token."""
         credentials = renewal.credentials(self.credentials, previous)
         return await renewal.endpoint.fetch(
             http, credentials, renewal.shape.request, partial(self._read, kept=previous)
@@ -183,11 +184,12 @@ class DeclaredProvider(EndpointProvider):
         return given
 
     def _read(self, response: TokenResponse, kept: Token | None = None) -> Token:
-        """Return the token that an answer holds.
+        """Return the token in an answer.
 
         Args:
             response: The answer.
-            kept: Has the refresh token that was sent, if one was: it stays in force if the answer brings no other.
+            kept: The token with the refresh token that was sent; ``None`` (default): none was sent. That refresh token
+                remains valid if the answer has no other.
         """
         brought = None if self._renewal is None else self._answer.refreshed(response)
         token = self._answer.read(response, brought, any_type=self._takes_any_type)
@@ -199,10 +201,10 @@ class DeclaredProvider(EndpointProvider):
 def _renewal(
     refresh: RefreshRequest | None, endpoint: Endpoint, shape: RequestShape, declared: DeclaredCredentials
 ) -> Renewal | None:
-    """Return what is done to renew the token; ``None``: it is asked for again.
+    """Return how the token is renewed; ``None``: the credential is sent again.
 
     Raises:
-        ConfigurationError: It can't be done.
+        ConfigurationError: The declaration is wrong.
     """
     if refresh is None:
         return None
@@ -212,5 +214,5 @@ def _renewal(
 
 
 def _ends(rejected: CredentialsRejected) -> bool:
-    """Return whether a rejection says that a refresh token is of no more use: each does, but one of the client."""
+    """Return whether a rejection makes a refresh token useless: each one does, except a rejected client."""
     return rejected.error != "invalid_client"

@@ -1,7 +1,7 @@
 """The identity of a provider's token: one canonical JSON object of named parts, without secrets.
 
-Pure. Two providers have the same identity exactly if their parts are the same, whatever text is in them: a shared store
-hands one's token to the other.
+Pure. Two providers have the same identity exactly if their parts are the same, whatever text these contain. A shared
+store hands one provider's token to another with the same identity.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Part: TypeAlias = "str | float | Sequence[Part] | Mapping[str, Part] | None"
 
 
 def identity_of(**parts: Part) -> str:
-    """Return the identity that these parts make: JSON with sorted keys, in ASCII, without blanks.
+    """Return the identity for these parts: JSON with sorted keys, in ASCII, without blanks.
 
     Args:
-        **parts: What makes the token another, by name. ``None``: left out.
+        **parts: The parts that make one token differ from another, by name. ``None``: left out.
     """
     return _canonical({name: _spelled(part) for name, part in parts.items() if part is not None})
 
 
 def nested(identity: str) -> Part:
-    """Return an identity as a part of another.
+    """Return an identity as a part of another one.
 
-    One that `identity_of` made is nested as an object. A user's provider may give any string, which stays a string:
-    also if it is JSON in another spelling, because two spellings are two identities.
+    An identity from `identity_of` is nested as an object. A user's provider may return any string, which stays a
+    string, even if it is JSON in another form: two forms are two identities.
     """
     try:
         parts = cast("Part", json.loads(identity))
@@ -39,9 +39,9 @@ def nested(identity: str) -> Part:
 
 
 def hashed(value: object) -> str:
-    """Return the SHA-256, as 64 hex digits, of a value that JSON can hold.
+    """Return the SHA-256, as 64 hex digits, of a value that JSON can represent.
 
-    It stands in an identity for what may be long or personal, such as claims.
+    It replaces values in an identity that may be long or personal, such as claims.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -52,10 +52,10 @@ def _canonical(value: object) -> str:
 
 
 def _spelled(part: Part) -> Part:
-    """Return a part with each text in a spelling that JSON tells from all others.
+    """Return a part with each text in a form that differs from all others in JSON.
 
-    In JSON's ASCII form two surrogates look like the one character that they would encode. A text with surrogates
-    (Python reads bytes that are not text so) becomes a list, which no other text is.
+    In JSON's ASCII form, two surrogates look like the one character that they encode. A text with surrogates (Python
+    decodes bytes that are not text to such) becomes a list, which no other text is.
     """
     if isinstance(part, str):
         return ["surrogatepass", part.encode("utf-8", "surrogatepass").hex()] if _has_surrogates(part) else part

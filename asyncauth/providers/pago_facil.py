@@ -1,7 +1,7 @@
-"""Pago Fácil (Chile, payments): three endpoints that make one chain of tokens.
+"""Pago Fácil (Chile, payments): three endpoints that form one chain of tokens.
 
-``login`` turns a username and password into a JWT, ``createToken`` a JWT into a long-lived access token, and
-``loginToken`` an access token into the JWT that the API's other calls carry.
+``login`` exchanges a username and password for a JWT, ``createToken`` a JWT for a long-lived access token, and
+``loginToken`` an access token for the JWT that the API's other calls carry.
 
 Source: Pago Fácil's documentation, "Tokens de Autenticación" (``POST /tokens/createToken``) and its neighbours.
 """
@@ -36,7 +36,7 @@ HOSTS = {"production": "https://api.pgf.cl", "development": "https://api-dev.pgf
 _NEWER_HOSTS = {"production": "https://apis.pgf.cl", "development": "https://apis-dev.pgf.cl"}
 
 _LONGEST_LIFETIME = 1e10
-"""Seconds: three centuries. What is longer is a mistake, or no number at all."""
+"""Seconds: 300 years. A longer lifetime is a mistake, or not a number at all."""
 
 Environment = Literal["production", "development"]
 
@@ -47,33 +47,33 @@ class _PagoFacilProvider(EndpointProvider):
 
 
 def _bearer(token: str) -> Request:
-    # The documents' table says "Authentication"; all their examples send "Authorization".
+    # The documentation's table says "Authentication"; all its examples send "Authorization".
     return Request(headers={"Authorization": f"Bearer {token}"})
 
 
 _REJECTS = rejects(400, 401, 403, errors_in_successes=True)
-"""On each of these endpoints all three mean "this credential was rejected"; so does an ``error`` in the envelope."""
+"""On each of these endpoints, all three statuses mean a rejected credential, as does an ``error`` in the envelope."""
 
 
 class PagoFacil(_PagoFacilProvider):
     """``createToken``: the long-lived access token of a Pago Fácil account.
 
-    It lives for years and is minted anew at every start of a process that has no store. For calling the API use
-    `PagoFacilJWT`, whose chain needs one only when it has none.
+    It is valid for years, and a process without a store requests a new one at every start. To call the API, use
+    `PagoFacilJWT`, whose chain requests an access token only when it has none.
 
     Args:
-        jwt: A JWT of the account, or what supplies one: a callable, or the manager of a `PagoFacilLogin`.
+        jwt: A JWT of the account: a string, a callable that returns it, or the manager of a `PagoFacilLogin`.
         environment: ``"production"`` (default) or ``"development"``.
-        base_url: Any other server, instead of an environment.
-        origins: Where the token may be sent; default: where it comes from.
+        base_url: Another server, in place of an environment. ``None`` (default): the environment's.
+        origins: Where the token may be sent. ``None`` (default): to the token endpoint's origin.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
-        account: A name for whose token it is, so that a shared store can keep it; needed there if ``jwt`` is a
-            string or a callable.
+            meshes, such as ``("sandbox",)``. Default: only this machine.
+        account: A name for the token's account (default ``None``). A shared store needs it if ``jwt`` is a string or a
+            callable.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
-        InsecureTransport: Plain http to a host that is not this machine.
+        ConfigurationError: An argument is wrong; the message says which.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     step = "createToken"
@@ -89,7 +89,7 @@ class PagoFacil(_PagoFacilProvider):
         account: str | None = None,
     ) -> None:
         credential = Credential(jwt, "jwt", bearer=True)
-        del jwt  # a traceback through here that shows locals must not show it
+        del jwt  # a traceback with local variables must not show it
         hosts = insecure_hosts_of(insecure_hosts)
         url = base_address(environment, base_url, HOSTS, hosts) / "tokens" / "createToken"
         endpoint = Endpoint(provider=self.name, step=self.step, url=url, hook=_REJECTS, insecure_hosts=hosts)
@@ -97,7 +97,7 @@ class PagoFacil(_PagoFacilProvider):
         self._identify({"account": account}, (credential,))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
-        """Ask ``createToken`` for an access token, with the JWT as Bearer."""
+        """Request an access token from ``createToken``, with the JWT as Bearer."""
         return await self._endpoint.fetch(http, self.credentials, _bearer, self._read)
 
     @staticmethod
@@ -111,19 +111,19 @@ class PagoFacilLogin(_PagoFacilProvider):
     """``login``: a JWT for a username and password.
 
     Args:
-        username: The account's.
-        password: Its password, a callable that returns it, or what else a credential can be.
+        username: The account's user name.
+        password: The account's password: a string, a callable that returns it, or another kind of credential.
         environment: ``"production"`` (default) or ``"development"``.
-        generation: 1 (default) = ``/login`` of the API whose tokens the other steps take; 2 = ``/users/login`` of
-            the newer API on its own hosts.
-        base_url: Any other server, instead of an environment.
-        origins: Where the token may be sent; default: where it comes from.
+        generation: 1 (default): ``/login`` of the API whose tokens the other steps accept; 2: ``/users/login`` of the
+            newer API, on its own hosts.
+        base_url: Another server, in place of an environment. ``None`` (default): the environment's.
+        origins: Where the token may be sent. ``None`` (default): to the token endpoint's origin.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
+            meshes, such as ``("sandbox",)``. Default: only this machine.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
-        InsecureTransport: Plain http to a host that is not this machine.
+        ConfigurationError: An argument is wrong; the message says which.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     step = "login"
@@ -140,7 +140,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         insecure_hosts: str | Iterable[str] | None = None,
     ) -> None:
         credential = Credential(password, "password")
-        del password  # a traceback through here that shows locals must not show it
+        del password  # a traceback with local variables must not show it
         if generation not in (1, 2):
             raise ConfigurationError("generation is 1 (/login) or 2 (/users/login)")
         self._username = checked_text(username, "username")
@@ -153,7 +153,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         self._identify({"username": self._username}, (credential,))
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
-        """Ask ``login`` for a JWT, with username and password as JSON."""
+        """Request a JWT from ``login``, with username and password as JSON."""
         return await self._endpoint.fetch(http, self.credentials, self._request, self._read)
 
     def _request(self, password: str) -> Request:
@@ -172,19 +172,20 @@ class PagoFacilJWT(_PagoFacilProvider):
     """``loginToken``: the JWT that calls of Pago Fácil's API carry.
 
     Args:
-        access_token: An access token, made in the dashboard or by the manager of a `PagoFacil`, or a callable.
-        lifetime: Seconds that the JWT shall live (sent as ``expDate``); ``None`` (default) = a year.
+        access_token: An access token: a string from the dashboard, a callable that returns one, or the manager of a
+            `PagoFacil`.
+        lifetime: The lifetime in seconds to request for the JWT (sent as ``expDate``); ``None`` (default): one year.
         environment: ``"production"`` (default) or ``"development"``.
-        base_url: Any other server, instead of an environment.
-        origins: Where the token may be sent; default: where it comes from.
+        base_url: Another server, in place of an environment. ``None`` (default): the environment's.
+        origins: Where the token may be sent. ``None`` (default): to the token endpoint's origin.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
-        account: A name for whose token it is, so that a shared store can keep it; needed there if
-            ``access_token`` is a string or a callable.
+            meshes, such as ``("sandbox",)``. Default: only this machine.
+        account: A name for the token's account (default ``None``). A shared store needs it if ``access_token`` is a
+            string or a callable.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
-        InsecureTransport: Plain http to a host that is not this machine.
+        ConfigurationError: An argument is wrong; the message says which.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     step = "loginToken"
@@ -201,9 +202,9 @@ class PagoFacilJWT(_PagoFacilProvider):
         account: str | None = None,
     ) -> None:
         credential = Credential(access_token, "access_token", bearer=True)
-        del access_token  # a traceback through here that shows locals must not show it
+        del access_token  # a traceback with local variables must not show it
         if lifetime is not None and not (_is_number(lifetime) and 1.0 <= lifetime <= _LONGEST_LIFETIME):
-            raise ConfigurationError("lifetime is the seconds that the JWT shall live, at least 1, or None")
+            raise ConfigurationError("lifetime= takes the JWT's lifetime in seconds, at least 1, or None")
         self._lifetime = lifetime
         self._server_ahead: float | None = None
         hosts = insecure_hosts_of(insecure_hosts)
@@ -228,23 +229,23 @@ class PagoFacilJWT(_PagoFacilProvider):
     ) -> PagoFacilJWT:
         """Return the whole chain: ``login``, ``createToken``, ``loginToken``.
 
-        The `TokenManager` of the last step makes the managers of the first two, with its own store, clock and
-        session, and closes them when it is closed. They obtain tokens only when the step after them needs one.
+        The `TokenManager` of the last step makes the managers of the first two steps, with its own store, clock and
+        session, and closes them when it is closed. They obtain tokens only when the next step needs one.
 
         Args:
-            username: The account's.
-            password: Its password, a callable that returns it, or what else a credential can be. A manager given
-                here stays the caller's: it is used, and not closed.
+            username: The account's user name.
+            password: The account's password: a string, a callable that returns it, or another kind of credential. A
+                manager given here stays the caller's to close.
             lifetime: See the class.
             environment: See the class; for all three steps.
-            generation: Of the login; see `PagoFacilLogin`.
+            generation: The login's generation; see `PagoFacilLogin`.
             base_url: See the class; for all three steps.
-            origins: Where the JWT may be sent; default: where it comes from.
+            origins: Where the JWT may be sent. ``None`` (default): to the token endpoint's origin.
             insecure_hosts: See the class; for all three steps.
 
         Raises:
-            ConfigurationError: An argument can't work; the message says which.
-            InsecureTransport: Plain http to a host that is not this machine.
+            ConfigurationError: An argument is wrong; the message says which.
+            InsecureTransport: Plain http to a host other than this machine.
         """
         credential = Credential(password, "password")
         del password
@@ -268,7 +269,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         )
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
-        """Ask ``loginToken`` for a JWT, with the access token as Bearer."""
+        """Request a JWT from ``loginToken``, with the access token as Bearer."""
         return await self._endpoint.fetch(
             http, self.credentials, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
         )
@@ -277,7 +278,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         bearer = _bearer(access_token)
         if self._lifetime is None:
             return bearer
-        # An absolute time on the server's clock: by its own Date, as soon as one is known.
+        # An absolute time on the server's clock: computed from its own Date, once one is known.
         state = current_try()
         server_ahead = self._server_ahead
         now = state.clock.wall() if server_ahead is None else state.clock.monotonic() + server_ahead
@@ -288,7 +289,7 @@ class PagoFacilJWT(_PagoFacilProvider):
         return _read_jwt(response)
 
     def _learn_server_clock(self) -> bool:
-        """Note how far the server's clock is ahead of our monotonic one; return whether that was news."""
+        """Record how far the server's clock is ahead of our monotonic one; return whether that changed."""
         state, before = current_try(), self._server_ahead
         if self._lifetime is None or state.server_now is None or state.sent_at is None:
             return False
@@ -299,7 +300,7 @@ class PagoFacilJWT(_PagoFacilProvider):
 
 
 _CLOCKS_AGREE = 5.0
-"""Seconds by which our clock and a server's may differ without ``expDate`` being at fault for a refusal."""
+"""Seconds by which our clock and a server's may differ without ``expDate`` being the reason for a rejection."""
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Peakly (Argentina, invoicing): the password grant of an ASP.NET OWIN server, with time fields of its own.
+"""Peakly (Argentina, invoicing): the password grant of an ASP.NET OWIN server, with its own time fields.
 
 Source: Peakly's documentation, "Autenticación" (``POST /token``); RFC 6749 §4.3 and §6.
 """
@@ -29,21 +29,21 @@ HOSTS = {"production": "https://api.peakly.co", "qa": "https://qa.api.peakly.co"
 class Peakly(PasswordGrant):
     """``/token``: the access token of a Peakly user.
 
-    Where the server adds a refresh token it is used for the next renewal; when it is refused, or lost with an answer
-    that never came, the password is.
+    If the server returns a refresh token, the next renewal uses it. If the server rejects it, or an answer was lost,
+    the password is sent.
 
     Args:
-        username: The user's.
-        password: Their password, a callable that returns it, or what else a credential can be.
+        username: The user's name.
+        password: The user's password: a string, a callable that returns it, or another kind of credential.
         environment: ``"production"`` (default) or ``"qa"``.
-        base_url: Any other server, instead of an environment.
-        origins: Where the token may be sent; default: where it comes from.
+        base_url: Another server, in place of an environment. ``None`` (default): the environment's.
+        origins: Where the token may be sent. ``None`` (default): to the token endpoint's origin.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
+            meshes, such as ``("sandbox",)``. Default: only this machine.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
-        InsecureTransport: Plain http to a host that is not this machine.
+        ConfigurationError: An argument is wrong; the message says which.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "peakly"
@@ -60,7 +60,7 @@ class Peakly(PasswordGrant):
         insecure_hosts: str | Iterable[str] | None = None,
     ) -> None:
         credential = Credential(password, "password")
-        del password  # a traceback through here that shows locals must not show it
+        del password  # a traceback with local variables must not show it
         hosts = insecure_hosts_of(insecure_hosts)
         url = base_address(environment, base_url, HOSTS, hosts) / "token"
         own = str(origin_of(url)) if origins is None else origins
@@ -76,7 +76,7 @@ class Peakly(PasswordGrant):
             expires = response.optional(expiry.http_date, times[".expires"], ".expires")
         elif times[".expires"] is not None:
             expires = expiry.http_date(times[".expires"], ".expires")
-        if expires is not None and issued is not None:  # both by the server's clock: safe whatever ours says
+        if expires is not None and issued is not None:  # both by the server's clock, so ours does not matter
             durations.append(expiry.duration(expires - issued, ".expires"))
         elif expires is not None:
             instants.append(expires)
@@ -84,6 +84,6 @@ class Peakly(PasswordGrant):
             "access_token",
             durations=durations,
             instants=instants,
-            times=("expires_in", ".expires"),  # .issued alone says nothing of the end
+            times=("expires_in", ".expires"),  # .issued alone does not say when the token expires
             refresh_token=refresh_token,
         )

@@ -1,4 +1,4 @@
-"""How a declared provider renews its token with what came with the last one."""
+"""How a declared provider renews its token with a part of the last answer."""
 
 from __future__ import annotations
 
@@ -32,39 +32,41 @@ _OF_FIELDS = ("form", "json", "query")
 
 @attrs.frozen(kw_only=True)
 class RefreshRequest:
-    """How a `DeclaredProvider` renews its token with the refresh token that came with the last one.
+    """How a `DeclaredProvider` renews its token with the refresh token from the last answer.
 
     ::
 
         RefreshRequest(url="https://api.acme.example/v1/refresh", field="refresh_token")
 
-    `AnswerFields.refresh_token` says where answers have the refresh token (default: ``"refresh_token"``). If that is
-    the same place as the token's, the token renews itself. An answer without one leaves the last one in force.
+    `AnswerFields.refresh_token` says where answers contain the refresh token (default ``"refresh_token"``). If that is
+    also the token's place, the token renews itself. If an answer has no refresh token, the last one remains valid.
 
-    When the server rejects the refresh token, or its answer is lost, the provider's own credential is sent instead.
-    Without ``field`` there is none: the refresh token takes the credential's place in the provider's own request, and
-    the credential is the first refresh token. Then the last one counts, also one in a shared store; the first is not
-    sent again once it was rotated; and with a store no token is asked for without the store's lock.
+    When the server rejects the refresh token, or its answer is lost, the provider sends its own credential instead.
+    Without ``field``, that is not possible: the refresh token replaces the credential in the provider's own request,
+    and the credential is the first refresh token. In that case, the latest refresh token counts, including one in a
+    shared store. The first one is not sent again once it was rotated. With a store, the provider requests tokens only
+    under the store's lock.
 
     Args:
-        field: Where the refresh token goes, as `DeclaredProvider` names it for a credential. ``None`` (default): in the
-            credential's place.
-        url: Where the request goes. ``None`` (default): to the provider's ``url``.
-        sent_as: How ``field`` and ``fields`` travel. ``None`` (default): as in the provider's own request if that is
-            ``"form"``, ``"json"`` or ``"query"``, else as ``"json"``.
-        fields: What else the request holds. ``None`` (default): nothing.
+        field: Where the refresh token goes, named like a credential of `DeclaredProvider`. ``None`` (default): it
+            replaces the credential.
+        url: The URL of the request. ``None`` (default): the provider's ``url``.
+        sent_as: How ``field`` and ``fields`` are sent. ``None`` (default): as in the provider's own request if that is
+            ``"form"``, ``"json"`` or ``"query"``, otherwise ``"json"``.
+        fields: The other fields of the request. ``None`` (default): none.
         method: The HTTP method. ``None`` (default): the provider's.
-        credentials: Which of the provider's credentials go along, by their names there.
-        replaces: Without ``field``: which credential is the refresh token, by its name, if there are several.
+        credentials: The names of the provider's credentials that are sent, too (default: none).
+        replaces: Without ``field``: the name of the credential that is the refresh token, if there are several.
+            ``None`` (default): the only one.
 
-    The provider's ``headers`` go along in any case.
+    The provider's ``headers`` are sent in any case.
 
     Raises:
-        ConfigurationError: When the provider is made: an argument can't work; the message says which.
+        ConfigurationError: When the provider is made: an argument is wrong; the message says which.
     """
 
     field: str | None = None
-    url: str | URL | None = attrs.field(default=None, repr=False)  # which might hold a key
+    url: str | URL | None = attrs.field(default=None, repr=False)  # it may contain a key
     sent_as: SentAs | None = None
     fields: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     method: str | None = None
@@ -72,22 +74,22 @@ class RefreshRequest:
     replaces: str | None = None
 
     def renewal(self, endpoint: Endpoint, shape: RequestShape, declared: DeclaredCredentials) -> Renewal:
-        """Return what is done to renew a provider's token.
+        """Return how a provider's token is renewed.
 
         Args:
-            endpoint: The provider's.
-            shape: Its own request's.
+            endpoint: The provider's endpoint.
+            shape: The shape of its own request.
             declared: Its credentials.
 
         Raises:
-            ConfigurationError: An argument can't work.
+            ConfigurationError: An argument is wrong.
             InsecureTransport: Plain http to another machine.
         """
         names = (None,) if declared.names is None else declared.names
         if self.field is None:
             if any(each is not None for each in (self.url, self.sent_as, self.fields, self.method)) or self.credentials:
                 raise ConfigurationError(
-                    "RefreshRequest without field= is the provider's own request, but for replaces="
+                    "RefreshRequest without field= takes only replaces=: it is the provider's own request"
                 )
             alone = len(names) == 1 and self.replaces is None
             return Renewal(endpoint, shape, (), 0 if alone else _index(names, self.replaces, "replaces"))
@@ -108,13 +110,14 @@ class RefreshRequest:
 
 @attrs.frozen(repr=False)
 class Renewal:
-    """What is done to renew a declared provider's token.
+    """How a declared provider's token is renewed.
 
     Attributes:
-        endpoint: Where the request goes.
-        shape: The request's.
-        along: Which of the provider's credentials go along, by their numbers.
-        alone: Which of them is the first refresh token; ``None``: they are a grant of their own.
+        endpoint: The endpoint of the request.
+        shape: The request's shape.
+        along: The indexes of the provider's credentials that are sent, too.
+        alone: The index of the credential that is the first refresh token; ``None``: the credentials are a separate
+            grant.
     """
 
     endpoint: Endpoint
@@ -124,16 +127,16 @@ class Renewal:
 
     @property
     def request(self) -> tuple[object, ...]:
-        """What makes the token another one, as JSON can hold it: where its request goes, and what it holds."""
+        """The parts of the request that make one token differ from another, as JSON values."""
         shape, places = self.shape, [(place.way, place.name) for place in self.shape.places]
         return str(self.endpoint.url), self.endpoint.method, shape.sent_as, places, shape.fields
 
     def credentials(self, provided: tuple[Credential, ...], previous: Token) -> tuple[Credential, ...]:
-        """Return what a renewal takes.
+        """Return the credentials of a renewal.
 
         Args:
             provided: The provider's own credentials.
-            previous: Has the refresh token.
+            previous: The token with the refresh token.
         """
         refresh_token = previous.refresh_token or ""
         if self.alone is None:
@@ -151,10 +154,10 @@ def _several(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _index(names: tuple[str | None, ...], name: object, argument: str) -> int:
-    """Return the number of the credential that is meant.
+    """Return the index of the credential with a name.
 
     Raises:
-        ConfigurationError: There is none of that name.
+        ConfigurationError: There is no such credential.
     """
     if name in names:
         return names.index(name)

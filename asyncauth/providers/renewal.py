@@ -1,4 +1,4 @@
-"""How all providers use a refresh token: before the grant that it came from, or as the only credential."""
+"""How all providers use a refresh token: before their primary grant, or as the only credential."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["fetch_alone", "fetch_before_grant", "marked"]
 
 _ROTATED_FROM = "asyncauth_rotated_from"
-"""The name in `Token.extra` under which the refresh token that this one was first rotated from is known, by its hash.
+"""The name in `Token.extra` of a hash of the refresh token from which this token's was first rotated.
 
-It goes into a store with the token, so that no other process sends the spent one either.
+It goes into a store with the token, so that other processes do not send the spent one, either.
 """
 
 
 async def fetch_before_grant(
     previous: Token | None, renew: Callable[[Token], Awaitable[Token]], grant: Callable[[], Awaitable[Token]]
 ) -> Token:
-    """Ask for a token: with the last one's refresh token if there is one, else by the grant itself.
+    """Request a token with the last token's refresh token, if there is one, otherwise with the primary grant.
 
     Args:
         previous: The last token.
-        renew: Asks with a token's refresh token.
-        grant: Asks with the primary grant.
+        renew: Requests a token with another token's refresh token.
+        grant: Requests a token with the primary grant.
 
     Raises:
-        AuthError: The grant was rejected, or the client; or no answer came.
+        AuthError: The grant or the client was rejected, or no answer arrived.
     """
     if previous is not None and previous.refresh_token is not None:
         state = current_try()
@@ -45,7 +45,7 @@ async def fetch_before_grant(
         except CredentialsRejected as error:
             state.spends_refresh_token = False
             problem = error.again()
-        if problem.error == "invalid_client":  # the grant would be refused as well
+        if problem.error == "invalid_client":  # the grant would be rejected, too
             raise problem
         state.refresh_token_rejected = True
     return await grant()
@@ -58,20 +58,21 @@ async def fetch_alone(
     given: Callable[[], Awaitable[str]],
     ends: Callable[[CredentialsRejected], bool],
 ) -> Token:
-    """Ask for a token with the last one's refresh token, or with the one that was given to begin with.
+    """Request a token with the last token's refresh token, or with the one that was configured.
 
-    The given one is not sent if the last one is the same or descends from it: a server that rotates revokes all
+    The configured one is not sent if the last one is the same or descends from it: a server that rotates revokes all
     descendants of a refresh token that it sees again.
 
     Args:
         previous: The last token.
-        renew: Asks with a token's refresh token.
-        grant: Asks with the given refresh token.
-        given: Obtains that.
-        ends: Whether a rejection says that the refresh token is of no more use.
+        renew: Requests a token with another token's refresh token.
+        grant: Requests a token with the configured refresh token.
+        given: Returns the configured refresh token.
+        ends: Whether a rejection makes the refresh token useless.
 
     Raises:
-        AuthError: Both were rejected, or the last one was and the given one must not be sent; or no answer came.
+        AuthError: Both were rejected; the last one was rejected, and the configured one must not be sent; or no answer
+            arrived.
     """
     if previous is None:
         return await grant()
@@ -89,11 +90,11 @@ async def fetch_alone(
 
 
 def marked(token: Token, sent: Token) -> Token:
-    """Return a token that remembers which refresh token its own was first rotated from.
+    """Return a token that records which refresh token its own was first rotated from.
 
     Args:
-        token: The token that came.
-        sent: Holds the refresh token that was sent for it.
+        token: The new token.
+        sent: The token whose refresh token was sent for it.
     """
     mark = sent.extra.get(_ROTATED_FROM)
     if mark is None and token.refresh_token != sent.refresh_token:
@@ -107,5 +108,5 @@ def _differs(given: str, previous: Token) -> bool:
 
 
 def _hash(refresh_token: str) -> str:
-    """Return what tells a refresh token from another in any process, and does not reveal it."""
+    """Return a hash that identifies a refresh token in any process, and does not reveal it."""
     return hashlib.sha256(refresh_token.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a declared token request looks like: where each credential goes, and what goes along. Pure."""
+"""The shape of a declared token request: the places of its credentials, and its other parts. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = {
     "header": "header",
     "basic": "user name",
 }
-"""What a credential's name is, by the way in which it travels; the others need none."""
+"""The meaning of a credential's name, by the way in which it is sent; the other ways need no name."""
 
 Fields: TypeAlias = "Mapping[str, Any] | str"
 
@@ -36,18 +36,18 @@ _BODIES = ("form", "json", "text", "xml")
 _IN_AUTHORIZATION = ("basic", "bearer")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BETWEEN = re.compile(r"<[^<>]*>|\{[^{}]*\}")
-"""What is not a value in a text: the tags of XML, and the names of credentials."""
+"""The parts of a text that are not values: XML tags, and the names of credentials."""
 _CONTENT_TYPES = {"text": "text/plain; charset=utf-8", "xml": "text/xml; charset=utf-8"}
 
 
 @attrs.frozen
 class Place:
-    """Where a request holds one credential.
+    """The place of one credential in a request.
 
     Attributes:
         way: One of `SentAs`.
         name: The field's name, the path in a JSON body, the header's name, the user name of Basic, or the name that
-            stands in braces in a text; ``""``: the way needs none, or a text is nothing but the credential.
+            stands in braces in a text; ``""``: the way needs no name, or the credential is the whole text.
     """
 
     way: str
@@ -55,40 +55,40 @@ class Place:
 
     @classmethod
     def of(cls, text: str, way: str) -> Place:
-        """Return a place as it is declared: a name, or a way and a name, such as ``"header:X-Key"``.
+        """Return a declared place: a name, or a way and a name, such as ``"header:X-Key"``.
 
         Args:
             text: The declaration.
-            way: How the credential travels if the text does not say.
+            way: How the credential is sent if the text does not say.
         """
         prefix, colon, name = text.partition(":")
         return cls(prefix, name) if colon and prefix in _WAYS else cls(way, text)
 
     @property
     def steps(self) -> tuple[str | int, ...]:
-        """The names and numbers on the way to a place in a JSON body."""
+        """The names and indexes that lead to a place in a JSON body."""
         return Path.of(self.name, "a credential's name").steps
 
     @property
     def called(self) -> str:
-        """What errors call a credential of several."""
+        """The name of one of several credentials in errors."""
         return "password" if self.way == "basic" else self.name or self.way
 
     def credential(self, value: CredentialLike, name: str) -> Credential:
-        """Return the credential that goes here. Raises nothing."""
+        """Return the credential for this place. Never raises."""
         bearer, header, in_text = self.way == "bearer", self.way == "header", self.way in ("text", "xml")
         return Credential(value, name, bearer=bearer, header=header, multiline=in_text)
 
     def check(self) -> None:
-        """Refuse a name that can't work.
+        """Raise if a name is wrong.
 
         Raises:
-            ConfigurationError: It can't.
+            ConfigurationError: It is.
         """
         if self.way == "header" and not HEADER_NAME.fullmatch(self.name):
-            raise ConfigurationError(f"{self.name!r} is not a name that a header can have")
+            raise ConfigurationError(f"{self.name!r} is not a valid name of a header")
         if self.way == "basic" and ":" in self.name:
-            raise ConfigurationError("a user name can't hold a colon (RFC 7617 §2)")
+            raise ConfigurationError("a user name can't contain a colon (RFC 7617 §2)")
         if self.way == "bearer" and self.name:
             raise ConfigurationError("a bearer credential has no name: give it alone, or as 'bearer:' beside others")
         if self.way in _NAMES and self.way != "basic" and not self.name:
@@ -97,12 +97,12 @@ class Place:
 
 @attrs.frozen(repr=False)
 class DeclaredCredentials:
-    """What a declaration says of its credentials. Its repr shows none.
+    """The declared credentials. The repr shows none.
 
     Attributes:
-        sent_as: How they travel, unless a place says otherwise.
-        names: Where each goes, as it is declared; ``None``: there is one, which needs no name.
-        credentials: They themselves.
+        sent_as: How they are sent, unless a place says otherwise.
+        names: The declared place of each; ``None``: there is one, which needs no name.
+        credentials: The credentials.
     """
 
     sent_as: str
@@ -111,7 +111,7 @@ class DeclaredCredentials:
 
     @classmethod
     def of(cls, credential: CredentialLike | Mapping[str, CredentialLike], sent_as: str) -> DeclaredCredentials:
-        """Return what a declaration says. Raises nothing: its frame holds the secrets."""
+        """Return the credentials of a declaration. Never raises, since its frame contains the secrets."""
         if _is_named(credential):
             named = cls(sent_as, tuple(map(str, credential)), ())
             values = zip(named.places, credential.values(), strict=True)
@@ -123,21 +123,21 @@ class DeclaredCredentials:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where each goes."""
+        """The place of each credential."""
         if self.names is not None:
             return tuple(Place.of(name, self.sent_as) for name in self.names)
         return (Place(self.sent_as, ""),)
 
     @property
     def username(self) -> str | None:
-        """The user name that says whose the token is, if one does."""
+        """The user name that says whose the token is; ``None``: there is none."""
         return next((place.name for place in self.places if place.way == "basic"), None)
 
     def check(self) -> None:
-        """Refuse a way that there is not, and a credential without the name that it needs.
+        """Raise if a way is unknown, or a credential lacks the name that it needs.
 
         Raises:
-            ConfigurationError: It is one of these.
+            ConfigurationError: One of these is the case.
         """
         name = _NAMES.get(checked_way(self.sent_as))
         if self.names is None and name is not None:
@@ -151,10 +151,10 @@ class RequestShape:
     """A token request without its credentials.
 
     Attributes:
-        sent_as: How the further fields travel.
-        places: Where each credential goes.
-        fields: The further fields, or the text in which the credentials stand.
-        headers: Further headers.
+        sent_as: How the other fields are sent.
+        places: The place of each credential.
+        fields: The other fields, or the text in which the credentials stand.
+        headers: Other headers.
     """
 
     sent_as: str
@@ -166,10 +166,10 @@ class RequestShape:
     def of(
         cls, sent_as: str, places: tuple[Place, ...], fields: Fields | None, headers: Mapping[str, str] | None
     ) -> RequestShape:
-        """Return the shape that a declaration describes.
+        """Return the shape of a declared request.
 
         Raises:
-            ConfigurationError: Its parts don't go together.
+            ConfigurationError: Its parts contradict each other.
         """
         for place in places:
             place.check()
@@ -194,10 +194,10 @@ class RequestShape:
                 continue
             if isinstance(self.fields, str):
                 raise ConfigurationError(f"fields= has no {{{place.name}}}, where the credential would go")
-            raise ConfigurationError(f"fields= holds {place.name!r} already, which is for the credential")
+            raise ConfigurationError(f"fields= already has {place.name!r}, which is for the credential")
 
     def _is_free(self, place: Place) -> bool:
-        """Return whether the fields have a place for a credential."""
+        """Return whether the fields leave a place free for a credential."""
         if isinstance(self.fields, str) and place.way in _CONTENT_TYPES:
             is_whole = not self.fields and [each.way for each in self.places].count(place.way) == 1
             return is_whole or f"{{{place.name}}}" in self.fields
@@ -207,7 +207,7 @@ class RequestShape:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What may be a key besides the credentials: the texts of the fields, and the values of headers."""
+        """Further texts that may be secret: the texts in the fields, and the values of headers."""
         fields = _BETWEEN.split(self.fields) if isinstance(self.fields, str) else self.fields
         return (*_texts(fields), *self.headers.values())
 
@@ -241,7 +241,7 @@ class RequestShape:
         )
 
     def _text(self, texts: Mapping[str, str]) -> str | None:
-        """Return the body that is a text, with the credentials in it, by their names in braces."""
+        """Return a text body, with the credentials in place of their names in braces; ``None``: it is not a text."""
         if not isinstance(self.fields, str):
             return None
         if not self.fields:
@@ -249,19 +249,19 @@ class RequestShape:
         return re.sub("|".join(map(re.escape, texts)) or "$^", lambda match: texts[match[0]], self.fields)
 
     def _pairs(self, way: str) -> list[tuple[str, str]]:
-        """Return the further fields, if they travel this way."""
+        """Return the other fields, if they are sent in this way."""
         if self.sent_as != way or isinstance(self.fields, str):
             return []
         return [(name, str(value)) for name, value in self.fields.items()]
 
     @property
     def _json_fields(self) -> dict[str, Any]:
-        """The further fields, if they travel as JSON: also beside a credential that travels in a header."""
+        """The other fields, if they are sent as JSON, which includes requests with the credential in a header."""
         return {} if isinstance(self.fields, str) or self.sent_as in {"form", "query"} else dict(self.fields)
 
 
 def _fields(sent_as: str, fields: Fields | None) -> Fields:
-    """Return the further fields, copied.
+    """Return a copy of the other fields.
 
     Raises:
         ConfigurationError: They are of the wrong kind.
@@ -275,12 +275,12 @@ def _fields(sent_as: str, fields: Fields | None) -> Fields:
     if fields is None:
         return {}
     if not isinstance(fields, Mapping) or not is_json(fields):
-        raise ConfigurationError("fields= takes a mapping of what JSON can hold")
+        raise ConfigurationError("fields= takes a mapping of JSON values")
     return dict(fields)
 
 
 def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the further headers, copied.
+    """Return a copy of the other headers.
 
     Raises:
         ConfigurationError: They can't be sent.
@@ -288,7 +288,7 @@ def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     if headers is None:
         return {}
     if not isinstance(headers, Mapping) or not all(_is_header(*each) for each in headers.items()):
-        raise ConfigurationError("headers= takes a mapping of headers' names to texts without line breaks")
+        raise ConfigurationError("headers= takes a mapping of header names to texts without line breaks")
     return dict(headers)
 
 
@@ -302,7 +302,7 @@ def _is_named(credential: object) -> TypeGuard[Mapping[str, CredentialLike]]:
 
 
 def _is_free(container: object, steps: Sequence[str | int]) -> bool:
-    """Return whether a value can be put at a path: there is nothing, or ``None``, and all before it has a place."""
+    """Return whether a path is free: its value is missing or ``None``, and the containers before it can hold it."""
     if not steps:
         return container is None
     step, rest = steps[0], steps[1:]
@@ -315,7 +315,7 @@ def _is_free(container: object, steps: Sequence[str | int]) -> bool:
 
 
 def _placed(container: Any, steps: Sequence[str | int], value: str) -> Any:
-    """Return a copy of a JSON document with a value at a path that is free."""
+    """Return a copy of a JSON document with a value at a free path."""
     if not steps:
         return value
     step, rest = steps[0], steps[1:]
@@ -329,7 +329,7 @@ def _placed(container: Any, steps: Sequence[str | int], value: str) -> Any:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts and numbers of what JSON can hold, at any depth, as texts."""
+    """Yield the texts and numbers in a JSON value, at any depth, as texts."""
     if isinstance(value, Mapping):
         yield from _texts(list(cast("Mapping[str, object]", value).values()))
     elif isinstance(value, (list, tuple)):
@@ -340,7 +340,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def checked_way(sent_as: str) -> str:
-    """Return how a credential travels.
+    """Return how a credential is sent.
 
     Raises:
         ConfigurationError: There is no such way.
@@ -351,11 +351,12 @@ def checked_way(sent_as: str) -> str:
 
 
 def checked_method(method: str) -> str:
-    """Return an HTTP method as it is written.
+    """Return an HTTP method in upper case.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: It is not an HTTP method.
     """
-    if not isinstance(method, str) or not HEADER_NAME.fullmatch(method):  # a method is written as a header's name is
+    # a method has the same characters as a header's name
+    if not isinstance(method, str) or not HEADER_NAME.fullmatch(method):
         raise ConfigurationError("method= takes the name of an HTTP method, such as 'POST'")
     return method.upper()

@@ -1,4 +1,4 @@
-"""Stores: where several processes share a token, or one process finds it again."""
+"""Stores: several processes share a token in one, or a process finds its token again after a restart."""
 
 from asyncauth.entry import Entry, Rejection, remains, time_to_live
 from asyncauth.stores.base import Lease, TokenStore

@@ -1,4 +1,4 @@
-"""What a manager asks of a store that several processes share."""
+"""The protocol of a store that several processes share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class Lease(Protocol):
-    """A lock that is held, as `TokenStore.lock` gives it. A store whose lock can't be lost may give ``None``."""
+    """A held lock, as entering `TokenStore.lock` returns it. A store whose locks cannot be lost may return ``None``."""
 
     @property
     def lost(self) -> bool:
@@ -26,9 +26,9 @@ class Lease(Protocol):
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """Keeps tokens where several processes find them.
+    """Keeps tokens so that several processes can share them.
 
-    To write one, write these four methods::
+    A store of your own is a class with these four methods::
 
         import asyncio
         from collections import defaultdict
@@ -56,43 +56,47 @@ class TokenStore(Protocol):
             def lock(self, key):
                 return self.locks[key]
 
-    What is saved is an `Entry`, which holds more than the token, or a plain token. A store keeps all of it without
-    knowing what it is: as the object itself, or as what `dumps` writes and `loads` gives back.
+    Managers save an `Entry`, which contains more than the token, or a plain token. A store keeps all of it, without
+    knowing its fields: as the object itself, or as the text that `dumps` writes and `loads` reads.
 
-    A store may have ``place``: a text, without secrets, that says where it is. Logs show it beside what went wrong.
+    A store may have these members, too:
 
-    A store may have ``keys()``, an async method that returns the keys there are and changes nothing: the command line's
-    ``status`` and ``doctor`` list them. It may have ``close()``, which its owner calls; may be an async context
-    manager, which a manager then enters around what it does, from any number of tasks at once; and may have
-    ``strict = True``: then callers wait, and get a ``StoreError`` at the deadline, where otherwise the manager does
-    without the store. What any method raises is store trouble, never the caller's: unless the provider ``needs_lock``,
-    see `Provider`, a token is obtained without the store. `asyncauth.testing.StoreConformance` is a test suite for a
-    store.
+    - ``place``: a text without secrets that says where the store is. Logs show it next to an error.
+    - ``keys()``: an async method that returns the existing keys and changes nothing. The command line's ``status`` and
+      ``doctor`` list them.
+    - ``close()``: called by its owner.
+    - ``__aenter__`` and ``__aexit__``: a manager enters the store around its calls, from any number of tasks at once.
+    - ``strict = True``: callers wait for the store, and receive a ``StoreError`` at the deadline. Otherwise the manager
+      continues without the store.
 
-    Methods are called from any event loop, each within a time limit (`RefreshPolicy.store_timeout`), by cancellation.
+    An error from any method is store trouble, and does not reach the caller. Unless the provider ``needs_lock`` (see
+    `Provider`), the manager then obtains a token without the store. `asyncauth.testing.StoreConformance` is a test
+    suite for a store.
+
+    Methods are called from any event loop. Each is cancelled after a time limit (`RefreshPolicy.store_timeout`).
     """
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key (64 hex digits); ``None``: there is none that can be read."""
+        """Return the token under a key (64 hex digits); ``None``: there is none, or it is unreadable."""
         ...
 
     async def save(self, key: str, token: Token) -> None:
-        """Keep a token in place of what was under the key, for `time_to_live` seconds at most.
+        """Keep a token in place of the one under the key, for at most `time_to_live` seconds.
 
-        Also where those are 0 or less: what was under the key must be gone.
+        If these are 0 or less, remove the one under the key.
         """
         ...
 
     async def delete(self, key: str, token: Token) -> None:
-        """Compare and delete: leave what `remains` of the entry, if its ``value`` is this token's; else nothing."""
+        """Replace the entry with what `remains` of it, but only if its ``value`` is this token's."""
         ...
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
-        """Return a context that one task of one process at a time is in, for a key.
+        """Return a context that only one task of one process at a time is in, per key.
 
-        Entering waits, and may be cancelled. A process that dies in it must not keep the others out for ever: the lock
-        is a lease of some 10 s that is extended while the holder lives, or ends with its process. Entering gives a
-        `Lease` where the lock can be lost.
+        Entering waits, and may be cancelled. A process that ends inside must not keep the others out for ever. So the
+        lock is a lease of some 10 s that is extended while the holder runs, or it ends with its process. If the lock
+        can be lost, entering returns a `Lease`.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The form in which stores write entries: JSON with a version."""
+"""The format in which stores write entries: JSON with a version."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_ENTRY", "Reader", "dumps", "loads"]
 
 SCHEMA = 1
-"""The version of the form that is written. An entry of any other counts as absent."""
+"""The version of the format. An entry of any other version counts as absent."""
 DEEPEST_EXTRA = 64
-"""Levels of lists and objects, one in another, that are kept of a field: more can't be read back in every stack."""
+"""Levels of nested lists and objects that are kept of a field. Deeper ones may exceed a reader's recursion limit."""
 LARGEST_ENTRY = 1 << 20
 """The most bytes of an entry that are read. Anyone who can write to the store could make it larger."""
 LARGEST_EXTRA = 1 << 18
-"""Characters of `Token.extra` that are written at most, so that an entry can be read again when it is sealed, too."""
+"""The most characters of `Token.extra` that are written, so that even a sealed entry is small enough to be read."""
 
 _log = logging.getLogger("asyncauth.stores")
 
 
 @attrs.frozen(kw_only=True)
 class _Written:
-    """An entry as it is written: version 1."""
+    """An entry in its written form: version 1."""
 
     v: int
     value: str
@@ -53,7 +53,7 @@ class _Written:
 _FIELDS = tuple(field.name for field in attrs.fields(_Written) if field.name != "v")
 
 _converter = make_converter(forbid_extra_keys=True)
-# Exact types: cattrs' own would take the number 5 for the string "5".
+# Exact types: cattrs' own hooks would accept the number 5 for the string "5".
 
 
 def _exactly(value: object, kind: type) -> Any:
@@ -74,10 +74,10 @@ _converter.register_structure_hook(float, _number)
 
 
 def dumps(token: Token) -> str:
-    """Return an entry in its written form: JSON, in the clear. A plain token is an entry without marks.
+    """Return an entry in its written form: JSON, unencrypted. A plain token is an entry without marks.
 
-    Of `Token.extra` only what JSON can hold is written, and is not nested absurdly, up to 256 KiB, the shortest fields
-    first: a provider of somebody's own may put anything there, and so may a server.
+    Of `Token.extra`, only fields that JSON can represent, nested at most 64 levels deep, are written, up to 256 KiB,
+    the shortest fields first. Users' own providers and servers may put anything there.
     """
     entry = Entry.of(token)
     fields = {name: getattr(entry, name) for name in _FIELDS}
@@ -97,7 +97,7 @@ def _writable(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _length(value: object) -> int | None:
-    """Return how many characters of JSON a value takes; ``None``: JSON can't hold it."""
+    """Return how many characters of JSON a value takes; ``None``: JSON can't represent it."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -106,7 +106,7 @@ def _length(value: object) -> int | None:
 
 
 def _is_flat(value: object, levels: int) -> bool:
-    """Return whether lists and objects are nested at most so many levels deep."""
+    """Return whether lists and objects are nested at most ``levels`` deep."""
     if not isinstance(value, (dict, list, tuple)):
         return True
     held = cast("dict[str, object] | list[object] | tuple[object, ...]", value)
@@ -118,10 +118,10 @@ def loads(text: str | bytes) -> Entry:
     """Return the entry that `dumps` wrote.
 
     Raises:
-        ValueError: It is not an entry of this version, or damaged. The text names no content.
+        ValueError: It is damaged, or not an entry of this version. The text quotes no content.
     """
     entry = None
-    with contextlib.suppress(Exception):  # cattrs' errors hold what they could not read
+    with contextlib.suppress(Exception):  # cattrs' errors quote the value that they could not read
         if len(text) <= LARGEST_ENTRY:
             read = _converter.structure(json.loads(text), _Written)
             (read.refresh_token or "").encode()  # a lone surrogate can't be sent
@@ -139,10 +139,10 @@ def loads(text: str | bytes) -> Entry:
 
 
 class Reader:
-    """Reads what a store holds, and says once for each entry that it counts as absent.
+    """Reads a store's entries, and logs once for each entry that it counts as absent.
 
     Args:
-        place: What the store is called in the log.
+        place: The store's name in the log.
     """
 
     def __init__(self, place: str) -> None:
@@ -160,11 +160,11 @@ class Reader:
         return entry
 
     def tell(self, key: str, flaw: str) -> None:
-        """Log that an entry counts as absent, unless that was done since it was last read."""
+        """Log that an entry counts as absent, once until it is readable again."""
         if key not in self._told:
             self._told.add(key)
             _log.warning("%s: entry %s… is treated as absent: %s", self._place, key[:8], flaw)
 
     def forget(self, key: str) -> None:
-        """Take note that the entry can be read: the next flaw is news again."""
+        """Record that the entry is readable, so that its next flaw is logged again."""
         self._told.discard(key)

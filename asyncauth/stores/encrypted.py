@@ -1,4 +1,4 @@
-"""A store around another one that keeps what is at rest unreadable."""
+"""A store that wraps another one and encrypts its entries."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ __all__ = ["EncryptedStore"]
 class EncryptedStore:
     """Encrypts tokens before another store keeps them (Fernet: AES-128-CBC and HMAC-SHA256).
 
-    Only the times of an entry, and whether there is a refresh token or a mark, can be read there. All of them are
-    inside the seal as well, which is bound to the entry's key: what stands outside can end an entry earlier, never
-    later. An entry that no key opens counts as absent. An old one that somebody puts back is used no longer than it
-    would have been.
+    Only an entry's times, and whether it has a refresh token or a mark, are readable there. The encrypted part contains
+    all of them, too, and is bound to the entry's key. A change outside can therefore make an entry expire earlier,
+    never later. An entry that no key decrypts counts as absent. If an attacker restores an old entry, it is used no
+    longer than it would have been.
+
+    To replace a key: add the new one at the end on all machines, then move it to the front on all machines. When the
+    last entry with the old key has expired, remove that key. No process then ever meets an entry that it cannot
+    decrypt.
 
     Args:
-        store: The store that keeps them.
-        keys: Fernet keys (``cryptography.fernet.Fernet.generate_key()``). The first encrypts, all decrypt. A new one
-            is put last everywhere, then first everywhere, and then the old one goes, when its last entry has expired:
-            no process meets an entry that it can't open.
+        store: The store that keeps the encrypted entries.
+        keys: Fernet keys (``cryptography.fernet.Fernet.generate_key()``). The first encrypts, all decrypt.
 
     Raises:
         ConfigurationError: The extra is not installed, there is no key, or one is not a Fernet key.
@@ -63,7 +65,7 @@ class EncryptedStore:
                 fernets.append(Fernet(given.pop(0)))
             except (ValueError, TypeError):
                 usable = False
-        if not usable:  # raised out here: the chain would hold a frame of Fernet's, which shows the key
+        if not usable:  # raised here: otherwise the chain would include a frame of Fernet's, which shows the key
             given.clear()
             raise ConfigurationError(
                 f"EncryptedStore: key {len(fernets) + 1} is not a Fernet key; make one with Fernet.generate_key()"
@@ -76,24 +78,24 @@ class EncryptedStore:
 
     @property
     def strict(self) -> bool:
-        """Whether the store inside is."""
+        """Whether the inner store is strict."""
         return bool(getattr(self._store, "strict", False))
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key, if one of the keys opens it."""
+        """Return the token under a key, if one of the Fernet keys decrypts it."""
         return self._open(key, await self._store.load(key))
 
     async def keys(self) -> list[str]:
-        """Return the inner store's keys; of one that can't list them, ``AttributeError``."""
-        inner: Any = self._store  # what it is besides a store
+        """Return the inner store's keys; ``AttributeError`` if it can't list them."""
+        inner: Any = self._store  # its members beyond a store's
         return [str(key) for key in await inner.keys()]
 
     async def save(self, key: str, token: Token) -> None:
-        """Keep a token, sealed."""
+        """Encrypt a token and keep it."""
         await self._store.save(key, self._seal(key, token))
 
     async def delete(self, key: str, token: Token) -> None:
-        """Leave what remains of the entry, if it is this token's."""
+        """Replace the entry with what remains of it, if it is this token's."""
         sealed = await self._store.load(key)
         opened = self._open(key, sealed)
         if sealed is not None and opened is not None and opened.value == token.value:
@@ -124,12 +126,12 @@ class EncryptedStore:
             await self._store.__aexit__(exc_type, exc, traceback)
 
     def _seal(self, key: str, token: Token) -> Token:
-        """Return an entry for the inner store: its value is the whole of this one, and whose it is, encrypted."""
+        """Return an entry for the inner store, whose value is this entry with its key, encrypted."""
         entry = Entry.of(token)
         return Entry(
             self._fernet.encrypt(f"{key} {dumps(entry)}".encode()).decode(),
             token_type=SEALED,
-            # The inner store needs to know for how long it is of use, and what stays when its access token is refused.
+            # The inner store needs to know how long the entry is of use, and what remains of it after an API 401.
             expires_at=entry.expires_at,
             issued_at=entry.issued_at,
             refresh_token=None if entry.refresh_token is None else SEALED,
@@ -146,10 +148,10 @@ class EncryptedStore:
 
         try:
             if sealed.token_type != SEALED:
-                raise InvalidToken  # noqa: TRY301 (written in the clear: as good as absent)
+                raise InvalidToken  # noqa: TRY301 (unencrypted, which counts as absent)
             owner, _, text = self._fernet.decrypt(sealed.value).partition(b" ")
             if owner != key.encode():
-                raise InvalidToken  # noqa: TRY301 (another key's, copied here by somebody who can write there)
+                raise InvalidToken  # noqa: TRY301 (another key's entry: an attacker copied it here)
             entry = loads(text)
         except (InvalidToken, ValueError):
             self._reader.tell(key, "it can't be decrypted with these keys")
@@ -159,7 +161,7 @@ class EncryptedStore:
 
     @property
     def place(self) -> str | None:
-        """Where the other store is, for the log; ``None``: it does not say."""
+        """The inner store's place, for the log; ``None``: it has none."""
         place: object = getattr(self._store, "place", None)
         return place if isinstance(place, str) else None
 
@@ -172,20 +174,20 @@ class EncryptedStore:
 
 
 def _shortened(entry: Entry, outside: Token, now: float) -> Entry:
-    """Return an entry with the times that the inner store gives it, as far as they shorten its life.
+    """Return an entry with the inner store's times, where they shorten its life.
 
-    It may have been marked refused there, or have aged by the store's own clock. But an attacker who can write there
-    may have written anything: the end that is sealed stands, and so does the lifetime.
+    The entry may have got an API 401, or have aged by the store's own clock. But an attacker who can write to the store
+    may have changed the times there. So the encrypted expiry and lifetime remain the upper limit.
 
     Args:
-        entry: The entry, from inside the seal.
-        outside: As the inner store has it.
+        entry: The decrypted entry.
+        outside: The entry as the inner store has it.
         now: The wall clock, in Unix epoch seconds.
     """
     sealed_end = entry.issued_at + UNKNOWN_LIFETIME if entry.expires_at is None else entry.expires_at
     if entry.expires_at is None and outside.expires_at is None:
         return entry if now < sealed_end else attrs.evolve(entry, expires_at=entry.issued_at)
-    # The order of the arguments matters: NaN, which anybody may write, is neither less nor more, and loses.
+    # The order of the arguments matters: NaN, which an attacker may write, compares as not less, and loses.
     end = sealed_end if outside.expires_at is None else min(sealed_end, outside.expires_at)
     earlier = min(sealed_end - end, max(0.0, entry.issued_at - outside.issued_at))
     return attrs.evolve(entry.moved(-earlier), expires_at=end)

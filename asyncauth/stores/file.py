@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 __all__ = ["FileStore"]
 
 _POLL = 0.05
-"""Seconds between looks at a lock that another process holds."""
+"""Seconds between checks of a lock that another process holds."""
 _FAREWELL = 0.5
-"""Seconds for which a cancelled task waits for the file system's answer, in case that has given it the lock."""
+"""Seconds that a cancelled task waits for the file system's answer, in case it was given the lock."""
 
 
 class FileStore:
-    """Keeps each token in a file of a folder, readable by its owner alone.
+    """Keeps each token in a file of a folder, which only its owner can read.
 
-    Files have mode 0600, a folder that it makes 0700; a folder that exists is left as it is. Windows ignores modes:
-    there, who can read the files depends on the permissions of the folder that contains them. A file is written whole
-    or not at all. The lock is one of the operating system's, so it ends with the process that holds it. Not for
-    network file systems without working locks: use Redis there.
+    Files have mode 0600, a folder that the store makes 0700; an existing folder is not changed. Windows ignores modes:
+    there, the permissions of the containing folder decide who can read the files. A file is written completely or not
+    at all. The lock is the operating system's, so it ends with the process that holds it. Not for network file systems
+    without working locks: use Redis there.
 
-    The tokens are in the clear: `EncryptedStore` around it keeps them unreadable.
+    The tokens are not encrypted; to encrypt them, wrap the store in an `EncryptedStore`.
 
     Args:
-        path: The folder. It is made when first written to.
-        strict: Whether callers get a ``StoreError`` when the files can't be used; ``False`` (default) = the manager
-            does without them.
+        path: The folder. It is made on the first write.
+        strict: Whether callers receive a ``StoreError`` if the files can't be used; ``False`` (default): the manager
+            continues without them.
 
     Raises:
-        ConfigurationError: The extra is not installed, or the path is a file's or cannot be a folder's.
+        ConfigurationError: The extra is not installed, or the path is a file, or cannot be a folder.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
@@ -60,38 +60,38 @@ class FileStore:
         folder = _folder(name)
         if isinstance(folder, ConfigurationError):
             raise folder
-        import filelock  # noqa: PLC0415 (an extra, which reads a file when it is imported: not on an event loop)
+        import filelock  # noqa: PLC0415 (an extra, whose import reads a file: not on an event loop)
 
         self.path, self.strict = folder, strict
         self._new_lock = partial(filelock.FileLock, mode=0o600, thread_local=False)
         self._reader = Reader(str(folder))
 
     async def load(self, key: str) -> Token | None:
-        """Return the token in a key's file, if there is one that can be read."""
+        """Return the token in a key's file; ``None``: there is none, or it is unreadable."""
         return await asyncio.to_thread(self._load, key)
 
     async def keys(self) -> list[str]:
-        """Return the keys that have a file, in order. Only reads: no lock is taken, and no folder made."""
+        """Return the keys that have a file, in order. Only reads: takes no lock, and makes no folder."""
         return await asyncio.to_thread(self._keys)
 
     async def save(self, key: str, token: Token) -> None:
-        """Write a token into a key's file, whole."""
+        """Write a token into a key's file, completely or not at all."""
         async with self._changing(key):
             await asyncio.to_thread(self._save, key, token)
 
     async def delete(self, key: str, token: Token) -> None:
-        """Leave what remains of the entry, if it is this token's."""
+        """Replace the entry with what remains of it, if it is this token's."""
         async with self._changing(key):
             await asyncio.to_thread(self._delete, key, token)
 
     @contextlib.asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None, None]:
-        """Give one task of one process at a time the key."""
+        """Hold a key's lock: only one task of one process at a time does."""
         async with self._locked(self._file(key).with_suffix(".lock")):
             yield
 
     def _changing(self, key: str) -> AbstractAsyncContextManager[None]:
-        """Keep what is compared from being replaced before it is deleted."""
+        """Hold a lock, so that an entry is not replaced between its comparison and its deletion."""
         return self._locked(self._file(key).with_suffix(".change"))
 
     def _file(self, key: str) -> Path:
@@ -99,7 +99,7 @@ class FileStore:
 
     @contextlib.asynccontextmanager
     async def _locked(self, path: Path) -> AsyncGenerator[None, None]:
-        # One object a use, whichever thread it is used from: the operating system tells two of them apart.
+        # One lock object per use, in any thread: the operating system treats two objects as two holders.
         lock = self._new_lock(path)
         while not await _finished(self._try(lock), lock.release):  # noqa: ASYNC110 (another process holds it)
             await asyncio.sleep(_POLL)
@@ -109,7 +109,7 @@ class FileStore:
             lock.release()
 
     async def _try(self, lock: Any) -> bool:
-        """Take a lock if it is free."""
+        """Take a lock if it is free; return whether it is held."""
         import filelock  # noqa: PLC0415 (an extra)
 
         def attempt() -> bool:
@@ -131,7 +131,7 @@ class FileStore:
     def _keys(self) -> list[str]:
         try:
             return sorted(path.stem for path in self.path.iterdir() if path.suffix == ".json" and is_key(path.stem))
-        except FileNotFoundError:  # nothing was written yet
+        except FileNotFoundError:  # no entry was written yet
             return []
 
     def _load(self, key: str) -> Token | None:
@@ -147,7 +147,7 @@ class FileStore:
     def _save(self, key: str, token: Token) -> None:
         self._make_folder()
         path = self._file(key)
-        new = path.with_suffix(".new")  # one per key, under its lock: what is there was left by a process that died
+        new = path.with_suffix(".new")  # one per key, under its lock: an existing file was left by a process that ended
         new.unlink(missing_ok=True)
         try:
             with open(new, "x", encoding="utf-8", opener=_open_new) as file:
@@ -172,7 +172,7 @@ class FileStore:
 
     @property
     def place(self) -> str:
-        """Where it is, for the log: the folder."""
+        """The folder, for the log."""
         return str(self.path)
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class FileStore:
 
 
 def _name(path: object) -> object:
-    """Return a path as a text; if it is none, what it is in its place."""
+    """Return a path as a text; another object unchanged."""
     try:
         return os.fspath(path)  # type: ignore[call-overload]
     except TypeError:
@@ -191,7 +191,7 @@ def _name(path: object) -> object:
 
 
 def _folder(name: str) -> Path | ConfigurationError:
-    """Return the folder of that name, whether it is there or not; or why there can be none."""
+    """Return the folder of that name, whether it exists or not; or the error if it cannot be a folder."""
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:
@@ -206,9 +206,9 @@ def _folder(name: str) -> Path | ConfigurationError:
 
 
 def _content(path: Path) -> bytes | None:
-    """Return a file's content, no more than is looked at.
+    """Return the beginning of a file, up to one byte more than the largest entry; ``None``: it is not a regular file.
 
-    ``None``: it is not a file. Nobody may ever write into a pipe that we would wait for.
+    A pipe is not opened for reading: it might never receive anything.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
@@ -228,7 +228,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 async def _finished(attempt: Coroutine[Any, Any, bool], undo: Callable[[], object]) -> bool:
-    """Return what an attempt returns; if the caller is cancelled meanwhile, undo it if it succeeds.
+    """Return the result of an attempt; if the caller is cancelled meanwhile, undo the attempt if it succeeds.
 
     A thread can't be cancelled, and a lock that it takes after its task has ended would never be released.
     """

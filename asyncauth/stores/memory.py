@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore"]
 
 _GLANCE = 0.01
-"""Seconds between a waiting task's looks at a lock: its holder may be on another loop, which could not wake it."""
+"""Seconds between a waiting task's checks of a lock, whose holder on another loop could not wake it."""
 
 
 class MemoryStore:
-    """Keeps tokens in this process's memory. May be used from any thread and event loop."""
+    """Keeps tokens in this process' memory. Usable from any thread and event loop."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[Token, float]] = {}
@@ -31,11 +31,11 @@ class MemoryStore:
         at_fork(self, MemoryStore._after_fork)
 
     def _after_fork(self) -> None:
-        """Forget the locks: the tasks that hold them are the parent process's."""
+        """Release all locks: their holders are tasks of the parent process."""
         self._locked = set()
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key, if it has not outlived its use."""
+        """Return the token under a key; ``None``: there is none, or it is of no more use."""
         with self._guard:
             token, until = self._tokens.get(key, (None, 0.0))
             if token is not None and time.monotonic() >= until:
@@ -54,7 +54,7 @@ class MemoryStore:
             self._tokens[key] = (token, time.monotonic() + time_to_live(token, token.issued_at))
 
     async def delete(self, key: str, token: Token) -> None:
-        """Leave what remains of the entry, if it is this token's."""
+        """Replace the entry with what remains of it, if it is this token's."""
         with self._guard:
             stored, until = self._tokens.get(key, (None, 0.0))
             if stored is not None and stored.value == token.value:
@@ -66,7 +66,7 @@ class MemoryStore:
 
     @contextlib.asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None, None]:
-        """Give one task at a time the key."""
+        """Hold a key's lock: only one task at a time does."""
         while True:
             with self._guard:
                 if key not in self._locked:

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["RedisStore"]
 
 _POLL = 0.05
-"""Seconds between looks at a lock that another process holds."""
+"""Seconds between checks of a lock that another process holds."""
 _ABSENT = -2
-"""The time-to-live of a key that is not there."""
+"""The time-to-live that Redis reports for a missing key."""
 _AT_ONCE = 1000
-"""Keys that one ``SCAN`` looks at."""
+"""Keys per ``SCAN`` call."""
 _SKEW = 1.0
-"""Seconds that two wall clocks may differ by and still count as one: calls to Redis take some of that themselves."""
+"""Seconds that two wall clocks may differ and still count as equal: calls to Redis take a part of that themselves."""
 _GLOB = re.compile(r"[\\*?\[\]^-]")
 
-# Replaces an entry, or deletes it, if it is still the one that was read.
+# Replaces or deletes an entry, if it is still the one that was read.
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
@@ -53,7 +53,7 @@ return 1
 
 @attrs.define(eq=False)
 class _Here:
-    """One loop's client, and how many use it."""
+    """One loop's client, and how many users it has."""
 
     client: Any
     users: int = 0
@@ -61,22 +61,22 @@ class _Here:
 
 
 class RedisStore:
-    """Keeps tokens in Redis 6.2 or newer, or Valkey, through redis-py and its lock.
+    """Keeps tokens in Redis 6.2 or newer, or Valkey, with redis-py and its lock.
 
-    Each entry has a time-to-live, so nothing is left behind. The tokens are in the clear: `EncryptedStore` around it
-    keeps them unreadable.
+    Each entry has a time-to-live, so none stays for ever. The tokens are not encrypted; to encrypt them, wrap the store
+    in an `EncryptedStore`.
 
     Args:
-        url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``: the store has one client per event loop, open
-            while a manager or pool with it is entered there, else for the length of each refresh. Or a
-            ``redis.asyncio`` client of the caller's (Sentinel, Cluster, a pool of its own), which stays open and works
-            on its own loop.
-        prefix: What the keys begin with (default ``"asyncauth:"``).
-        strict: Whether callers get a ``StoreError`` when Redis can't be used; ``False`` (default) = the manager does
-            without it.
+        url_or_client: A URL with ``redis://``, ``rediss://`` (TLS) or ``unix://``, or a ``redis.asyncio`` client of
+            yours (Sentinel, Cluster, your own pool). For a URL, the store opens one client per event loop. It stays
+            open while a manager or pool with this store is entered on that loop, otherwise for the length of each
+            refresh. Your own client stays open, and can be used only on its own loop.
+        prefix: The prefix of all keys (default ``"asyncauth:"``).
+        strict: Whether callers receive a ``StoreError`` if Redis can't be used; ``False`` (default): the manager
+            continues without it.
 
     Raises:
-        ConfigurationError: The extra is not installed, or the argument is neither URL nor client.
+        ConfigurationError: The extra is not installed, or the argument is neither a URL nor a client.
     """
 
     def __init__(self, url_or_client: Any, *, prefix: str = "asyncauth:", strict: bool = False) -> None:
@@ -84,7 +84,7 @@ class RedisStore:
         self.strict = strict
         self._given = url_or_client
         self._maker: ClientMaker | None = None
-        del url_or_client  # it holds a password: a traceback through here that shows locals must not show it
+        del url_or_client  # contains a password, which a traceback with local variables must not show
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= takes a str, not {type(prefix).__name__}")
         if importlib.util.find_spec("redis") is None:
@@ -116,7 +116,7 @@ class RedisStore:
         self._loops = {}
         self._of_parent = self._used and not isinstance(self._given, str)
 
-    # A connection while it is needed
+    # Connections, open only while needed
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -151,57 +151,63 @@ class RedisStore:
             task.cancel()
         await asyncio.gather(*here.releasing, return_exceptions=True)
         if isinstance(self._given, str):
-            with contextlib.suppress(Exception):  # a connection that is broken is closed
+            with contextlib.suppress(Exception):  # broken connections are closed
                 try:
                     await here.client.aclose()
                 except asyncio.CancelledError:
-                    await here.client.aclose()  # where it was about to begin: the connections are still open
+                    await here.client.aclose()  # cancelled before it began: the connections are still open
                     raise
 
     def _new_client(self) -> Any:
         return self._given if self._maker is None else self._maker.client()
 
     def _check_url(self) -> None:
-        """Refuse a URL that redis-py can't use. Its own texts may hold the password."""
+        """Raise if redis-py can't use the URL. redis-py's own errors may contain the password."""
         flawed = False
         try:
             self._new_client().connection_pool.make_connection()
-        except Exception:  # noqa: BLE001 (a ValueError, a TypeError for an option that it does not know, …)
+        except Exception:  # noqa: BLE001 (a ValueError, a TypeError for an unknown option, …)
             flawed = True
         if flawed:
             raise ConfigurationError("RedisStore can't use this URL: is its port a number, and each option redis-py's?")
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncGenerator[Any, None]:
-        """Give the redis-py client of the running event loop, for looking at the server."""
+        """Yield the running event loop's redis-py client, for inspecting the server."""
         loop = asyncio.get_running_loop()
         await self.__aenter__()
         try:
             yield self._loops[loop].client
         finally:
-            if not loop.is_closed():  # else this is the garbage collector, perhaps while another loop runs
+            # else the garbage collector closed this coroutine, perhaps while another loop runs
+            if not loop.is_closed():
                 await self.__aexit__(None, None, None)
 
-    # The store
+    # The store's methods
 
     async def load(self, key: str) -> Token | None:
-        """Return the token under a key, as old as it is by Redis' own clock, whatever the writer's wall clock said."""
+        """Return the token under a key; ``None``: there is none, or it is unreadable.
+
+        Redis' own clock decides its age, even if the writer's wall clock was wrong.
+        """
         name = self.prefix + key
         async with self.client() as client:
             pipeline = client.pipeline(transaction=False)
-            pipeline.getrange(name, 0, LARGEST_ENTRY)  # a byte more than an entry has: of a larger one no more
+            # one byte more than an entry has, so a larger one is not read whole
+            pipeline.getrange(name, 0, LARGEST_ENTRY)
             pipeline.pttl(name)
             raw, milliseconds = await pipeline.execute()
         entry = None if milliseconds == _ABSENT else self._read(key, raw)
         if entry is None or milliseconds < 0:
             return entry
-        # The entry was given its whole life less the age it had: what is missing now is its age.
+        # Saving set the time-to-live to the entry's whole life less its age then, so what is missing is its age now.
         age = max(0.0, _life(entry) - milliseconds / 1000)
-        ahead = time.time() - age - entry.issued_at  # of the writer's clock, give or take the time that the calls took
+        # how far our clock is ahead of the writer's, within the duration of the calls
+        ahead = time.time() - age - entry.issued_at
         return entry.moved(ahead) if abs(ahead) >= _SKEW else entry
 
     async def keys(self) -> list[str]:
-        """Return the keys that have an entry, in order (``SCAN``: Redis serves others meanwhile). Only reads."""
+        """Return the keys that have an entry, in order. Only reads (``SCAN``), and does not block Redis."""
         pattern = _GLOB.sub(r"\\\g<0>", self.prefix) + "*"
         found: set[str] = set()
         async with self.client() as client:
@@ -211,19 +217,19 @@ class RedisStore:
         return sorted(key for key in found if is_key(key))  # without the locks
 
     async def save(self, key: str, token: Token) -> None:
-        """Keep a token, for as long as it is of use."""
+        """Keep a token for as long as it is of use."""
         life, age = _life(token), time.time() - token.issued_at
         if not 0 <= age < life:
-            age = 0.0  # by a clock that is not ours
+            age = 0.0  # written by a clock that differs from ours
         name, milliseconds = self.prefix + key, math.floor(1000 * (life - age))
         async with self.client() as client:
             if milliseconds > 0:
                 await client.set(name, dumps(token), px=milliseconds)
             else:
-                await client.delete(name)  # what it replaces must not stay: its refresh token may be spent
+                await client.delete(name)  # the entry that it replaces must go: its refresh token may be spent
 
     async def delete(self, key: str, token: Token) -> None:
-        """Leave what remains of the entry, if it is this token's."""
+        """Replace the entry with what remains of it, if it is this token's."""
         name = self.prefix + key
         async with self.client() as client:
             raw = await client.getrange(name, 0, LARGEST_ENTRY)
@@ -246,9 +252,9 @@ class RedisStore:
 
     @contextlib.asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[RedisLease, None]:
-        """Give one task of one process at a time the key; the lease is extended while the task lives.
+        """Hold a key's lock: only one task of one process at a time does. The lease is extended while the task runs.
 
-        Leaving raises what kept the lock from being given back: it ends by itself then, after 10 s.
+        If the lock could not be released, leaving raises the reason; the lock then expires after 10 s.
         """
         from asyncauth.stores.redis_lock import RedisLease, RedisLock  # noqa: PLC0415 (an extra)
 
@@ -273,7 +279,7 @@ class RedisStore:
                 raise problem
 
     def _release_later(self, lock: RedisLock) -> None:
-        """Go on to give a lock back for as long as the store is open on the running loop."""
+        """Keep trying to release a lock while the store is open on the running loop."""
         here = self._loops[asyncio.get_running_loop()]
         task = asyncio.ensure_future(lock.release_later())
         here.releasing.add(task)
@@ -284,13 +290,13 @@ class RedisStore:
 
     @property
     def place(self) -> str:
-        """Where it is, for the log: the URL without user, password and query; of a client, its type."""
+        """The URL without user, password and query, for the log; the type of a client."""
         if not isinstance(self._given, str):
             return type(self._given).__name__
         parts = urlsplit(self._given)
         if parts.scheme == "unix":
             return f"unix://{parts.path}"
-        database = parts.path if parts.path[1:].isdecimal() else ""  # else it may be a piece of a password
+        database = parts.path if parts.path[1:].isdecimal() else ""  # anything else may be a part of a password
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{database}"
 
     def __repr__(self) -> str:
@@ -303,5 +309,5 @@ class RedisStore:
 
 
 def _life(token: Token) -> float:
-    """Return the seconds for which an entry is kept in all."""
-    return min(time_to_live(token, token.issued_at), LONGEST)  # Redis refuses far larger numbers
+    """Return how many seconds an entry is kept in total."""
+    return min(time_to_live(token, token.issued_at), LONGEST)  # Redis rejects far larger numbers

@@ -1,4 +1,4 @@
-"""The connections of a Redis store that was given a URL. Needs redis-py: imported when a store is made."""
+"""The connections of a Redis store with a URL. Needs redis-py, so it is imported when a store is made."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from asyncauth.clock import boottime
 __all__ = ["IDLE", "ClientMaker"]
 
 IDLE = 30.0
-"""Seconds after which an unused connection is closed: whatever stands between may have dropped it without a word."""
+"""Seconds after which an unused connection is closed: a firewall or proxy may have dropped it silently."""
 _CONTEXT_AGE = 60.0
-"""Seconds for which connections share what was read of certificate files: a file may be replaced."""
+"""Seconds for which connections share the certificates that one of them read, since the files may be replaced."""
 _CONNECTIONS = 20
-"""Connections of one client, if the URL names no ``max_connections``: as many as a pool makes token requests."""
+"""Connections per client if the URL has no ``max_connections``: as many as a pool makes token requests at once."""
 _PATIENCE = 1.0
-"""Seconds that Redis may take for one answer, if the URL names no ``socket_timeout``."""
+"""Seconds that Redis may take for one answer if the URL has no ``socket_timeout``."""
 
 
 class ClientMaker:
-    """Makes clients for a URL, which share what is expensive to make.
+    """Makes clients for a URL. They share what is slow to make.
 
     Args:
-        url: As redis-py takes it.
+        url: A URL in redis-py's form.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,27 +36,27 @@ class ClientMaker:
         self._context_until = 0.0
 
     def client(self) -> Redis:
-        """Return a client that opens connections when it is used. Any thread.
+        """Return a client that opens connections on use. Usable in any thread.
 
         Raises:
-            ValueError: redis-py can't use the URL. Or a ``TypeError``, or whatever else it raises; texts may hold the
-                password.
+            ValueError: redis-py can't use the URL. It may also raise a ``TypeError``, or others. Their texts may
+                contain the password.
         """
-        # No waiting between tries: a caller has a second for a call, and then does without the store. A caller that
-        # waits for the lock has longer, but must notice as soon that Redis no longer answers.
+        # No pause between tries: a call to the store may take one second, after which the caller continues without the
+        # store. A caller that waits for the lock has longer, but must learn as soon that Redis no longer answers.
         defaults = {
             "retry": Retry(NoBackoff(), 1),
             "socket_timeout": _PATIENCE,
             "socket_connect_timeout": _PATIENCE,
             "max_connections": _CONNECTIONS,
         }
-        make: Any = getattr(_Pool, "from_url")  # noqa: B009 (loosely typed there)
+        make: Any = getattr(_Pool, "from_url")  # noqa: B009 (loosely typed in redis-py)
         pool: _Pool = make(self._url, **defaults)
         pool.maker = self
         return Redis.from_pool(pool)
 
     def share_context(self, connection: Any) -> None:
-        """Have a TLS connection use the certificates that another one has read: that takes 20 ms each time."""
+        """Let a TLS connection use the certificates that another one read: reading them takes 20 ms each time."""
         own = getattr(connection, "ssl_context", None)
         if own is None:
             return
@@ -66,18 +66,18 @@ class ClientMaker:
 
 
 class _Pool(ConnectionPool):
-    """A pool that makes calls wait for a free connection, and hands out none that was idle for long.
+    """A pool that makes calls wait for a free connection, and never hands out one that was idle for long.
 
-    redis-py's own pool that waits loses a connection when a call is cancelled.
+    redis-py's own blocking pool loses a connection when a call is cancelled.
 
     Attributes:
-        maker: Who made it.
+        maker: The maker of this pool's client.
     """
 
     maker: ClientMaker
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        base: Any = super()  # loosely typed there
+        base: Any = super()  # loosely typed in redis-py
         base.__init__(*args, **kwargs)
         self._slots = asyncio.Semaphore(self.max_connections)
         self._taken: set[Any] = set()
@@ -108,12 +108,12 @@ class _Pool(ConnectionPool):
         try:
             await super().release(connection)
         finally:
-            if connection in self._taken:  # else it could not be connected, and was never handed out
+            if connection in self._taken:  # else connecting failed, and it was never handed out
                 self._taken.remove(connection)
                 self._slots.release()
 
     async def _close_idle(self) -> None:
-        """Close what has long been idle. The next user of such a connection opens it again."""
+        """Close connections that were idle for long. They are reopened on use."""
         for connection, since in list(self._idle_since.items()):  # the longest idle first
             if boottime() < since + IDLE:
                 break

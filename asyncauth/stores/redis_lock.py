@@ -1,8 +1,9 @@
-"""redis-py's lock, for a holder that lives, and for a Redis user that may not run scripts.
+"""redis-py's lock, extended by its holder, which also works for a Redis user that may not run scripts.
 
-redis-py gives a lock back, and extends it, by a script. Where the user may run none (ACL, some managed services and
-proxies), the lock would be taken and not given back, and everybody would wait for its lease. The same is then done
-with ``WATCH`` and ``MULTI``. Where neither is allowed, no lock is taken. Needs redis-py: imported when a store is made.
+redis-py releases and extends a lock with a script. If the user may run none (ACL, some managed services and proxies),
+the lock would be taken and never released, and all processes would wait for its lease. In that case, the same is done
+with ``WATCH`` and ``MULTI``. If these are not allowed either, no lock is taken. Needs redis-py, so it is imported when
+a store is made.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "RedisLease", "RedisLock"]
 
 _LEASE = 10.0
-"""Seconds that a lock outlives a holder that died."""
+"""Seconds until a lock expires after its holder ended."""
 _EXTEND_EVERY = 3.0
 _FAREWELL = 1.0
-"""Seconds that giving a lock back may take: it ends by itself."""
+"""Seconds that releasing a lock may take; it expires anyway."""
 
 _AGAIN = 0.3
-"""Seconds between tries to give back a lock that Redis may have given after all."""
+"""Seconds between tries to release a lock that Redis may have granted after all."""
 
 _log = logging.getLogger("asyncauth.stores")
 
 
 class Comparison:
-    """Changes a key if it still has a known value: in a script, or with ``WATCH`` and ``MULTI`` if none may be run.
+    """Changes a key if it has a known value: with a script, or with ``WATCH`` and ``MULTI`` if scripts are forbidden.
 
     Args:
-        place: What the store is called in the log.
+        place: The store's name in the log.
 
     Attributes:
-        works: Whether a change was allowed, so that the next one will be.
+        works: Whether the last change was allowed, so that the next one will be, too.
     """
 
     def __init__(self, place: str) -> None:
@@ -61,14 +62,14 @@ class Comparison:
         """Change a key if it has the value; return whether it had.
 
         Args:
-            client: redis-py's.
+            client: A redis-py client.
             name: The key.
             value: The value that was read or written.
             script: Compares and changes in a script, and returns whether the key had the value.
             otherwise: Queues the change in a transaction.
 
         Raises:
-            redis.exceptions.RedisError: Redis failed, or the user may do neither.
+            redis.exceptions.RedisError: Redis failed, or the user may use neither way.
         """
         if self._scripts:
             try:
@@ -91,7 +92,7 @@ class Comparison:
 
 
 def _is_forbidden(error: Exception) -> bool:
-    """Return whether an answer says that a command may not be used, or that the server does not have it."""
+    """Return whether an answer means that a command is forbidden, or that the server does not have it."""
     return isinstance(error, NoPermissionError) or str(error).lower().startswith("unknown command")
 
 
@@ -104,7 +105,7 @@ async def _changed_in_transaction(client: Any, name: str, value: bytes, change: 
         if same:
             change(pipeline)
         else:
-            pipeline.get(name)  # changes nothing, and shows that a transaction is allowed
+            pipeline.get(name)  # changes nothing, but shows that a transaction is allowed
         try:
             await pipeline.execute()
         except WatchError:
@@ -116,30 +117,30 @@ class RedisLock:
     """redis-py's lock of one key, for one holder.
 
     Args:
-        client: redis-py's.
+        client: A redis-py client.
         name: The lock's key.
-        comparison: The store's.
+        comparison: The store's `Comparison`.
     """
 
     def __init__(self, client: Any, name: str, comparison: Comparison) -> None:
         self._client = client
         self._name = name
         self._comparison = comparison
-        # Its own token, so that a lock taken in the very moment of a cancellation can be given back.
+        # A token made here, so that a lock that is granted just when the task is cancelled can be released.
         self._token = uuid.uuid4().hex.encode()
         self._lock = client.lock(name, timeout=_LEASE, thread_local=False)
 
     async def acquire(self) -> bool:
         """Take the lock if it is free; return whether it is held.
 
-        The first time it is given back before it is taken, to see whether that will be possible.
+        The first time, it is released before it is taken, to check whether releasing is possible.
         """
         if not self._comparison.works:
             await _unless_cancelled(self.release())
         return await _unless_cancelled(self._lock.acquire(blocking=False, token=self._token))
 
     async def extend(self) -> bool:
-        """Begin the lease anew; return whether the lock was still held."""
+        """Restart the lease; return whether the lock was still held."""
 
         async def script() -> bool:
             return await _held(self._lock.extend(_LEASE, replace_ttl=True))
@@ -155,10 +156,10 @@ class RedisLock:
         )
 
     async def release_later(self) -> None:
-        """Give the lock back as soon as Redis answers again, unless it has ended by itself before that.
+        """Release the lock as soon as Redis answers again, unless it expires before that.
 
-        A Redis that stood still carries out what it was sent meanwhile: it may give the lock to nobody. One whose disk
-        is full, or that is a replica, refuses to write for a while.
+        When a Redis that was stopped continues, it carries out what it was sent meanwhile, so it may grant the lock to
+        a holder that is gone. A Redis whose disk is full, or that is a replica, rejects writes for a while.
         """
         until = boottime() + _LEASE
         while boottime() < until:
@@ -172,7 +173,7 @@ class RedisLock:
                 return
 
     async def release(self) -> bool:
-        """Give the lock back; return whether it was held."""
+        """Release the lock; return whether it was held."""
 
         async def script() -> bool:
             return await _held(self._lock.do_release(self._token))
@@ -187,7 +188,7 @@ class RedisLock:
 
 
 async def _held(call: Awaitable[object]) -> bool:
-    """Return whether the lock was still held when a call is made for it."""
+    """Return whether the lock was still held when a call was made for it."""
     try:
         await call
     except LockError:
@@ -196,10 +197,10 @@ async def _held(call: Awaitable[object]) -> bool:
 
 
 async def _unless_cancelled(call: Awaitable[bool]) -> bool:
-    """Return what a call returns; raise a cancellation that it swallowed.
+    """Return the result of a call; raise a cancellation that the call swallowed.
 
-    redis-py loses one that arrives while it connects or sends: a task that waits for a lock would wait on, and one that
-    extends one would go on.
+    redis-py loses a cancellation that arrives while it connects or sends. The task would then continue to wait for a
+    lock, or to extend it.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -210,10 +211,10 @@ async def _unless_cancelled(call: Awaitable[bool]) -> bool:
 
 
 class RedisLease:
-    """A lock that is held, and the task that extends it.
+    """A held lock, and the task that extends it.
 
     Attributes:
-        released: Whether Redis has answered that the lock is free of this holder.
+        released: Whether Redis has confirmed that this holder no longer has the lock.
     """
 
     __slots__ = ("_extending", "_lock", "_until", "released")
@@ -227,10 +228,10 @@ class RedisLease:
     @property
     def lost(self) -> bool:
         """Whether another process may hold the lock by now."""
-        return boottime() >= self._until  # it runs out during suspend, too
+        return boottime() >= self._until  # the lease runs out during suspend, too
 
     def begin(self, since: float) -> None:
-        """Start to extend the lease, which began when its request was sent."""
+        """Start to extend the lease, which began at ``since``, when its request was sent."""
         self._until = since + _LEASE
         self._extending = asyncio.ensure_future(self._extend())
 
@@ -242,14 +243,14 @@ class RedisLease:
                 async with asyncio.timeout(_EXTEND_EVERY):
                     held = await self._lock.extend()
             except (RedisError, OSError, TimeoutError):
-                continue  # Redis may be back before the lease is over
+                continue  # Redis may answer again before the lease ends
             self._until = before + _LEASE if held else 0.0
 
     async def end(self) -> Exception | None:
-        """Stop to extend, and give the lock back if it is held; return what went wrong. Then it ends by itself."""
+        """Stop extending, and release the lock if it is held; return the error, if any. The lock then expires."""
         release = asyncio.ensure_future(self._release())
         try:
-            # Not cancelled with the caller: the others would wait for the lease to run out.
+            # Not cancelled with the caller: the others would wait until the lease ends.
             await asyncio.wait((release,), timeout=_FAREWELL)
         finally:
             release.cancel()

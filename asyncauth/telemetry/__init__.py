@@ -1,1 +1,1 @@
-"""Listeners of events: what happens to tokens, for logs, traces, metrics and health checks."""
+"""Listeners of events, for logs, traces, metrics and health checks."""

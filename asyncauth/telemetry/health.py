@@ -1,7 +1,7 @@
-"""Health checks for orchestrators and load balancers: whether a process lives, and whether it can do its work.
+"""Health checks for orchestrators and load balancers: whether a process is alive, and whether it is ready.
 
-They are two. A process without a token is alive: starting it anew would bring no token, and would ask the token
-endpoint once more. But it may be taken out of rotation until it has one.
+These are two checks. A process without a token is alive: restarting it would bring no token, and would cost another
+token request. But it may be taken out of rotation until it has a token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["health_app", "health_handler", "live_handler", "readiness"]
 
 Checked: TypeAlias = "TokenManager | ManagerPool[Any] | Callable[[], TokenManager | ManagerPool[Any]]"
-"""What is looked at: a manager, a pool, or a function that returns one, for those that are made later."""
+"""A manager, a pool, or a function that returns one that is made later."""
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _App: TypeAlias = Callable[
@@ -33,26 +33,26 @@ _App: TypeAlias = Callable[
 """An ASGI application."""
 
 _PATIENCE = 0.5
-"""Seconds that a check waits for a token that is missing: probes wait for a second by default."""
+"""Seconds that a check waits for a missing token: probes wait for 1 s by default."""
 
 
 async def readiness(*checked: Checked) -> tuple[int, dict[str, Any]]:
-    """Return a status code and a JSON body that say whether requests made now would have a token.
+    """Return a status code and a JSON body: whether a request made now would have a token.
 
-    For any framework. The status is 200 if all managers and pools are `healthy <Status.healthy>`, else 503; the body is
-    ``{"healthy": …, "process": …, "managers": […]}``, with the number of the process that answers. No I/O while they
-    are: a token that nobody has requested yet counts as healthy. A manager that is not tries again first, as for any
-    caller, so no sooner than its cool-down allows; this waits for up to 0.5 s. Otherwise a process that gets no
-    requests because it is not ready would never be ready again.
+    For any framework. The status is 200 if all managers and pools are `healthy <Status.healthy>`, else 503. The body is
+    ``{"healthy": …, "process": …, "managers": […]}``, with the process' number. While all are healthy, this does no
+    I/O: a token that was not requested yet counts as healthy. An unhealthy manager first tries again, as for any
+    caller, so no sooner than its cool-down allows; this waits at most 0.5 s for it. Otherwise, a process that gets no
+    requests because it is not ready would never become ready again.
 
-    No secret is in the body, but accounts' and tenants' names may be in errors: it is for your own monitoring, not for
-    everybody.
+    The body contains no secret, but errors may contain names of accounts and tenants: show it to your own monitoring,
+    not to the public.
 
     Args:
-        checked: Whose status it is, in the order of the body.
+        checked: Managers and pools, in the order of the body.
 
     Raises:
-        ConfigurationError: There are none.
+        ConfigurationError: No manager or pool was given.
     """
     _check(checked)
     found = [each() if callable(each) else each for each in checked]
@@ -64,7 +64,7 @@ async def readiness(*checked: Checked) -> tuple[int, dict[str, Any]]:
 
 
 def health_handler(*checked: Checked) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return a handler of ``aiohttp.web`` that answers as `readiness` says.
+    """Return a handler for ``aiohttp.web`` that answers with the result of `readiness`.
 
     ::
 
@@ -74,29 +74,29 @@ def health_handler(*checked: Checked) -> Callable[[web.Request], Awaitable[web.R
         checked: See `readiness`.
 
     Raises:
-        ConfigurationError: There are none.
+        ConfigurationError: No manager or pool was given.
     """
     _check(checked)
 
-    async def handler(request: web.Request) -> web.Response:  # noqa: ARG001 (aiohttp's)
+    async def handler(request: web.Request) -> web.Response:  # noqa: ARG001 (aiohttp passes it)
         status, body = await readiness(*checked)
         return web.json_response(body, status=status, headers={"Cache-Control": "no-store"})
 
     return handler
 
 
-async def live_handler(request: web.Request) -> web.Response:  # noqa: ARG001 (aiohttp's)
-    """Answer 200: the event loop runs. A handler of ``aiohttp.web``.
+async def live_handler(request: web.Request) -> web.Response:  # noqa: ARG001 (aiohttp passes it)
+    """Answer 200, since the event loop runs. A handler for ``aiohttp.web``.
 
-    Tokens have no part in it, so that an orchestrator does not restart a process for the lack of one.
+    It does not depend on tokens, so that an orchestrator does not restart a process that lacks one.
     """
     return web.json_response(_alive(), headers={"Cache-Control": "no-store"})
 
 
 def health_app(*checked: Checked) -> _App:
-    """Return an ASGI application that answers ``/live`` with 200, and ``/ready`` as `readiness` says.
+    """Return an ASGI application that answers ``/live`` with 200, and ``/ready`` with the result of `readiness`.
 
-    For FastAPI, Starlette, and whatever else mounts ASGI applications::
+    For FastAPI, Starlette, and other frameworks that mount ASGI applications::
 
         app.mount("/health", health_app(lambda: app.state.manager))
 
@@ -106,14 +106,14 @@ def health_app(*checked: Checked) -> _App:
         checked: See `readiness`.
 
     Raises:
-        ConfigurationError: There are none.
+        ConfigurationError: No manager or pool was given.
     """
     _check(checked)
 
     async def app(
         scope: _Message, receive: Callable[[], Awaitable[_Message]], send: Callable[[_Message], Awaitable[None]]
     ) -> None:
-        if scope["type"] != "http":  # a WebSocket: a server answers 403
+        if scope["type"] != "http":  # a WebSocket: the server answers 403
             await receive()
             await send({"type": "websocket.close"})
             return
@@ -142,7 +142,7 @@ def _check(checked: Iterable[Checked]) -> None:
 
 
 async def _try(checked: TokenManager | ManagerPool[Any]) -> None:
-    """Have a token requested as for any caller, and wait for it for a while; the refresh goes on without the caller."""
+    """Request a token as any caller would, and wait at most `_PATIENCE` for it; the refresh continues afterwards."""
     if isinstance(checked, TokenManager):
         await _try_manager(checked)
     else:

@@ -1,8 +1,8 @@
-"""OpenTelemetry: a span for each refresh, and metrics. Needs the extra ``otel``, which is the API alone.
+"""OpenTelemetry: a span per refresh, and metrics. Needs the extra ``otel``, which is only the API.
 
 Names and units follow OpenTelemetry's general conventions for metrics (https://opentelemetry.io/docs/specs/semconv/
-general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, ``error.type`` for what went wrong, and of HTTP
-``http.response.status_code`` where a failed try had an answer.
+general/metrics/): seconds as ``s``, counts of a thing as ``{thing}``, and ``error.type`` for errors. If a failed try
+had an HTTP answer, ``http.response.status_code`` has its status.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = ["OpenTelemetry"]
 _SCOPE = "asyncauth"
 
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0)
-"""Seconds: those of OpenTelemetry's ``http.client.request.duration``, and a refresh's usual deadline."""
+"""Seconds: the boundaries of OpenTelemetry's ``http.client.request.duration``, and a refresh's default deadline."""
 
 _REMEMBERED = 300.0
-"""Seconds for which the gauge shows, as zero, that a token has expired and no new one came: an alarm sees it."""
+"""Seconds for which the gauge shows 0 after a token has expired without a new one, so that an alarm can see it."""
 
 _FEW = 64
-"""Managers among which those to forget are not worth looking for."""
+"""With fewer managers, expired tokens are not searched for."""
 
 _Attributes: TypeAlias = "dict[str, AttributeValue]"
 _Owner: TypeAlias = tuple[object, ...]
@@ -50,13 +50,13 @@ _Owner: TypeAlias = tuple[object, ...]
 
 @attrs.define(eq=False)
 class _Known:
-    """What is remembered of one manager between its events.
+    """The record of one manager between its events.
 
     Attributes:
-        attributes: The manager's, for the gauge.
-        expires_at: When its token ends, in Unix epoch seconds; ``None``: it has none, or the end is unknown.
-        renewing: Whether a refresh began since that token came: somebody wants another one.
-        state: What the token was when the last refresh began.
+        attributes: The manager's attributes, for the gauge.
+        expires_at: When its token expires, in Unix epoch seconds; ``None``: it has none, or the expiry is unknown.
+        renewing: Whether a refresh began since that token came, so that another one is wanted.
+        state: The token's state when the last refresh began.
         failures: The failed tries of that refresh.
     """
 
@@ -68,22 +68,22 @@ class _Known:
 
 
 class _Lifetimes:
-    """How long the tokens of the managers that one object listens to still live: the gauge's points.
+    """The remaining lifetimes of tokens, of all managers that one object listens to: the gauge's points.
 
     Args:
-        meter_provider: Where metrics go; ``None``: the global one.
+        meter_provider: The destination of metrics; ``None``: the global one.
     """
 
     def __init__(self, meter_provider: MeterProvider | None) -> None:
         self._meter_provider = meter_provider
         self._guard = new_guard()
-        self._known: dict[_Owner, _Known] = {}  # of those with a token or a refresh under way
+        self._known: dict[_Owner, _Known] = {}  # managers with a token, or with a refresh in progress
         self._many = _FEW
 
     def register(self) -> bool:
-        """Take part in the gauge of the meter provider, and return whether there was none.
+        """Join the meter provider's gauge, and return whether there was none.
 
-        A meter takes no further callback for a gauge that it has: the first one looks into all objects.
+        A meter accepts no further callback for an existing gauge, so the first callback reads all objects.
         """
         with _all_guard:
             first = not any(self._sharing())
@@ -91,21 +91,21 @@ class _Lifetimes:
         return first
 
     def know(self, owner: _Owner, attributes: _Attributes) -> _Known:
-        """Return what is remembered of a manager."""
+        """Return a manager's record."""
         with self._guard:
             if owner not in self._known and len(self._known) >= self._many:
-                # Nobody may ever look at the gauge, and a pool's tenants come and go.
+                # The gauge may never be read, and a pool's tenants come and go.
                 self._forget_ended(time.time())
                 self._many = max(_FEW, 2 * len(self._known))
             return self._known.setdefault(owner, _Known(attributes))
 
     def forget(self, owner: _Owner) -> None:
-        """Forget a manager: it has no token."""
+        """Remove a manager's record, since it has no token."""
         with self._guard:
             self._known.pop(owner, None)
 
-    def observe(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (the API's)
-        """Return the gauge's points, those of all objects with the same meter provider."""
+    def observe(self, options: CallbackOptions) -> Iterable[Observation]:  # noqa: ARG002 (passed by the API)
+        """Return the gauge's points, of all objects with the same meter provider."""
         now = time.time()
         with _all_guard:
             sharing = list(self._sharing())
@@ -117,7 +117,7 @@ class _Lifetimes:
         return [metrics.Observation(left, dict(series)) for series, left in least.items()]
 
     def remaining(self, now: float) -> list[tuple[_Attributes, float]]:
-        """Return how long each manager's token still lives, and forget those that ended a while ago."""
+        """Return each manager's remaining lifetime, and remove tokens that expired long ago."""
         with self._guard:
             self._forget_ended(now)
             return [
@@ -128,16 +128,16 @@ class _Lifetimes:
 
     @property
     def meters(self) -> MeterProvider:
-        """Where the metrics go now: the global provider may have been set since."""
+        """The current destination of metrics: the global provider may have been set since."""
         return metrics.get_meter_provider() if self._meter_provider is None else self._meter_provider
 
     def _sharing(self) -> Iterator[_Lifetimes]:
-        """Yield the objects with the same meter provider. Under the guard of all objects."""
+        """Yield the objects with the same meter provider. Needs the guard of all objects."""
         mine = self.meters
         return (each for each in _all if each.meters is mine)
 
     def _forget_ended(self, now: float) -> None:
-        """Forget the tokens that ended a while ago."""
+        """Remove tokens that expired more than `_REMEMBERED` seconds ago."""
         for owner, known in list(self._known.items()):
             if known.expires_at is not None and known.expires_at < now - _REMEMBERED:
                 del self._known[owner]
@@ -145,45 +145,45 @@ class _Lifetimes:
 
 _all_guard = new_guard()
 _all: weakref.WeakSet[_Lifetimes] = weakref.WeakSet()
-"""Those of all objects, to find the ones with the same meter provider."""
+"""All objects, to find those with the same meter provider."""
 
 
 class OpenTelemetry:
-    """A listener that makes spans and metrics of events.
+    """A listener that turns events into spans and metrics.
 
     ::
 
         manager.add_listener(OpenTelemetry())
 
-    **Spans.** ``asyncauth.refresh``, one a refresh, a root of its own, since it belongs to no one request; with a link
-    to the span of each request that waited for it, and an event for each try that failed. Made when the refresh has
-    ended, with the times that it had.
+    **Spans.** ``asyncauth.refresh``, one per refresh. It is a root span, since it belongs to no single request. It has
+    a link to the span of each request that waited for it, and an event for each failed try. It is made when the refresh
+    has ended, with the times of the refresh.
 
-    **Metrics.** All with the attribute ``asyncauth.provider`` and, where the provider has a step, ``asyncauth.step``;
-    never with a tenant or an account, of which there may be any number. Spans have both attributes as well.
+    **Metrics.** All have the attribute ``asyncauth.provider`` and, if the provider has a step, ``asyncauth.step``. They
+    never have a tenant or an account, of which there may be any number. Spans have both attributes, too.
 
     ========================================  =============  =============================================
     ``asyncauth.refresh.duration``            histogram, s   of refreshes, by ``asyncauth.outcome``
-    ``asyncauth.refresh.waiters``             histogram      callers that waited for a refresh to its end
+    ``asyncauth.refresh.waiters``             histogram      callers that waited until a refresh ended
     ``asyncauth.token.requests``              counter        by ``asyncauth.outcome``, ``error.type`` and status
-    ``asyncauth.token.adoptions``             counter        tokens taken over from another process
-    ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that ends first, see below
-    ``asyncauth.token.rejections``            counter        by the API, by ``asyncauth.rejection.cause``
+    ``asyncauth.token.adoptions``             counter        tokens adopted from another process
+    ``asyncauth.token.remaining_lifetime``    gauge, s       of the token that expires first, see below
+    ``asyncauth.token.rejections``            counter        API 401s, by ``asyncauth.rejection.cause``
     ``asyncauth.token.wait.duration``         histogram, s   of callers that had to wait for a token
     ``asyncauth.cool_downs``                  counter        by ``asyncauth.cool_down.cause``
-    ``asyncauth.store.failures``              counter        of a shared store, at most one a minute
+    ``asyncauth.store.failures``              counter        of a shared store, at most one per minute
     ========================================  =============  =============================================
 
-    The gauge is never negative. It is zero for five minutes after a token ended that a refresh failed to replace. A
-    token that ended unused has no point. Objects that share a meter provider share the gauge.
+    The gauge is never negative. It is 0 for five minutes after a token has expired and a refresh failed to replace it.
+    A token that expired unused has no point. Objects that share a meter provider share the gauge.
 
-    Concurrency: one object serves any number of managers and pools, in any threads.
+    Concurrency: one object can listen to any number of managers and pools, in any threads.
 
     Args:
-        tracer_provider: Where spans go; ``None`` (default) = the global one.
-        meter_provider: Where metrics go; ``None`` (default) = the global one.
-        intermediate: Whether the gauge shows the tokens of a chain's earlier steps, too. ``False`` (default): the token
-            that API requests carry alone; an earlier step obtains a new one only when the step after it needs one.
+        tracer_provider: The destination of spans; ``None`` (default): the global one.
+        meter_provider: The destination of metrics; ``None`` (default): the global one.
+        intermediate: Whether the gauge also shows the tokens of a chain's earlier steps. ``False`` (default): only the
+            token that API requests carry. An earlier step obtains a new token only when the next step needs one.
 
     Raises:
         ConfigurationError: When this module is imported: the extra ``otel`` is not installed.
@@ -209,38 +209,40 @@ class OpenTelemetry:
         self._waiters = meter.create_histogram(
             "asyncauth.refresh.waiters",
             "{caller}",
-            "How many callers waited for a refresh to its end.",
+            "How many callers waited until a refresh ended.",
             explicit_bucket_boundaries_advisory=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10000),
         )
         self._waits = meter.create_histogram(
             "asyncauth.token.wait.duration",
             "s",
-            "How long callers that had to wait for a token did.",
+            "How long callers waited that had to wait for a token.",
             explicit_bucket_boundaries_advisory=_BOUNDARIES,
         )
         self._requests = meter.create_counter("asyncauth.token.requests", "{request}", "Tries to obtain a token.")
         self._adoptions = meter.create_counter(
-            "asyncauth.token.adoptions", "{token}", "Tokens taken over from another process, through the store."
+            "asyncauth.token.adoptions", "{token}", "Tokens adopted from another process, through the store."
         )
         self._rejections = meter.create_counter(
-            "asyncauth.token.rejections", "{token}", "Tokens that the API refused before their time."
+            "asyncauth.token.rejections", "{token}", "API 401s to tokens that had not expired."
         )
         self._cool_downs = meter.create_counter(
-            "asyncauth.cool_downs", "{cool_down}", "Times at which something was not to be tried again for a while."
+            "asyncauth.cool_downs",
+            "{cool_down}",
+            "Cool-downs: times in which something was not tried again.",
         )
         self._store_failures = meter.create_counter(
-            "asyncauth.store.failures", "{failure}", "Troubles of the shared store, at most one a minute."
+            "asyncauth.store.failures", "{failure}", "Failures of the shared store, at most one per minute."
         )
         if self._lifetimes.register():
             meter.create_observable_gauge(
                 "asyncauth.token.remaining_lifetime",
                 [self._lifetimes.observe],
                 "s",
-                "Seconds until the token ends; of several accounts or tenants, the one that ends first.",
+                "Seconds until the token expires; of several accounts or tenants, the one that expires first.",
             )
 
     def __call__(self, event: events.Event) -> None:
-        """Take note of an event."""
+        """Record an event."""
         owner = (event.provider, event.step, event.account, event.tenant)
         provider = _provider(event)
         match event:
@@ -325,8 +327,8 @@ def _status(failure: events.TokenRequestFailed) -> _Attributes:
 
 
 def _links(callers: Iterable[Caller]) -> list[trace.Link]:
-    """Return a link to the span, if there was one, in which each caller waited."""
-    # Copies: a context can be entered once at a time, and another listener may have it.
+    """Return a link to the span, if any, in which each caller waited."""
+    # Copies, since a context can be entered only once at a time, and another listener may be in it.
     spans = (caller.copy().run(trace.get_current_span).get_span_context() for caller in callers)
     return [trace.Link(span) for span in {span.span_id: span for span in spans if span.is_valid}.values()]
 

@@ -1,4 +1,4 @@
-"""What tests of code that uses asyncauth need: time they move, tokens they choose, answers without a server."""
+"""Tools for tests of code that uses asyncauth: a clock to advance, chosen tokens, answers without a server."""
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -13,7 +13,7 @@ if _TYPE_CHECKING:
 
 __all__ = ["FakeClock", "FakeProvider", "StoreConformance", "mock_aiohttp", "static_manager"]
 
-# Imported when it is first named: it needs the extra ``testing``.
+# Imported on first use, since it needs the extra ``testing``.
 _LATER = {"mock_aiohttp": "asyncauth.testing.aiohttp_mock"}
 
 

@@ -1,9 +1,10 @@
-"""What the tasks of an event loop do: whether nothing can happen until a fake clock moves.
+"""What an event loop's tasks wait for: whether nothing can happen until a fake clock moves.
 
-asyncio does not tell whether a future waits for a socket or for another task. So this looks at what each task awaits,
-down to the function that awaits a future, as a debugger would. A function of aiohttp's client or of asyncio's
+asyncio does not say whether a future waits for a socket or for another task. So this module inspects what each task
+awaits, down to the function that awaits a future, as a debugger would. A function of aiohttp's client or of asyncio's
 transports waits for I/O, ``asyncio.sleep`` for the machine's time, and a future that belongs to one of
-``concurrent.futures`` for a thread or a process. ``gc.get_referents`` leads through what is not written in Python.
+``concurrent.futures`` for a thread or a process. ``gc.get_referents`` looks into objects that are not written in
+Python.
 """
 
 from __future__ import annotations
@@ -23,35 +24,35 @@ _IO = (
     *("asyncio.unix_events.", "asyncio.windows_events.", "asyncio.base_subprocess.", "asyncio.subprocess."),
     *("asyncio.streams.", "asyncio.threads."),
 )
-"""How the names of functions begin that wait for I/O."""
+"""Prefixes of the names of functions that wait for I/O."""
 
 _SERVERS = ("aiohttp.web", "asyncio.base_events.Server.")
-"""Those of them that wait for whatever a client may send some day."""
+"""Of these, the ones that wait for clients' requests, which may never come."""
 
 _POLLS = "asyncauth.stores."
-"""These look from time to time whether a lock is free, whose holder may wait for the clock."""
+"""These check repeatedly whether a lock is free, whose holder may wait for the clock."""
 
 _FROM_A_THREAD = "_chain_future.<locals>._call_check_cancel"
 """The callback of each future that belongs to one of ``concurrent.futures``."""
 
 _OF_A_SHIELD = "shield.<locals>._outer_done_callback"
-"""The callback of what ``asyncio.shield`` returns, whose closure has what is shielded."""
+"""The callback of the future that ``asyncio.shield`` returns. Its closure contains the shielded future."""
 
 _DEEPEST = 4
-"""How far from what a task awaits such a future may be: ``gather`` keeps it in a list in a dictionary."""
+"""How many references away such a future may be: ``gather`` keeps it in a list in a dictionary."""
 
 _FUNCTIONS: tuple[type, ...] = (CoroutineType, AsyncGeneratorType)
-"""What Python's `async def` makes."""
+"""The objects that calling an `async def` function returns."""
 
 _PYTHON: tuple[type, ...] = (*_FUNCTIONS, GeneratorType)
-"""All that shows what it awaits."""
+"""All objects that show what they await."""
 
 _WAYS: tuple[type, ...] = (asyncio.Future, list, tuple, set, dict)
-"""Where a future of a thread may be kept."""
+"""Containers that may hold a thread's future."""
 
 
 class Activity(enum.Enum):
-    """What a task does."""
+    """What a task waits for."""
 
     RUNS = "it goes on by itself"
     OUTSIDE = "it waits for a socket, a thread, a process or the machine's time"
@@ -59,7 +60,7 @@ class Activity(enum.Enum):
 
 
 def activity(loop: asyncio.AbstractEventLoop) -> Activity:
-    """Return ``WAITS`` if all tasks of a loop do, else what one of the others does.
+    """Return ``WAITS`` if all tasks of a loop wait, else the activity of one of the others.
 
     Call it in a callback of the loop, so that no task is running.
     """
@@ -79,7 +80,7 @@ def _of(task: asyncio.Task[Any]) -> Activity:
             return _of_extension(outer)
         awaited = _awaited_by(outer)
         if awaited is None:
-            # Not begun, or a bare `yield`, which `asyncio.sleep(0)` is; or what nobody can look into.
+            # Not started, or a bare `yield`, as in `asyncio.sleep(0)`; or an object that cannot be inspected.
             return Activity.RUNS if issubclass(kind, _PYTHON) else Activity.WAITS
     if awaited.done():
         return Activity.RUNS
@@ -87,13 +88,13 @@ def _of(task: asyncio.Task[Any]) -> Activity:
 
 
 def _of_extension(function: Any) -> Activity:
-    """Return what a task does that awaits a function of an extension module, such as uvloop."""
+    """Return the activity of a task that awaits a function of an extension module, such as uvloop."""
     serves = str(getattr(function, "__qualname__", "")).startswith("Server.")
     return Activity.WAITS if serves else Activity.OUTSIDE
 
 
 def _awaited_by(outer: Any) -> Any:
-    """Return what a suspended object awaits: a future or another such object; ``None``: nothing that is known."""
+    """Return what a suspended object awaits: a future or another such object; ``None``: unknown."""
     if isinstance(outer, _FUNCTIONS):
         return getattr(outer, "cr_await", None) or getattr(outer, "ag_await", None)
     inner = getattr(outer, "gi_yieldfrom", None)
@@ -106,13 +107,13 @@ def _awaited_by(outer: Any) -> Any:
 
 
 def _is_outside(functions: list[Any], future: Any) -> bool:
-    """Return whether something outside of the loop's tasks ends the wait of nested functions for a future."""
+    """Return whether something outside of the loop's tasks will end the wait of nested functions for a future."""
     names = [_name(each) for each in functions] or [""]  # the task of a generator, which Python 3.11 still makes
     if names[-1] == "asyncio.tasks.sleep":
         return not names[-2:-1] or not names[-2].startswith(_POLLS)
     if names[-1].startswith(_IO) and not names[-1].startswith(_SERVERS):
         return True
-    waits_for_several = names[-1].startswith("asyncio.tasks.")  # and has them in its variables
+    waits_for_several = names[-1].startswith("asyncio.tasks.")  # they are in its local variables
     return _holds_thread(future) or (waits_for_several and _holds_thread(functions[-1]))
 
 
@@ -122,7 +123,7 @@ def _name(function: Any) -> str:
 
 
 def _holds_thread(start: object) -> bool:
-    """Return whether a future of a thread or process is near."""
+    """Return whether a future of a thread or process is within reach."""
     unseen = [(start, 0)]
     while unseen:
         each, depth = unseen.pop()

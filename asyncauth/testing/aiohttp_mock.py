@@ -1,8 +1,8 @@
-"""Answers to aiohttp's requests without a server, under which client middlewares run: aioresponses, made to fit.
+"""Answers aiohttp's requests without a server, with client middlewares: an adapted aioresponses.
 
-The one file that uses aioresponses (extra ``testing``). aioresponses by itself stands in for the whole of
-``ClientSession._request``, so no middleware runs and no redirect is followed by aiohttp; here it answers where
-aiohttp would connect, as the innermost middleware of each request.
+The only file that uses aioresponses (extra ``testing``). aioresponses replaces the whole of ``ClientSession._request``,
+so no middleware runs, and aiohttp follows no redirect. This mock answers where aiohttp would connect, as the innermost
+middleware of each request.
 """
 
 # pyright: reportPrivateUsage=false
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "mock_aiohttp"]
 
-_Base: Any = aioresponses  # whose own types are few: what is called here is written out below
+_Base: Any = aioresponses  # has few types of its own; those of the calls are written out below
 
 _Url: TypeAlias = str | URL | Pattern[str]
 
 _WANTS_STREAM_WRITER = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
-"""aiohttp 3.14 and later; aioresponses 0.7.9 does not know of it."""
+"""True for aiohttp 3.14 and later; aioresponses 0.7.9 does not support that parameter."""
 
 
 class Answer(TypedDict, total=False):
-    """What a request is answered with; see aioresponses for each."""
+    """The answer to a request; for each field, see aioresponses."""
 
     status: int
     body: str | bytes
@@ -68,7 +68,7 @@ class Answer(TypedDict, total=False):
     response_class: type[aiohttp.ClientResponse] | None
 
 
-class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it stands in for)
+class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the function that it replaces)
     """Answers the requests of every ``aiohttp.ClientSession`` without a server: an aioresponses with middlewares.
 
     ::
@@ -80,21 +80,22 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
             sent = mock.requests["GET", URL("https://api.example.com/me")]
             assert sent[1].kwargs["headers"]["Authorization"] == "Bearer token-2"
 
-    What differs from aioresponses: all middlewares run, the session's or the request's own; aiohttp itself follows
-    redirects, keeps cookies, heeds timeouts and ``raise_for_status``; and it works under aiohttp 3.14.
+    Differences from aioresponses: all middlewares run, those of the session or of the request. aiohttp itself follows
+    redirects, keeps cookies, and honours timeouts and ``raise_for_status``. It works with aiohttp 3.14.
 
-    ``requests`` has every request that was sent, each repeat and each hop of a redirect by itself. Its ``headers`` are
-    the session's, the call's and those that middlewares set, as they were when the request would have gone out; those
-    that aiohttp adds by itself are left out. An exception that is given as the answer reaches the middlewares and the
-    caller at once: aiohttp's own second try after a lost connection is not made.
+    ``requests`` contains every request that was sent, with each repeat and each hop of a redirect. Its ``headers`` are
+    those of the session, of the call and of middlewares, as the request would have been sent; headers that aiohttp adds
+    itself are left out. An exception as the answer reaches the middlewares and the caller at once: aiohttp does not
+    repeat the request, as it would after a lost connection.
 
-    Also a decorator, ``@mock_aiohttp()``, as aioresponses is. Not for WebSockets, but for those that pass through.
+    It is also a decorator, ``@mock_aiohttp()``, like aioresponses. WebSockets are not supported, unless they pass
+    through.
 
     Args:
-        passthrough: How URLs begin that are really requested, such as ``["http://127.0.0.1"]``.
-        passthrough_unmatched: Whether all are for which there is no answer; ``False`` (default) = those fail as when
-            nobody listens, with ``aiohttp.ClientConnectionError``.
-        param: As a decorator: the argument that gets the mock; ``None`` = the last positional one.
+        passthrough: The beginnings of URLs that are really requested, such as ``["http://127.0.0.1"]`` (default: none).
+        passthrough_unmatched: Whether requests without an answer are really sent; ``False`` (default): they fail with
+            ``aiohttp.ClientConnectionError``, as if no server listened.
+        param: As a decorator: the argument that receives the mock; ``None`` (default): the last positional one.
 
     Raises:
         TypeError: ``passthrough`` is a single text.
@@ -105,7 +106,7 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
     def __init__(
         self, *, passthrough: Iterable[str] = (), passthrough_unmatched: bool = False, param: str | None = None
     ) -> None:
-        if isinstance(passthrough, str):  # each of its letters would be the beginning of a URL
+        if isinstance(passthrough, str):  # each of its letters would count as the beginning of a URL
             raise TypeError("passthrough= takes several beginnings of URLs, such as ['http://127.0.0.1']")
         _Base.__init__(
             self,
@@ -130,46 +131,46 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
         self.stop()
 
     def __call__(self, f: Callable[..., _R]) -> Callable[..., _R]:
-        """Give a function, async or not, a mock for the time of each call."""
+        """Return a function, plain or ``async``, that runs with a mock during each call."""
         decorated: Callable[..., _R] = _Base.__call__(self, f)
         return decorated
 
     def add(self, url: _Url, method: str = hdrs.METH_GET, **answer: Unpack[Answer]) -> None:
-        """Answer the next request to a URL, or to one that matches a pattern: the first one added, first."""
+        """Add the answer to one request to a URL, or to a URL that matches a pattern. The first added is used first."""
         _Base.add(self, url, method=method, **answer)
 
     def get(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a GET."""
+        """Add the answer to a GET."""
         self.add(url, hdrs.METH_GET, **answer)
 
     def post(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a POST."""
+        """Add the answer to a POST."""
         self.add(url, hdrs.METH_POST, **answer)
 
     def put(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a PUT."""
+        """Add the answer to a PUT."""
         self.add(url, hdrs.METH_PUT, **answer)
 
     def patch(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a PATCH."""
+        """Add the answer to a PATCH."""
         self.add(url, hdrs.METH_PATCH, **answer)
 
     def delete(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a DELETE."""
+        """Add the answer to a DELETE."""
         self.add(url, hdrs.METH_DELETE, **answer)
 
     def head(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer a HEAD."""
+        """Add the answer to a HEAD."""
         self.add(url, hdrs.METH_HEAD, **answer)
 
     def options(self, url: _Url, **answer: Unpack[Answer]) -> None:
-        """Answer an OPTIONS."""
+        """Add the answer to an OPTIONS."""
         self.add(url, hdrs.METH_OPTIONS, **answer)
 
     async def _request_mock(
         self, orig_self: aiohttp.ClientSession, method: str, url: str | URL, *args: Any, **options: Any
     ) -> ClientResponse:
-        """Do what aiohttp does, with two more middlewares. Called in place of ``ClientSession._request``."""
+        """Run aiohttp's own code with two more middlewares. Called instead of ``ClientSession._request``."""
         own = options.get("middlewares")
         own = middlewares_of(orig_self) if own is None else own
         exchange = _Exchange(self, orig_self, options)
@@ -183,11 +184,11 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
         raise error
 
     def _taken(self, method: str, url: URL) -> Any:
-        """Return the answer for this request, used up if it is good for one; ``None``: there is none."""
+        """Return the answer for this request, and use it up unless it repeats; ``None``: there is none."""
         for key, match in self._matches.items():
             if match.match(method, url):
                 if match.repeat is not True:
-                    match.repeat -= 1  # False is 0, and stands for once
+                    match.repeat -= 1  # False counts as 0: one use
                     if match.repeat <= 0:
                         del self._matches[key]
                 return match
@@ -198,18 +199,18 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named as what it
 
 
 class _Carrier(Exception):
-    """Takes an exception past aiohttp, which would send the request again."""
+    """Carries an exception through aiohttp, which would otherwise send the request again."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class _Exchange:
-    """One call of a session's: the request, its redirects, and what middlewares repeat.
+    """One call of a session: the request, its redirects, and repeats by middlewares.
 
     Args:
-        mock: Has the answers.
-        session: Whose call it is.
+        mock: The mock with the answers.
+        session: The session.
         options: The call's keyword arguments.
     """
 
@@ -223,7 +224,7 @@ class _Exchange:
         self._raised: BaseException | None = None
 
     async def begin(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Note the headers that no middleware has seen. The outermost middleware; runs once a hop."""
+        """Record the headers before any middleware. The outermost middleware; runs once per hop."""
         self._hops += 1
         self._before = request.headers.copy()
         try:
@@ -235,7 +236,7 @@ class _Exchange:
         raise carrier
 
     async def answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Answer in the server's place. The innermost middleware; runs once a hop, and once a repeat."""
+        """Answer in place of the server. The innermost middleware; runs once per hop and per repeat."""
         mock, method = self._mock, request.method
         url: URL = normalize_url(request.url)
         if mock._passes(url):
@@ -260,7 +261,7 @@ class _Exchange:
         return response
 
     def _call(self, request: ClientRequest, sent: bytes | None) -> dict[str, Any]:
-        """Return a request as `requests` and callbacks have it: as it was asked for, with the headers of this one."""
+        """Return a request's arguments for `requests` and callbacks: those of the call, with this request's headers."""
         call = {"allow_redirects": True, **self._options}
         if self._hops:
             call.pop("params", None)  # a redirect's URL has its own
@@ -279,7 +280,7 @@ class _Exchange:
         return call
 
     def _record(self, method: str, *, middlewares: Any = None, **call: Any) -> Any:
-        """Return what `requests` keeps of a call: a copy, but for the middlewares, which hold managers."""
+        """Return what `requests` keeps of a call: a copy, except for the middlewares, which contain managers."""
         record = self._mock._build_request_call(method, **call)
         if middlewares is not None:
             record.kwargs["middlewares"] = middlewares
@@ -288,7 +289,7 @@ class _Exchange:
     async def _made(
         self, match: Any, request: ClientRequest, url: URL, sent: _Sent, call: dict[str, Any]
     ) -> ClientResponse:
-        """Return the response, or raise what is given in its place."""
+        """Return the response, or raise the exception that was given as the answer."""
         given = match.callback(url, **call) if callable(match.callback) else None
         if inspect.isawaitable(given):
             given = await given
@@ -304,7 +305,7 @@ class _Exchange:
             return response
 
         response: ClientResponse = match._build_response(
-            url=normalize_url(request.original_url),  # as aiohttp: not what a middleware added
+            url=normalize_url(request.original_url),  # as in aiohttp: without a middleware's additions
             method=request.method,
             status=answer.status,
             content_type=answer.content_type,
@@ -314,7 +315,7 @@ class _Exchange:
         )
         response.content = _content(_body(answer), request.loop)
         cookies = response.headers.getall(hdrs.SET_COOKIE, ())
-        response._raw_cookie_headers = tuple(cookies) or None  # whence aiohttp 3.13 fills the session's cookie jar
+        response._raw_cookie_headers = tuple(cookies) or None  # aiohttp 3.13 fills the session's cookie jar from this
         return response
 
 
@@ -325,7 +326,7 @@ def _body(answer: Any) -> bytes:
 
 
 def _content(body: bytes, loop: asyncio.AbstractEventLoop) -> aiohttp.StreamReader:
-    """Return a reader that has the whole body. aioresponses' own stops, under aiohttp 3.14, what would overfill it."""
+    """Return a reader with the whole body; with aiohttp 3.14, aioresponses' own reader stops within a large one."""
     content = aiohttp.StreamReader(ResponseHandler(loop), limit=max(2**16, len(body)), loop=loop)
     content.feed_data(body)
     content.feed_eof()
@@ -333,7 +334,7 @@ def _content(body: bytes, loop: asyncio.AbstractEventLoop) -> aiohttp.StreamRead
 
 
 class _Sent(AbstractStreamWriter):
-    """Where a request's body goes: into memory."""
+    """A writer that keeps a request's body in memory."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -343,16 +344,16 @@ class _Sent(AbstractStreamWriter):
         self.output_size = len(self.body)
 
     async def write_eof(self, chunk: bytes = b"") -> None:
-        """Leave the end to the request: the body writes itself."""
+        """Do nothing: the request itself ends the body."""
 
     async def drain(self) -> None:
-        """Wait for nothing."""
+        """Do nothing: memory needs no waiting."""
 
     def enable_compression(self, *args: Any, **options: Any) -> None:
-        """Keep what is sent readable."""
+        """Do nothing: the recorded body stays readable."""
 
     def enable_chunking(self) -> None:
-        """Do the same."""
+        """Do nothing: the recorded body stays readable."""
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
-        """They are read from the request."""
+        """Do nothing: the headers are read from the request."""

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it, or until nothing else can happen."""
+"""A clock that stands still until a test advances it, or until nothing else can happen."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from asyncauth.testing.activity import Activity, activity
 __all__ = ["FakeClock"]
 
 ROUNDS = 64
-"""Turns of the event loop that are given to what became due, after each moment at which something did."""
+"""Turns of the event loop that are left to tasks whose sleeps ended, each time the clock stops."""
 
 _IDLE_ROUNDS = 4
-"""Turns of the event loop in a row with nothing to do after which no other is given: sockets show within one."""
+"""Consecutive turns of the event loop without work after which no further turn is left: sockets show within one."""
 
 QUIET_ROUNDS = 16
-"""Turns of the event loop before a look at its tasks: what a callback does to them shows a turn or two later."""
+"""Turns of the event loop before its tasks are inspected: a callback's effect on them shows one or two turns later."""
 
 _POLL = 0.005
-"""Seconds of the machine's time between looks, while something outside of the event loop is waited for."""
+"""Seconds of the machine's time between inspections, while a task waits for something outside of the event loop."""
 
 
 class FakeClock:
-    """A ``Clock`` that a test moves.
+    """A ``Clock`` that a test advances.
 
     ::
 
@@ -37,17 +37,18 @@ class FakeClock:
         manager = TokenManager(provider, clock=clock)
         await clock.advance(3600)
 
-    Its two clocks move together; the wall can be set besides. Belongs to one event loop at a time.
+    The wall clock and the monotonic clock advance together; the wall clock can also be set. Use it on one event loop at
+    a time.
 
-    With ``auto`` it moves by itself to the end of the next sleep when every task of its event loop waits, and one of
+    With ``auto``, it advances itself to the end of the next sleep when every task of its event loop waits, and one of
     them for the clock. It does not while a task waits for aiohttp's client, for asyncio's sockets, streams and
-    subprocesses, for a thread or process of an executor, or in ``asyncio.sleep()``. It cannot see what another library
-    waits for on sockets of its own: the clock moves during that too.
+    subprocesses, for a thread or process of an executor, or in ``asyncio.sleep()``. It cannot see when another library
+    waits for its own sockets, so it advances during that, too.
 
     Args:
-        wall: What the wall clock says first, in Unix epoch seconds.
-        monotonic: What the monotonic clock says first, in seconds.
-        auto: Whether it moves by itself. Default: only `advance` and `suspend` move it.
+        wall: The wall clock's first time, in Unix epoch seconds (default 1,700,000,000).
+        monotonic: The monotonic clock's first time, in seconds (default 1,000).
+        auto: Whether it advances itself. Default ``False``: only `advance` and `suspend` advance it.
     """
 
     def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 1_000.0, *, auto: bool = False) -> None:
@@ -67,7 +68,7 @@ class FakeClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Return when a test, or the clock itself, has moved it by ``seconds``."""
+        """Return when a test, or the clock itself, has advanced it by ``seconds``."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -80,19 +81,19 @@ class FakeClock:
         await sleeper
 
     def set_wall(self, epoch: float) -> None:
-        """Set the wall clock, as a user or NTP would. The monotonic clock takes no notice."""
+        """Set the wall clock, as a user or NTP would. The monotonic clock does not change."""
         self._wall_ahead = epoch - self._now
 
     async def advance(self, seconds: float) -> None:
-        """Move both clocks. Whatever becomes due on the way runs, at its time, before this returns.
+        """Advance both clocks. Each sleep that ends on the way ends at its time, before this returns.
 
-        What that starts runs on until it waits for the clock or for I/O; real I/O is not waited for.
+        Code that runs because of that continues until it waits for the clock or for I/O. Real I/O is not waited for.
 
         Args:
-            seconds: How far; not negative, and finite.
+            seconds: How far; finite, and at least 0.
 
         Raises:
-            ValueError: They are not.
+            ValueError: ``seconds`` is negative or not finite.
         """
         _check(seconds)
         target = self._now + seconds
@@ -104,38 +105,38 @@ class FakeClock:
         await self._settle()
 
     def suspend(self, seconds: float) -> None:
-        """Move both clocks as those of a machine that sleeps: no task's sleep ends, each has as much left as before.
+        """Advance both clocks like a suspended machine: no sleep ends, and each has as much time left as before.
 
         Args:
-            seconds: How long; not negative, and finite.
+            seconds: How long; finite, and at least 0.
 
         Raises:
-            ValueError: They are not.
+            ValueError: ``seconds`` is negative or not finite.
         """
         _check(seconds)
         self._now += seconds
         self._sleepers = [(due + seconds, order, sleeper) for due, order, sleeper in self._sleepers]
 
     def _is_awaited(self) -> bool:
-        """Return whether a task sleeps, after forgetting what was cancelled, or was left behind on a closed loop."""
+        """Return whether a task sleeps. Drops sleeps that were cancelled, or whose loop is closed."""
         while self._sleepers and _is_over(self._sleepers[0][2]):
             heapq.heappop(self._sleepers)
         return bool(self._sleepers)
 
     def _wake_next(self) -> None:
-        """Move to the end of the next sleep."""
+        """Advance to the end of the next sleep."""
         due, _, sleeper = heapq.heappop(self._sleepers)
         self._now = max(self._now, due)
         call_soon(sleeper.get_loop(), _wake, sleeper)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, rounds: int = QUIET_ROUNDS, *, doubted: bool = True) -> None:
-        """Move when every task of the loop waits. Runs in callbacks of the loop for as long as a task sleeps.
+        """Advance when every task of the loop waits. Runs in callbacks of the loop while a task sleeps.
 
         Args:
             loop: The loop.
-            rounds: Turns of it before the next look.
-            doubted: Whether that one counts when another look confirms it alone: a task that waits for several things
-                shows a turn or two later that one of them has come.
+            rounds: Turns of the loop before the next inspection.
+            doubted: Whether that inspection must be confirmed by another one: after a task's wait for several things,
+                one or two turns pass before the task shows that one of them has happened.
         """
         if rounds > 0:
             loop.call_soon(partial(self._watch, loop, rounds - 1, doubted=doubted))
@@ -177,8 +178,8 @@ def _wake(sleeper: asyncio.Future[None]) -> None:
 
 
 def _check(seconds: float) -> None:
-    """Refuse what would move a clock backwards, for ever, or nowhere."""
-    if not 0 <= seconds < math.inf:  # NaN too
+    """Raise if a clock would go backwards, or to no finite time."""
+    if not 0 <= seconds < math.inf:  # also False for NaN
         raise ValueError(
-            "a clock is moved by a finite number of seconds, and not backwards: set_wall() sets the wall clock"
+            "a clock advances by a finite number of seconds, at least 0; to set the wall clock, use set_wall()"
         )

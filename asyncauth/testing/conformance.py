@@ -1,4 +1,4 @@
-"""A test suite for token stores: anyone's can run it."""
+"""A test suite for token stores, for users' own stores, too."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["StoreConformance"]
 
 _KEY, _OTHER = "0" * 63 + "a", "0" * 63 + "b"
 _SOON = 0.3
-"""Seconds in which whatever can happen at once has happened."""
+"""Seconds after which anything that can happen at once has happened."""
 _LIMIT = 20.0
 """Seconds that one test may take."""
 
 
 class StoreConformance:
-    """What a manager relies on in a `TokenStore`, as tests that pytest collects in a subclass.
+    """The behaviour that a manager relies on in a `TokenStore`, as tests that pytest collects in a subclass.
 
     ::
 
@@ -37,22 +37,22 @@ class StoreConformance:
                 folder = tempfile.mkdtemp()
                 return MyStore(folder), MyStore(folder)
 
-    ``make_stores`` is called once a test. It returns two stores on one backing that is empty, as two processes would
-    have them; for a store within one process the same object twice. A pytest fixture of the subclass can put what it
-    needs on ``self`` before.
+    Each test calls ``make_stores`` once. It returns two stores on one empty backing, as two processes would have them;
+    for a store within one process, the same object twice. A pytest fixture of the subclass can set attributes on
+    ``self`` before.
 
-    The tests are plain methods, each with an event loop of its own, and need nothing but pytest. They take a few
-    seconds in all. A store that can be entered is entered around each test, as a manager does.
+    The tests are plain methods that need only pytest. Each runs its own event loop; all of them take a few seconds. A
+    store that can be entered is entered around each test, as a manager does.
     """
 
     def make_stores(self) -> tuple[TokenStore, TokenStore]:
-        """Return two stores on one backing, which is empty."""
+        """Return two stores on one empty backing."""
         raise NotImplementedError
 
-    # What is kept
+    # What a store keeps
 
     def test_what_was_never_saved_is_absent(self) -> None:
-        """Nothing is found under a key that nothing was saved under, and deleting it does not fail."""
+        """A key that no token was saved under is absent, and deleting it does not fail."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             assert await one.load(_KEY) is None
@@ -62,7 +62,7 @@ class StoreConformance:
         self._run(test)
 
     def test_the_other_process_finds_what_one_saved(self) -> None:
-        """A token comes back whole, extras included."""
+        """A token comes back complete, with its extras."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             token = _token(
@@ -77,7 +77,7 @@ class StoreConformance:
         self._run(test)
 
     def test_an_entry_comes_back_whole(self) -> None:
-        """What processes tell each other through an entry, besides the token, comes back with it."""
+        """The other fields of an entry, which processes tell each other, come back with the token."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             entry = attrs.evolve(
@@ -92,7 +92,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_rejection_without_a_token_is_kept(self) -> None:
-        """An entry that holds no token at all, but that a credential was rejected, and that nobody takes for one."""
+        """An entry that holds only a rejection is kept, and its empty token is not used."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("before"))
@@ -107,7 +107,7 @@ class StoreConformance:
         self._run(test)
 
     def test_times_are_preserved(self) -> None:
-        """A token's age is preserved: reading adds no more than the time it takes."""
+        """A token's age is preserved: reading adds at most the time that it takes."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             token = _token(expires_in=3600.25, age=100.5)
@@ -132,7 +132,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_later_save_replaces_an_earlier_one(self) -> None:
-        """The last one saved is the one that is found."""
+        """The last token saved is the one that is found."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("first", refresh_token="refresh-first"))
@@ -144,7 +144,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_spent_token_replaces_one_that_was_not(self) -> None:
-        """Saving a token that has nothing left leaves nothing usable, and no refresh token, of what it replaces."""
+        """After a spent token is saved, neither a usable token nor a refresh token of the earlier entry is left."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("first", refresh_token="refresh-first"))
@@ -155,7 +155,7 @@ class StoreConformance:
         self._run(test)
 
     def test_keys_are_independent(self) -> None:
-        """What is saved or deleted under one key touches no other."""
+        """Saving or deleting under one key changes no other key."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("mine"))
@@ -169,7 +169,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_large_token_is_kept(self) -> None:
-        """100 kB, as from a server that puts all its claims into a JWT."""
+        """A token of 100 kB is kept, as from a server that puts all its claims into a JWT."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             token = _token("x" * 100_000)
@@ -181,7 +181,7 @@ class StoreConformance:
     # Compare and delete
 
     def test_a_refused_token_is_deleted(self) -> None:
-        """An entry of that very value goes, whatever the copy's times are."""
+        """An entry with the same value is deleted, even if the times differ."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("refused"))
@@ -191,7 +191,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_late_refusal_leaves_the_new_token(self) -> None:
-        """Deleting a token does nothing when another has taken its place."""
+        """Deleting a token does nothing if another one has replaced it."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             await one.save(_KEY, _token("old"))
@@ -203,7 +203,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_refused_token_leaves_its_refresh_token(self) -> None:
-        """An entry with a refresh token stays for its sake, with an access token that is spent."""
+        """An entry with a refresh token is kept, with an access token that is spent."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             token = _token("refused", refresh_token="still good")
@@ -211,7 +211,7 @@ class StoreConformance:
             await two.delete(_KEY, attrs.evolve(token, refresh_token=None))
             for _ in range(2):
                 _is_spent(await one.load(_KEY), refresh_token="still good")
-                await one.delete(_KEY, token)  # once more changes nothing
+                await one.delete(_KEY, token)  # a second time changes nothing
             await one.save(_KEY, _token("new"))
             stored = await two.load(_KEY)
             assert stored is not None
@@ -220,7 +220,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_refused_token_leaves_the_rejection(self) -> None:
-        """An entry that remembers a rejected credential stays for its sake, with an access token that is spent."""
+        """An entry with a rejected credential is kept, with an access token that is spent."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             entry = attrs.evolve(Entry.of(_token("refused")), rejections=(_rejection(),))
@@ -236,7 +236,7 @@ class StoreConformance:
     # The lock
 
     def test_one_at_a_time_holds_the_lock(self) -> None:
-        """Of many tasks of both processes one is inside at a time, and each has its turn."""
+        """Of many tasks in both processes, one at a time holds the lock, and each gets it once."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             inside, most, turns = 0, 0, 0
@@ -255,7 +255,7 @@ class StoreConformance:
         self._run(test)
 
     def test_locks_of_other_keys_are_free(self) -> None:
-        """One key's lock keeps nobody from another's."""
+        """One key's lock does not block another key's."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             async with one.lock(_KEY):
@@ -264,7 +264,7 @@ class StoreConformance:
         self._run(test)
 
     def test_an_exception_releases_the_lock(self) -> None:
-        """It passes unchanged, and the lock is free."""
+        """The exception is raised unchanged, and the lock is free."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             error = KeyError("mine")
@@ -272,7 +272,7 @@ class StoreConformance:
                 async with one.lock(_KEY):
                     raise error
             except KeyError as caught:
-                assert caught is error  # noqa: PT017 (no pytest at import)
+                assert caught is error  # noqa: PT017 (pytest is not imported here)
             assert await _takes(two, _KEY)
 
         self._run(test)
@@ -291,7 +291,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_cancelled_waiter_leaves_the_lock_alone(self) -> None:
-        """A task that is cancelled while it waits neither has the lock afterwards nor takes it from its holder."""
+        """A task that is cancelled while it waits does not hold the lock, and the holder keeps it."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             async with one.lock(_KEY):
@@ -306,7 +306,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_waiter_that_is_cancelled_at_any_moment_leaves_the_lock_free(self) -> None:
-        """Also in the very moment in which it gets the lock."""
+        """The lock is free even if the waiter is cancelled just when it gets the lock."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             for turns in range(12):
@@ -319,7 +319,7 @@ class StoreConformance:
         self._run(test)
 
     def test_a_held_lock_is_not_lost(self) -> None:
-        """What entering gives says so, if it says anything."""
+        """If entering returns a lease, the lease is not lost."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             async with one.lock(_KEY) as lease:
@@ -328,7 +328,7 @@ class StoreConformance:
         self._run(test)
 
     def test_the_holder_can_use_the_store(self) -> None:
-        """Loading, saving and deleting work inside the lock, for others as well."""
+        """Loading, saving and deleting work while the lock is held, for others, too."""
 
         async def test(one: TokenStore, two: TokenStore) -> None:
             async with one.lock(_KEY):
@@ -339,10 +339,10 @@ class StoreConformance:
 
         self._run(test)
 
-    # Its use by managers
+    # How managers use it
 
     def test_it_serves_one_loop_after_another(self) -> None:
-        """One store, used from one ``asyncio.run()`` after another, works in each."""
+        """One store works in one ``asyncio.run()`` after another."""
         one, two = self.make_stores()
 
         async def save() -> None:
@@ -385,7 +385,7 @@ def _token(value: str = "token", *, expires_in: float | None = 3600.0, age: floa
 
 
 def _same(stored: Token | None, token: Token) -> None:
-    """Check that a token came back; its times are another test's."""
+    """Check that a token came back. Other tests check its times."""
     assert stored is not None
     assert _timeless(stored) == _timeless(token)
 
@@ -414,7 +414,7 @@ def _opened(store: Any) -> AbstractAsyncContextManager[Any]:
 
 
 async def _takes(store: TokenStore, key: str, *, within: float = 5.0) -> bool:
-    """Return whether the lock can be had within some seconds; it is given back."""
+    """Return whether the lock can be taken within some seconds; it is released again."""
 
     async def take() -> None:
         async with store.lock(key):

@@ -1,4 +1,4 @@
-"""A provider whose answers a test decides, without a server."""
+"""A provider whose answers a test chooses, without a server."""
 
 from __future__ import annotations
 
@@ -32,27 +32,28 @@ class FakeProvider:
     ::
 
         provider = FakeProvider(lifetime=60)
-        provider.answers = TokenEndpointUnavailable("down")     # what every call gets
+        provider.answers = TokenEndpointUnavailable("down")     # for every call
         provider.answers = [TokenEndpointUnavailable("down")]   # the next answer; then tokens again
 
     Attributes:
-        lifetime: Seconds that its tokens live; ``None`` = unknown.
-        latency: Seconds of ``clock`` that an answer takes.
-        clock: ``None`` = the machine's. Give it the manager's.
-        answers: What calls get: a token, an exception to raise, or a (possibly async) function that returns a token.
-            In a list: the next calls, in turn; when there are none left, a new token each time. Alone: every call.
-        name: See ``Provider``.
-        origins: See ``Provider``.
-        identity: See ``Provider``.
-        calls: How many times it was asked.
-        previous: What the manager gave as the previous token, call by call.
-        running: How many calls are under way.
+        lifetime: The lifetime of its tokens in seconds (default 3600); ``None``: unknown.
+        latency: Seconds of ``clock`` that an answer takes (default 0).
+        clock: The manager's clock; ``None`` (default): the machine's.
+        answers: The result of calls: a token, an exception to raise, or a function, plain or ``async``, that returns a
+            token. A list has the results of the next calls, in turn; after the last, and by default, each call returns
+            a new token. A single value is the result of every call.
+        name: See ``Provider`` (default ``"fake"``).
+        origins: See ``Provider`` (default ``("https://api.example.com",)``).
+        identity: See ``Provider`` (default ``"fake"``).
+        calls: How many times `fetch` was called.
+        previous: The ``previous`` argument of each call.
+        running: How many calls are in progress.
     """
 
     lifetime: float | None = 3600.0
     latency: float = 0.0
     clock: Clock | None = None
-    answers: Any = attrs.field(factory=list[Any], repr=False)  # an exception among them may hold a secret
+    answers: Any = attrs.field(factory=list[Any], repr=False)  # exceptions in it may contain secrets
     name: str = "fake"
     origins: Collection[str] = ("https://api.example.com",)
     identity: str | None = "fake"
@@ -62,7 +63,7 @@ class FakeProvider:
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
-        """Give the next answer."""
+        """Return or raise the next answer."""
         self.calls += 1
         self.previous.append(previous)
         self.running += 1

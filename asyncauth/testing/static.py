@@ -1,4 +1,4 @@
-"""A manager for tests that are about something else."""
+"""A manager with a constant token, for tests of other code."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ def static_manager(
     carried_as: str = "header:Authorization",
     scheme: str | None = None,
 ) -> TokenManager:
-    """Return a `TokenManager` that has one token, for ever, and makes no request.
+    """Return a `TokenManager` that always has the same token, and makes no request.
 
     ::
 
         BearerAuth(static_manager("s3cret", origins="https://api.peakly.co"))
 
-    A refusal changes nothing: after a 401 the token is still there, and the caller gets the 401. For what happens
-    when tokens end or are refused give a manager a `FakeProvider`.
+    An API 401 changes nothing: the manager keeps the token, and the caller receives the 401. To test what happens when
+    tokens expire or get a 401, use a manager with a `FakeProvider`.
 
     Args:
-        value: The token's value.
-        origins: Where it may be sent: one or several, as ``origins=`` of the providers.
+        value: The token's value (default ``"test-token"``).
+        origins: Where it may be sent: one or several, as ``origins=`` of the providers (default
+            ``("https://api.example.com",)``).
         carried_as: Where requests carry it, see `asyncauth.ProviderOptions`.
-        scheme: What stands before it there, see the same.
+        scheme: The text before it there, see `asyncauth.ProviderOptions`.
 
     Raises:
-        ConfigurationError: It can't be carried so.
-        InvalidTokenResponse: The value is empty, or can't travel in a header.
+        ConfigurationError: The token can't be carried in this way.
+        InvalidTokenResponse: The value is empty, or not valid in a header.
     """
     kept = (origins,) if isinstance(origins, str) else tuple(origins)
     provider = _StaticProvider(Token(value), kept, carried_as, scheme)
@@ -55,7 +56,7 @@ def static_manager(
 
 
 class _StaticProvider:
-    """Gives one token."""
+    """Returns always the same token."""
 
     name = "static"
     identity = None
@@ -70,13 +71,13 @@ class _StaticProvider:
 
 
 class _KeptState(TokenState):
-    """The state of a token that no refusal changes."""
+    """The state of a token that no API 401 changes."""
 
     __slots__ = ()
 
     def invalidate(self, token: Token, *, repeat: bool, now: float) -> None:
-        """Keep it all the same."""
+        """Keep the token nevertheless."""
 
     def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> After401:  # noqa: ARG002
-        """Keep it all the same."""
+        """Keep the token nevertheless."""
         return After401(self.cached, self.failures.api_401s)

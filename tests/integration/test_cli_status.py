@@ -234,7 +234,7 @@ def test_a_redis_that_refuses_or_hangs(shell: Shell, redis: RedisServer) -> None
     """A wrong password and a server that hangs have words of their own."""
     shell.set(ASYNCAUTH_STORE=f"redis://:wr0ng@127.0.0.1:{redis.port}/0")
     ended = shell.run("status")
-    assert (ended.code, "it refuses the password, or wants one" in ended.err) == (1, True)
+    assert (ended.code, "it rejects the password, or requires one" in ended.err) == (1, True)
     assert ended.has_none_of("wr0ng")
     redis.pause()
     try:

@@ -29,16 +29,16 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 @pytest.mark.parametrize(
     ("error", "says", "do"),
     [
-        (redis.exceptions.AuthenticationError(MARK), "it refuses the password, or wants one", "user and password"),
+        (redis.exceptions.AuthenticationError(MARK), "it rejects the password, or requires one", "user and password"),
         (redis.exceptions.NoPermissionError(MARK), "the user may not do this", "(ACL)"),
-        (redis.exceptions.ReadOnlyError(MARK), "it is a replica, which takes no writes", "name the primary"),
+        (redis.exceptions.ReadOnlyError(MARK), "it is a replica, which accepts no writes", "use the primary's address"),
         (redis.exceptions.TimeoutError(MARK), *SILENT),
         (TimeoutError(), *SILENT),
         (caused(redis.exceptions.ConnectionError(MARK), REFUSED), "made (Connection refused)", "is it running"),
         (caused(redis.exceptions.ConnectionError(MARK), NO_NAME), "made (Name or service not known)", "host and port"),
         (redis.exceptions.ConnectionError(MARK), "no connection could be made (ConnectionError)", "is it running"),
-        (PermissionError(errno.EACCES, MARK), "Permission denied", "let this one in"),
-        (OSError(errno.ENOSPC, MARK), "a file can't be used (No space left on device)", "has the disk room?"),
+        (PermissionError(errno.EACCES, MARK), "Permission denied", "give this user access"),
+        (OSError(errno.ENOSPC, MARK), "a file can't be used (No space left on device)", "has the disk free space?"),
     ],
 )
 def test_each_common_trouble_has_words(error: Exception, says: str, do: str) -> None:

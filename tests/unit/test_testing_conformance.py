@@ -53,7 +53,7 @@ class TestEncryptedFileStore(TestFileStore):
 
 def _documented_store() -> str:
     """Return the store that the protocol's docstring shows, as source."""
-    _, after = inspect.cleandoc(TokenStore.__doc__ or "").split("write these four methods::\n\n", 1)
+    _, after = inspect.cleandoc(TokenStore.__doc__ or "").split("with these four methods::\n\n", 1)
     lines = after.splitlines()
     end = next(number for number, line in enumerate(lines) if line and not line.startswith("    "))
     return textwrap.dedent("\n".join(lines[:end]))

@@ -92,7 +92,7 @@ class JWTBearer(OAuthProvider):
         if self._signs and iss is None:
             raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")
         if claims is not None and not is_json(claims):
-            raise ConfigurationError("claims= takes a mapping of what JSON can hold")
+            raise ConfigurationError("claims= takes a mapping of JSON values")
         if not _SAID_OTHERWISE.isdisjoint(claims or ()):
             raise ConfigurationError(
                 "claims= can't say iss, sub or aud: assertion_issuer=, subject= and assertion_audience= do"
