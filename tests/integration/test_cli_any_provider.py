@@ -135,7 +135,7 @@ def test_a_login_that_fails_for_another_reason_than_the_credential(shell: Shell,
     ended = shell.run("doctor", "--token-url", f"{sandbox.peakly.url}/token", "--json")
     (login,) = [each for each in json.loads(ended.out)["findings"] if each["subject"] == "client login"]
     assert (ended.code, login["mark"]) == (1, "fail")
-    assert "the server rejected the request, and not the client_secret" in login["says"]
+    assert "the server rejected the request, not the client_secret" in login["says"]
     assert login["do"] == "correct what is requested; the credential may be right"
 
 

@@ -401,9 +401,7 @@ def test_a_redis_that_takes_no_writes(shell: Shell) -> None:
         client.config_set("replica-serve-stale-data", "yes")
         ended = shell.run("doctor", "--store", redis.url)
     assert ended.code == 1
-    assert any(
-        "which accepts no writes; use the primary's address" in line for line in lines(ended, "store")
-    )
+    assert any("which accepts no writes; use the primary's address" in line for line in lines(ended, "store"))
 
 
 def test_tokens_that_travel_in_the_clear(shell: Shell) -> None:

@@ -59,7 +59,7 @@ async def test_a_rejection_that_says_nothing_of_the_credential(mocked_http: Mock
     mocked_http.answers(URL, {"error": code}, status=400)
     error = await failure(password())
     assert isinstance(error, CredentialsRejected)
-    assert error.message == f"the server rejected the request, and not the password; check {check}"
+    assert error.message == f"the server rejected the request, not the password; check {check}"
 
 
 # --- Password

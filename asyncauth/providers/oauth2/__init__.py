@@ -1,1 +1,1 @@
-"""OAuth 2.0: the grants, how a client authenticates, discovery and DPoP."""
+"""OAuth 2.0: the grants, client authentication, discovery and DPoP."""

@@ -1,4 +1,4 @@
-"""How a client proves to a token endpoint which one it is (RFC 6749 §2.3, RFC 7523 §2.2)."""
+"""How a client authenticates to a token endpoint (RFC 6749 §2.3, RFC 7523 §2.2)."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["Client", "Proof", "assertion", "check_key"]
 _METHODS = ("client_secret_basic", "client_secret_basic_raw", "client_secret_post", "private_key_jwt", "none")
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 60
-"""Seconds that a signed assertion is good for: it is made for one request."""
+"""Seconds for which a signed assertion is valid, since it is made for one request."""
 _SHORTEST = 4
-"""Seconds from ``iat`` to ``exp`` at least: ``iat`` lies a little in the past."""
+"""The fewest seconds from ``iat`` to ``exp``: ``iat`` is slightly in the past."""
 
 
 @attrs.frozen(repr=False)
 class Proof:
-    """What a token request carries of the client. Holds secrets.
+    """The client's part of a token request. Contains secrets.
 
     Attributes:
         headers: Headers.
         fields: Form fields.
-        made: What was made of the credential: no error may show it.
+        made: Texts that were made from the credential, which no error may show.
     """
 
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
@@ -49,10 +49,10 @@ class Client:
     """A client as its authorization server knows it.
 
     Attributes:
-        id: Its ``client_id``; ``None`` = the server needs none.
+        id: Its ``client_id``; ``None``: the server needs none.
         auth: How it authenticates.
-        credential: Its secret, or its private key; ``None`` = it is a public client.
-        audience: For whom its assertions are; ``None``: for the issuer, else for the token endpoint.
+        credential: Its secret, or its private key; ``None``: it is a public client.
+        audience: The audience of its assertions; ``None``: the issuer, or if unknown, the token endpoint.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
     """
@@ -74,7 +74,7 @@ class Client:
             confidential: Whether it must authenticate, unless ``client_auth`` is ``"none"``.
 
         Raises:
-            ConfigurationError: They don't go together.
+            ConfigurationError: The arguments contradict each other.
         """
         auth, secret, key = given.client_auth, given.secrets.secret, given.secrets.key
         if auth not in _METHODS:
@@ -105,14 +105,14 @@ class Client:
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        """What it needs to authenticate."""
+        """The credentials that it authenticates with."""
         return () if self.credential is None else (self.credential,)
 
     def check(self) -> None:
-        """Refuse a key that can't sign, if it is known already.
+        """Raise if a key can't sign, unless a callable supplies the key.
 
         Raises:
-            ConfigurationError: It can't, or joserfc is missing.
+            ConfigurationError: The key can't sign, or joserfc is missing.
         """
         if self.auth == "private_key_jwt" and self.credential is not None:
             check_key(self.credential, key_id=self.key_id, algorithm=self.algorithm)
@@ -120,13 +120,13 @@ class Client:
     def proof(
         self, values: tuple[str, ...], *, audience: str, issued_at: int, algorithms: object = None
     ) -> Proof | ConfigurationError:
-        """Return what a token request carries of the client.
+        """Return the client's part of a token request.
 
         Args:
-            values: What its `credentials` are now.
-            audience: The authorization server, for an assertion that is not for another.
+            values: The current values of its `credentials`.
+            audience: The authorization server: the audience of an assertion, unless another one is given.
             issued_at: When an assertion is signed, in Unix epoch seconds of the server's clock.
-            algorithms: The algorithms of assertions that the server's metadata lists.
+            algorithms: The algorithms for assertions that the server's metadata lists.
         """
         name = self.id or ""
         if not values:
@@ -135,8 +135,8 @@ class Client:
         if self.auth == "client_secret_basic_raw":
             return _basic(name, value)
         if self.auth == "client_secret_basic":
-            # Encoded before base64 (RFC 6749 §2.3.1), or a ":" or "%" in either is read as something else. A space is
-            # "%20", which all servers that decode understand, and not "+", which some leave as it is.
+            # Encoded before base64 (RFC 6749 §2.3.1): otherwise a ":" or "%" in either would be read differently. A
+            # space becomes "%20", which all servers that decode understand, and not "+", which some do not decode.
             return _basic(quote(name, safe=""), quote(value, safe=""))
         if self.auth == "client_secret_post":
             return Proof(fields=(("client_id", name), ("client_secret", value)))
@@ -148,17 +148,17 @@ class Client:
         return Proof(fields=fields, made=(signed,))
 
     def advice(self, values: tuple[str, ...]) -> str:
-        """Return what to try if a server rejects the client for how it authenticates; ``""``: nothing is known.
+        """Return what to try if a server rejects how the client authenticates; ``""``: nothing is known.
 
         Args:
-            values: What its `credentials` are now.
+            values: The current values of its `credentials`.
         """
         if self.auth == "private_key_jwt" and values:
             return "; servers differ in the audience that they accept: see client_assertion_audience="
         special = "".join((self.id or "", *values))
         if self.auth == "client_secret_basic" and quote(special, safe="") != special:
             return (
-                "; id or secret hold characters that are percent-encoded, which some servers do not decode:"
+                "; id or secret contain characters that are percent-encoded, which some servers do not decode:"
                 " try client_auth='client_secret_post' or 'client_secret_basic_raw'"
             )
         if self.auth == "client_secret_basic_raw" and quote(special, safe="") != special:
@@ -170,7 +170,7 @@ def _audience(given: Given) -> str | None:
     """Return the audience that was given for assertions.
 
     Raises:
-        ConfigurationError: It is empty, or the client makes none.
+        ConfigurationError: It is empty, or the client makes no assertions.
     """
     audience = given.client_assertion_audience
     if audience is not None and given.client_auth != "private_key_jwt":
@@ -185,10 +185,10 @@ def _basic(name: str, password: str) -> Proof:
 
 
 def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> None:
-    """Refuse a private key that can't sign. One that comes from a callable is not asked for.
+    """Raise if a private key can't sign. A callable that supplies the key is not called.
 
     Raises:
-        ConfigurationError: It can't, or joserfc is missing.
+        ConfigurationError: The key can't sign, or joserfc is missing.
     """
     text = key.constant
     loaded = jose.missing() if text is None else jose.load_key(text, key.name, key_id=key_id, algorithm=algorithm)
@@ -207,16 +207,16 @@ def assertion(
     lifetime: float | None = None,
     supported: object = None,
 ) -> str | ConfigurationError:
-    """Return a signed assertion for one request (RFC 7523 §3), or what is wrong with the key.
+    """Return a signed assertion for one request (RFC 7523 §3), or the error in the key.
 
     Args:
         key: The private key, in PEM or as a JWK. Secret.
-        claims: What it says, besides ``jti``, ``iat`` and ``exp``.
-        issued_at: Its ``iat``, in Unix epoch seconds: a little in the past.
+        claims: Its claims, without ``jti``, ``iat`` and ``exp``.
+        issued_at: Its ``iat``, in Unix epoch seconds: slightly in the past.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
-        lifetime: Seconds that it is good for; ``None`` = 60.
-        supported: The algorithms that the server's metadata lists.
+        lifetime: Seconds for which it is valid; ``None`` (default): 60.
+        supported: The algorithms that the server's metadata lists (default: unknown).
     """
     loaded = jose.load_key(key, "private_key", key_id=key_id, algorithm=algorithm)
     if isinstance(loaded, ConfigurationError):

@@ -21,10 +21,10 @@ __all__ = ["ClientRequest", "Fields"]
 
 _UNAUTHORIZED = 401
 _REJECTS_CLIENT = frozenset({None, "invalid_client", "unauthorized_client", "invalid_request"})
-"""The error codes by which servers say that they do not accept how a client authenticated."""
+"""The error codes with which servers reject how a client authenticated."""
 
 _REJECTS_ANOTHER = frozenset({"invalid_grant", "use_dpop_nonce", "invalid_dpop_proof"})
-"""Those by which they reject something else, also with 401."""
+"""The error codes with which servers reject something else, even with status 401."""
 
 Fields = Sequence[tuple[str, str]]
 
@@ -34,23 +34,23 @@ _OTHER_REASONS = frozenset(
         "unauthorized_client", "unsupported_grant_type", "use_dpop_nonce",
     }
 )  # fmt: skip
-"""Codes of rejections that have nothing to do with anybody's clock (RFC 6749 §5.2, RFC 8628 §3.5, RFC 8707 §2)."""
+"""Error codes that have nothing to do with a clock (RFC 6749 §5.2, RFC 8628 §3.5, RFC 8707 §2)."""
 
 
 @attrs.define(repr=False, eq=False)
 class ClientRequest:
-    """A token request, made anew each time that it is sent: assertions, proofs and nonces are for one time.
+    """A token request, built again for each sending, since assertions, proofs and nonces are valid only once.
 
     Attributes:
-        endpoint: Where it goes.
-        client: Whose it is.
-        prover: Proves the key that the token shall be bound to; ``None`` = it shall be bound to none.
-        server_clock: What the times of assertions and proofs go by.
-        issuer: The authorization server, for whom assertions are; ``None`` = they are for its endpoint.
-        algorithms: The algorithms of assertions that the server's metadata lists.
-        own: What it takes besides the client's credential.
-        fields: Makes the form's fields from the values of these; an error is returned, not raised.
-        signs: Whether these fields hold an assertion that is signed for this request.
+        endpoint: The endpoint that it goes to.
+        client: The client that sends it.
+        prover: Proves possession of the key that the token is to be bound to; ``None``: no key.
+        server_clock: The clock for the times in assertions and proofs.
+        issuer: The authorization server, as the audience of assertions; ``None``: the endpoint's URL is.
+        algorithms: The algorithms for assertions that the server's metadata lists.
+        own: The credentials that it needs besides the client's.
+        fields: Makes the form's fields from the values of ``own``; an error is returned, not raised.
+        signs: Whether these fields contain an assertion that is signed for this request.
     """
 
     endpoint: Endpoint
@@ -67,11 +67,11 @@ class ClientRequest:
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        """All that it takes."""
+        """All credentials that it needs."""
         return (*self.own, *self.client.credentials)
 
     def build(self, *values: str) -> Request | AuthError:
-        """Return the request with these values of its `credentials`, or what is wrong with one."""
+        """Return the request with these values of its `credentials`, or the error in one."""
         form = self.fields(*values[: len(self.own)])
         if isinstance(form, AuthError):
             return form
@@ -85,7 +85,7 @@ class ClientRequest:
         if isinstance(proof, AuthError):
             return proof
         headers = dict(proof.headers)
-        made = [value for name, value in form if name == "assertion"]  # signed here, perhaps (RFC 7523 §2.1)
+        made = [value for name, value in form if name == "assertion"]  # it may have been signed here (RFC 7523 §2.1)
         if self.prover is not None:
             self._nonce = self.prover.nonce(self.endpoint.url)
             headers["DPoP"] = self.prover.proof(self.endpoint.method, self.endpoint.url)
@@ -93,37 +93,37 @@ class ClientRequest:
         return Request(headers=headers, form=(*form, *proof.fields), secrets=(*proof.made, *made))
 
     def note(self) -> None:
-        """Remember the nonce that came with the answer, if one did."""
+        """Remember the answer's nonce, if it has one."""
         if self.prover is not None:
             self.prover.note(self.endpoint.url, current_try().dpop_nonce)
 
     @property
     def _is_timed(self) -> bool:
-        """Whether something in it names the time at which it was signed."""
+        """Whether a part of it contains the time at which it was signed."""
         return self.signs or self.prover is not None or self.client.auth == "private_key_jwt"
 
     def is_to_blame(self, rejected: CredentialsRejected) -> bool:
-        """Return whether the time at which something in it was signed may be why it was rejected."""
+        """Return whether a signing time may be the reason for a rejection."""
         return self._is_timed and rejected.error not in _OTHER_REASONS
 
     def note_clock(self) -> None:
-        """Learn the server's clock from an answer that it can't answer: some fail on a time that they don't expect."""
+        """Learn the server's clock from a server error: some servers fail on a time that they do not expect."""
         if self._is_timed:
             self.server_clock.learn()
 
     def should_retry(self, rejected: CredentialsRejected) -> bool:
-        """Return whether sending it again with a nonce, or with the server's time, may succeed."""
+        """Return whether sending it again, with a nonce or with the server's time, may succeed."""
         self.note()
         return self._has_other_nonce(rejected) or (self.is_to_blame(rejected) and self.server_clock.learn())
 
     def _has_other_nonce(self, rejected: CredentialsRejected) -> bool:
-        """Return whether it was refused for want of a nonce, which it would have now (RFC 9449 §8)."""
+        """Return whether it was rejected for a missing nonce that it would have now (RFC 9449 §8)."""
         if self.prover is None or rejected.error != "use_dpop_nonce":
             return False
         return self._nonce != self.prover.nonce(self.endpoint.url)
 
     def advised(self, rejected: CredentialsRejected) -> CredentialsRejected:
-        """Return a rejection that says what to try, if it is one of how the client authenticated, and of its time."""
+        """Return a rejection with advice, if the client's authentication or its clock may be the reason."""
         code = rejected.error
         if code in _REJECTS_CLIENT or (rejected.status == _UNAUTHORIZED and code not in _REJECTS_ANOTHER):
             rejected.message += self._advice

@@ -1,4 +1,4 @@
-"""A person approves on another device (RFC 8628)."""
+"""The device authorization grant: a person approves on another device (RFC 8628)."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ __all__ = ["DeviceCode", "DevicePrompt"]
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _EXPIRES_IN = 600.0
-"""Seconds that a code is taken to live where the server does not say, which it must."""
+"""The assumed lifetime of a code in seconds, if the server violates the RFC and states none."""
 _INTERVAL = 5.0
-"""Seconds between polls where the server names none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
+"""Seconds between polls if the server states none (RFC 8628 §3.2), and what ``slow_down`` adds (§3.5)."""
 _LEAST_INTERVAL = 1.0
-"""Minimum seconds between polls, whatever the server says: the shortest interval in the whole seconds of RFC 8628."""
+"""The fewest seconds between polls, whatever the server says: the shortest whole number in RFC 8628."""
 _UNAUTHORIZED = 401
 _LONGEST = sys.float_info.max
 
 
 @attrs.frozen(kw_only=True)
 class DevicePrompt:
-    """What a person needs in order to approve.
+    """What to show to a person who is to approve.
 
     Attributes:
-        user_code: What they type.
-        verification_uri: Where they type it.
-        verification_uri_complete: The same with the code in it, for a QR code; ``None`` = the server has none.
-        expires_in: Seconds that they have.
+        user_code: The code that the person enters.
+        verification_uri: The page on which they enter it.
+        verification_uri_complete: The same page's URL with the code, for a QR code; ``None``: the server has none.
+        expires_in: Seconds in which they can approve.
     """
 
     user_code: str
@@ -79,21 +79,22 @@ class DeviceCode(OAuthProvider):
 
         DeviceCode(issuer="https://login.example.com", client_id="cli", scope="offline_access", show=print)
 
-    They are asked once for as long as the server gives refresh tokens. While they are being waited for no lock of a
-    shared store is held.
+    The person is asked once, while the server returns refresh tokens. The wait for the person holds no lock of a shared
+    store.
 
     Args:
-        show: Called with a `DevicePrompt`, which it shows to the person; may be async.
-        device_authorization_url: Where the codes come from; needed with ``token_url``.
-        deadline: Seconds that one refresh may take, the person's time included (default: 900).
-        client_id: The client's.
-        account: A name for whose token it is, so that a shared store can keep it.
-        **options: What all grants take: see `OAuthOptions`.
+        show: A function, plain or ``async``, that is called with a `DevicePrompt` and shows it to the person.
+        device_authorization_url: The endpoint that issues the codes; required with ``token_url``. ``None`` (default):
+            the one in the issuer's metadata.
+        deadline: Seconds that one refresh may take, with the wait for the person (default 900).
+        client_id: The client's id.
+        account: A name for the token's account, which a shared store needs (default ``None``).
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "device-code"
@@ -114,7 +115,7 @@ class DeviceCode(OAuthProvider):
             raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
         if given.issuer is None and given.token_url is not None and device_authorization_url is None:
             raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
-        # A number that no float can hold would fail each refresh.
+        # A number that is too large for a float would fail each refresh.
         if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= _LONGEST:
             raise ConfigurationError("deadline takes a positive number of seconds")
         self._show = show
@@ -142,25 +143,25 @@ class DeviceCode(OAuthProvider):
             except InvalidTokenResponse as error:
                 pending: AuthError = error.again()
                 if not _is_client_error(error.status):
-                    raise  # it may have used the code up
+                    raise  # the server may have used up the code
             except (CredentialsRejected, TokenEndpointUnavailable) as error:
                 pending = error.again()
-            if not isinstance(pending, CredentialsRejected):  # a firewall's page says nothing of the person, either
+            if not isinstance(pending, CredentialsRejected):  # nor does a firewall's page say anything about the person
                 interval = max(2 * interval, pending.retry_after or 0.0)
             elif pending.error not in waiting.waits:
-                pending.credential = None  # a new code is not a new answer: the manager's patience grows all the same
-                # No new secret is one either: a person who said no is not asked again for a callable's sake.
+                pending.credential = None  # a new code is a new credential, but it must not shorten the cool-down
+                # Nor must a callable's new secret: a person who declined is not asked again because of it.
                 pending.may_change = pending.may_change and _client_rejected(pending)
                 raise pending
             elif pending.error == "slow_down":
                 interval += _INTERVAL
             if clock.monotonic() + interval >= ends_at:
                 if not isinstance(pending, CredentialsRejected):
-                    raise pending  # nobody can say whether somebody approved
+                    raise pending  # it is unknown whether the person approved
                 raise endpoint.annotate(CredentialsRejected("nobody approved in time", error="expired_token"))
 
     async def _start(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> _Started:
-        """Ask for a device code (RFC 8628 §3.1)."""
+        """Request a device code (RFC 8628 §3.1)."""
         url = self._device_url or await self._known_issuer.endpoint(http, "device_authorization_endpoint")
         there = attrs.evolve(endpoint, step="device_authorization", url=url)
         return await self._ask(there, http, (), self._parameters.fields, _started)
@@ -186,14 +187,14 @@ def _is_client_error(status: int | None) -> bool:
 
 
 def _client_rejected(error: CredentialsRejected) -> bool:
-    """Return whether it is the client's own credential that was refused, and not a person who did."""
+    """Return whether the server rejected the client's own credential, rather than the person declining."""
     return error.error == "invalid_client" or (error.error is None and error.status == _UNAUTHORIZED)
 
 
 def _started(response: TokenResponse) -> _Started:
-    """Return what a device authorization's answer says (RFC 8628 §3.2)."""
+    """Return the device authorization in an answer (RFC 8628 §3.2)."""
     complete = response.fields.get("verification_uri_complete")
-    uri = "verification_uri" if response.has("verification_uri") else "verification_url"  # Google's spelling
+    uri = "verification_uri" if response.has("verification_uri") else "verification_url"  # Google's name for it
     prompt = DevicePrompt(
         user_code=_shown(response, "user_code"),
         verification_uri=_shown(response, uri),
@@ -207,7 +208,7 @@ def _started(response: TokenResponse) -> _Started:
 
 
 def _shown(response: TokenResponse, name: str) -> str:
-    """Return a field that a person is going to see."""
+    """Return a field that will be shown to a person."""
     value = response.fields.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
         raise InvalidTokenResponse(f"the answer has no {name!r} that can be shown")

@@ -1,4 +1,4 @@
-"""An authorization server's endpoints, by its own metadata (RFC 8414, OpenID Connect Discovery 1.0)."""
+"""An authorization server's endpoints, from its metadata (RFC 8414, OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["Issuer"]
 
 _NOT_HERE = frozenset({404, 405})
-"""Statuses that say that an endpoint is not, or no longer, at its address."""
+"""Statuses that mean that an endpoint is not, or no longer, at its address."""
 
 
 class Issuer:
-    """An authorization server that is known by its issuer.
+    """An authorization server, identified by its issuer.
 
-    Its metadata is read when it is needed. Only metadata that names the wanted endpoint is kept, until `moved`.
+    Its metadata is read when needed. Only metadata with the requested endpoint is kept, until `moved` reads it again.
 
     Args:
-        issuer: Its identifier, exactly as the server writes it: with a slash at the end or without.
+        issuer: Its identifier, exactly as the server writes it: with or without a slash at the end.
         provider: The provider's name, for errors.
-        insecure_hosts: Hosts to which plain http may go.
+        insecure_hosts: Hosts to which plain http may go (default: none).
 
     Raises:
         ConfigurationError: It is not a URL, or has a query or a fragment.
@@ -52,16 +52,16 @@ class Issuer:
     async def endpoint(self, http: aiohttp.ClientSession, name: str) -> URL:
         """Return an endpoint's address.
 
-        Every well-known place is tried. If none serves, the error tells of the place that came closest.
+        Tries every well-known place. If none has it, the error is the one from the place that came closest.
 
         Args:
-            http: The session to ask with.
-            name: What the metadata calls it, such as ``"token_endpoint"``.
+            http: The session to send with.
+            name: The endpoint's name in the metadata, such as ``"token_endpoint"``.
 
         Raises:
             InvalidTokenResponse: There is no metadata; it is another issuer's; or it has no such endpoint.
             InsecureTransport: The endpoint is plain http on another machine.
-            TokenEndpointUnavailable: The server can't be asked now.
+            TokenEndpointUnavailable: The server is not available now.
         """
         with contextlib.suppress(AuthError):
             return self._address(self._metadata, name)
@@ -73,33 +73,33 @@ class Issuer:
             except AuthError as error:
                 problem = _closest(problem, error.again())
                 if isinstance(error, TokenEndpointUnavailable) and error.status is None:
-                    break  # the server can't be reached: neither can its other places
+                    break  # the server can't be reached, so its other places can't, either
             else:
                 self._metadata = metadata
                 return url
         raise cast("AuthError", problem)  # there is at least one place
 
     def says(self, name: str) -> object:
-        """Return what the metadata says, as far as it was read; ``None``: nothing.
+        """Return a value of the metadata that was read; ``None``: it has none, or was not read.
 
         Args:
-            name: What the metadata calls it, such as ``"dpop_signing_alg_values_supported"``.
+            name: The value's name in the metadata, such as ``"dpop_signing_alg_values_supported"``.
         """
         return self._metadata.get(name)
 
     async def moved(self, http: aiohttp.ClientSession, name: str, known: URL, error: AuthError) -> URL | None:
-        """Return where an endpoint is by now, if an error says that it is not at its known address any more.
+        """Return an endpoint's current address, if an error means that it is no longer at its known one.
 
-        The metadata is read anew then.
+        In that case, reads the metadata again.
 
         Args:
-            http: The session to ask with.
-            name: What the metadata calls the endpoint.
-            known: The address that was asked.
-            error: What came of it.
+            http: The session to send with.
+            name: The endpoint's name in the metadata.
+            known: The address that the request went to.
+            error: The error of that request.
 
         Returns:
-            ``None`` if the error says no such thing, or if the metadata, read anew, names the same addresses.
+            ``None`` if the error does not mean that, or if the metadata still has the same addresses.
 
         Raises:
             AuthError: As `endpoint` does.
@@ -126,12 +126,12 @@ class Issuer:
 
     def _checked(self, response: TokenResponse) -> Mapping[str, Any]:
         if response.fields.get("issuer") != self.name:
-            # Anybody could stand behind metadata of another name (RFC 8414 §3.3).
+            # Anyone may have written metadata of another name (RFC 8414 §3.3).
             raise InvalidTokenResponse("the metadata is another issuer's: compare the two to the last character")
         return response.fields
 
     def _address(self, metadata: Mapping[str, Any], name: str) -> URL:
-        """Return an endpoint's address by the metadata. Raises as `endpoint` does."""
+        """Return an endpoint's address in the metadata. Raises as `endpoint` does."""
         address = metadata.get(name)
         if not isinstance(address, str):
             raise InvalidTokenResponse(
@@ -152,7 +152,8 @@ def _endpoints(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _closest(first: AuthError | None, other: AuthError) -> AuthError:
     """Return which of two places' errors says more.
 
-    A server that can't answer now may have metadata that serves; metadata that does not serve says more than none.
+    A server that is not available now may have usable metadata, so its error says the most. Unusable metadata says more
+    than none.
     """
     if isinstance(other, InvalidTokenResponse) and other.status is not None:  # there is none at this place
         other = InvalidTokenResponse(
@@ -172,9 +173,9 @@ def _worth(error: AuthError) -> int:
 
 
 def _well_known(issuer: URL) -> tuple[URL, ...]:
-    """Return where an issuer's metadata may be, each place once.
+    """Return the places of an issuer's metadata, each once.
 
-    RFC 8414 §3.1 puts the issuer's path last, and so do some OpenID Connect servers (RFC 8414 §5); OpenID Connect
+    RFC 8414 §3.1 puts the issuer's path last, and so do some OpenID Connect servers (RFC 8414 §5). OpenID Connect
     Discovery §4 puts it first.
     """
     path = issuer.raw_path.rstrip("/")

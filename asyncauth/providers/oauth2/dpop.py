@@ -1,4 +1,4 @@
-"""DPoP: tokens that are worth nothing without the key they are bound to (RFC 9449; extra ``jwt``)."""
+"""DPoP: tokens that are useless without the key that they are bound to (RFC 9449; extra ``jwt``)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MOST_NONCES = 64
 
 
 class Prover:
-    """Makes the proofs that a key is at hand, one for each request, with the nonces that servers ask for.
+    """Makes the proofs of possession of a key, one per request, with the nonces that servers require.
 
-    Safe to share between tasks, threads and event loops.
+    Concurrency: may be shared between tasks, threads and event loops.
 
     Args:
         key: The private key.
-        server_clock: What the proofs' times go by; ``None`` (default): this machine's clock.
-        fixed: Whether its algorithm stays, whatever a server's metadata says.
+        server_clock: The clock for the proofs' times; ``None`` (default): this machine's.
+        fixed: Whether its algorithm stays, whatever a server's metadata lists (default ``False``).
     """
 
     __slots__ = ("_fixed", "_key", "_nonces", "_public", "_server_clock", "thumbprint")
@@ -46,11 +46,11 @@ class Prover:
     def of(
         cls, key: str | None, algorithm: str | None = None, server_clock: ServerClock | None = None
     ) -> Prover | ConfigurationError:
-        """Return the prover of a key in PEM or JWK, or of a new one; or what is wrong.
+        """Return the prover of a key in PEM or JWK, or of a new key; or the error in the key.
 
         Args:
             key: The private key; ``None``: a new one.
-            algorithm: How it signs; ``None``: as the key says.
+            algorithm: Its signature algorithm; ``None`` (default): the key's.
             server_clock: See the class.
         """
         loaded = jose.new_key() if key is None else jose.load_key(key, "dpop_key", algorithm=algorithm)
@@ -59,7 +59,7 @@ class Prover:
         )
 
     def use(self, supported: object) -> None:
-        """Sign by the name that a server has for the key's algorithm, unless that was given (RFC 9864 §2.2).
+        """Use the server's name for the key's algorithm, unless the algorithm was given (RFC 9864 §2.2).
 
         Args:
             supported: The server's ``dpop_signing_alg_values_supported`` (RFC 9449 §5.1).
@@ -71,9 +71,9 @@ class Prover:
         """Return the ``DPoP`` header of one request (RFC 9449 §4.2).
 
         Args:
-            method: The request's.
-            url: The request's; query and fragment are left out.
-            token: The access token that goes with it; ``None``: a token request, which carries none.
+            method: The request's method.
+            url: The request's URL; query and fragment are left out.
+            token: The access token that the request carries; ``None`` (default): none, it is a token request.
         """
         origin = origin_of(url)
         claims = {
@@ -88,14 +88,15 @@ class Prover:
         nonce = self.nonce(url)
         if nonce is not None:
             claims["nonce"] = nonce
-        return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})  # the jwk names the key, no kid does
+        # the jwk identifies the key, without a kid
+        return self._key.sign(claims, {"typ": "dpop+jwt", "jwk": self._public})
 
     def nonce(self, url: URL) -> str | None:
-        """Return the nonce that the next proof for a server will have."""
+        """Return the nonce for the next proof to a server; ``None``: no nonce."""
         return self._nonces.get(str(origin_of(url)))
 
     def note(self, url: URL, nonce: str | None) -> None:
-        """Remember the nonce that a server gave for its next request, if it gave one (RFC 9449 §8.2)."""
+        """Remember the nonce that a server gave for its next request (RFC 9449 §8.2); ``None``: it gave none."""
         if nonce is None or not nonce.isprintable() or len(nonce) > _LONGEST_NONCE:
             return
         if len(self._nonces) >= _MOST_NONCES:

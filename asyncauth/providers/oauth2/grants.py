@@ -1,4 +1,4 @@
-"""The grants of RFC 6749 that need nobody's browser: client credentials, and a password."""
+"""The grants of RFC 6749 that need no browser: client credentials, and a password."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class ClientCredentials(OAuthProvider):
         )
 
     Args:
-        client_id: The client's.
-        **options: What all grants take: see `OAuthOptions`.
+        client_id: The client's id.
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "client-credentials"
@@ -63,18 +63,18 @@ class ClientCredentials(OAuthProvider):
 class PasswordGrant(OAuthProvider):
     """The resource owner password credentials grant: a token for a user (RFC 6749 §4.3).
 
-    Servers that have a choice offer better; some have none.
+    Use it only if the server supports no other grant (RFC 9700 §2.4).
 
     Args:
-        username: The user's.
-        password: Their password, a callable that returns it, or what else a credential can be.
-        client_id: The client's; ``None`` (default) = the server needs none.
-        **options: What all grants take: see `OAuthOptions`.
+        username: The user's name.
+        password: The user's password: a string, a callable that returns it, or another kind of credential.
+        client_id: The client's id; ``None`` (default): the server needs none.
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "password-grant"
@@ -89,7 +89,7 @@ class PasswordGrant(OAuthProvider):
         **options: Unpack[OAuthOptions],
     ) -> None:
         credential = Credential(password, "password")
-        del password  # a traceback through here that shows locals must not show it
+        del password  # a traceback with local variables must not show it
         given = Given.of(self, options)
         self._username = checked_text(username, "username")
         self._set_up(given, credential, client_id=client_id, whose={"username": self._username})

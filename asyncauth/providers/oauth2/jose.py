@@ -1,6 +1,6 @@
-"""Signed JWTs and keys: the one place that uses joserfc (extra ``jwt``), which is imported when it is needed.
+"""Signed JWTs and keys: the only file that uses joserfc (extra ``jwt``), which is imported when needed.
 
-What goes wrong is returned, not raised: the frames here hold private keys.
+Errors are returned, not raised: the frames in this file contain private keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS = ("RSAKey", "ECKey", "OKPKey")
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
 _MATERIAL = (*_PUBLIC, "d", "p", "q", "dp", "dq", "qi")
 _SAME_ALGORITHM = {"Ed25519": "EdDSA", "EdDSA": "Ed25519"}
-"""The other name of an algorithm: many servers know an Ed25519 key's by its older one alone (RFC 8037, RFC 9864)."""
+"""The other name of an algorithm: many servers know only an Ed25519 key's older one (RFC 8037, RFC 9864)."""
 _ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 
 
@@ -34,7 +34,7 @@ class SigningKey:
 
     Attributes:
         algorithm: The JWS algorithm (RFC 7518 §3.1), such as ``"ES256"``.
-        key_id: What the server knows the key as; ``None`` = the signatures don't say.
+        key_id: The key's id at the server; ``None``: signatures do not name the key.
     """
 
     _key: Any
@@ -43,7 +43,7 @@ class SigningKey:
 
     @property
     def public(self) -> dict[str, Any]:
-        """The public key as a JWK (RFC 7517), with what belongs to the key itself and nothing else."""
+        """The public key as a JWK (RFC 7517), with only the members of the key itself."""
         return {name: part for name, part in self._key.as_dict(private=False).items() if name in _PUBLIC}
 
     @property
@@ -52,14 +52,14 @@ class SigningKey:
         return str(self._key.thumbprint())
 
     def without_id(self) -> SigningKey:
-        """Return the key as one whose signatures do not name it."""
+        """Return the key without its id, so that its signatures do not name it."""
         return attrs.evolve(self, key_id=None)
 
     def agreed(self, supported: object) -> SigningKey:
-        """Return the key under the name of its algorithm that a server knows.
+        """Return the key with the name of its algorithm that a server knows.
 
         Args:
-            supported: The algorithms that the server's metadata lists; anything else: it lists none.
+            supported: The algorithms that the server's metadata lists; if not a list, it lists none.
         """
         if not isinstance(supported, list) or self.algorithm in supported:
             return self
@@ -70,8 +70,8 @@ class SigningKey:
         """Return a signed JWT (RFC 7515 §3.1).
 
         Args:
-            claims: What it says.
-            header: The header's members besides ``alg`` and ``kid``.
+            claims: Its claims.
+            header: The header's members, without ``alg`` and ``kid``.
         """
         named = {} if self.key_id is None else {"kid": self.key_id}
         jwt = importlib.import_module("joserfc.jwt")
@@ -81,7 +81,7 @@ class SigningKey:
 
 @functools.cache
 def _registry() -> Any:
-    """Return joserfc's registry of algorithms, without its warning that EdDSA is deprecated: the server decides."""
+    """Return joserfc's algorithms, without the warning that EdDSA is deprecated: the server decides which is used."""
     jws: Any = importlib.import_module("joserfc.jws")
 
     class Registry(jws.JWSRegistry):  # type: ignore[misc]
@@ -94,13 +94,14 @@ def _registry() -> Any:
 def load_key(
     text: str, argument: str, *, algorithm: str | None = None, key_id: str | None = None
 ) -> SigningKey | ConfigurationError:
-    """Return a private key, or what is wrong with it.
+    """Return a private key, or the error in it.
 
     Args:
         text: PEM (PKCS #8 or the older forms, without a passphrase), or a JWK as JSON. Secret.
-        argument: What it came as, for the error.
-        algorithm: How it signs; ``None`` = as the JWK says, else RS256, ES256, ES384, ES512 or Ed25519, by its kind.
-        key_id: ``None`` = as the JWK says, if it is one.
+        argument: The argument's name, for the error.
+        algorithm: Its signature algorithm; ``None`` (default): the JWK's, or by the kind of key RS256, ES256, ES384,
+            ES512 or Ed25519.
+        key_id: Its id; ``None`` (default): the JWK's, if it is one.
     """
     jwk = _jwk_module()
     if isinstance(jwk, ConfigurationError):
@@ -131,13 +132,13 @@ def new_key() -> SigningKey | ConfigurationError:
 
 
 def missing() -> ConfigurationError | None:
-    """Return the error that joserfc is missing, or ``None`` if it is there."""
+    """Return the error that joserfc is missing; ``None``: it is installed."""
     jwk = _jwk_module()
     return jwk if isinstance(jwk, ConfigurationError) else None
 
 
 def _jwk_module() -> Any:
-    """Return joserfc's keys, or the error that it is missing."""
+    """Return joserfc's module for keys, or the error that joserfc is missing."""
     try:
         module: types.ModuleType = importlib.import_module("joserfc.jwk")
     except ImportError:
@@ -146,7 +147,7 @@ def _jwk_module() -> Any:
 
 
 def _jwk(text: str) -> dict[str, Any] | None:
-    """Return the JWK that a text holds, if it is one."""
+    """Return the JWK in a text; ``None``: it is not one."""
     try:
         fields: Any = json.loads(text)
     except (ValueError, RecursionError):
@@ -155,7 +156,7 @@ def _jwk(text: str) -> dict[str, Any] | None:
 
 
 def _imported(jwk: Any, material: str | dict[str, Any]) -> Any:
-    """Return the key, or ``None`` if it can't be read."""
+    """Return the key; ``None``: it is unreadable."""
     for kind in _KINDS:
         try:
             return getattr(jwk, kind).import_key(material)
@@ -169,5 +170,5 @@ def _texts(fields: dict[str, Any] | None) -> dict[str, str]:
 
 
 def _algorithm(key: Any) -> str:
-    """Return how a key of this kind signs where nothing says so."""
+    """Return the default signature algorithm for this kind of key."""
     return "RS256" if key.key_type == "RSA" else _ALGORITHMS.get(key.curve_name, "none")

@@ -1,4 +1,4 @@
-"""A signed assertion in place of a password (RFC 7523 §2.1)."""
+"""The JWT bearer grant: a signed assertion in place of a password (RFC 7523 §2.1)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["JWTBearer"]
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 _SAID_OTHERWISE = frozenset({"iss", "sub", "aud"})
-"""Claims that arguments of their own say."""
+"""Claims that have their own arguments."""
 _LONGEST = 86_400
-"""Seconds: no server takes assertions that are good for longer."""
+"""Seconds: no server accepts assertions that are valid for longer."""
 
 
 class JWTBearer(OAuthProvider):
-    """The JWT bearer grant: a token for whom a signed assertion speaks of (RFC 7523 §2.1).
+    """The JWT bearer grant: a token for the subject of a signed assertion (RFC 7523 §2.1).
 
-    The assertion is given, or signed here, anew for each request (extra ``jwt``)::
+    The assertion is given, or signed here for each request (extra ``jwt``)::
 
         JWTBearer(
             token_url="https://login.example.com/token",
@@ -45,22 +45,22 @@ class JWTBearer(OAuthProvider):
         )
 
     Args:
-        assertion: The assertion, a callable that returns it, or another manager; ``None`` (default) = it is signed
-            here with ``private_key``.
-        subject: Whom the assertion that is signed here speaks of (``sub``); default: ``assertion_issuer``.
-        assertion_issuer: Who signs it (``iss``); default: ``client_id``.
-        assertion_audience: For whom it is (``aud``); default: ``issuer``, else ``token_url``.
-        assertion_lifetime: Seconds that it is good for (default: 60; some servers allow up to 3600).
-        claims: Further claims of it, beside ``iss``, ``sub`` and ``aud``.
-        client_id: The client's; ``None`` (default) = the server needs none.
-        account: A name for whose token it is, so that a shared store can keep it; needed there if ``assertion`` is a
-            string or a callable.
-        **options: What all grants take: see `OAuthOptions`.
+        assertion: The assertion, a callable that returns it, or another manager; ``None`` (default): it is signed here
+            with ``private_key``.
+        subject: The subject of the assertion that is signed here (``sub``). ``None`` (default): ``assertion_issuer``.
+        assertion_issuer: Its issuer (``iss``). ``None`` (default): ``client_id``.
+        assertion_audience: Its audience (``aud``). ``None`` (default): ``issuer``, or without it ``token_url``.
+        assertion_lifetime: Seconds for which it is valid (default 60; some servers allow up to 3600).
+        claims: Its other claims, without ``iss``, ``sub`` and ``aud``. ``None`` (default): none.
+        client_id: The client's id; ``None`` (default): the server needs none.
+        account: A name for the token's account (default ``None``). A shared store needs it if ``assertion`` is a string
+            or a callable.
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "jwt-bearer"
@@ -80,14 +80,14 @@ class JWTBearer(OAuthProvider):
         **options: Unpack[OAuthOptions],
     ) -> None:
         ready_made = None if assertion is None else Credential(assertion, "assertion")
-        del assertion  # a traceback through here that shows locals must not show it
+        del assertion  # a traceback with local variables must not show it
         given = Given.of(self, options)
         self._signs = ready_made is None
         credential = ready_made or given.secrets.key
         if credential is None:
             raise ConfigurationError("give assertion=, or private_key= to sign one with")
         if not isinstance(assertion_lifetime, (int, float)) or not 1 <= assertion_lifetime <= _LONGEST:
-            raise ConfigurationError("assertion_lifetime is the seconds that an assertion is good for, from 1 to 86400")
+            raise ConfigurationError("assertion_lifetime= takes the assertion's lifetime in seconds, from 1 to 86400")
         iss = assertion_issuer or client_id
         if self._signs and iss is None:
             raise ConfigurationError("an assertion that is signed here needs assertion_issuer=, or client_id=")

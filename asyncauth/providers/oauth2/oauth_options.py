@@ -1,4 +1,4 @@
-"""The arguments that all grants share: declared and documented once, taken so that no frame shows a secret."""
+"""The arguments that all grants share: declared and documented once, and moved so that no frame shows a secret."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ class OAuthOptions(TypedDict, total=False):
     For a function of your own that passes them on: ``def reports(**options: Unpack[OAuthOptions])``.
 
     Attributes:
-        token_url: The token endpoint. It may have a query.
-        issuer: Instead: the authorization server's identifier, by which its metadata tells the endpoint (RFC 8414,
-            OpenID Connect Discovery). With both, nothing is discovered, and client assertions are made out to it.
-        revocation_url: The endpoint for `TokenManager.revoke` (RFC 7009). ``None`` (default): as the issuer's metadata
-            says; without ``issuer``, tokens can't be revoked.
-        client_secret: The client's secret, a callable that returns it, or what else a credential can be. ``None``
-            (default): the client is public.
-        client_auth: How the client authenticates: ``"client_secret_basic"`` (default; id and secret are percent-encoded
-            first, RFC 6749 §2.3.1), ``"client_secret_basic_raw"`` (they are not, for servers that do not decode them),
-            ``"client_secret_post"``, ``"private_key_jwt"`` (RFC 7523; extra ``jwt``) or ``"none"``.
+        token_url: The token endpoint's URL. It may have a query.
+        issuer: In place of ``token_url``: the authorization server's identifier. The token endpoint is read from its
+            metadata (RFC 8414, OpenID Connect Discovery). If both are given, nothing is discovered, and client
+            assertions have the issuer as their audience.
+        revocation_url: The endpoint for `TokenManager.revoke` (RFC 7009). ``None`` (default): the one in the issuer's
+            metadata; without ``issuer``, tokens can't be revoked.
+        client_secret: The client's secret: a string, a callable that returns it, or another kind of credential.
+            ``None`` (default): the client is public.
+        client_auth: How the client authenticates. ``"client_secret_basic"`` (default): id and secret are
+            percent-encoded first (RFC 6749 §2.3.1). ``"client_secret_basic_raw"``: they are not, for servers that do
+            not decode them. Or ``"client_secret_post"``, ``"private_key_jwt"`` (RFC 7523; extra ``jwt``), ``"none"``.
         client_assertion_audience: For ``"private_key_jwt"``: the assertion's audience (``aud``). ``None`` (default):
-            ``issuer``, else the token endpoint's URL. Some servers that have an issuer accept only the latter.
+            ``issuer``, or without it the token endpoint's URL. Some servers with an issuer accept only the token
+            endpoint's URL.
         private_key: For ``"private_key_jwt"``: PEM without a passphrase, or a JWK as JSON.
-        key_id: What the server knows that key as (``kid``). ``None`` (default): as the JWK says.
-        algorithm: How it signs (``alg``). ``None`` (default): as the JWK says, else the usual one of its kind (RS256,
-            ES256 …).
-        scope: What the token shall allow: a string, or several. ``None`` (default): the server decides.
-        audience: For whom the token shall be, by name: a string, or several.
-        resource: For whom the token shall be, by URI (RFC 8707): a string, or several.
-        extra: Further form fields, as some servers have them.
+        key_id: That key's id at the server (``kid``). ``None`` (default): the JWK's.
+        algorithm: That key's signature algorithm (``alg``). ``None`` (default): the JWK's, or the usual one for the
+            kind of key (RS256, ES256, …).
+        scope: The requested scope: a string, or several. ``None`` (default): the server decides.
+        audience: The requested audience, by name: a string, or several. ``None`` (default): none.
+        resource: The requested audience, by URI (RFC 8707): a string, or several. ``None`` (default): none.
+        extra: Other form fields, which some servers require. ``None`` (default): none.
         origins: Where the token may be sent, such as ``"https://api.example.com"``. ``None`` (default): nowhere;
             `BearerAuth` needs it.
         carried_as: Where API requests carry the token: ``"header:Authorization"`` (default), another header
             (``"header:X-Api-Token"``), a cookie (``"cookie:SESSION"``) or a query parameter (``"query:access_token"``,
             which the logs of servers and proxies show). See `ProviderOptions`. Not with ``dpop``.
-        scheme: What stands before the token in that header, such as ``"Zoho-oauthtoken"``; ``""``: nothing. ``None``
-            (default): ``Bearer`` in ``Authorization``, nothing in any other header. Not with ``dpop``.
+        scheme: The text before the token in that header, such as ``"Zoho-oauthtoken"``; ``""``: none. ``None``
+            (default): ``Bearer`` in ``Authorization``, none in any other header. Not with ``dpop``.
         insecure_hosts: Hosts to which plain http may go, exactly as URLs name them, without a port: for containers and
-            meshes, such as ``("sandbox",)``. Default: none but this machine.
-        answer: Where the answer has its fields, if not where RFC 6749 §5.1 says (`AnswerFields`). ``None`` (default):
-            there.
-        errors: How the server tells of failures, if the common rules misread it (`ErrorFields`). ``None`` (default):
-            they do not.
-        dpop: Whether to bind the token to a key (RFC 9449; extra ``jwt``). Without ``dpop_key`` to a new one. Default:
-            ``False``.
-        dpop_key: The key to bind it to, as ``private_key``. Processes that share a store need the same one.
-        dpop_algorithm: How that key signs (``alg``), such as ``"EdDSA"``. ``None`` (default): as ``algorithm``; of an
-            Ed25519 key, which has two names, the one that the issuer's metadata says.
+            meshes, such as ``("sandbox",)``. Default: only this machine.
+        answer: Where the answer has its fields (`AnswerFields`). ``None`` (default): as in RFC 6749 §5.1.
+        errors: How the server reports failures (`ErrorFields`). ``None`` (default): by the common rules.
+        dpop: Whether to bind the token to a key (RFC 9449; extra ``jwt``): to ``dpop_key``, or without it to a new one
+            (default ``False``).
+        dpop_key: The key to bind it to, in the form of ``private_key``. Processes that share a store need the same key.
+        dpop_algorithm: That key's signature algorithm (``alg``), such as ``"EdDSA"``. ``None`` (default): as for
+            ``algorithm``; for an Ed25519 key, whose algorithm has two names, the name in the issuer's metadata.
     """
 
     token_url: str | URL | None
@@ -98,7 +98,7 @@ class OAuthOptions(TypedDict, total=False):
 
 @attrs.frozen(repr=False)
 class Secrets:
-    """A client's secret arguments. Made of them at once, so that no frame needs to keep one that could be shown.
+    """A client's secret arguments. They are wrapped at once, so that no frame keeps one that could be shown.
 
     Attributes:
         secret: ``client_secret=``.
@@ -114,7 +114,7 @@ class Secrets:
     def of(
         cls, client_secret: CredentialLike | None, private_key: CredentialLike | None, dpop_key: str | None
     ) -> Secrets:
-        """Return them, each ``None`` if it is."""
+        """Return the three secrets; each is ``None`` if its argument is."""
         return cls(
             None if client_secret is None else Credential(client_secret, "client_secret"),
             None if private_key is None else Credential(private_key, "private_key", multiline=True),
@@ -124,9 +124,9 @@ class Secrets:
 
 @attrs.frozen(kw_only=True, repr=False)
 class Given:
-    """The shared arguments that one provider was given, or their defaults. See `OAuthOptions`.
+    """One provider's shared arguments, or their defaults. See `OAuthOptions`.
 
-    Its repr shows none of them: the secrets stand in credentials, and a key may stand in the query of an address.
+    Its repr shows none of them: the secrets are in credentials, and an address' query may contain a key.
     """
 
     secrets: Secrets
@@ -152,9 +152,9 @@ class Given:
 
     @classmethod
     def of(cls, provider: object, options: OAuthOptions) -> Given:
-        """Move the arguments out of a constructor's ``**options``, which is empty from here on.
+        """Move the arguments out of a constructor's ``**options``, which is empty afterwards.
 
-        Called in a constructor once its own secrets are deleted, and before anything can raise: so no frame that an
+        Constructors call this when their own secrets are deleted, and before anything can raise. So no frame that an
         error passes through shows a secret.
 
         Raises:
@@ -178,7 +178,7 @@ _DEFAULTS: dict[str, object] = {
 
 
 def _no_such_argument(provider: type, name: str) -> str:
-    """Return what to say to a caller who gave an argument that a provider does not take."""
+    """Return the error text for an argument that a provider does not take."""
     names = list(inspect.signature(provider).parameters)
     closest = difflib.get_close_matches(name, names, 1)
     hint = f": did you mean {closest[0]}=?" if closest else f": it takes {', '.join(names)}"
@@ -186,7 +186,7 @@ def _no_such_argument(provider: type, name: str) -> str:
 
 
 def takes_options(init: _Init) -> _Init:
-    """Spell out ``**options`` in the signature of a constructor, for `inspect.signature` and what is built on it."""
+    """List ``**options`` one by one in a constructor's signature, for `inspect.signature` and the tools that use it."""
     signature = inspect.signature(init)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     shared = [

@@ -1,4 +1,4 @@
-"""What a token is asked for: scope, audience, resource, and parameters of a server's own."""
+"""The parameters of a token request: scope, audience, resource, and a server's own."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Parameters:
     """The parameters that every grant takes.
 
     Attributes:
-        scope: What the token shall allow (RFC 6749 §3.3).
-        audience: For whom it is, by name (RFC 8693 §2.1, and several servers' own).
-        resource: For whom it is, by URI (RFC 8707).
-        extra: Parameters of the server's own.
+        scope: The requested scope (RFC 6749 §3.3).
+        audience: The requested audience, by name (RFC 8693 §2.1, and several servers' own).
+        resource: The requested audience, by URI (RFC 8707).
+        extra: The server's own parameters.
     """
 
     scope: tuple[str, ...]
     audience: tuple[str, ...]
     resource: tuple[str, ...]
-    extra: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # which might hold a key
+    extra: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # it may contain a key
 
     @classmethod
     def of(cls, given: Given) -> Parameters:
-        """Return what a provider's arguments say.
+        """Return the parameters in a provider's arguments.
 
         Raises:
             ConfigurationError: One is of the wrong kind.
@@ -62,7 +62,8 @@ class Parameters:
         """Return the form's fields.
 
         Args:
-            scope: Whether it is named. A refreshed token has its predecessor's if it is not (RFC 6749 §6).
+            scope: Whether to include the scope. A renewed token has its predecessor's if it is left out (RFC 6749 §6;
+                default ``True``).
         """
         named = (("scope", " ".join(self.scope)),) if scope and self.scope else ()
         audience = tuple(("audience", each) for each in self.audience)
@@ -70,7 +71,7 @@ class Parameters:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """What a provider's identity says of them. A scope is the same in any order (RFC 6749 §3.3)."""
+        """Their parts of a provider's identity. A scope is the same in any order (RFC 6749 §3.3)."""
         return {
             "scope": sorted(self.scope) or None,
             "audience": self.audience or None,
@@ -80,11 +81,11 @@ class Parameters:
 
 
 def is_json(value: Mapping[str, Any]) -> bool:
-    """Return whether an argument is a mapping, and one that JSON can hold."""
+    """Return whether an argument is a mapping that JSON can represent."""
     if not isinstance(value, Mapping):
         return False
     try:
-        json.dumps(dict(value), sort_keys=True)  # as an identity needs it
+        json.dumps(dict(value), sort_keys=True)  # an identity needs sorted keys
     except (TypeError, ValueError, RecursionError):
         return False
     return True
@@ -94,7 +95,8 @@ def _several(value: Several | None, name: str) -> tuple[str, ...]:
     """Return an argument that takes a string or several."""
     values: tuple[str, ...] | None = () if value is None else (value,) if isinstance(value, str) else None
     if values is None and isinstance(value, Iterable):
-        values = tuple(sorted(value, key=str) if isinstance(value, AbstractSet) else value)  # in every process
+        # sorted, to be the same in every process
+        values = tuple(sorted(value, key=str) if isinstance(value, AbstractSet) else value)
     if values is None or not all(isinstance(each, str) and each.strip() for each in values):
         raise ConfigurationError(f"{name} takes a str that is not empty, or several")
     return values
@@ -104,10 +106,10 @@ def _extra(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     if extra is None:
         return ()
     if not isinstance(extra, Mapping) or not all(isinstance(part, str) for pair in extra.items() for part in pair):
-        del extra  # which may hold a secret: a traceback through here that shows locals must not show it
+        del extra  # it may contain a secret, which a traceback with local variables must not show
         raise ConfigurationError("extra takes a mapping of str to str")
     taken = sorted(_RESERVED & set(extra))
     if taken:
         del extra
-        raise ConfigurationError(f"extra can't hold {', '.join(taken)}: the provider has arguments for it")
+        raise ConfigurationError(f"extra can't contain {', '.join(taken)}: the provider has arguments for that")
     return tuple(extra.items())

@@ -1,4 +1,4 @@
-"""What all OAuth 2.0 grants have in common: the client, the parameters, the answer, the refresh token (RFC 6749)."""
+"""The base class of all OAuth 2.0 grants: the client, the parameters, the answer, the refresh token (RFC 6749)."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ __all__ = ["Fields", "OAuthProvider"]
 _T = TypeVar("_T")
 
 _NAME = "token_endpoint"
-"""What metadata calls the endpoint."""
+"""The endpoint's name in the metadata."""
 
 
 class OAuthProvider(EndpointProvider):
     """A grant of any OAuth 2.0 server.
 
-    A refresh token that comes with an access token is used for the next renewal; when it is refused, or lost with an
-    answer that never came, the grant itself is. One that is not replaced stays in force (RFC 6749 §6).
+    A refresh token that comes with an access token is used for the next renewal. If the server rejects it, or an answer
+    was lost, the grant itself is used. A refresh token that is not replaced remains valid (RFC 6749 §6).
 
     Attributes:
-        prover: Makes the proofs of a token that is bound to a key; ``None`` = it is a bearer token.
+        prover: Makes the proofs of a token that is bound to a key; ``None`` (default): it is a bearer token.
     """
 
     prover: Prover | None = None
@@ -73,9 +73,9 @@ class OAuthProvider(EndpointProvider):
     _revocation_url: URL | None
     _answer: AnswerReader
     _server_clock: ServerClock
-    _cannot_revoke: str = "where the server revokes tokens is not known: give revocation_url=, or issuer="
+    _cannot_revoke: str = "the server's revocation endpoint is not known: give revocation_url=, or issuer="
     _signs: bool = False
-    """Whether the grant's own fields hold an assertion that is signed for each request."""
+    """Whether the grant's own fields contain an assertion that is signed for each request."""
 
     def _set_up(
         self,
@@ -86,18 +86,19 @@ class OAuthProvider(EndpointProvider):
         confidential: bool = False,
         **parts: Part,
     ) -> None:
-        """Set what is common.
+        """Set what all grants share.
 
         Args:
             given: The arguments that all grants share.
-            *credentials: The grant's own.
-            client_id: The client's; ``None``: the server needs none.
-            whose: What says whose the token is; see `EndpointProvider._identify`.
-            confidential: Whether the client must authenticate, unless ``client_auth`` is ``"none"``.
-            **parts: What else makes one token differ from another; no secrets.
+            *credentials: The grant's own credentials.
+            client_id: The client's id; ``None``: the server needs none.
+            whose: The texts that say whose the token is; see `EndpointProvider._identify`.
+            confidential: Whether the client must authenticate, unless ``client_auth`` is ``"none"`` (default
+                ``False``).
+            **parts: The other parts that make one token differ from another; no secrets.
 
         Raises:
-            ConfigurationError: They don't work, or not together.
+            ConfigurationError: An argument is wrong, or the arguments contradict each other.
             InsecureTransport: Plain http to another machine.
         """
         hosts = insecure_hosts_of(given.insecure_hosts)
@@ -120,7 +121,7 @@ class OAuthProvider(EndpointProvider):
                 errors=errors,
             ),
             (*credentials, *client.credentials),
-            origins=() if given.origins is None else given.origins,  # the token's API is somewhere else
+            origins=() if given.origins is None else given.origins,  # the API is on another origin
         )
         client.check()
         dpop_key = given.secrets.dpop_key
@@ -128,16 +129,17 @@ class OAuthProvider(EndpointProvider):
             self.prover = _prover(dpop_key, given.dpop_algorithm, self._server_clock)
         self._carry(given.carried_as, given.scheme, bound=self.prover is not None)
         thumbprint = None if self.prover is None else self.prover.thumbprint
-        found_by = None if self._located else given.issuer  # else the URL in the identity is the token endpoint's own
+        # otherwise the URL in the identity is the token endpoint's own
+        found_by = None if self._located else given.issuer
         parts = {"client_id": client.id, "dpop": thumbprint, "issuer": found_by, **parameters.parts, **parts}
         read, usually = (each.reader.parts(alone=self.needs_lock) for each in (answer, AnswerFields()))
         parts["answer"] = None if read == usually else hashed(read)
         self._identify(whose, credentials, **parts)
         if dpop_key is None and self.prover is not None:
-            self.identity = None  # a token that no other process has the key of
+            self.identity = None  # no other process has this token's key
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        """Ask for a token: with the refresh token if there is one, else by the grant itself."""
+        """Request a token: with the refresh token if there is one, otherwise with the grant itself."""
 
         async def obtain(endpoint: Endpoint) -> Token:
             return await self._obtain(endpoint, http, previous)
@@ -147,16 +149,16 @@ class OAuthProvider(EndpointProvider):
         return await self._at_known(_NAME, self._endpoint, http, obtain)
 
     async def revoke(self, http: aiohttp.ClientSession, token: str, kind: TokenKind, /) -> None:
-        """Have the server revoke a token, at ``revocation_url`` or where the issuer's metadata says (RFC 7009).
+        """Ask the server to revoke a token, at ``revocation_url`` or the endpoint in the issuer's metadata (RFC 7009).
 
         The client authenticates as for a token request.
 
         Raises:
-            ConfigurationError: Nobody knows where.
-            AuthError: It could not be revoked.
+            ConfigurationError: The revocation endpoint is unknown.
+            AuthError: The token could not be revoked.
         """
         credential = Credential(token, kind)
-        del token  # a traceback through here that shows locals must not show it
+        del token  # a traceback with local variables must not show it
 
         async def revoke(endpoint: Endpoint) -> None:
             fields = revocation_fields(kind)
@@ -176,13 +178,13 @@ class OAuthProvider(EndpointProvider):
         http: aiohttp.ClientSession,
         work: Callable[[Endpoint], Awaitable[_T]],
     ) -> _T:
-        """Do something at an endpoint that the issuer's metadata tells; once more, if it has moved since.
+        """Call ``work`` with an endpoint from the issuer's metadata, and again if the endpoint has moved since.
 
         Args:
-            name: What the metadata calls it.
-            endpoint: What is known of it but for its address.
+            name: The endpoint's name in the metadata.
+            endpoint: The endpoint without its address.
             http: The session to send with.
-            work: What is done there.
+            work: The work to do there.
         """
         issuer = self._known_issuer
         url = await issuer.endpoint(http, name)
@@ -196,17 +198,17 @@ class OAuthProvider(EndpointProvider):
         return await work(attrs.evolve(endpoint, url=moved))
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        """Ask this token endpoint for a token."""
+        """Request a token from this token endpoint."""
         return await fetch_before_grant(
             previous, partial(self._renew, endpoint, http), partial(self._grant, endpoint, http)
         )
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        """Ask for a token by the grant itself."""
+        """Request a token with the grant itself."""
         raise NotImplementedError
 
     async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
-        """Ask for a token with the refresh token of the previous one."""
+        """Request a token with the previous token's refresh token."""
         credential = Credential(previous.refresh_token or "", "refresh_token")
         return await self._ask(endpoint, http, (credential,), self._refresh_fields, partial(self._read, kept=previous))
 
@@ -215,7 +217,7 @@ class OAuthProvider(EndpointProvider):
         return (*fields, *self._parameters.fields(scope=False))
 
     def _address(self, given: Given) -> URL:
-        """Return the token endpoint; the issuer, as long as nobody knows the endpoint."""
+        """Return the token endpoint's URL, or the issuer's if it must be discovered."""
         if given.token_url is None:
             return self._known_issuer.url
         return absolute_url(given.token_url, "token_url", query=True)
@@ -223,7 +225,7 @@ class OAuthProvider(EndpointProvider):
     @property
     def _known_issuer(self) -> Issuer:
         if self._issuer is None:
-            raise ConfigurationError("give token_url=, or issuer= to have it found by the server's metadata")
+            raise ConfigurationError("give token_url=, or issuer= to read it from the server's metadata")
         return self._issuer
 
     async def _ask(
@@ -236,15 +238,16 @@ class OAuthProvider(EndpointProvider):
         *,
         bound: bool = True,
     ) -> _T:
-        """Send a request that the client authenticates.
+        """Send a request in which the client authenticates.
 
         Args:
-            endpoint: Where to.
+            endpoint: The endpoint to send it to.
             http: The session to send with.
-            credentials: What it takes besides the client's own.
+            credentials: The credentials that it needs besides the client's own.
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
-            bound: Whether it proves the key that the provider's tokens are bound to, if they are. Default ``True``.
+            bound: Whether it proves possession of the key that the provider's tokens are bound to, if any (default
+                ``True``).
         """
         issuer, algorithms, prover = self._issuer, None, self.prover if bound else None
         if issuer is not None:
@@ -275,29 +278,29 @@ class OAuthProvider(EndpointProvider):
         raise problem
 
     def _read(self, response: TokenResponse, *, kept: Token | None = None) -> Token:
-        """Return the token that an answer holds (RFC 6749 §5.1).
+        """Return the token in an answer (RFC 6749 §5.1).
 
         Args:
             response: The answer.
-            kept: The token whose refresh token the answer may replace.
+            kept: The token whose refresh token the answer may replace; ``None`` (default): none.
         """
         token = self._token(response, self._answer.refreshed(response))
         bound = token.token_type.lower() == "dpop"
         if bound and self.prover is None:
             raise InvalidTokenResponse("the token is bound to a key (token_type DPoP): give dpop=True or dpop_key=")
         if self.prover is not None and not bound:
-            raise InvalidTokenResponse(f"the token is bound to no key: its type is {token.token_type}, not DPoP")
+            raise InvalidTokenResponse(f"the token is not bound to a key: its type is {token.token_type}, not DPoP")
         if kept is None or token.refresh_token is not None:
             return token
         return attrs.evolve(token, refresh_token=kept.refresh_token)
 
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
-        """Return the token with its lifetime, as this system's answers tell it."""
+        """Return the token with its lifetime, from this system's answer."""
         return self._answer.read(response, refresh_token, any_type=self._takes_any_type)
 
 
 def _nothing(_: TokenResponse) -> None:
-    """Return nothing: what a successful revocation says."""
+    """Return nothing: a successful revocation has no result."""
 
 
 def _prover(key: Credential | None, algorithm: str | None, server_clock: ServerClock) -> Prover:

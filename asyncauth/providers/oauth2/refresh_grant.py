@@ -1,4 +1,4 @@
-"""A refresh token that was obtained elsewhere (RFC 6749 §6)."""
+"""The refresh token grant, with a refresh token from elsewhere (RFC 6749 §6)."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ __all__ = ["RefreshGrant"]
 
 
 class RefreshGrant(OAuthProvider):
-    """The refresh token grant, from a refresh token that was obtained elsewhere (RFC 6749 §6).
+    """The refresh token grant, with a refresh token that was obtained elsewhere (RFC 6749 §6).
 
-    The refresh token that the last answer brought goes first; when the server says ``invalid_grant`` to it, the given
-    one does, unless it is the same, or the one that the last was rotated from: a server that rotates revokes all of
-    its descendants when it sees one again. For the same reason a server that rotates needs a store (`TokenManager`)
-    if the process is to be started again: the given one is spent then.
+    The latest answer's refresh token is sent first. If the server answers ``invalid_grant``, the configured one is
+    sent. It is not sent if it is the same one, or the one that the latest was rotated from: a server that rotates
+    revokes all descendants of a refresh token that it sees again. For the same reason, a restarted process needs a
+    store (`TokenManager`) if the server rotates, since the configured refresh token is then spent.
 
     Args:
-        refresh_token: The refresh token, a callable that returns it, or what else a credential can be.
-        client_id: The client's; ``None`` (default) = the server needs none.
-        account: A name for whose token it is, so that a shared store can keep it.
-        **options: What all grants take: see `OAuthOptions`.
+        refresh_token: The refresh token: a string, a callable that returns it, or another kind of credential.
+        client_id: The client's id; ``None`` (default): the server needs none.
+        account: A name for the token's account, which a shared store needs (default ``None``).
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "refresh-grant"
     needs_lock: bool = True
-    """There is no other way to a token: with a store, it is asked for under the store's lock or not at all."""
+    """True, since there is no other grant: with a store, a token is requested only under the store's lock."""
 
     @takes_options
     def __init__(
@@ -55,12 +55,12 @@ class RefreshGrant(OAuthProvider):
         **options: Unpack[OAuthOptions],
     ) -> None:
         credential = Credential(refresh_token, "refresh_token")
-        del refresh_token  # a traceback through here that shows locals must not show it
+        del refresh_token  # a traceback with local variables must not show it
         given = Given.of(self, options)
         self._set_up(given, credential, client_id=client_id, whose={"account": account})
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        """Ask for a token with the last answer's refresh token, or with the given one."""
+        """Request a token with the latest answer's refresh token, or with the configured one."""
         return await fetch_alone(
             previous,
             partial(self._renew, endpoint, http),
@@ -89,15 +89,15 @@ class RefreshGrant(OAuthProvider):
         return (*fields, *self._parameters.fields())
 
     async def _given(self, http: aiohttp.ClientSession) -> str:
-        """Return the given refresh token."""
+        """Return the configured refresh token."""
         given, _, _ = await self.credentials[0].resolve(http)
         return given
 
 
 def _ends(rejected: CredentialsRejected) -> bool:
-    """Return whether a rejection says that the refresh token is of no more use.
+    """Return whether a rejection makes the refresh token useless.
 
-    Of a rejection that another process received, the store does not keep the reason: a given refresh token that is
-    another one is sent once, since it may be the new one that a person has put in place.
+    The store does not keep the reason of a rejection that another process received. A configured refresh token that
+    differs is sent once, since a person may have replaced it with a new one.
     """
     return rejected.error == "invalid_grant" or rejected.declared or rejected.elsewhere

@@ -1,4 +1,4 @@
-"""Where and how an authorization server revokes tokens (RFC 7009)."""
+"""Revoking tokens at an authorization server (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["REVOCATION", "revocation_address", "revocation_at", "revocation_fields"]
 
 REVOCATION = "revocation_endpoint"
-"""What metadata calls the endpoint (RFC 8414 §2)."""
+"""The endpoint's name in the metadata (RFC 8414 §2)."""
 
 
 def revocation_address(given: str | URL | None, insecure_hosts: frozenset[str]) -> URL | None:
-    """Return the address that was given as ``revocation_url=``; ``None``: none was.
+    """Return the address in ``revocation_url=``; ``None``: none was given.
 
     Raises:
         ConfigurationError: It is not an absolute URL.
@@ -39,12 +39,12 @@ def revocation_address(given: str | URL | None, insecure_hosts: frozenset[str]) 
 
 
 def revocation_at(url: URL, token_endpoint: Endpoint) -> Endpoint:
-    """Return a server's revocation endpoint, with what is known of its token endpoint."""
+    """Return a server's revocation endpoint, with its token endpoint's settings."""
     return attrs.evolve(token_endpoint, step="revocation", url=url, hook=_verdict)
 
 
 def revocation_fields(kind: TokenKind) -> Callable[[str], Fields]:
-    """Return what makes the form of a token's revocation (RFC 7009 §2.1)."""
+    """Return a function that makes the form of a token's revocation (RFC 7009 §2.1)."""
 
     def fields(token: str) -> Fields:
         return (("token", token), ("token_type_hint", kind))
@@ -53,5 +53,5 @@ def revocation_fields(kind: TokenKind) -> Callable[[str], Fields]:
 
 
 def _verdict(answer: Answer, verdict: Verdict) -> Verdict:
-    """Return what an answer means: a success need not hold anything (RFC 7009 §2.2)."""
+    """Return the meaning of an answer: a success may be empty (RFC 7009 §2.2)."""
     return Verdict(Kind.SUCCESS) if answer.is_success and not answer.code else verdict

@@ -1,4 +1,4 @@
-"""Which time signed assertions and proofs name: this machine's, until a server's ``Date`` shows that it is wrong."""
+"""The time in signed assertions and proofs: this machine's, until a server's ``Date`` shows that it is wrong."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from asyncauth.clock import SYSTEM_CLOCK, Clock
 __all__ = ["ServerClock", "difference"]
 
 _BACKDATED = 2.0
-"""Seconds by which ``iat`` lies in the past: many servers refuse what was signed a moment in their future."""
+"""Seconds by which ``iat`` is in the past: many servers reject a signature from their future."""
 
 _AGREE = 1.0
-"""Seconds by which clocks may differ and no signature is refused for it."""
+"""Seconds by which clocks may differ without a signature being rejected."""
 
 _SECOND = 1.0
-"""A ``Date`` header's resolution, in seconds."""
+"""The resolution of a ``Date`` header, in seconds."""
 
 
 class ServerClock:
-    """An authorization server's clock, as far as is known.
+    """An authorization server's clock, as far as it is known.
 
-    It is this machine's clock until `learn` has found that they differ. From then on it counts on a monotonic clock, so
+    It is this machine's clock until `learn` finds that they differ. From then on, it counts on a monotonic clock, so
     that setting this machine's clock changes nothing.
 
-    Concurrency: safe to use from any thread.
+    Concurrency: usable in any thread.
     """
 
     __slots__ = ("_learned",)
@@ -33,18 +33,18 @@ class ServerClock:
         self._learned: tuple[Clock, float] | None = None  # and how far the server's is ahead of its monotonic()
 
     def signing_time(self, clock: Clock = SYSTEM_CLOCK) -> int:
-        """Return the time that a signature made now names, in Unix epoch seconds.
+        """Return the time for a signature made now, in Unix epoch seconds.
 
         Args:
-            clock: What counts until the server's clock is known.
+            clock: The clock that counts until the server's is known (default: this machine's).
         """
         return int(self._now(clock) - _BACKDATED)
 
     def learn(self) -> bool:
-        """Take over the server's clock from the running try's last answer, if it differs from the time that was signed.
+        """Adopt the server's clock from the current try's last answer, if it differs from the signing time.
 
         Returns:
-            Whether they differed so much that the server may have refused them.
+            Whether they differed so much that the server may have rejected the signature.
         """
         state = current_try()
         if state.server_now is None or abs(_ahead(self._now(state.clock))) <= _AGREE:
@@ -58,9 +58,9 @@ class ServerClock:
 
 
 def difference() -> str | None:
-    """Return in words how far this machine's clock and the server's are apart, by the running try's last answer.
+    """Return in words how much this machine's clock and the server's differ, by the current try's last answer.
 
-    ``None``: not so far that it matters, or the answer did not say.
+    ``None``: not enough to matter, or the answer did not say.
     """
     ahead = _ahead(current_try().clock.wall())
     if abs(ahead) <= _AGREE:
@@ -69,13 +69,13 @@ def difference() -> str | None:
 
 
 def _ahead(now: float) -> float:
-    """Return the seconds that a clock is ahead of the server's, by the running try's last answer; negative: behind.
+    """Return the seconds that a clock is ahead of the server's, by the current try's last answer; negative: behind.
 
-    The answer's ``Date`` was written at some moment between sending and now, and its fraction of a second cut off: 0
-    where the two agree at any of these moments, or where there was no ``Date``.
+    The answer's ``Date`` was written at some instant between sending and now, without its fraction of a second. The
+    result is 0 if the two clocks agree at any of these instants, or if there was no ``Date``.
 
     Args:
-        now: What the clock says now.
+        now: The clock's time now.
     """
     state = current_try()
     if state.server_now is None or state.sent_at is None:

@@ -1,4 +1,4 @@
-"""One token for another (RFC 8693)."""
+"""The token exchange grant: one token for another (RFC 8693)."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["TokenExchange"]
 
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a type, no token)
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a type, not a token)
 
 
 class TokenExchange(OAuthProvider):
-    """The token exchange grant: a token for another service, or on somebody's behalf (RFC 8693).
+    """The token exchange grant: a token for another service, or on behalf of someone else (RFC 8693).
 
-    What kind of token came, ``issued_token_type``, is in `Token.extra`.
+    The kind of the returned token, ``issued_token_type``, is in `Token.extra`.
 
     Args:
-        subject_token: Whose token it shall be: a token, a callable that returns one, or another manager, which is
-            asked for a new one when the server refuses the first.
-        subject_token_type: What it is (default: an access token).
-        actor_token: Who acts for them: likewise. ``None`` (default): no actor.
-        actor_token_type: What that is (default: an access token).
-        requested_token_type: What is wanted; ``None`` (default) = the server decides.
-        client_id: The client's; ``None`` (default) = the server needs none.
-        account: A name for whose token it is, so that a shared store can keep it; needed there if one of the
-            tokens is a string or a callable.
-        **options: What all grants take: see `OAuthOptions`.
+        subject_token: A token of the subject: a string, a callable that returns one, or another manager, which obtains
+            a new one if the server rejects the first.
+        subject_token_type: Its type (default: an access token).
+        actor_token: A token of the party that acts for the subject, likewise. ``None`` (default): no actor.
+        actor_token_type: Its type (default: an access token).
+        requested_token_type: The type of the wanted token; ``None`` (default): the server decides.
+        client_id: The client's id; ``None`` (default): the server needs none.
+        account: A name for the token's account (default ``None``). A shared store needs it if one of the tokens is a
+            string or a callable.
+        **options: The arguments that all grants share: see `OAuthOptions`.
 
     Raises:
-        ConfigurationError: An argument can't work; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
         TypeError: There is no such argument.
-        InsecureTransport: Plain http to a host that is not this machine.
+        InsecureTransport: Plain http to a host other than this machine.
     """
 
     name: str = "token-exchange"
@@ -60,7 +60,7 @@ class TokenExchange(OAuthProvider):
     ) -> None:
         subject = Credential(subject_token, "subject_token")
         actors = () if actor_token is None else (Credential(actor_token, "actor_token"),)
-        del subject_token, actor_token  # a traceback through here that shows locals must not show them
+        del subject_token, actor_token  # a traceback with local variables must not show them
         given = Given.of(self, options)
         self._own = 1 + len(actors)
         self._types = (subject_token_type, actor_token_type)

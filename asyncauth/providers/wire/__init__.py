@@ -1,1 +1,1 @@
-"""A token request and its response, for every provider."""
+"""Token requests and their answers, for every provider."""

@@ -1,4 +1,4 @@
-"""Where an answer has the token and what goes with it, as a user declares it."""
+"""The user's declaration of where an answer has the token, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["AnswerFields", "AnswerReader", "declared"]
 
 
 _BESIDE = tuple((name, Path.of(name, name)) for name in ("token_type", "scope"))
-"""What belongs to a token, wherever that stands."""
+"""Fields that belong to a token, wherever the token is."""
 
 
 class _Lifetime(TypedDict, total=False):
@@ -37,7 +37,7 @@ class _Lifetime(TypedDict, total=False):
 
 @attrs.frozen
 class AnswerReader:
-    """What `AnswerFields` says, as it is applied to answers."""
+    """Reads answers as `AnswerFields` declares."""
 
     token: Path
     lifetime: Path | None
@@ -47,14 +47,14 @@ class AnswerReader:
     refresh_token: Path
     extra: tuple[tuple[str, Path], ...]
     is_flat: bool
-    """Whether all of it stands where `TokenResponse.token` looks for it: among the answer's own fields."""
+    """Whether all fields are where `TokenResponse.token` looks for them: at the top level of the answer."""
 
     def parts(self, *, alone: bool) -> Sequence[Part]:
-        """Return what makes the token in a store another one, for an identity.
+        """Return the parts of an identity that make a stored token differ from another.
 
-        A provider that reads the same answer differently has the same token with another end, or with other fields
-        kept beside it. A stored refresh token that is the only credential is found all the same: it can't be obtained
-        again, and the next answer corrects the end.
+        A provider that reads the same answer differently gets the same token with another expiry, or with other extra
+        fields. If the refresh token is the only credential, the lifetime and the extra fields do not count: a stored
+        refresh token must be found, since it can't be obtained again, and the next answer corrects the expiry.
 
         Args:
             alone: Whether the refresh token is the only credential.
@@ -67,26 +67,27 @@ class AnswerReader:
 
     @property
     def hook(self) -> Hook | None:
-        """The say in what an answer means; ``None``: the token is one of the answer's fields."""
+        """The hook that decides what an answer means; ``None``: the token is one of the answer's fields."""
         return None if self.token.steps else self.verdict
 
     def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
-        """Return what an answer means (a `Hook`): a success as well if a header or the whole body is the token."""
+        """Return what an answer means (a `Hook`): also a success if the token is a header or the whole body."""
         if verdict.kind is not Kind.UNREADABLE or not answer.is_success:
             return verdict
         found = self.token.find(answer.document, answer.headers)
         return Verdict(Kind.SUCCESS) if isinstance(found, str) else verdict
 
     def read(self, response: TokenResponse, refresh_token: str | None = None, *, any_type: bool = False) -> Token:
-        """Return the token that an answer holds.
+        """Return the token in an answer.
 
         Args:
             response: The answer.
-            refresh_token: The refresh token to keep with it.
-            any_type: Whether it is known how the token is sent, whatever the answer calls its type.
+            refresh_token: The refresh token to keep with it; ``None`` (default): none.
+            any_type: Whether the provider declares how the token is carried, whatever type the answer gives (default
+                ``False``).
 
         Raises:
-            InvalidTokenResponse: As `TokenResponse.token` does, or how long the token lives can't be read.
+            InvalidTokenResponse: As `TokenResponse.token`, or the lifetime is unreadable.
         """
         found = response
         if not self.is_flat:
@@ -95,14 +96,14 @@ class AnswerReader:
         return found.token(self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(response))
 
     def refreshed(self, response: TokenResponse) -> str | None:
-        """Return the refresh token that an answer brings; ``None``: it brings none that can be used."""
+        """Return an answer's refresh token; ``None``: it has none that can be used."""
         value = None
         with suppress(LookupError):
             value = self._value(self.refresh_token, response)
         return response.optional(token_text, value, self.refresh_token.text)
 
     def _found(self, response: TokenResponse) -> dict[str, Any]:
-        """Return what stands at the paths, by name. In no variable of `read`: frames are shown."""
+        """Return the values at the paths, by name. Not a variable of `read`, since tracebacks show local variables."""
         own = ((path.text, path) for path in (self.lifetime, self.token) if path is not None)
         found: dict[str, Any] = {}
         for name, path in (*_BESIDE, *self.extra, *own):
@@ -111,7 +112,7 @@ class AnswerReader:
         return found
 
     def _lifetime(self, response: TokenResponse) -> _Lifetime:
-        """Return what an answer says of the lifetime, as `TokenResponse.token` takes it."""
+        """Return an answer's lifetime as arguments of `TokenResponse.token`."""
         if self.lifetime is None:
             return {"default": self.default_lifetime}
         name, value = self.lifetime.text, None
@@ -125,10 +126,10 @@ class AnswerReader:
         return {"durations": durations, "instants": instants}
 
     def _value(self, path: Path, response: TokenResponse) -> Any:
-        """Return what stands at a path; a plain name counts beside the token first.
+        """Return the value at a path; a plain name is first looked for next to the token.
 
         Raises:
-            LookupError: Nothing does.
+            LookupError: There is no value.
         """
         if len(path.steps) == 1:
             if len(self.token.steps) <= 1:
@@ -163,35 +164,35 @@ def _compiled(fields: AnswerFields) -> AnswerReader:
 
 @attrs.frozen(kw_only=True)
 class AnswerFields:
-    """Where a token endpoint's answer has the token and what goes with it, where it is not as in RFC 6749.
+    """Where a token endpoint's answer has the token and its other fields, if not as in RFC 6749.
 
     ::
 
         AnswerFields(token="data.session", lifetime="data.valid_until", unit="iso8601")
 
-    **Paths** are ``"access_token"``, ``"data.token"``, ``"items[0].token"``, ``"['odd.name']"``. In an XML answer the
+    **Paths** are ``"access_token"``, ``"data.token"``, ``"items[0].token"``, ``"['odd.name']"``. In an XML answer, the
     steps are names of elements and attributes, without their prefixes: ``"Envelope.Body.Ticket.token"``. A text on the
-    way that holds JSON or XML itself is read. ``"header:X-Token"`` is a header, ``"cookie:SESSION"`` a cookie that the
-    answer sets, and ``"$"`` the whole body, where that is the token. Answers in JSON, XML and form encoding are read
-    alike. A plain name counts beside the token first, then in the answer itself.
+    way that contains JSON or XML is parsed. ``"header:X-Token"`` is a header, ``"cookie:SESSION"`` a cookie that the
+    answer sets, and ``"$"`` the whole body, if that is the token. Answers in JSON, XML and form encoding are read
+    alike. A plain name is first looked for next to the token, then in the answer itself.
 
     Args:
-        token: Where the access token stands.
-        lifetime: Where the answer says how long it lives (default: ``"expires_in"``). ``None``: it does not.
-        unit: In what: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``, ``"hh:mm:ss"``
-            (``"177:05:38"``), ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
-        default_lifetime: Seconds that a token lives of which the answer does not say it (default: ``None``, unknown:
-            it is used until the API refuses it).
-        never: Values of ``lifetime`` that mean that the token does not end, such as ``0``, or ``(0, -1)``. Default:
-            none; zero then means that it was expired on arrival.
-        refresh_token: Where the refresh token stands (default: ``"refresh_token"``).
-        extra: What else to keep in `Token.extra`: names, and the paths of their values.
+        token: The access token's path (default ``"access_token"``).
+        lifetime: The lifetime's path (default ``"expires_in"``). ``None``: the answer has no lifetime.
+        unit: The lifetime's unit: ``"seconds"`` (default), ``"ms"``, ``"minutes"``, ``"hours"``, ``"days"``,
+            ``"hh:mm:ss"`` (``"177:05:38"``), ``"epoch_seconds"``, ``"epoch_ms"``, ``"http_date"`` or ``"iso8601"``.
+        default_lifetime: Lifetime in seconds of a token whose answer has none. ``None`` (default): unknown, and the
+            token is used until the API answers it with a 401.
+        never: Values of ``lifetime`` that mean that the token does not expire, such as ``0``, or ``(0, -1)``. Default:
+            none; 0 then means that it was expired on arrival.
+        refresh_token: The refresh token's path (default ``"refresh_token"``).
+        extra: Other values to keep in `Token.extra`: names, and the values' paths (default: none).
 
     Raises:
-        ConfigurationError: An argument can't be read; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
     """
 
-    token: str = "access_token"  # noqa: S105 (a field's name)
+    token: str = "access_token"  # noqa: S105 (the name of a field)
     lifetime: str | None = "expires_in"
     unit: Unit = "seconds"
     default_lifetime: float | None = None
@@ -204,10 +205,10 @@ class AnswerFields:
 
 
 def declared(answer: AnswerFields | None, errors: ErrorFields | None) -> tuple[AnswerFields, ErrorRules]:
-    """Return what a provider's ``answer=`` and ``errors=`` say.
+    """Return a provider's ``answer=`` and ``errors=``, or their defaults.
 
     Raises:
-        ConfigurationError: They are something else.
+        ConfigurationError: They are of another type.
     """
     answer, errors = answer or AnswerFields(), errors or ErrorFields()
     if not isinstance(answer, AnswerFields) or not isinstance(errors, ErrorFields):

@@ -1,4 +1,4 @@
-"""Values of an answer that mean something, as a provider declares them. Pure."""
+"""Values of an answer to which a provider's declaration gives a meaning. Pure."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Values: TypeAlias = Value | Iterable[Value]
 CasesLike: TypeAlias = Values | Mapping[str, Values]
 """Error codes, or a mapping of paths to the values that count there.
 
-Values are compared as texts: ``0`` is ``"0"`` and ``0.0``, ``False`` is ``"false"``. In a ``str``, ``*`` stands for any
-text. ``None``: none; inside a mapping: ``null``, or that nothing stands there.
+Values are compared as texts: ``0`` equals ``"0"`` and ``0.0``, ``False`` equals ``"false"``. In a ``str``, ``*`` stands
+for any text. ``None``: none; in a mapping: ``null``, or a missing value.
 """
 
 _NOTHING = "\0"
-"""What ``null`` is compared as. No text of an answer is this one."""
+"""The text that stands for ``null`` in comparisons. No text in an answer equals it."""
 
 
 @attrs.frozen
 class Cases:
-    """Values of an answer that mean something.
+    """Values of an answer with a declared meaning.
 
     Attributes:
-        codes: Patterns of error codes, which are looked for wherever servers write them.
-        places: Paths, and patterns of what may stand there.
+        codes: Patterns of error codes, which are looked for wherever servers write them (default: none).
+        places: Paths, and patterns of the values there (default: none).
     """
 
     codes: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class Cases:
 
     @classmethod
     def of(cls, value: CasesLike, argument: str) -> Cases:
-        """Return what an argument describes.
+        """Return the cases that an argument describes.
 
         Raises:
-            ConfigurationError: It can't be read.
+            ConfigurationError: The argument is wrong.
         """
         if isinstance(value, Mapping):
             places = cast("Mapping[str, Values]", value).items()
@@ -57,7 +57,7 @@ class Cases:
         """Return whether an answer has one of the values.
 
         Args:
-            document: What its body holds.
+            document: The content of its body.
             headers: Its headers.
         """
         if self.codes and any(fits(code, self.codes) for code in error_codes(document)):
@@ -66,10 +66,10 @@ class Cases:
 
 
 def patterns(value: Values, argument: str) -> tuple[str, ...]:
-    """Return the texts that an argument's values are compared as.
+    """Return an argument's values as texts for comparisons.
 
     Raises:
-        ConfigurationError: One can't be compared.
+        ConfigurationError: A value can't be compared.
     """
     several: bool = isinstance(value, Iterable) and not isinstance(value, str)
     texts = tuple(map(text_of, cast("Iterable[Value]", value) if several else (cast("Value", value),)))
@@ -79,7 +79,7 @@ def patterns(value: Values, argument: str) -> tuple[str, ...]:
 
 
 def text_of(value: object) -> str | None:
-    """Return a JSON value as it is compared; ``None``: it is an object or an array that is not empty."""
+    """Return a JSON value as a text for comparisons; ``None``: it is an object or an array that is not empty."""
     if value is None or value in ([], {}):
         return _NOTHING
     if isinstance(value, bool):
@@ -90,8 +90,8 @@ def text_of(value: object) -> str | None:
 
 
 def fits(text: str | None, values: Collection[str]) -> bool:
-    """Return whether a text is one of the values, in which ``*`` stands for any text."""
-    if text is None or text == _NOTHING:  # no pattern fits nothing
+    """Return whether a text matches one of the values, in which ``*`` stands for any text."""
+    if text is None or text == _NOTHING:  # no pattern matches a missing value
         return text in values
     return any(_fits(text, value) for value in values)
 

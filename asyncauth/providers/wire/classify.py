@@ -1,4 +1,4 @@
-"""What a token endpoint's answer means. Pure: no I/O, no clock, no secret in what it returns."""
+"""The meaning of a token endpoint's answer. Pure: no I/O, no clock, no secret in the result."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from asyncauth.providers.wire.words import error_codes
 __all__ = ["Answer", "Hook", "Kind", "Verdict", "classify", "composed", "rejects"]
 
 _OK, _REDIRECTS, _CLIENT_ERRORS, _SERVER_ERRORS = 200, 300, 400, 500
-"""Where the classes of statuses begin (RFC 9110 §15)."""
+"""The first status of each class (RFC 9110 §15)."""
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-"""Statuses that say something of the credential, whatever the error code."""
+"""Statuses that are about the credential, whatever the error code."""
 _ADDRESS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
-"""Statuses that say something of the address, and nothing of the credential."""
+"""Statuses that are about the address, not the credential."""
 _BLOCKING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
 """Statuses with which firewalls and proxies block a request before the token endpoint sees it."""
 _PAGES = (b"<!doctype html", b"<html", b"<head")
-"""How an HTML page begins, in lower case."""
+"""The beginnings of an HTML page, in lower case."""
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Answer:
-    """A token endpoint's answer, as far as its meaning depends on it. Its fields may repeat a secret.
+    """The parts of a token endpoint's answer that decide its meaning. Its fields may repeat a secret.
 
     Attributes:
         status: The HTTP status.
         headers: The headers; names in any case.
-        fields: The members of the body's JSON object, XML document or form; ``None``: it holds none.
-        body: The body, unpacked.
-        document: What the body holds, as `read_document` returns it.
-        server_now: The server's clock, in Unix epoch seconds; ``None``: it sent no ``Date``.
+        fields: The members of the body's JSON object, XML document or form; ``None``: it has none.
+        body: The decompressed body (default: empty).
+        document: The content of the body, as `read_document` returns it (default: ``fields``).
+        server_now: The server's clock, in Unix epoch seconds; ``None`` (default): it sent no ``Date``.
     """
 
     status: int
@@ -62,17 +62,17 @@ class Answer:
 
     @property
     def is_client_error(self) -> bool:
-        """Whether the status is an error of the client's (4xx)."""
+        """Whether the status is a client error (4xx)."""
         return _CLIENT_ERRORS <= self.status < _SERVER_ERRORS
 
     @property
     def is_server_error(self) -> bool:
-        """Whether the status is an error of the server's (5xx)."""
+        """Whether the status is a server error (5xx)."""
         return self.status >= _SERVER_ERRORS
 
     @property
     def is_paced(self) -> bool:
-        """Whether the credential is paced if it brings no token: the server has looked at it, also if it is busy."""
+        """Whether the answer counts for pacing if it has no token: the server has checked the credential."""
         return self.is_success or (self.is_client_error and self.status not in _BUSY)
 
     @property
@@ -82,43 +82,44 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Whether the body is an HTML page, by its type or by how it begins."""
+        """Whether the body is an HTML page, by its type or its beginning."""
         media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         begins = self.body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
         return media_type in _PAGE_TYPES or begins.startswith(_PAGES)
 
     @property
     def code(self) -> object:
-        """What stands in ``error``, where RFC 6749 §5.2 has a code: anything in an odd answer; ``None``: nothing."""
+        """The member ``error``, in which RFC 6749 §5.2 has a code, and an odd answer anything; ``None``: nothing."""
         return None if self.fields is None else self.fields.get("error")
 
     @property
     def asked_pause(self) -> float | None:
-        """For how many seconds the server asks not to be asked; ``None``: it does not ask."""
+        """Seconds for which the server asks clients to wait; ``None``: it does not."""
         return asked_pause(self.headers, self.document, self.server_now)
 
 
 class Kind(enum.Enum):
-    """What an answer can mean."""
+    """The meanings that an answer can have."""
 
     SUCCESS = "success"
-    """It holds a token, if its fields are as they should be."""
+    """The answer has a token, if its fields are valid."""
     BUSY = "busy"
-    """The server can't answer now; asking again later may help."""
+    """The server can't answer now; trying later may help."""
     REJECTED = "rejected"
-    """The credential was rejected; asking again with the same one does not help."""
+    """The credential was rejected; trying again with the same one does not help."""
     UNREADABLE = "unreadable"
-    """It is not a token endpoint's answer, or a success without a token. Nothing is known of the credential."""
+    """Not a token endpoint's answer, or a success without a token. It says nothing about the credential."""
 
 
 @attrs.frozen
 class Verdict:
-    """What an answer means.
+    """The meaning of an answer.
 
     Attributes:
-        kind: In one word.
-        retry_after: Of a busy one: seconds until the server wants to be asked again; ``None``: it named none.
-        declared: Of a rejection: whether it is one because the provider declares it.
+        kind: The meaning.
+        retry_after: For a busy answer: seconds after which the server wants to be asked again; ``None`` (default): it
+            did not say.
+        declared: For a rejection: whether the provider's declaration makes it one (default ``False``).
     """
 
     kind: Kind
@@ -127,15 +128,15 @@ class Verdict:
 
 
 Hook: TypeAlias = Callable[[Answer, Verdict], Verdict]
-"""A provider's own say: called with an answer and what it means by the common rules; returns what it means here."""
+"""A provider's override: called with an answer and its verdict by the common rules; returns the verdict to use."""
 
 
 def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
-    """Return what an answer means.
+    """Return the meaning of an answer.
 
     Args:
         answer: The answer.
-        hook: The provider's own say; ``None``: the common rules hold.
+        hook: The provider's override; ``None`` (default): the common rules decide.
 
     Source: RFC 6749 §5, RFC 9110 §15.
     """
@@ -144,7 +145,7 @@ def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
 
 
 def composed(*hooks: Hook | None) -> Hook | None:
-    """Return the hook that calls several, each with what the one before it returned; ``None``: there are none."""
+    """Return a hook that calls several hooks, each with the previous one's verdict; ``None``: there are none."""
     some = tuple(hook for hook in hooks if hook is not None)
     return partial(_in_turn, some) if len(some) > 1 else some[0] if some else None
 
@@ -158,11 +159,11 @@ def _in_turn(hooks: tuple[Hook, ...], answer: Answer, verdict: Verdict) -> Verdi
 def rejects(*statuses: int, errors_in_successes: bool = False) -> Hook:
     """Return the hook of a server that rejects a credential with these statuses, and with no others.
 
-    A request that was blocked (`Answer.is_block`) says nothing of the credential, whatever the statuses.
+    A blocked request (`Answer.is_block`) says nothing about the credential, whatever the statuses.
 
     Args:
         *statuses: HTTP statuses from 400 up.
-        errors_in_successes: Whether a success that has an ``error`` rejects it as well.
+        errors_in_successes: Whether a success with an ``error`` is a rejection, too (default ``False``).
     """
     rejecting = frozenset(statuses)
 
@@ -186,8 +187,8 @@ def _by_common_rules(answer: Answer) -> Verdict:
     if answer.status in _BUSY or _has_busy_code(answer):
         quota = quota_pause(answer.headers, answer.server_now, unless_told=True)
         return Verdict(Kind.BUSY, quota if asked is None else asked)
-    pause = asked or None  # no pause of 0 s makes a rejection something else
-    if answer.status == HTTPStatus.FORBIDDEN and pause is None:  # GitHub's rate limit, for one
+    pause = asked or None  # a pause of 0 s does not change a rejection
+    if answer.status == HTTPStatus.FORBIDDEN and pause is None:  # such as GitHub's rate limit
         pause = quota_pause(answer.headers, answer.server_now, unless_told=False)
     if pause is not None and (answer.is_success or answer.is_client_error):
         return Verdict(Kind.BUSY, pause)
@@ -195,8 +196,8 @@ def _by_common_rules(answer: Answer) -> Verdict:
 
 
 def _is_rejection(answer: Answer) -> bool:
-    """Return whether an answer that is neither busy nor brings a token rejects the credential."""
-    if answer.is_success:  # some servers send a refusal with status 200: in the protocol's own words, it is one
+    """Return whether an answer that is not busy and has no token rejects the credential."""
+    if answer.is_success:  # some servers send a rejection with status 200: the protocol's own codes make it one
         return means_rejected(answer.code)
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return True
@@ -206,7 +207,7 @@ def _is_rejection(answer: Answer) -> bool:
 
 
 def _has_busy_code(answer: Answer) -> bool:
-    """Return whether an error code says that the server can't answer now. With a 401 or 403, none does."""
+    """Return whether an error code means that the server can't answer now. With status 401 or 403, none does."""
     if answer.status in _CREDENTIAL:
         return False
     found = (answer.code,) if answer.is_success else error_codes(answer.document)

@@ -1,4 +1,4 @@
-"""What a provider proves itself with: a string, a callable that returns one, or another manager's token."""
+"""A provider's credentials: a string, a callable that returns one, or another manager's token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CredentialLike: TypeAlias = "str | Callable[[], str | Awaitable[str]] | TokenSou
 
 
 def _is_source(value: object) -> TypeGuard[TokenSource]:
-    """Tell a manager by what it can do: importing it here would be upwards."""
+    """Recognise a manager by its methods: this module must not import it."""
     return all(callable(getattr(value, name, None)) for name in ("token", "invalidate", "accepted"))
 
 
@@ -32,18 +32,20 @@ class Credential:
     """One credential of a provider. Its repr shows its kind, never its value.
 
     Args:
-        value: A ``str``; a callable or async callable that returns one; another manager; or another provider, which
-            the manager that uses it manages.
+        value: A ``str``; a callable, plain or ``async``, that returns one; another manager; or another provider, for
+            which the manager that uses it makes a manager.
         name: The argument's name (``"password"``), for errors.
-        bearer: Whether it travels in a header after a scheme, so that only visible ASCII characters can be in it.
-        header: Whether it is a header's value, in which blanks can be as well.
-        multiline: Whether line breaks are part of it, as in a PEM file. It never travels.
+        bearer: Whether it is sent in a header after a scheme, so that only visible ASCII characters are valid (default
+            ``False``).
+        header: Whether it is a header's value, in which blanks are valid, too (default ``False``).
+        multiline: Whether line breaks are part of it, as in a PEM file. Such a credential is never sent (default
+            ``False``).
 
     Attributes:
-        source: The value as given; of another credential, that one's. May be a secret.
+        source: The given value; of another credential, that one's. May be a secret.
 
-    Making one raises nothing. A provider deletes its own argument first and then calls `check`, so that no frame
-    which an error passes through shows a secret among its locals.
+    The constructor never raises. A provider first deletes its own argument and then calls `check`, so that no frame
+    which an error passes through has a secret in a local variable.
     """
 
     __slots__ = ("bearer", "header", "multiline", "name", "source")
@@ -60,10 +62,10 @@ class Credential:
         )
 
     def check(self) -> None:
-        """Refuse what can't work.
+        """Raise if the value is wrong.
 
         Raises:
-            ConfigurationError: It is of no such kind, empty, or can't travel.
+            ConfigurationError: It is of another type, empty, or can't be sent.
         """
         if isinstance(self.source, str):
             flaw = self._flaw(self.source)
@@ -78,17 +80,17 @@ class Credential:
 
     @property
     def constant(self) -> str | None:
-        """The value, if it is a string that never changes. Secret."""
+        """The value, if it is a string. Secret."""
         return self.source if isinstance(self.source, str) else None
 
     @property
     def provider(self) -> Provider | None:
-        """The upstream provider, if it is one."""
+        """The upstream provider; ``None``: the value is not a provider."""
         return self.source if isinstance(self.source, Provider) else None
 
     @property
     def identity(self) -> str | None:
-        """The upstream's identity, if this is an upstream that has one."""
+        """The upstream's identity; ``None``: there is no upstream, or it has none."""
         if isinstance(self.source, str):
             return None
         identity = getattr(self.source, "identity", None)
@@ -103,10 +105,10 @@ class Credential:
         return Credential(value, self.name, bearer=self.bearer, header=self.header, multiline=self.multiline)
 
     async def resolve(self, http: aiohttp.ClientSession) -> tuple[str, TokenSource | None, Token | None]:
-        """Return the value now, and where it came from if that was another manager.
+        """Return the current value, and the manager and token that it came from, if any.
 
         Raises:
-            AuthError: It could not be had. An upstream manager's error says so (``upstream``).
+            AuthError: It could not be obtained. For an error of an upstream manager, ``upstream`` is set.
             ConfigurationError: A callable returned something that can't be a credential.
         """
         source = self.source
@@ -115,30 +117,30 @@ class Credential:
         if _is_source(source):
             token = await _upstream(source.token())
             return token.value, source, token
-        if isinstance(source, Provider):  # a provider asked without a manager
+        if isinstance(source, Provider):  # a provider that is used without a manager
             return (await _upstream(source.fetch(http, None))).value, None, None
         value = await self._call(source)
         flaw = self._flaw(value)
         if flaw is None:
             return value, None, None
         del value
-        raise ConfigurationError(f"what the {self.name} callable returned {flaw}")
+        raise ConfigurationError(f"the value that the {self.name} callable returned {flaw}")
 
     @property
     def may_change(self) -> bool:
-        """Whether asking again may give another value, with no manager behind it."""
+        """Whether a callable supplies it, so that the next value may differ."""
         return not (isinstance(self.source, str) or _is_source(self.source) or isinstance(self.source, Provider))
 
     async def _call(self, function: Any) -> Any:
         try:
             value = function()
             return await value if inspect.isawaitable(value) else value
-        except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
+        except Exception as error:  # noqa: BLE001 (user code may raise anything)
             problem = sanitize(error, f"the {self.name} callable")
         raise problem
 
     def _flaw(self, value: object) -> str | None:
-        """Return what is wrong with a value, without the value."""
+        """Return the flaw of a value, without the value; ``None``: it has none."""
         if not isinstance(value, str):
             return f"is {type(value).__name__}, not str"
         if not value:
@@ -174,7 +176,7 @@ async def _upstream(token: Awaitable[Token]) -> Token:
 
 @attrs.frozen(repr=False)
 class ResolvedCredentials:
-    """The values of a provider's credentials for one token request, and the managers they came from."""
+    """The values of a provider's credentials for one token request, and the managers that they came from."""
 
     credentials: tuple[Credential, ...]
     values: tuple[str, ...]
@@ -183,33 +185,33 @@ class ResolvedCredentials:
 
     @property
     def names(self) -> str:
-        """What the credentials are called, for errors."""
+        """The credentials' names, for errors."""
         return " and ".join(dict.fromkeys(credential.name for credential in self.credentials)) or "request"
 
     @property
     def may_change(self) -> bool:
-        """Whether one comes from a callable."""
+        """Whether a callable supplies one of them."""
         return any(credential.may_change for credential in self.credentials)
 
     @property
     def digest(self) -> str | None:
-        """A keyed digest of what came from no manager (each remembers for itself); ``None``: all came from managers."""
+        """A keyed digest of the values that no manager supplied; ``None``: all came from managers."""
         return None if self.sources and not self.own else digest("\0".join(self.own))
 
     def sent_credential(self, mark_of: Callable[[str], str] | None) -> SentCredential:
-        """Return what is remembered of them.
+        """Return the record of these credentials.
 
         Args:
-            mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
+            mark_of: Makes a shared store's digest of a credential; ``None``: there is no store.
         """
         mark = None if mark_of is None or self.digest is None else mark_of("\0".join(self.own))
         return SentCredential(self.digest, mark, self.may_change)
 
     async def renewed(self, http: aiohttp.ClientSession) -> ResolvedCredentials | None:
-        """Report the rejection to the managers that values came from, and resolve again.
+        """Report the rejection to the managers that values came from, and resolve the credentials again.
 
         Returns:
-            ``None`` if no value came from a manager, or none of them has another value.
+            ``None`` if no value came from a manager, or all values are the same again.
         """
         for source, token in self.sources:
             source.invalidate(token)
@@ -217,18 +219,18 @@ class ResolvedCredentials:
         return again if again.values != self.values else None
 
     def rejected_again(self) -> None:
-        """Report to the managers that the token they gave in place of a rejected one was rejected as well."""
+        """Report to the managers that the replacements of their rejected tokens were rejected, too."""
         for source, token in self.sources:
             source.invalidate(token, repeat=True)
 
     def accepted(self, *, repeat: bool) -> None:
-        """Report to the managers that the tokens they gave were accepted."""
+        """Report to the managers that their tokens were accepted."""
         for source, token in self.sources:
             source.accepted(token, repeat=repeat)
 
 
 async def resolve(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
-    """Obtain every credential's value. Raises as `Credential.resolve` does."""
+    """Obtain the values of all credentials. Raises as `Credential.resolve` does."""
     resolved = [await credential.resolve(http) for credential in credentials]
     return ResolvedCredentials(
         credentials,

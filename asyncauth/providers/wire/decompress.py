@@ -1,4 +1,4 @@
-"""A packed answer, unpacked with care: a few kilobytes may hold gigabytes. Pure: no I/O and no clock."""
+"""Decompresses an answer with a size limit: a few kilobytes may expand to gigabytes. Pure: no I/O and no clock."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import zlib
 __all__ = ["ACCEPTED", "decompressed"]
 
 ACCEPTED = "gzip, deflate"
-"""What a token request's ``Accept-Encoding`` says."""
+"""The ``Accept-Encoding`` of token requests."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 _DEFLATE = zlib.MAX_WBITS
 _BARE_DEFLATE = -zlib.MAX_WBITS
-"""Without the header that RFC 1950 asks for: some servers leave it out."""
+"""Without the header that RFC 1950 requires: some servers leave it out."""
 
 
 def decompressed(body: bytes, coding: str | None, limit: int) -> bytes | None:
-    """Return what a body holds: all of it, or more than ``limit`` bytes if it holds more.
+    """Return the content of a body: all of it, or more than ``limit`` bytes if it is longer.
 
-    aiohttp would unpack as it reads, and before 3.13.3 without a limit: 400 kB made 270 MiB.
+    aiohttp would decompress while it reads, and before 3.13.3 without a limit: 400 kB expanded to 270 MiB.
 
     Args:
-        body: As it came.
-        coding: Its ``Content-Encoding``.
-        limit: How many bytes are of interest. One more is returned at most of what is packed.
+        body: The body as it was received.
+        coding: Its ``Content-Encoding``; ``None``: it has none.
+        limit: The most bytes that are needed. Of a compressed body, at most one more is returned.
 
     Returns:
-        ``None`` if it can't be unpacked, or was cut short.
+        ``None`` if it can't be decompressed, or was cut short.
 
     Source: RFC 9110 §8.4.1.
     """

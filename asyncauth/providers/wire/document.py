@@ -1,4 +1,4 @@
-"""What an answer's body holds: JSON, XML, a form or a text, in the charset that it names. Pure."""
+"""The content of an answer's body: JSON, XML, a form or a text, in the charset that the answer names. Pure."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _CHARSETS = re.compile(
     r"|gb2312|gbk|gb18030|big5|shift[_-]jis|euc-jp|euc-kr|koi8-[ru]",
     re.IGNORECASE,
 )
-"""The charsets that are read besides UTF-8. The time that Python needs to decode them grows as the body does."""
+"""The charsets that are supported besides UTF-8. Python decodes them in time proportional to the body."""
 _NAMED_WITHIN = 200
 """Characters of ``Content-Type``, and bytes of an XML document, in which a charset is looked for."""
 _FORM = re.compile(r"[A-Za-z_][\w.-]{0,63}=[\x21-\x7e]{0,65536}", re.ASCII)
-"""A form of up to 64 KiB: decoding one takes longer than decoding JSON."""
+"""A form of at most 64 KiB, since decoding a form takes longer than decoding JSON."""
 _MOST_FIELDS = 256
 
 
 def read_document(body: bytes, content_type: str | None) -> object:
-    """Return what a body holds: a JSON object or array, an XML document as a mapping, or a text.
+    """Return the content of a body: a JSON object or array, an XML document as a mapping, or a text.
 
-    UTF-8 is tried first: more servers name a charset that they do not use than use another one.
+    Tries UTF-8 first: more servers name a charset that they do not use than really use another one.
 
     Args:
-        body: The body, unpacked.
-        content_type: The ``Content-Type`` header; ``None``: there is none. Only its charset counts.
+        body: The decompressed body.
+        content_type: The ``Content-Type`` header, of which only the charset matters; ``None``: there is none.
 
     Returns:
-        ``None`` if the body is empty, HTML, damaged, or in a charset that is not read.
+        ``None`` if the body is empty, HTML, damaged, or in an unsupported charset.
     """
     text = _decoded(body, content_type)
     return None if text is None else read_text(text)
 
 
 def read_text(text: str) -> object:
-    """Return what a text holds, as `read_document` does. A JSON string is the text inside."""
+    """Return the content of a text, as `read_document` does. A JSON string becomes its text."""
     text = text.strip()
     try:
         value: object = json.loads(text)
-    except (ValueError, RecursionError):  # not JSON, absurd numbers, nested too deeply
+    except (ValueError, RecursionError):  # not JSON, numbers too large, nested too deeply
         if text.startswith("<"):
             return parse_xml(text)
         return text if text and not text.startswith(("{", "[")) else None
@@ -64,24 +64,24 @@ def fields_of(document: object) -> Mapping[str, Any] | None:
         return None
     try:
         return dict(parse_qsl(document, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
-    except ValueError:  # it has more
+    except ValueError:  # it has more fields
         return None
 
 
 def _decoded(body: bytes, content_type: str | None) -> str | None:
-    """Return a body's text, or ``None`` if it is in no charset that is read."""
+    """Return a body's text; ``None``: its charset is not supported."""
     for name in _charsets(body, content_type):
         try:
             text = body.decode(name)
         except (ValueError, LookupError):
             continue
-        if "\0" not in text:  # as there would be many in UTF-16
+        if "\0" not in text:  # UTF-16 would have many
             return text
     return None
 
 
 def _charsets(body: bytes, content_type: str | None) -> Iterator[str]:
-    """Yield the charsets to try: UTF-8, then the one that an answer names. Few answers take as long as the second."""
+    """Yield the charsets to try: UTF-8, then the one that the answer names, which few answers need."""
     yield "utf-8-sig"
     start = body[:_NAMED_WITHIN].decode("latin-1")
     named = _CHARSET.search((content_type or "")[:_NAMED_WITHIN]) or _CHARSET.search(start)

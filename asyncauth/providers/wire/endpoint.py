@@ -1,8 +1,8 @@
-"""The only token-endpoint I/O: sends one token request, reads its answer, and says what became of it.
+"""The only token-endpoint I/O: sends one token request, reads its answer, and classifies the outcome.
 
-What a provider adds is the request's form and how the answer's fields make a `Token`. Here, once for all providers,
-are the limits (no redirect, 1 MiB, none of a session's middlewares), the classes of failure, and a chain's second
-try: a refused credential that came from another manager is invalidated there, obtained anew, and tried once more.
+A provider adds the request's form, and makes a `Token` from the answer's fields. This module has everything that all
+providers share: the limits (no redirect, 1 MiB, no session middlewares), the classes of failure, and a chain's second
+try. If a rejected credential came from another manager, it is invalidated there, obtained again, and sent once more.
 """
 
 from __future__ import annotations
@@ -53,26 +53,27 @@ _T = TypeVar("_T")
 _log = logging.getLogger("asyncauth.refresh")
 
 _MOST_WARNINGS = 8
-"""Warnings of one endpoint. Its server may write something else into each answer."""
+"""The most warnings per endpoint, since its server may write something different into each answer."""
 _MOST_RETRIES = 2
-"""A request may lack a nonce, and then name a wrong time."""
+"""A request may lack a nonce, and then contain a wrong time."""
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes of a token answer that are read at most, packed or not."""
+"""The most bytes of a token answer that are read, compressed or decompressed."""
 
 
 @attrs.frozen(repr=False)
 class Request:
-    """A token request: headers, fields of the address' query, and a body. Holds secrets; its repr shows none.
+    """A token request: headers, fields for the address' query, and a body. Contains secrets; its repr shows none.
 
     Attributes:
-        headers: Besides those that every token request carries.
-        query: Fields that are added to the address' query.
-        form: The fields of a form; a sequence where a name may come more than once.
-        json: A JSON body.
-        text: A body as it is.
-        content_type: What kind of text that is.
-        secrets: What was made of the credentials, such as a signed assertion: no error may show it.
+        headers: Headers besides those of every token request (default: none).
+        query: Fields to add to the address' query (default: none).
+        form: The fields of a form; a sequence if a name may occur more than once. ``None`` (default): no form.
+        json: A JSON body. ``None`` (default): none.
+        text: A text body. ``None`` (default): none.
+        content_type: The type of that text. ``None`` (default): none.
+        secrets: Texts that were made from the credentials, such as a signed assertion, which no error may show
+            (default: none).
     """
 
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
@@ -93,21 +94,21 @@ class Request:
         return None if self.json is None else json.dumps(self.json).encode()
 
     def common_headers(self) -> dict[str, str]:
-        """Return the headers that every token request carries. None holds a secret."""
+        """Return the headers of every token request, without secrets."""
         common = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
         if self.json is not None:
             common["Content-Type"] = "application/json"
         elif self.text is not None and self.content_type is not None:
             common["Content-Type"] = self.content_type
-        elif self.form is not None:  # else a session's own default would stand, or skip_auto_headers leave it out
+        elif self.form is not None:  # otherwise a session's default would apply, or skip_auto_headers leave it out
             common["Content-Type"] = "application/x-www-form-urlencoded"
         return common
 
     async def authorize(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with `headers` and `query`, as an aiohttp client middleware does.
+        """Send a request with `headers` and `query`, as an aiohttp client middleware.
 
-        What is given to a session's ``request()`` reaches its ``TraceConfig`` callbacks at the request's start and
-        end, where instrumentation records it; what a middleware sets doesn't.
+        A session's ``TraceConfig`` callbacks, with which instrumentation records requests, see the arguments of its
+        ``request()``. They do not see what a middleware adds.
         """
         request.headers.update(self.headers)
         try:
@@ -134,22 +135,22 @@ class Endpoint:
 
     Attributes:
         provider: The provider's name, for errors.
-        step: The provider's own name of the request (``"createToken"``), for errors.
-        url: Where it is.
-        hook: The provider's own say in what an answer means; ``None``: the common rules hold.
-        method: The HTTP method.
-        declared: Values that a declaration holds besides the credential, such as further fields and headers, and that
-            may be a key: an error shows none of them.
-        waits: Error codes that reject nothing yet (RFC 8628 §3.5). They are raised as rejections are, and no manager
-            that a credential came from is told.
-        errors: Where the answers have the server's message; ``None``: the usual places are searched.
-        warned: The warnings that were logged already.
-        insecure_hosts: Hosts that may read its requests, by plain http.
+        step: The provider's own name for the request (``"createToken"``), for errors.
+        url: The endpoint's URL.
+        hook: The provider's override of a verdict; ``None`` (default): the common rules decide.
+        method: The HTTP method (default ``"POST"``).
+        declared: Other values in a declaration, such as fields and headers, that may be a key: no error shows them
+            (default: none).
+        waits: Error codes that do not reject anything yet (RFC 8628 §3.5). They are raised like rejections, but not
+            reported to managers that credentials came from (default: none).
+        errors: Where answers have the server's message; ``None`` (default): the usual places are searched.
+        warned: The warnings that were already logged.
+        insecure_hosts: Hosts that requests may be sent to by plain http (default: none).
     """
 
     provider: str
     step: str
-    url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # which might hold a key
+    url: URL = attrs.field(repr=lambda url: str(url.with_query(None)))  # it may contain a key
     hook: Hook | None = None
     method: str = "POST"
     declared: tuple[str, ...] = attrs.field(default=(), repr=False)
@@ -166,21 +167,22 @@ class Endpoint:
         read: Callable[[TokenResponse], _T],
         should_retry: Callable[[CredentialsRejected], bool] | None = None,
     ) -> _T:
-        """Ask for a token with these credentials.
+        """Request a token with these credentials.
 
         Args:
             http: The session to send with.
-            credentials: Each is obtained and handed to ``build``, in this order.
-            build: Makes the request from the credentials' values. An error is returned, not raised: its frame
-                holds the secrets.
-            read: Makes the token from the answer; raises ``InvalidTokenResponse`` for a field it can't read.
-            should_retry: Asked after a rejection, twice at most: whether the request itself may have been at fault, and
-                ``build`` now makes another; then it is tried at once, with the same credentials.
+            credentials: The credentials. Each is obtained and passed to ``build``, in this order.
+            build: Makes the request from the credentials' values. An error is returned, not raised, since its frame
+                contains the secrets.
+            read: Makes the token from the answer; raises ``InvalidTokenResponse`` for an unreadable field.
+            should_retry: Called after a rejection, at most twice: returns whether the request itself may have been the
+                reason, and ``build`` would now make another one. If so, that one is sent at once, with the same
+                credentials. ``None`` (default): no retry.
 
         Raises:
-            CredentialsRejected: A credential was refused, and so was its successor if it came from a manager.
+            CredentialsRejected: A credential was rejected, and if it came from a manager, its replacement, too.
             TokenEndpointUnavailable: The server could not be reached, or can't answer now.
-            InvalidTokenResponse: The answer can't be used.
+            InvalidTokenResponse: The answer is unusable.
             AuthError: A credential could not be obtained.
         """
         current_try().annotate = self.annotate
@@ -207,7 +209,7 @@ class Endpoint:
         return self._read(read, response, resolved)
 
     def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
-        """Return the error with what it does not say yet of this endpoint."""
+        """Add this endpoint's name, step, URL and status to an error, where it has none, and return it."""
         error.provider = error.provider or self.provider
         error.step = error.step or self.step
         error.endpoint = error.endpoint or str(self.url.with_query(None))
@@ -215,7 +217,7 @@ class Endpoint:
         return error
 
     def _redactor(self, secrets: tuple[str, ...]) -> Redactor:
-        """Return what takes secrets, the declared values and those of the address' query out of a server's words."""
+        """Return a redactor of secrets, declared values and the address' query, for a server's texts."""
         return Redactor(secrets, (*self.declared, *self.url.query.values()))
 
     async def _resolve(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
@@ -231,7 +233,7 @@ class Endpoint:
         raise problem if problem.upstream else self.annotate(problem)
 
     def _known_rejection(self, resolved: ResolvedCredentials) -> AuthError | None:
-        """Return the rejection of credentials that must not be sent now, as this process or the store remembers it."""
+        """Return the remembered rejection of credentials that must not be sent now, from this process or the store."""
         state = current_try()
         known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
         return None if known is None else self.annotate(known)
@@ -241,8 +243,8 @@ class Endpoint:
             result = read(response)
         except InvalidTokenResponse as error:
             message = error.message
-            # A server may repeat somewhere what was sent, or what it hands out in another field. In no variable: frames
-            # are shown.
+            # A server may repeat what was sent, or what it returns in another field. Not in a variable, since
+            # tracebacks show local variables.
             redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
             if error.quoted is not None:
                 message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
@@ -260,7 +262,7 @@ class Endpoint:
         raise problem
 
     def _tell_ignored(self, response: TokenResponse) -> None:
-        """Log, once per endpoint, what is wrong with fields that the token does without."""
+        """Log, once per endpoint, the flaws of fields that the token does not need."""
         for flaw in response.ignored:
             if flaw not in self.warned and len(self.warned) < _MOST_WARNINGS:
                 self.warned.add(flaw)
@@ -270,7 +272,7 @@ class Endpoint:
     async def _ask(
         self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
     ) -> TokenResponse | CredentialsRejected:
-        """Send one request; return the answer, or the refusal. Other failures are raised."""
+        """Send one request; return the answer, or the rejection. Other failures are raised."""
         state = current_try()
         request = build(*resolved.values)
         if isinstance(request, AuthError):
@@ -285,7 +287,7 @@ class Endpoint:
         state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
         waits = bool(self.waits) and not answer.is_server_error and answer.code in self.waits
         verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
-        # A success that can't be read is as good as no answer: it may have replaced the refresh token.
+        # An unreadable success is like no answer: the server may have replaced the refresh token.
         state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
         error = self._error(verdict, answer, resolved, request.secrets)
         if error is not None and (answer.is_paced or not error.transient) and error.error not in self.waits:
@@ -304,7 +306,7 @@ class Endpoint:
         )
 
     async def _send(self, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
-        """Send one request. A failure is returned, not raised: frames of aiohttp's would show the secrets."""
+        """Send one request. A failure is returned, not raised, since aiohttp's frames would show the secrets."""
         try:
             async with http.request(
                 self.method,
@@ -335,7 +337,7 @@ class Endpoint:
     async def _guard(
         self, authorize: ClientMiddlewareType | None, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send a request, unless a proxy could read it; without what ``.netrc`` has for the host."""
+        """Send a request, unless a proxy could read it, and without the ``.netrc`` entry for the host."""
         if request.proxy is not None:
             check_proxy(self.url, request.proxy, self.insecure_hosts)
         if AUTHORIZATION in request.headers and await is_from_netrc(request):
@@ -345,7 +347,7 @@ class Endpoint:
     def _error(
         self, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
     ) -> AuthError | None:
-        """Return the error that a verdict means; ``None``: it means success."""
+        """Return the error for a verdict; ``None``: it is a success."""
         if verdict.kind is Kind.SUCCESS:
             return None
         if verdict.kind is Kind.BUSY:
@@ -367,7 +369,7 @@ class Endpoint:
                 "blocked the request; the credential was not rejected"
             )
         elif answer.is_redirect:
-            error = InvalidTokenResponse("the server redirects, and a token request never follows")
+            error = InvalidTokenResponse("the server redirects, which a token request never follows: check the address")
         else:
             error = InvalidTokenResponse("the answer is not a token endpoint's; check the address")
         declared = None if self.errors is None else self.errors.said(answer)
@@ -378,21 +380,21 @@ class Endpoint:
 
 
 def _rejection(answer: Answer, resolved: ResolvedCredentials, verdict: Verdict) -> CredentialsRejected:
-    """Return what a rejection says: what the server did not like, the credential or the rest of the request."""
+    """Return the error for a rejection of the credential, or of another part of the request."""
     code = None if verdict.declared else next(error_codes(answer.document), None)
     what = None if code is None else REQUEST_CODES.get(code)
     if what is None:
         return CredentialsRejected(f"the server rejected the {resolved.names}; check it")
-    return CredentialsRejected(f"the server rejected the request, and not the {resolved.names}; check {what}")
+    return CredentialsRejected(f"the server rejected the request, not the {resolved.names}; check {what}")
 
 
 def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
-    """Return the digest under which an answer without a token is counted; nothing where no credential was sent."""
+    """Return the digest under which an answer without a token counts for pacing; nothing if no credential was sent."""
     return (resolved.digest,) if resolved.credentials else ()
 
 
 async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
-    """Read an answer, but no more of it than any token takes."""
+    """Read an answer, but not more than any token needs."""
     status, body = response.status, bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -402,8 +404,8 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     plain = decompressed(bytes(body), response.headers.get("Content-Encoding"), LARGEST_ANSWER)
     if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
         return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
-    if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status says enough by itself)
-        return TokenEndpointUnavailable("the answer was damaged on its way: it can't be unpacked", status=status)
+    if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status is sufficient without a body)
+        return TokenEndpointUnavailable("the answer was damaged on its way: it can't be decompressed", status=status)
     now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
     document = read_document(plain or b"", response.headers.get("Content-Type"))
     return Answer(

@@ -1,4 +1,4 @@
-"""How an API tells of failures, as a user declares it."""
+"""The user's declaration of how an API reports failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEAST_STATUS = 400
 
 @attrs.frozen
 class ErrorRules:
-    """What `ErrorFields` says, as it is applied to answers."""
+    """Applies `ErrorFields` to answers."""
 
     message: tuple[Path, ...]
     rejected: Cases
@@ -32,12 +32,12 @@ class ErrorRules:
 
     @property
     def hook(self) -> Hook | None:
-        """The provider's own say in what an answer means; ``None``: it has none."""
+        """The provider's override of a verdict; ``None``: it has none."""
         cases = self.busy or self.rejected or self.failed or self.succeeded
         return self.verdict if cases or self.retry_after is not None else self.refusals
 
     def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
-        """Return what an answer means (a `Hook`)."""
+        """Return the meaning of an answer (a `Hook`)."""
         if self._has(self.busy, answer):
             return self._paused(answer, Verdict(Kind.BUSY, answer.asked_pause))
         if self._has(self.rejected, answer):
@@ -52,7 +52,7 @@ class ErrorRules:
         return verdict if self.refusals is None else self.refusals(answer, verdict)
 
     def said(self, answer: Answer) -> str | None:
-        """Return the server's message from where it is declared to stand; ``None``: nothing stands there."""
+        """Return the server's message from its declared place; ``None``: there is none."""
         texts = (path.find(answer.document, answer.headers) for path in self.message)
         return next((text for text in texts if isinstance(text, str) and text.strip()), None)
 
@@ -61,7 +61,7 @@ class ErrorRules:
         return cases.match(answer.document, answer.headers)
 
     def _paused(self, answer: Answer, busy: Verdict) -> Verdict:
-        """Return the verdict of a busy server, with the pause that is declared where it asks for none."""
+        """Return a busy server's verdict, with the declared pause if the answer has none."""
         if busy.retry_after is not None or self.retry_after is None:
             return busy
         if not isinstance(self.retry_after, Path):
@@ -84,35 +84,38 @@ def _compiled(fields: ErrorFields) -> ErrorRules:
 
 @attrs.frozen(kw_only=True)
 class ErrorFields:
-    """How an API tells of failures, where the common rules misread it.
+    """How an API reports failures, if the common rules misread it.
 
     ::
 
         ErrorFields(succeeded={"status": 0}, busy={"status": (601, 2555)}, message="error")
 
-    What is declared counts whatever the answer's status is: a rejection inside a 200, a rate limit told as 403.
+    A declaration counts whatever the answer's status is: a rejection inside a 200, a rate limit reported as 403.
 
-    ``rejected``, ``busy``, ``failed`` and ``succeeded`` each take error codes (``"ratelimited"``, ``(4001, 4002)``),
-    which are looked for where servers write them (``error``, ``code``, ``errcode``, ``errors[0].code`` …), or a mapping
-    of paths to values (``{"status": 601}``, ``{"error.message": "TOO_MANY_*"}``). Values are compared as texts: ``0``
-    is ``"0"``, ``False`` is ``"false"``, ``None`` is ``null``, empty or missing. ``*`` stands for any text.
-    `AnswerFields` says how paths are written.
+    ``rejected``, ``busy``, ``failed`` and ``succeeded`` each take error codes or a mapping. Error codes
+    (``"ratelimited"``, ``(4001, 4002)``) are looked for where servers write them (``error``, ``code``, ``errcode``,
+    ``errors[0].code`` …). A mapping has paths and values (``{"status": 601}``, ``{"error.message": "TOO_MANY_*"}``).
+    Values are compared as texts: ``0`` equals ``"0"``, ``False`` equals ``"false"``, ``None`` stands for ``null``,
+    empty or missing. ``*`` stands for any text. For paths, see `AnswerFields`.
 
     Args:
         message: The path of the server's message, or several. Default: the usual places are searched.
-        rejected: What means "this credential was rejected": `CredentialsRejected`. To a `RefreshGrant` it means that
-            the refresh token is of no more use, as ``invalid_grant`` does.
-        busy: What means "not now": `TokenEndpointUnavailable`. It is asked again after a pause.
-        failed: What means "this failed". Beside none of ``busy`` and ``rejected``, the credential was rejected; where
-            ``rejected`` is given, the answer is unreadable instead: `InvalidTokenResponse`.
-        succeeded: What each answer with a status of success (2xx) has, unless it failed.
-        retry_after: Where a busy answer says for how long to wait, in seconds or as Unix epoch seconds; or seconds for
-            those that do not say. ``Retry-After`` and its like are read without it.
-        refusals: The statuses that mean "this credential was rejected"; any other 4xx is then unreadable. ``None``
-            (default): 401, and other 4xx with a JSON object; of a `DeclaredProvider` 400, 401 and 403.
+        rejected: What means that the credential was rejected: `CredentialsRejected`. For a `RefreshGrant`, it makes the
+            refresh token useless, like ``invalid_grant``. ``None`` (default): nothing.
+        busy: What means that the server can't answer now: `TokenEndpointUnavailable`. It is asked again after a pause.
+            ``None`` (default): nothing.
+        failed: What means that the request failed. If neither ``busy`` nor ``rejected`` matches, the credential was
+            rejected; but if ``rejected`` is given, the answer is unreadable: `InvalidTokenResponse`. ``None``
+            (default): nothing.
+        succeeded: What each answer with a success status (2xx) has, unless it failed. ``None`` (default): nothing.
+        retry_after: The path of a busy answer's wait, in seconds or as Unix epoch seconds; or the seconds to wait after
+            a busy answer without one. ``Retry-After`` and similar fields are read in any case. ``None`` (default): no
+            path.
+        refusals: The statuses that mean that the credential was rejected; any other 4xx is then unreadable. ``None``
+            (default): 401, and other 4xx with a JSON object; for a `DeclaredProvider` 400, 401 and 403.
 
     Raises:
-        ConfigurationError: An argument can't be read; the message says which.
+        ConfigurationError: An argument is wrong; the message says which.
     """
 
     message: str | Iterable[str] = ()
@@ -143,10 +146,10 @@ def _pause(retry_after: str | float | None) -> Path | float | None:
 
 
 def refusal_hook(statuses: Iterable[int]) -> Hook:
-    """Return the hook that a ``refusals=`` asks for.
+    """Return the hook for a ``refusals=``.
 
     Raises:
-        ConfigurationError: It names what is not a status of a failure.
+        ConfigurationError: It contains something other than error statuses.
     """
     each = tuple(statuses) if isinstance(statuses, Iterable) else None
     if each is None or not all(isinstance(status, int) and status >= _LEAST_STATUS for status in each):

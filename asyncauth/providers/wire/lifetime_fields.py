@@ -1,4 +1,4 @@
-"""The ways in which APIs say how long a token lives. Pure."""
+"""The formats in which APIs state a token's lifetime. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Unit = Literal[
 ]
 
 _SECONDS: Mapping[str, float] = {"seconds": 1.0, "ms": 0.001, "minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
-"""What the units of a duration are worth."""
+"""The seconds in each unit of a duration."""
 UNITS: tuple[str, ...] = (*_SECONDS, "hh:mm:ss", "epoch_seconds", "epoch_ms", "http_date", "iso8601")
 
 _CLOCK = re.compile(r"(?:([0-9]{1,6})\.)?([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)")
@@ -27,25 +27,25 @@ _LONGEST_DATE = 64
 
 
 def lifetime_of(value: object, field: str, unit: Unit) -> tuple[list[float], list[float]]:
-    """Return the durations in seconds, and the instants in Unix epoch seconds, that a field contributes.
+    """Return a field's durations in seconds, and its instants in Unix epoch seconds.
 
     Raises:
-        InvalidTokenResponse: It can't be read, or is a duration that is not positive.
+        InvalidTokenResponse: The field is unreadable, or its duration is not positive.
     """
     if unit in _SECONDS:
         return [expiry.lifetime_seconds(value, field, _SECONDS[unit])], []
     if unit == "hh:mm:ss":
         return [expiry.duration(_clock_reading(value, field), field)], []
-    if unit in {"epoch_seconds", "epoch_ms"}:  # told apart by their size, whatever is declared
+    if unit in {"epoch_seconds", "epoch_ms"}:  # distinguished by their size, whatever is declared
         return [], [expiry.epoch(value, field)]
     return [], [expiry.http_date(value, field) if unit == "http_date" else iso_date(value, field)]
 
 
 def _clock_reading(value: object, field: str) -> float:
-    """Return the seconds of ``"177:05:38"``, or of ``"7.09:05:38"`` with days before.
+    """Return the seconds in ``"177:05:38"``, or in ``"7.09:05:38"`` with days before.
 
     Raises:
-        InvalidTokenResponse: It is none.
+        InvalidTokenResponse: The value has another format.
     """
     match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST_DATE else None
     if match is None:
@@ -55,12 +55,12 @@ def _clock_reading(value: object, field: str) -> float:
 
 
 def iso_date(value: object, field: str) -> float:
-    """Return the Unix epoch seconds of an ISO 8601 date and time. One without a zone is UTC.
+    """Return the Unix epoch seconds of an ISO 8601 date and time. Without a zone, it is in UTC.
 
     Raises:
-        InvalidTokenResponse: It is none.
+        InvalidTokenResponse: The value has another format.
 
-    Source: ISO 8601-1:2019 as RFC 3339 narrows it; fractions and the basic form are read as well.
+    Source: ISO 8601-1:2019 as restricted by RFC 3339; fractions and the basic format are accepted, too.
     """
     if isinstance(value, str) and len(value) <= _LONGEST_DATE:
         try:

@@ -1,4 +1,4 @@
-"""Where in an answer a value stands: ``data.token``, ``header:Token``, ``cookie:ID``, ``$``. Pure."""
+"""The path of a value in an answer: ``data.token``, ``header:Token``, ``cookie:ID``, ``$``. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["Path"]
 
 _STEP = re.compile(r"""\.?([^.\[\]]+)|\[(-?[0-9]+)\]|\[(?:'([^']+)'|"([^"]+)")\]""")
 _OUTSIDE = re.compile(r"(header|cookie):([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
-"""A header or a cookie: both have names of the same characters (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
+"""A header or a cookie. The names of both consist of the same characters (RFC 9110 §5.6.2, RFC 6265 §4.1.1)."""
 
 
 @attrs.frozen
 class Path:
-    """Where in an answer a value stands.
+    """The path of a value in an answer.
 
     Attributes:
-        text: As it was written: ``access_token``, ``data.token``, ``items[0].token``, ``['.expires']``; a ``$.`` before
-            it is allowed. In XML the steps are names of elements and attributes. ``$`` is the whole body,
+        text: The path as written: ``access_token``, ``data.token``, ``items[0].token``, ``['.expires']``, optionally
+            after ``$.``. In XML, the steps are names of elements and attributes. ``$`` is the whole body,
             ``header:Token`` a header, and ``cookie:ID`` a cookie that the answer sets.
-        steps: The names and numbers on the way; none: the whole body, a header or a cookie.
-        header: The header's name; ``None``: it stands elsewhere.
-        cookie: The cookie's name; ``None``: it stands elsewhere.
+        steps: The names and indexes on the way; none: the whole body, a header or a cookie.
+        header: The header's name; ``None`` (default): the value is not a header.
+        cookie: The cookie's name; ``None`` (default): the value is not a cookie.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Path:
         """Return a path.
 
         Raises:
-            ConfigurationError: It can't be read.
+            ConfigurationError: The text is not a path.
         """
         outside = _OUTSIDE.fullmatch(text) if isinstance(text, str) else None
         if outside is not None:
@@ -56,18 +56,18 @@ class Path:
         return cls(text, steps)
 
     def beside(self, other: Path) -> Path:
-        """Return the same steps from where another path's value stands."""
+        """Return the same steps, starting next to another path's value."""
         return attrs.evolve(self, steps=(*other.steps[:-1], *self.steps))
 
     def value(self, document: object, headers: Mapping[str, str]) -> Any:
-        """Return what stands there. A text on the way that holds JSON, XML or a form is read.
+        """Return the value at the path. A text on the way that contains JSON, XML or a form is parsed.
 
         Args:
-            document: What the body holds.
+            document: The content of the body.
             headers: The answer's headers; names in any case.
 
         Raises:
-            LookupError: Nothing does.
+            LookupError: There is no value.
         """
         if self.header is not None:
             return headers[self.header]
@@ -80,12 +80,12 @@ class Path:
                 value = fields_of(value) or value
             kind: Any = list if isinstance(step, int) else Mapping
             if not isinstance(value, kind):
-                raise LookupError(self.text)  # noqa: TRY004 (as a missing name or number is)
+                raise LookupError(self.text)  # noqa: TRY004 (as for a missing name or index)
             value = value[step]
         return value
 
     def find(self, document: object, headers: Mapping[str, str]) -> Any:
-        """Return what stands there, as `value` does; ``None``: nothing does, or a ``null``."""
+        """Return the value at the path, as `value` does; ``None``: there is none, or it is ``null``."""
         try:
             return self.value(document, headers)
         except LookupError:
@@ -93,7 +93,7 @@ class Path:
 
 
 def _steps(text: str) -> tuple[str | int, ...]:
-    """Return the names and numbers of a path in a JSON document, a name first; none if it is not a path."""
+    """Return the names and indexes of a path in a JSON document, a name first; none if it is not a path."""
     rest = text.removeprefix("$").removeprefix(".")
     steps: list[str | int] = []
     position = 0
@@ -107,7 +107,7 @@ def _steps(text: str) -> tuple[str | int, ...]:
 
 
 def _cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the values of the cookies that an answer sets; of several with one name, the last.
+    """Return the values of the cookies that an answer sets; of several with the same name, the last.
 
     Source: RFC 6265 §5.2.
     """

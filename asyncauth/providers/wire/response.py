@@ -1,4 +1,4 @@
-"""A token endpoint's answer, read with care. Pure: no I/O and no clock."""
+"""Reads a token endpoint's successful answer and checks each field. Pure: no I/O and no clock."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["TokenResponse", "secrets_of", "token_text"]
 _T = TypeVar("_T")
 
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
-"""Types of tokens that are not bearer tokens, in lower case: not to be sent at all, or with a signature."""
+"""Types of tokens that are not bearer tokens, in lower case: these are not sent at all, or with a signature."""
 _CARRIED = "bearer "
 _SECRET_NAME = re.compile(
     r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
     re.IGNORECASE,
 )
-"""What the names of an answer's fields look like that hold a secret."""
+"""A pattern of the names of an answer's fields that contain a secret."""
 _SHORTEST_SECRET = 8
 _LONGEST_NAME = 200
-"""Characters of a name that are looked at, the last ones: a name of 1 MiB would be searched for each of its texts."""
+"""The characters of a name that are searched, from its end: a name of 1 MiB would be searched for each of its texts."""
 _MOST_SECRETS = 100
-"""Secrets of one answer that are looked for. It takes 0.3 ms to get ready for each."""
+"""The most secrets of one answer that are searched for. Each takes 0.3 ms to prepare."""
 
 
 @attrs.frozen(repr=False)
@@ -40,11 +40,11 @@ class TokenResponse:
     Attributes:
         fields: The members of the JSON object, XML document or form. Secret.
         sent_at: When the request was sent, in Unix epoch seconds of our wall clock.
-        server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None`` = it sent none.
-        sent: The secrets that the request carried: an error may quote a field that repeats one.
-        document: What the body holds, as `read_document` returns it. Secret.
-        headers: The headers; names in any case.
-        ignored: What stands in optional fields that can't be used, without their values.
+        server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None``: it sent none.
+        sent: The secrets in the request: an error may quote a field that repeats one (default: none).
+        document: The content of the body, as `read_document` returns it (default: ``fields``). Secret.
+        headers: The headers; names in any case (default: none).
+        ignored: The flaws of optional fields that are unusable, without the fields' values.
     """
 
     fields: Mapping[str, Any]
@@ -56,15 +56,15 @@ class TokenResponse:
     ignored: list[str] = attrs.field(factory=list[str])
 
     def has(self, name: str) -> bool:
-        """Return whether the answer has a field, and not as ``null``."""
+        """Return whether the answer has a field that is not ``null``."""
         return self.fields.get(name) is not None
 
     def with_fields(self, fields: Mapping[str, Any], *, without: Collection[str]) -> TokenResponse:
         """Return the answer with more fields, and without some.
 
         Args:
-            fields: What comes.
-            without: The names of what goes, such as those that hold a secret somewhere within.
+            fields: The fields to add.
+            without: The names of fields to remove, such as those that contain a secret.
         """
         kept = {name: value for name, value in self.fields.items() if name not in without}
         return attrs.evolve(self, fields={**kept, **fields})
@@ -73,20 +73,20 @@ class TokenResponse:
         """Return a field that must be a token: a string of visible ASCII characters (RFC 6750 §2.1).
 
         Raises:
-            InvalidTokenResponse: It is missing, or holds something that can't travel in a header.
+            InvalidTokenResponse: It is missing, or has characters that are not valid in a header.
         """
         return token_text(self.fields.get(name), name)
 
     def optional(self, read: Callable[[Any, str], _T], value: object, name: str) -> _T | None:
-        """Return what a field holds that the token can do without; ``None``: nothing, or nothing that can be read.
+        """Return the value of a field that the token does not need; ``None``: it is empty or unreadable.
 
-        A server that has nothing to put there writes ``null``, ``""``, ``false`` or ``0``. Anything else that can't be
-        read is noted in ``ignored``.
+        A server without a value writes ``null``, ``""``, ``false`` or ``0``. Any other unreadable value is recorded in
+        ``ignored``.
 
         Args:
-            read: Reads the value, given the field's name; raises ``InvalidTokenResponse`` if it can't.
-            value: What stands in the field.
-            name: Its name.
+            read: Converts the value, given the field's name; raises ``InvalidTokenResponse`` if it is unreadable.
+            value: The field's value.
+            name: The field's name.
         """
         if not value or (isinstance(value, str) and not value.strip()):
             return None
@@ -97,10 +97,10 @@ class TokenResponse:
             return None
 
     def durations(self, name: str = "expires_in") -> list[float]:
-        """Return a field's seconds in a list that is empty where the answer lacks the field.
+        """Return a field's seconds in a list, which is empty if the answer lacks the field.
 
         Raises:
-            InvalidTokenResponse: It can't be read, or is not positive.
+            InvalidTokenResponse: The field is unreadable, or not positive.
         """
         return [expiry.lifetime_seconds(self.fields[name], name)] if self.has(name) else []
 
@@ -115,20 +115,22 @@ class TokenResponse:
         refresh_token: str | None = None,
         any_type: bool = False,
     ) -> Token:
-        """Return the token in a field, with the lifetime that the answer and, if it is a JWT, itself give it.
+        """Return the token in a field, with the lifetime from the answer and, if it is a JWT, from the token itself.
 
         Args:
             name: The access token's field.
-            durations: Seconds that it lives, by the answer's fields.
-            instants: Moments until which it lives, by the server's clock, in Unix epoch seconds.
-            times: The fields these come from: without any of them the lifetime is unknown, but not with a ``null``.
-            default: Seconds that it lives if nothing says it; ``None``: unknown.
-            refresh_token: The refresh token to keep with it.
-            any_type: Whether it is known how the token is sent, whatever the answer calls its type.
+            durations: Lifetimes in seconds, from the answer's fields (default: none).
+            instants: Expiries by the server's clock, in Unix epoch seconds (default: none).
+            times: The fields that these come from. If all are missing, the lifetime is unknown; if one is ``null``,
+                that is an error.
+            default: The lifetime in seconds if the answer has none; ``None`` (default): unknown.
+            refresh_token: The refresh token to keep with it; ``None`` (default): none.
+            any_type: Whether the provider declares how the token is carried, whatever type the answer gives (default
+                ``False``).
 
         Raises:
-            InvalidTokenResponse: There is none, it can't travel, it was expired on arrival, or its type says that it is
-                not sent as a bearer token.
+            InvalidTokenResponse: There is no token, it is not valid in a header, it was expired on arrival, or its type
+                says that it is not sent as a bearer token.
         """
         value = self.text(name)
         jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.server_now)
@@ -145,7 +147,7 @@ class TokenResponse:
             raise problem
         unread = next((field for field in times if field in self.fields), None)
         if lifetime is None and unread is not None:
-            raise InvalidTokenResponse(f"{unread!r} is null, and nothing else says how long the token lives")
+            raise InvalidTokenResponse(f"{unread!r} is null, and no other field has the token's lifetime")
         scope = self.fields.get("scope")
         if not isinstance(scope, str) or any(secret and secret in scope for secret in self.sent):
             scope = None  # a server that repeats what was sent must not put it into the token's repr
@@ -163,10 +165,10 @@ class TokenResponse:
 def token_text(value: object, name: str) -> str:
     """Return a token, a string of visible ASCII characters (RFC 6750 §2.1).
 
-    Some servers write it as requests carry it, with ``Bearer`` before it, which is left out.
+    Some servers write it as requests carry it, after ``Bearer``, which is removed.
 
     Raises:
-        InvalidTokenResponse: It is something else.
+        InvalidTokenResponse: The value is not a token.
     """
     if not isinstance(value, str) or not value:
         raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is not a token")
@@ -180,10 +182,10 @@ def token_text(value: object, name: str) -> str:
 def _token_type(value: object, *, any_type: bool) -> str:
     """Return the scheme that a token is sent with: ``Bearer``, or ``DPoP`` if it is bound to a key.
 
-    Any other type is a label of the server's own, such as Slack's ``bot``, or nonsense. `Token.extra` keeps it.
+    Any other type is the server's own label, such as Slack's ``bot``, or nonsense. `Token.extra` keeps it.
 
     Raises:
-        InvalidTokenResponse: The type says that sending the token as a bearer token does not work.
+        InvalidTokenResponse: The type says that the token can't be sent as a bearer token.
 
     Source: RFC 6749 §7.1; RFC 8693 §2.2.1 (``N_A``).
     """
@@ -196,7 +198,7 @@ def _token_type(value: object, *, any_type: bool) -> str:
 
 
 def secrets_of(fields: object) -> Iterator[str]:
-    """Yield the texts of an answer whose names say that they are secret, at any depth; 100 of them at most.
+    """Yield the texts of an answer whose names mean that they are secret, at any depth; at most 100.
 
     Args:
         fields: The answer's JSON.

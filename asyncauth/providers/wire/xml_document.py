@@ -1,4 +1,4 @@
-"""An XML answer as a mapping. Pure; refuses what makes XML dangerous."""
+"""An XML answer as a mapping. Pure; rejects dangerous XML."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_ELEMENTS = 5000
 def parse_xml(text: str) -> Mapping[str, Any] | None:
     """Return an XML document as a mapping with one member, the root element.
 
-    An element that has a text is that text. Any other is a mapping of its attributes and child elements; a name that
-    comes more than once stands for a list. Prefixes of namespaces are left out.
+    An element with a text becomes that text. Any other becomes a mapping of its attributes and child elements; a name
+    that occurs more than once becomes a list. Namespace prefixes are removed.
 
     Args:
         text: The document.
@@ -30,7 +30,7 @@ def parse_xml(text: str) -> Mapping[str, Any] | None:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         return None
     reader = _Reader()
-    parser = expat.ParserCreate("utf-8")  # whatever the document says: it was decoded already
+    parser = expat.ParserCreate("utf-8")  # whatever the document says, since the text was already decoded
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -43,7 +43,7 @@ def parse_xml(text: str) -> Mapping[str, Any] | None:
 
 
 class _Reader:
-    """Builds the mapping from what the parser reports."""
+    """Builds the mapping from the parser's events."""
 
     def __init__(self) -> None:
         self.root: dict[str, Any] = {}
@@ -73,5 +73,5 @@ class _Reader:
 
 
 def _local(name: str) -> str:
-    """Return a name without its namespace's prefix."""
+    """Return a name without its namespace prefix."""
     return name.rpartition(":")[2]
