@@ -20,7 +20,7 @@ def _port(text: str) -> int:
     return number
 
 
-_port.__name__ = "port"  # what argparse calls it
+_port.__name__ = "port"  # argparse shows it
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -48,7 +48,7 @@ def _announce(sandbox: Sandbox) -> None:
     sys.stdout.flush()
 
 
-def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has its code)
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each outcome has its code)
     """Run the sandbox until Ctrl-C: exit code 0; 2 if an option can't be used, 1 if a port is taken."""
     arguments = _arguments(argv)
     if sys.stdout is None:  # >&-
@@ -65,9 +65,9 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 (each end has i
         return 0
     except BrokenPipeError:
         sys.stderr.write("nobody reads stdout any more\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's farewell fails again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's flush at exit fails again
         return 1
-    except UnicodeError:  # what the idna codec makes of ".."
+    except UnicodeError:  # raised by the idna codec for ".."
         sys.stderr.write(f"can't listen on {arguments.host}: it is not a host\n")
         return 2
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The protected API of both systems: echoes what it got, and a few resources that behave in their own way."""
+"""The protected API of both systems: it echoes requests, and has a few resources with special behaviour."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from asyncauth.sandbox.details import Note
 
 ECHOED_TEXT = 64 * 1024
-"""Bytes up to which a body is echoed as text; of a longer one only the length is told."""
+"""The largest body in bytes that is echoed as text. Of a larger one, only the length is echoed."""
 
 _LONGEST_NAP = 3600.0
 _NEVER_ECHOED = frozenset({"authorization", "proxy-authorization", "authentication", "cookie"})
 
 
 async def answer(system: Behaviour[Any], request: web.Request, note: Note) -> web.StreamResponse:
-    """Answer a request to the API: 401 without a living token, else what the resource does.
+    """Answer a request to the API: 401 without a valid token, otherwise as its resource does.
 
-    ``/api/forbidden`` answers 401 always, ``/api/redirect?to=URL&status=307`` redirects,
-    ``/api/slow?seconds=1`` takes its time, ``/api/ws`` is a WebSocket echo. Any other path echoes the request.
+    ``/api/forbidden`` always answers 401, ``/api/redirect?to=URL&status=307`` redirects, ``/api/slow?seconds=1``
+    answers after a delay, and ``/api/ws`` is a WebSocket echo. Any other path echoes the request.
 
     Args:
-        system: Whose API it is.
+        system: The system.
         request: The request.
-        note: Is told why it is refused, or that it is echoed.
+        note: Records why it got a 401, or that it was echoed.
     """
     path = request.path
-    # Refused before the body is read, as real servers do it: the client may still be sending.
+    # Answered before the body is read, as real servers do: the client may still be sending.
     note.why = "forbidden_path" if path == "/api/forbidden" else system.objection(request)
     if note.why is not None:
         return system.denial()
@@ -52,7 +52,7 @@ async def answer(system: Behaviour[Any], request: web.Request, note: Note) -> we
 
 
 async def expected(request: web.Request) -> None:
-    """Tell a client that waits for ``100 Continue`` to send its body (RFC 9110 §10.1.1)."""
+    """Ask a client that waits for ``100 Continue`` to send its body (RFC 9110 §10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

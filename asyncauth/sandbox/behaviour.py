@@ -1,4 +1,4 @@
-"""How one system answers: what Peakly and Pago Fácil have in common, apart from the port that they listen on."""
+"""How one system answers: what Peakly and Pago Fácil share, without the port that they listen on."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Call:
     """One request to a token endpoint, read and not yet answered.
 
     Attributes:
-        step: The step it asks for.
-        fields: The body's fields, none if there was no body that could be read.
+        step: The requested step.
+        fields: The body's fields; none if the body was unreadable.
         bearer: The Bearer token of its ``Authorization`` header.
-        note: What is found out about it.
+        note: What is recorded about it.
     """
 
     step: str
@@ -42,22 +42,22 @@ class Call:
 
 
 class Behaviour(abc.ABC, Generic[S]):
-    """A token endpoint or several, and a protected API.
+    """One or more token endpoints, and a protected API.
 
     Attributes:
-        settings: What can be set.
+        settings: The settings.
         token_faults: Faults for requests to the token endpoints.
         api_faults: Faults for requests to the protected API.
-        counts: What was counted.
+        counts: The counts.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    """Its name as people write it."""
+    """Its name, as shown to people."""
     steps: ClassVar[frozenset[str]]
-    """The names that `revoke` takes: what kinds of tokens there are."""
+    """The names that `revoke` accepts: the kinds of tokens."""
     requests: ClassVar[tuple[str, ...]]
-    """What its token requests are called where a fault is for one of them alone."""
+    """The names of its token requests, for a fault of one of them."""
 
     def __init__(self, settings: S) -> None:
         self.settings: S = settings
@@ -67,16 +67,16 @@ class Behaviour(abc.ABC, Generic[S]):
         self._ledger = Ledger()
 
     def moment(self) -> Moment:
-        """Now, on both of the server's clocks."""
+        """Return the current time on both of the server's clocks."""
         return Moment(wall=time.time() + self.settings.clock_skew, monotonic=time.monotonic())
 
     def stamp(self, response: web.StreamResponse) -> None:
-        """Put the server's date on an answer that has none yet."""
+        """Add the server's date to an answer without one."""
         if "Date" not in response.headers:
             response.headers["Date"] = http_date(time.time() + self.settings.clock_skew)
 
     def objection(self, request: web.Request) -> Why | None:
-        """Return why the API refuses the request's token, as a code; ``None``: it accepts it."""
+        """Return a code for why the API does not accept the request's token; ``None``: it does."""
         authorization = request.headers.get("Authorization")
         value = bearer(authorization)
         if value is None:
@@ -84,7 +84,7 @@ class Behaviour(abc.ABC, Generic[S]):
         return self._ledger.why_not(value, self.api_kinds(), time.monotonic())
 
     def login_objection(self, username: object, password: object) -> Why | None:
-        """Return why the system lets nobody in with these, as a code; ``None``: it does."""
+        """Return a code for why the system rejects this login; ``None``: it accepts it."""
         if self.settings.accept_any_username:
             known = isinstance(username, str) and bool(username)
         else:
@@ -93,7 +93,7 @@ class Behaviour(abc.ABC, Generic[S]):
         return None if known and right else "wrong_password" if known else "wrong_username"
 
     def denial(self) -> web.Response:
-        """Return the API's 401, with the challenge and the size that are set."""
+        """Return the API's 401, with the challenge and the size in the settings."""
         body: dict[str, object] = {"message": self.denied}
         if self.settings.big_refusal:
             body["padding"] = "x" * self.settings.big_refusal
@@ -112,12 +112,12 @@ class Behaviour(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     async def read_call(self, request: web.Request) -> Call | None:
-        """Read a request to a token endpoint; None if it is for the API."""
+        """Return a request to a token endpoint, read; ``None``: it is for the API."""
 
     @abc.abstractmethod
     def grant(self, call: Call, now: Moment) -> web.Response:
-        """Answer a token request as the system does: with a token, or with a refusal in its words."""
+        """Answer a token request as the system does: with a token, or with a rejection in its words."""
 
     @abc.abstractmethod
     def refusal(self, call: Call) -> web.Response:
-        """Refuse the credential of this token request in the endpoint's words."""
+        """Return the endpoint's rejection of this token request's credential."""

@@ -23,13 +23,13 @@ PREFIX = "/_sandbox/"
 async def control(sandbox: Ordered, request: web.Request, guard: Guard) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
-    ``GET state`` and ``GET log`` show everything but secrets. ``POST settings``, ``fault``, ``revoke``, ``abort``
-    and ``reset`` take a JSON object; a mistake in it is answered 400 with ``{"error": …}`` and changes nothing.
+    ``GET state`` and ``GET log`` show everything but secrets. ``POST settings``, ``fault``, ``revoke``, ``abort`` and
+    ``reset`` take a JSON object. A mistake in it is answered with 400 and ``{"error": …}``, and changes nothing.
 
     Args:
-        sandbox: What it is about.
+        sandbox: The sandbox.
         request: The request.
-        guard: Decides who may ask. All requests below ``/_sandbox/``, on every port, are checked here.
+        guard: Decides who may use the controls. All requests below ``/_sandbox/``, on every port, are checked here.
     """
     try:
         return await _answer(sandbox, request, guard)
@@ -60,7 +60,7 @@ async def _answer(sandbox: Ordered, request: web.Request, guard: Guard) -> web.R
     order = _order(await request.read())
     response = json_answer(orders.obey(sandbox, name, order, spare=request.transport))
     if not all(system.accepting for system in sandbox.systems.values()):
-        response.force_close()  # this connection may be one that should be refused by now
+        response.force_close()  # the order may have been to refuse connections, this one included
     return response
 
 

@@ -1,4 +1,4 @@
-"""What happened: counts that only grow until they are reset, and a log of requests without secrets."""
+"""Counts that only grow until they are reset, and a log of requests without secrets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _NO_DETAILS = Details()
 
 @attrs.frozen
 class Record:
-    """One request that a system served. No query, body or secret is in it.
+    """One request that a system received, without query, body or secret.
 
     Attributes:
-        time: When it arrived, Unix epoch seconds by this machine's clock (no skew).
+        time: When it arrived, in Unix epoch seconds by this machine's clock (without skew).
         system: ``"peakly"`` or ``"pago_facil"``.
         kind: ``"token"`` or ``"api"``.
         method: The HTTP method.
-        path: The path without the query, cut at 200 characters.
-        status: The status answered; None if no answer was sent (hung up, aborted, client gone).
-        step: The token step (``"password"``, ``"loginToken"``…), None for API requests.
+        path: The path without the query, at most 200 characters.
+        status: The status of the answer; ``None``: no answer was sent (hung up, aborted, client gone).
+        step: The token step (``"password"``, ``"loginToken"``, …); ``None``: an API request.
         seconds: How long the answer took.
-        details: What it brought, and why it was refused.
+        details: What the request contained, and why it was rejected.
     """
 
     time: float
@@ -40,7 +40,7 @@ class Record:
 
 
 class RequestLog(deque[Record]):
-    """The last requests, oldest first, so many at most; it knows how many there ever were.
+    """The latest requests, oldest first, up to a maximum, and the number of all requests.
 
     Attributes:
         total: How many requests were logged since the start.
@@ -53,17 +53,17 @@ class RequestLog(deque[Record]):
         self.cleared = 0
 
     def append(self, record: Record, /) -> None:
-        """Log a request; the oldest makes room."""
+        """Log a request. If the log is full, the oldest is removed."""
         self.total += 1
         super().append(record)
 
     def clear(self) -> None:
-        """Forget all requests, not how many there were."""
+        """Remove all requests, but keep their total."""
         self.cleared += 1
         super().clear()
 
     def since(self, total: int) -> list[Record]:
-        """Return the requests after the first ``total`` ones, as far as they are still here."""
+        """Return the requests after the first ``total`` ones that are still in the log."""
         records, new = list(self), self.total - total
         return records[-new:] if new > 0 else []
 
@@ -73,14 +73,14 @@ class Counts:
     """Counts of one system since its start or the last reset.
 
     Attributes:
-        token_requests: Requests to the token endpoints, refused and failed ones included.
+        token_requests: Requests to the token endpoints, with rejected and failed ones.
         by_step: The same, by step.
-        tokens_issued: Access tokens and JWTs handed out.
-        token_peak: The most token requests under way at the same time.
-        refresh_reuse: Refresh tokens presented again after they were rotated.
+        tokens_issued: Access tokens and JWTs issued.
+        token_peak: The most token requests in progress at the same time.
+        refresh_reuse: Refresh tokens that were sent again after their rotation.
         api_requests: Requests to the protected API.
-        api_ok: Those answered 200.
-        api_refused: Those answered 401.
+        api_ok: API requests answered with 200.
+        api_refused: API requests answered with 401.
     """
 
     token_requests: int = 0
@@ -93,7 +93,7 @@ class Counts:
     api_refused: int = 0
 
     def token_request(self, step: str, under_way: int) -> None:
-        """Count a token request of this step, with so many under way, itself included."""
+        """Count a token request of this step; ``under_way`` requests are in progress, including this one."""
         self.token_requests += 1
         self.by_step[step] += 1
         self.token_peak = max(self.token_peak, under_way)

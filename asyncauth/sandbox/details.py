@@ -1,4 +1,4 @@
-"""What can be shown of one request beyond its line in the log, without a secret of it."""
+"""The details of one request that may be shown beyond its line in the log, without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 How: TypeAlias = Literal["plain", "fingerprint", "right", "other", "hidden"]
-"""How a value is shown: as it is, by its fingerprint, as what the sandbox expects or something else, by its length."""
+"""How a value is shown: unchanged, by its fingerprint, as the expected one or another one, or by its length."""
 
 Why: TypeAlias = Literal[
     "no_token",
@@ -29,13 +29,13 @@ Why: TypeAlias = Literal[
     "no_form",
     "past_date",
 ]
-"""Why a request was refused; the page has a sentence for each."""
+"""Why a request was rejected. The page has a sentence for each."""
 
 _MOST = 40
 _NAME_SHOWN = 60
 _VALUE_SHOWN = 200
 _SHORT = 20
-"""Characters below which a value could be found by trying: it has no fingerprint then."""
+"""A shorter value could be found by guessing, so it has no fingerprint."""
 
 _PLAIN_HEADERS = frozenset(
     {
@@ -53,9 +53,9 @@ class Shown:
     """A header or a field.
 
     Attributes:
-        name: Its name, cut at 60 characters.
-        how: What `text` is.
-        text: The value, its fingerprint, or how many characters it has.
+        name: Its name, at most 60 characters.
+        how: The meaning of `text`.
+        text: The value, its fingerprint, or its length in characters.
     """
 
     name: str
@@ -65,16 +65,16 @@ class Shown:
 
 @attrs.frozen
 class Details:
-    """What a request brought, and what came of it.
+    """What a request contained, and its outcome.
 
     Attributes:
         headers: Its headers.
         fields: The fields of a token request's body.
-        token: The fingerprint of the Bearer token that it carried, alive or not.
-        issued: The fingerprint of the token that it was answered with.
-        why: Why it was refused, such as ``"expired_token"``.
-        fault: The kind of the fault that it met.
-        echo: Whether the API answered with an echo of it.
+        token: The fingerprint of the Bearer token that it carried, valid or not.
+        issued: The fingerprint of the token in the answer.
+        why: Why it was rejected, such as ``"expired_token"``.
+        fault: The kind of the fault that it got.
+        echo: Whether the API echoed it.
     """
 
     headers: tuple[Shown, ...] = ()
@@ -88,7 +88,7 @@ class Details:
 
 @attrs.define
 class Note:
-    """What is found out about a request while it is answered; see `Details`."""
+    """What is recorded about a request while it is answered; see `Details`."""
 
     fields: tuple[Shown, ...] = ()
     issued: str | None = None
@@ -97,7 +97,7 @@ class Note:
     echo: bool = False
 
     def details(self, headers: Mapping[str, str]) -> Details:
-        """Return what can be shown, with the request's headers."""
+        """Return the details that may be shown, with the request's headers."""
         value = bearer(headers.get("Authorization"))
         return Details(
             headers=shown_headers(headers.items()),
@@ -111,7 +111,7 @@ class Note:
 
 
 def shown_headers(headers: Iterable[tuple[str, str]]) -> tuple[Shown, ...]:
-    """Return headers as they may be shown: values that can hold no secret as they are, of others the length."""
+    """Return headers as they may be shown: values that can't be secret unchanged, others by their length."""
     return tuple(_header(name, value) for name, value in list(headers)[:_MOST])
 
 
@@ -126,8 +126,8 @@ def shown_fields(fields: Mapping[str, object], *, username: str, password: str) 
     """Return the fields of a token request as they may be shown.
 
     Args:
-        fields: The body's.
-        username: The user that the system lets in.
+        fields: The body's fields.
+        username: The accepted user name.
         password: That user's password.
     """
     expected = {"username": username, "user": username, "password": password}

@@ -1,4 +1,4 @@
-"""One request from its arrival to its answer: counted, delayed, spoilt if a fault says so, dated, logged."""
+"""One request from its arrival to its answer: count, delay, apply a fault, date, log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WRITTEN_HERE = frozenset({"date", "content-length", "connection"})
 
 @attrs.define
 class Desk:
-    """What the requests of one system share: the log, what answers ``/_sandbox/…``, how many are under way."""
+    """What the requests of one system share: the log, the controls, the number of requests in progress."""
 
     log: RequestLog
     control: Callable[[web.Request], Awaitable[web.Response]]
@@ -148,7 +148,7 @@ async def _dated(system: Behaviour[Any], request: web.Request, response: web.Str
     whole, transport = fresh(response), request.transport
     if whole is None or transport is None:
         return response
-    # aiohttp dates whatever it sends, so an answer without a date goes past it, and its connection ends.
+    # aiohttp adds a date to each answer, so an answer without one bypasses it, and its connection ends.
     body = body_of(whole)
     lines = [f"HTTP/1.1 {whole.status} {whole.reason}"]
     lines += [f"{name}: {value}" for name, value in whole.headers.items() if name.lower() not in _WRITTEN_HERE]

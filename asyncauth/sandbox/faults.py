@@ -1,4 +1,4 @@
-"""What may go wrong: one fault, checked when it is made."""
+"""A fault: one thing that the sandbox does wrong, checked when it is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncauth.sandbox.settings import flag
 from asyncauth.sandbox.settings import seconds as check_seconds
 
 Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""An async callable that answers a request itself, or returns None to let the sandbox answer."""
+"""An async callable that answers a request, or returns ``None`` to let the sandbox answer."""
 
 DETAILS: Mapping[str, Mapping[str, object]] = {
     "answer": {"answer": None},
@@ -29,10 +29,10 @@ DETAILS: Mapping[str, Mapping[str, object]] = {
     "unauthorized": {},
     "wrong_credentials": {},
 }
-"""Every kind of fault, and what can be said of one beside times, step and path, with a value to begin with."""
+"""Every kind of fault, and its further fields beside times, step and path, each with an initial value."""
 
 KINDS = frozenset(DETAILS)
-"""Every kind of fault; the API knows all but `TOKEN_ONLY`."""
+"""Every kind of fault; the API supports all but `TOKEN_ONLY`."""
 
 TOKEN_ONLY = frozenset({"missing_fields", "replace_fields", "wrong_credentials"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -40,23 +40,23 @@ _ERRORS = range(500, 600)
 
 
 def header_value(name: str, value: object) -> None:
-    """Check that a text can stand in a header.
+    """Check that a text is valid in a header.
 
     Raises:
-        ValueError: It is not a text, or it holds something else than printable ASCII.
+        ValueError: It is not a text, or contains something other than printable ASCII.
     """
     if not isinstance(value, str) or not value or not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} must be a header value in printable ASCII")
 
 
 def times(_: object, __: object, value: Any) -> None:
-    """Accept a number of requests, or None."""
+    """Accept a number of requests, or ``None``."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError("times must be a whole number of requests from 1 on, or null for until cleared")
 
 
 def whole(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Accept a whole number, or None."""
+    """Accept a whole number, or ``None``."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{attribute.name} must be a whole number")
 
@@ -68,7 +68,7 @@ def mapping(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def selector(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept a text that is not empty, or None."""
+    """Accept a text that is not empty, or ``None``."""
     if value is not None and (not isinstance(value, str) or not value):
         raise ValueError(f"{attribute.name} must be a non-empty string, or null for any")
 
@@ -80,13 +80,13 @@ def names(_: object, __: object, value: object) -> None:
 
 
 def location(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept what can stand in a header, or None."""
+    """Accept a header value, or ``None``."""
     if value is not None:
         header_value(attribute.name, value)
 
 
 def retry_after(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept seconds, a header value as it is, or None."""
+    """Accept seconds, a header value, or ``None``."""
     if isinstance(value, str):
         header_value(attribute.name, value)
     elif value is not None:
@@ -99,23 +99,23 @@ def _as_tuple(value: object) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One fault. `FaultPlan` has a method for each kind; this is what they make and what JSON spells out.
+    """One fault. `FaultPlan` has a method that makes one of each kind; in JSON, it has the same fields.
 
     Attributes:
         kind: One of `KINDS`.
-        times: For how many requests; None is until it is cleared.
-        step: Only for this token step (``"refresh_token"``, ``"loginToken"``…); None is any.
-        path: Only for API paths that start with this; None is any.
+        times: How many requests get it; ``None``: all, until it is cleared.
+        step: Only for this token step (``"refresh_token"``, ``"loginToken"``, …); ``None``: any.
+        path: Only for API paths that start with this; ``None``: any.
         status: The status of ``server_error`` (500 to 599) and ``redirect`` (301, 302, 303, 307, 308).
-        retry_after: ``Retry-After`` of ``too_many_requests`` and ``server_error``: seconds (a number), or a
-            header value as it is (a string). None sends none.
-        retry_after_date: Send the seconds as an HTTP date by the server's clock.
-        location: Where ``redirect`` points.
-        seconds: How long ``slow_drip`` takes for its body.
-        fields: The fields that ``missing_fields`` takes out of the answer.
-        values: What ``replace_fields`` puts into the answer: any JSON value, by field name.
-        processed: Whether a request that gets no answer (``hang``, ``disconnect``) takes effect all the same,
-            as when an answer is lost on its way.
+        retry_after: ``Retry-After`` of ``too_many_requests`` and ``server_error``: seconds (a number), or a header
+            value (a string). ``None``: no such header.
+        retry_after_date: Whether to send the seconds as an HTTP date by the server's clock.
+        location: The target of ``redirect``.
+        seconds: Seconds that the body of ``slow_drip`` takes.
+        fields: The fields that ``missing_fields`` removes from the answer.
+        values: The fields that ``replace_fields`` puts into the answer: any JSON value, by name.
+        processed: Whether a request that gets no answer (``hang``, ``disconnect``) takes effect nevertheless, as if its
+            answer was lost on the way.
         answer: The callable of ``answer``.
     """
 
@@ -134,7 +134,7 @@ class Fault:
     answer: Answer | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check what depends on the kind."""
+        """Check the fields that depend on the kind."""
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of fault; choose from: {', '.join(sorted(KINDS))}")
         if self.retry_after_date and (self.retry_after is None or isinstance(self.retry_after, str)):
@@ -160,10 +160,10 @@ class Fault:
 
     @classmethod
     def from_json(cls, spec: object) -> Fault:
-        """Return a fault from a JSON object such as ``{"kind": "hang", "times": 2}``.
+        """Return the fault in a JSON object such as ``{"kind": "hang", "times": 2}``.
 
         Raises:
-            ValueError: It is not an object, or a name or value in it can't be used.
+            ValueError: It is not an object, or a name or value in it is wrong.
         """
         if not isinstance(spec, dict):
             raise ValueError('a fault must be an object such as {"kind": "hang", "times": 2}')  # noqa: TRY004
@@ -177,7 +177,7 @@ class Fault:
         return cls(**given)
 
     def as_json(self) -> dict[str, object]:
-        """Return the fault as JSON shows it: what differs from the defaults."""
+        """Return the fault as JSON: the fields that differ from their defaults."""
         plain = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "answer")
         usual = attrs.asdict(Fault(kind="hang"))
         return {name: value for name, value in plain.items() if name == "kind" or value != usual[name]}

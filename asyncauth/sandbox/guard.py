@@ -1,4 +1,4 @@
-"""Decide which requests may read or use the controls: those addressed to this machine by its own name or address."""
+"""Decides which requests may use the controls: those addressed to this machine by its own name or address."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 @attrs.frozen
 class Guard:
-    """Refuses requests that another web page may have made a browser send.
+    """Rejects requests that another web page may have made a browser send.
 
     Attributes:
         own: The host that the port listens on.
@@ -42,13 +42,13 @@ class Guard:
     remote: bool
 
     def host(self, request: web.Request) -> None:
-        """Refuse a request whose ``Host`` is a name that anybody could have pointed at this machine.
+        """Reject a request whose ``Host`` is a name that an attacker could have pointed at this machine.
 
-        DNS rebinding makes another site's name resolve to 127.0.0.1; to the browser our answers are then that site's
-        own. An address can't be rebound. The port is not compared: behind a port that is forwarded it differs.
+        With DNS rebinding, another site's name resolves to 127.0.0.1, and the browser treats our answers as that site's
+        own. An address can't be rebound. The port is not compared, since it differs behind a forwarded port.
 
         Raises:
-            RefusedError: The host is not one of ours.
+            RefusedError: The host is not ours.
         """
         given = request.headers.getall("Host", [])
         match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
@@ -57,27 +57,27 @@ class Guard:
             raise RefusedError(403, "the sandbox answers to its address alone")
 
     def admit(self, request: web.Request) -> None:
-        """Refuse a request whose answer another web page could read.
+        """Reject a request whose answer another web page could read.
 
         Raises:
-            RefusedError: See `host`; or the browser says that another page asks.
+            RefusedError: See `host`; or the browser says that the request comes from another page.
         """
         self.host(request)
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise RefusedError(403, "another page asks: refused")
 
     def order(self, request: web.Request) -> None:
-        """Refuse an order that a web page may have sent.
+        """Reject an order that another web page may have sent.
 
         Raises:
-            RefusedError: It must not be obeyed.
+            RefusedError: The order is not allowed.
         """
         raise NotImplementedError
 
 
 @attrs.frozen
 class OriginGuard(Guard):
-    """Obeys programs, and web pages of one origin.
+    """Accepts orders from programs, and from web pages of one origin.
 
     Attributes:
         origin: The base URL of the port.
@@ -86,10 +86,10 @@ class OriginGuard(Guard):
     origin: str
 
     def order(self, request: web.Request) -> None:
-        """Refuse an order from a web page of another origin.
+        """Reject an order from a web page of another origin.
 
-        Compared with our own address and not with the ``Host`` header: a name that was rebound to 127.0.0.1 makes
-        ``Origin`` and ``Host`` agree.
+        Compares ``Origin`` with our own address, not with the ``Host`` header: for a name that was rebound to
+        127.0.0.1, the two headers agree.
 
         Raises:
             RefusedError: The origin is another one.

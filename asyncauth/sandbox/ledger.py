@@ -1,4 +1,4 @@
-"""Which tokens are alive: the server's own book, by its own monotonic clock."""
+"""The server's record of its tokens: which are valid, by its own monotonic clock."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _FIRST_SWEEP = 4096
 _REMEMBERED = 4096
-"""Revoked tokens that are told from unknown ones, the latest."""
+"""How many revoked tokens are remembered, to distinguish them from unknown ones."""
 
 
 @attrs.define
 class Entry:
-    """One token: its kind, the monotonic seconds it was issued and dies at, its family, whether it was used up."""
+    """One token: its kind, the monotonic seconds of its issue and expiry, its family, and whether it was used up."""
 
     kind: str
     issued_at: float
@@ -33,13 +33,13 @@ class Entry:
 
 @attrs.frozen
 class Living:
-    """A token that is alive, as it may be shown.
+    """A valid token, as it may be shown.
 
     Attributes:
-        fingerprint: The first 8 hex digits of its SHA-256, as clients log it.
-        kind: Of which step it is.
-        issued_at: When it was issued, seconds on the monotonic clock.
-        dies_at: When it will die, on the same clock.
+        fingerprint: The first 8 hex digits of its SHA-256, as in clients' logs.
+        kind: Its kind.
+        issued_at: When it was issued, in seconds on the monotonic clock.
+        dies_at: When it expires, on the same clock.
     """
 
     fingerprint: str
@@ -49,7 +49,7 @@ class Living:
 
 
 class Use(enum.Enum):
-    """What came of presenting a refresh token."""
+    """The outcome of using a refresh token."""
 
     ACCEPTED = "accepted"
     UNKNOWN = "unknown"
@@ -58,25 +58,25 @@ class Use(enum.Enum):
 
 @attrs.define
 class Ledger:
-    """All tokens of one system; one lives from its issue for exactly its lifetime, unless it is revoked."""
+    """All tokens of one system. Each is valid for exactly its lifetime, unless it is revoked."""
 
     _entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry], init=False, repr=False)
     _sweep_at: int = attrs.field(default=_FIRST_SWEEP, init=False, repr=False)
     _revoked: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=_REMEMBERED), init=False, repr=False)
 
     def issue(self, value: str, kind: str, *, lifetime: float, now: float, family: str | None = None) -> None:
-        """Enter a token that lives ``lifetime`` seconds from ``now`` (monotonic seconds)."""
+        """Record a token that is valid for ``lifetime`` seconds from ``now`` (monotonic seconds)."""
         if len(self._entries) >= self._sweep_at:
             self._sweep(now)
         self._entries[value] = Entry(kind, now, now + lifetime, family)
 
     def alive(self, value: str | None, kinds: Container[str], now: float) -> bool:
-        """Return whether this is a token of one of the kinds that is alive at ``now``."""
+        """Return whether this is a token of one of the kinds that is valid at ``now``."""
         entry = None if value is None else self._entries.get(value)
         return entry is not None and entry.kind in kinds and now < entry.dies_at
 
     def why_not(self, value: str, kinds: Container[str], now: float) -> Why | None:
-        """Return why `alive` says no, as a code; ``None``: it says yes."""
+        """Return a code for why `alive` is ``False``; ``None``: it is ``True``."""
         entry = self._entries.get(value)
         if entry is None:
             return "revoked_token" if value in self._revoked else "unknown_token"
@@ -87,11 +87,11 @@ class Ledger:
         return "reused_token" if entry.spent else None
 
     def use(self, value: str, kind: str, *, now: float, spend: bool) -> tuple[Use, str | None]:
-        """Present a refresh token; ``spend`` uses it up.
+        """Use a refresh token; ``spend`` uses it up.
 
         Returns:
-            What came of it, and the token's family. A token presented after it was spent revokes its whole
-            family, access tokens included (RFC 9700 §4.14.2).
+            The outcome, and the token's family. Using a token again after it was spent revokes its whole family, with
+            access tokens (RFC 9700 §4.14.2).
         """
         entry = self._entries.get(value)
         if entry is None or entry.kind != kind or now >= entry.dies_at:
@@ -103,15 +103,15 @@ class Ledger:
         return Use.ACCEPTED, entry.family
 
     def revoke(self, kinds: Container[str] | None = None) -> int:
-        """Revoke the tokens of these kinds, or all; returns how many there were."""
+        """Revoke the tokens of these kinds, or all; return how many there were."""
         return self._end([value for value, entry in self._entries.items() if kinds is None or entry.kind in kinds])
 
     def revoke_one(self, fingerprint: str) -> int:
-        """Revoke the token of this fingerprint; returns how many there were."""
+        """Revoke the token with this fingerprint; return how many there were."""
         return self._end([value for value in self._entries if fingerprint_of(value) == fingerprint])
 
     def newest(self, now: float, limit: int) -> list[Living]:
-        """Return the tokens alive at ``now``, newest first, so many of them at most."""
+        """Return the tokens that are valid at ``now``, newest first, at most ``limit``."""
         found: list[Living] = []
         for value, entry in reversed(self._entries.items()):
             if len(found) == limit:
@@ -121,7 +121,7 @@ class Ledger:
         return found
 
     def living(self, now: float) -> dict[str, int]:
-        """Return how many tokens of each kind are alive."""
+        """Return how many tokens of each kind are valid."""
         counts: dict[str, int] = {}
         for entry in list(self._entries.values()):
             if now < entry.dies_at and not entry.spent:
@@ -129,7 +129,7 @@ class Ledger:
         return counts
 
     def _revoke_family(self, family: str | None) -> None:
-        # Spent refresh tokens stay in the book, so that using one a third time is counted as well.
+        # Spent refresh tokens are kept, so that a third use of one is counted, too.
         self._end([value for value, entry in self._entries.items() if entry.family == family and not entry.spent])
 
     def _end(self, doomed: list[str]) -> int:
@@ -140,5 +140,5 @@ class Ledger:
 
     def _sweep(self, now: float) -> None:
         self._entries = {value: entry for value, entry in self._entries.items() if now < entry.dies_at}
-        # Doubling keeps the cost of sweeping constant a token, however many are alive.
+        # Doubling keeps the cost of cleaning up constant per token, however many are valid.
         self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._entries))

@@ -1,4 +1,4 @@
-"""One listening socket that can refuse connections for a while and keep its port meanwhile."""
+"""A listening socket that can refuse connections for a while and keep its port."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SWEEPS = 200
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether this host name or address is this machine and nobody else's."""
+    """Return whether a host name or address is this machine, unreachable for others."""
     if host == "localhost":
         return True
     try:
@@ -38,7 +38,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     try:
-        # Without it the port stays taken for a minute after each abort of an accepted connection.
+        # Without it, the port stays taken for a minute after each abort of an accepted connection.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setblocking(False)
         bound.bind(address)
@@ -57,7 +57,7 @@ class Listener:
     Args:
         handler: Answers every request.
         host: The address to bind.
-        port: The port to bind, 0 for any free one.
+        port: The port to bind; 0: any free one.
         backlog: How many connections may wait to be accepted (the kernel may allow fewer).
     """
 
@@ -82,12 +82,12 @@ class Listener:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not yet stopped."""
+        """Whether it was started and not stopped yet."""
         return self._serving is not None
 
     @property
     def accepting(self) -> bool:
-        """Whether connections are accepted, not refused."""
+        """Whether connections are accepted."""
         return self._accepting
 
     @property
@@ -97,7 +97,7 @@ class Listener:
         return f"http://{host}:{self.port}"
 
     async def start(self) -> None:
-        """Bind and listen; the port is known from here on.
+        """Bind and listen; the port is known afterwards.
 
         Raises:
             OSError: The address can't be bound.
@@ -121,8 +121,8 @@ class Listener:
         """Close the listening socket, abort all connections but ``spare``, and keep the port.
 
         Args:
-            seconds: After how long to accept again; None is not before `accept`.
-            spare: The connection that carried the order, which is still to be answered.
+            seconds: Seconds after which to accept again; ``None``: not before `accept`.
+            spare: The connection of the order, which must still be answered.
         """
         loop, _ = self._started()
         self._forget_reopening()
@@ -150,7 +150,7 @@ class Listener:
     def call(self, action: Callable[[], Any]) -> None:
         """Run an action on the listener's loop, from any thread; it is done when this returns.
 
-        Before the start and after the end it runs where it is called.
+        Before the start and after the end, it runs in the calling thread.
         """
         if self._serving is None or _running_loop() is self._serving[0]:
             action()
@@ -160,7 +160,7 @@ class Listener:
         def run() -> None:
             try:
                 action()
-            except BaseException as error:  # noqa: BLE001 - it belongs to the thread that asked
+            except BaseException as error:  # noqa: BLE001 - the calling thread raises it
                 done.set_exception(error)
             else:
                 done.set_result(None)
@@ -169,14 +169,14 @@ class Listener:
         done.result(timeout=_CALL_TIMEOUT)
 
     async def stop(self) -> None:
-        """End at once: nothing is answered any more, hanging requests are cancelled. Idempotent."""
+        """End at once: answer nothing more, and cancel hanging requests. Idempotent."""
         if self._serving is None:
             return
         _, http = self._serving
         self._forget_reopening()
         self._close()
         self._serving = None
-        # An aborted connection cancels its handler in the loop's next rounds; others may be just accepted.
+        # An aborted connection cancels its handler in the loop's next rounds; others may just be accepted.
         rounds = _SWEEPS
         while http.connections and rounds:
             rounds -= 1
@@ -197,9 +197,9 @@ class Listener:
 
     def _open(self) -> None:
         loop, http = self._started()
-        if self._socket is None:  # it could not be bound again when connections began to be refused
+        if self._socket is None:  # binding failed again when connections began to be refused
             self._socket = _bound(self._host, self.port)
-        # Listening here as well: who connects after accept() has returned is never refused.
+        # Listens already here, so that a connection after accept() has returned is never refused.
         self._socket.listen(self._backlog)
         self._server = _at_once(loop.create_server(http, sock=self._socket, backlog=self._backlog))
         self._accepting = True
@@ -214,15 +214,15 @@ class Listener:
             self._socket = None
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.Request:
-        # Not through web.Application: its router costs as much as a whole answer here.
+        # Without web.Application, whose router costs as much as a whole answer here.
         return web.Request(message, payload, protocol, writer, task, self._started()[0], client_max_size=MAX_BODY)
 
 
 def _at_once(opening: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing to its end.
+    """Run a coroutine that does not wait to its end.
 
-    ``create_server`` on a socket that is already bound does no I/O; it only lets one round of the loop pass. As
-    a task it could be overtaken by the next order to refuse, which would then find the port half open.
+    ``create_server`` on a bound socket does no I/O; it only lets one round of the loop pass. As a task, it could be
+    overtaken by the next order to refuse, which would then find the port half open.
     """
     while True:
         try:

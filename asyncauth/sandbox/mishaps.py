@@ -1,4 +1,4 @@
-"""How each fault is done on the wire."""
+"""How each fault is carried out on the wire."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1
 
 
 class Scene(Protocol):
-    """What a fault may do with the request it befell."""
+    """What a fault may do with its request."""
 
     async def usual(self) -> web.StreamResponse:
-        """Process the request as if there were no fault."""
+        """Process the request as without a fault."""
         ...
 
     def refusal(self) -> web.Response:
-        """Return the endpoint's own refusal of this credential."""
+        """Return the endpoint's own rejection of this credential."""
         ...
 
     def unauthorized(self) -> web.Response:
@@ -39,7 +39,7 @@ class Scene(Protocol):
         ...
 
     def wall(self) -> float:
-        """Return the server's wall clock, Unix epoch seconds."""
+        """Return the server's wall clock, in Unix epoch seconds."""
         ...
 
 
@@ -48,25 +48,25 @@ def abort(transport: asyncio.Transport | None) -> None:
     if transport is None:
         return
     connection: socket.socket = transport.get_extra_info("socket")
-    # A connection that has already gone can't be told; aborting it below is all there is to do.
+    # The peer of a closed connection can't be notified, so it is only aborted below.
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
 
 
 async def until_gone() -> NoReturn:
-    """Wait for the cancellation that comes when the connection is gone."""
+    """Wait for the cancellation that comes when the connection is closed."""
     while True:
         await asyncio.get_running_loop().create_future()
 
 
 def fresh(response: web.StreamResponse) -> web.Response | None:
-    """Return the response if it is whole and not yet on its way, else None (a WebSocket that has ended, for one)."""
+    """Return the response if it is complete and not being sent yet, or ``None`` (as for a finished WebSocket)."""
     return response if isinstance(response, web.Response) and not response.prepared else None
 
 
 def body_of(response: web.Response) -> bytes:
-    """Return the body's bytes; empty where it is none that this package makes."""
+    """Return the body's bytes; empty if this package did not make the body."""
     return bytes(response.body) if isinstance(response.body, bytes | bytearray) else b""
 
 
@@ -200,5 +200,5 @@ _WAYS: dict[str, Callable[[Fault, web.Request, Scene], Awaitable[web.StreamRespo
 
 
 async def perform(fault: Fault, request: web.Request, scene: Scene) -> web.StreamResponse:
-    """Answer the request, or fail to, as the fault says."""
+    """Answer the request, or fail to, as the fault demands."""
     return await _WAYS[fault.kind](fault, request, scene)

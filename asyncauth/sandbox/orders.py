@@ -1,4 +1,4 @@
-"""The orders that change a sandbox, as JSON objects: checked first, carried out whole or not at all."""
+"""The orders that change a sandbox, as JSON objects: checked first, then carried out completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _PLANS = {"token_faults": KINDS, "api_faults": KINDS - TOKEN_ONLY}
 
 
 class Ordered(Protocol):
-    """What orders are given to: a `Sandbox`, which stands above this module."""
+    """The receiver of orders: a `Sandbox`, which this module must not import."""
 
     @property
     def systems(self) -> Mapping[str, System[Any]]:
-        """All systems, by name."""
+        """Return all systems, by name."""
         ...
 
     @property
     def page_url(self) -> str | None:
-        """Where the page is, whose port has the controls too; ``None``: there is no page."""
+        """Return the page's URL, whose port has the controls, too; ``None``: there is no page."""
         ...
 
     log: RequestLog
 
     def reset_counts(self) -> None:
-        """Start all counts from zero and empty the log."""
+        """Reset all counts to zero and empty the log."""
         ...
 
     def reset(self) -> None:
-        """Back to the start."""
+        """Restore the initial state."""
         ...
 
     def state(self) -> dict[str, object]:
-        """Everything there is to know, as JSON and without secrets."""
+        """Return the whole state, as JSON and without secrets."""
         ...
 
 
@@ -109,10 +109,10 @@ def _settings(sandbox: Ordered, order: dict[str, Any], spare: asyncio.BaseTransp
 
 
 def _leave_a_port(sandbox: Ordered, changes: list[_Change]) -> None:
-    """Refuse an order after which no port would be left to take it back on."""
+    """Reject an order after which no port would remain to undo it."""
     accepting = {name: system.accepting for name, system in sandbox.systems.items()}
     for change in changes:
-        if change.refuse_connections is not None:  # a number of seconds ends by itself
+        if change.refuse_connections is not None:  # a number of seconds ends without an order
             accepting[change.system.name] = change.refuse_connections is not True
     orders_refusal = any(change.refuse_connections is True for change in changes)
     if orders_refusal and sandbox.page_url is None and not any(accepting.values()):
@@ -186,14 +186,14 @@ _ORDERS: Mapping[str, Callable[[Ordered, dict[str, Any], asyncio.BaseTransport |
     "settings": _settings,
 }
 NAMES = frozenset(_ORDERS)
-"""What can be ordered."""
+"""The names of all orders."""
 
 
 def obey(sandbox: Ordered, name: str, order: dict[str, Any], *, spare: asyncio.BaseTransport | None) -> object:
-    """Carry out one of `NAMES`; ``spare`` is the connection it came on, which is still to be answered.
+    """Carry out one of `NAMES`; ``spare`` is the order's connection, which must still be answered.
 
     Returns:
-        What to answer, as JSON.
+        The answer, as JSON.
 
     Raises:
         ValueError: There is a mistake in the order; nothing has changed.

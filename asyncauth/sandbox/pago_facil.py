@@ -1,4 +1,4 @@
-"""Pago Fácil: the chain of tokens, the newer ``users/login``, and an API that takes JWTs."""
+"""Pago Fácil: the chain of tokens, the newer ``users/login``, and an API that accepts JWTs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _WRONG = "Wrong email or password."
 
 
 class PagoFacilSandbox(System[PagoFacilSettings]):
-    """Pago Fácil on a port of its own.
+    """Pago Fácil on a separate port.
 
-    The token endpoints are ``POST /login``, ``/users/login``, ``/tokens/createToken`` and ``/loginToken``;
-    the steps are called ``"login"``, ``"users/login"``, ``"createToken"`` and ``"loginToken"``. Every other
-    path is the protected API, which takes the JWTs of ``login``, ``users/login`` and ``loginToken``.
+    The token endpoints are ``POST /login``, ``/users/login``, ``/tokens/createToken`` and ``/loginToken``; the steps
+    are called ``"login"``, ``"users/login"``, ``"createToken"`` and ``"loginToken"``. Every other path is the protected
+    API, which accepts the JWTs of ``login``, ``users/login`` and ``loginToken``.
     """
 
     name: ClassVar[str] = "pago_facil"
@@ -56,11 +56,11 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         self._key = secrets.token_bytes(32)
 
     def api_kinds(self) -> frozenset[str]:
-        """Accept JWTs, and access tokens where that is switched on."""
+        """The kinds of tokens that the API accepts: JWTs, and access tokens if the setting allows them."""
         return _JWTS | {_CREATE} if self.settings.api_accepts_access_tokens else _JWTS
 
     async def read_call(self, request: web.Request) -> Call | None:
-        """Read a ``POST`` to one of the four endpoints; a body that is not a JSON object counts as none."""
+        """Return a ``POST`` to one of the four endpoints, read. A body that is not a JSON object counts as none."""
         step = _STEPS.get(request.path) if request.method == "POST" else None
         if step is None:
             return None
@@ -77,7 +77,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         return Call(step=step, fields=fields, bearer=bearer(request.headers.get("Authorization")))
 
     def grant(self, call: Call, now: Moment) -> web.Response:
-        """Answer with the step's token, or refuse in its words."""
+        """Answer with the step's token, or with a rejection in its words."""
         if call.step == _CREATE:
             return self._create_token(call, now)
         if call.step == _LOGIN_TOKEN:
@@ -93,7 +93,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         return self._answer(token, now)
 
     def refusal(self, call: Call) -> web.Response:
-        """Refuse the credential: 400, 401 or 403, each step its own."""
+        """Return the step's own rejection of the credential: 400, 401 or 403."""
         if call.step == _CREATE:
             return json_answer({"message": "Invalid Token"}, 401)
         if call.step == _LOGIN_TOKEN:
@@ -132,7 +132,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         until = call.fields.get("expDate")
         if until is not None:
             if not _is_epoch(until) or until <= now.wall:
-                # The documents don't say how a date in the past is refused: the sandbox's own wording.
+                # The documentation does not say how a date in the past is rejected: this is the sandbox's own text.
                 call.note.why = "past_date"
                 return json_answer({"error": "Invalid expDate"}, 400)
             lifetime, expires = min((until - now.wall, until), (lifetime, expires))

@@ -1,4 +1,4 @@
-"""Peakly: ``POST /token`` as an OWIN OAuth server answers it, and an API that takes its tokens."""
+"""Peakly: ``POST /token`` as an OWIN OAuth server answers it, and an API that accepts its tokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _REFRESH = "refresh_token"
 
 
 class PeaklySandbox(System[PeaklySettings]):
-    """Peakly on a port of its own.
+    """Peakly on a separate port.
 
-    ``POST /token`` takes a form with ``grant_type=password`` (step ``"password"``) and, where
-    ``settings.refresh_tokens`` is on, ``grant_type=refresh_token`` (step ``"refresh_token"``); what else is
-    asked of it is step ``"unsupported"``. Every other path is the protected API.
+    ``POST /token`` accepts a form with ``grant_type=password`` (step ``"password"``) and, if
+    ``settings.refresh_tokens`` is on, ``grant_type=refresh_token`` (step ``"refresh_token"``). Any other request to it
+    is step ``"unsupported"``. Every other path is the protected API.
     """
 
     name: ClassVar[str] = "peakly"
@@ -43,11 +43,11 @@ class PeaklySandbox(System[PeaklySettings]):
     json_type: ClassVar[str] = JSON_OWIN
 
     def api_kinds(self) -> frozenset[str]:
-        """Accept access tokens."""
+        """The kinds of tokens that the API accepts: access tokens."""
         return frozenset({_ACCESS})
 
     async def read_call(self, request: web.Request) -> Call | None:
-        """Read ``POST /token``; anything but a form counts as one without fields."""
+        """Return ``POST /token``, read. Anything but a form counts as one without fields."""
         if request.method != "POST" or request.path != "/token":
             return None
         await expected(request)
@@ -64,7 +64,7 @@ class PeaklySandbox(System[PeaklySettings]):
         return Call(step="unsupported", fields=fields)
 
     def grant(self, call: Call, now: Moment) -> web.Response:
-        """Answer with a token, or refuse the password, the refresh token or the grant type."""
+        """Answer with a token, or reject the password, the refresh token or the grant type."""
         if call.step == "password":
             call.note.why = self.login_objection(call.fields.get("username"), call.fields.get("password"))
             family = secrets.token_hex(8) if call.note.why is None else None
@@ -105,7 +105,7 @@ class PeaklySandbox(System[PeaklySettings]):
             "organizacionActual": "Peakly",
             "userName": "Administrador",
             ".issued": http_date(issued),
-            # Whole seconds, rounded up: two equal dates would say that the token is dead on arrival.
+            # Whole seconds, rounded up: with two equal dates, the token would be expired on arrival.
             ".expires": http_date(issued + math.ceil(lifetime)),
         }
         if self.settings.refresh_tokens and (call.step == "password" or self.settings.rotate_refresh_tokens):

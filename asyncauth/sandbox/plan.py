@@ -1,4 +1,4 @@
-"""When things go wrong: the plan that hands faults out to requests."""
+"""The plan that assigns faults to requests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ class _Planned:
 
 @attrs.define
 class FaultPlan:
-    """The faults that await a system's token requests, or its API requests.
+    """The faults for a system's token requests, or for its API requests.
 
-    Faults queue up: a request gets the first that fits it, so ``server_error(times=2)`` and then
-    ``too_many_requests()`` answer 503, 503, 429, 429… A fault in force stays until it has served its
-    ``times`` requests or until `clear`. Every method raises ``ValueError`` for what can't be used. Safe from
-    any thread.
+    Faults form a queue: a request gets the first that fits it, so ``server_error(times=2)`` and then
+    ``too_many_requests()`` answer 503, 503, 429, 429… A fault stays until ``times`` requests got it, or until `clear`.
+    Every method raises ``ValueError`` for wrong arguments. Usable in any thread.
     """
 
     kinds: frozenset[str] = KINDS
@@ -36,16 +35,16 @@ class FaultPlan:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def add(self, *faults: Fault) -> None:
-        """Add these faults to the end of the queue: all, or none and ``ValueError``."""
+        """Add faults to the end of the queue: all of them, or none and raise ``ValueError``."""
         for fault in faults:
             self._check(fault)
         with self._lock:
             self._queue.extend(_Planned(fault, fault.times) for fault in faults)
 
     def switch(self, fault: Fault, *, on: bool) -> None:
-        """Put this fault in the place of those of its kind, or at the end of the queue; off drops its kind.
+        """Replace the faults of its kind with this one, or add it to the queue; ``on=False`` removes its kind.
 
-        Other kinds keep their places, and what is left of their ``times``.
+        Other kinds keep their positions, and the rest of their ``times``.
         """
         self._check(fault)
         with self._lock:
@@ -56,12 +55,12 @@ class FaultPlan:
                 self._queue.insert(place, _Planned(fault, fault.times))
 
     def clear(self) -> None:
-        """Drop all faults. Requests that already hang go on hanging until their client leaves."""
+        """Remove all faults. Requests that already hang continue to hang until their client closes the connection."""
         with self._lock:
             self._queue.clear()
 
     def take(self, *, step: str | None = None, path: str = "") -> Fault | None:
-        """Return the fault for a request of this step or path, if any; it counts as served."""
+        """Return the fault for a request of this step or path, if any, and count it."""
         if not self._queue:
             return None
         with self._lock:
@@ -81,7 +80,7 @@ class FaultPlan:
 
     @property
     def pending(self) -> tuple[Fault, ...]:
-        """The faults still in force, first to last, ``times`` being what is left of each."""
+        """Return the active faults in their order, each with the rest of its ``times``."""
         with self._lock:
             return tuple(attrs.evolve(planned.fault, times=planned.left) for planned in self._queue)
 
@@ -93,7 +92,7 @@ class FaultPlan:
         path: str | None = None,
         processed: bool = False,
     ) -> None:
-        """Accept the request and never answer; ``processed`` lets it take effect."""
+        """Accept the request and never answer; ``processed``: the request takes effect."""
         self.add(Fault(kind="hang", times=times, step=step, path=path, processed=processed))
 
     def disconnect(
@@ -104,7 +103,7 @@ class FaultPlan:
         path: str | None = None,
         processed: bool = False,
     ) -> None:
-        """Abort the connection (RST) without a byte of answer; ``processed`` lets the request take effect."""
+        """Abort the connection (RST) without a byte of the answer; ``processed``: the request takes effect."""
         self.add(Fault(kind="disconnect", times=times, step=step, path=path, processed=processed))
 
     def reset(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
@@ -119,7 +118,7 @@ class FaultPlan:
         step: str | None = None,
         path: str | None = None,
     ) -> None:
-        """Send the right answer drop by drop, its body taking this many seconds."""
+        """Send the right answer slowly: its body takes this many seconds."""
         self.add(Fault(kind="slow_drip", seconds=seconds, times=times, step=step, path=path))
 
     def server_error(
@@ -131,7 +130,7 @@ class FaultPlan:
         step: str | None = None,
         path: str | None = None,
     ) -> None:
-        """Answer this 5xx status with an HTML body."""
+        """Answer with this 5xx status and an HTML body."""
         self.add(Fault(kind="server_error", status=status, retry_after=retry_after, times=times, step=step, path=path))
 
     def too_many_requests(
@@ -143,7 +142,7 @@ class FaultPlan:
         step: str | None = None,
         path: str | None = None,
     ) -> None:
-        """Answer 429; ``retry_after`` as in `Fault`, ``as_date`` turns its seconds into an HTTP date."""
+        """Answer with 429; ``retry_after`` as in `Fault`, ``as_date`` sends its seconds as an HTTP date."""
         self.add(
             Fault(
                 kind="too_many_requests",
@@ -156,11 +155,11 @@ class FaultPlan:
         )
 
     def malformed(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
-        """Answer 200 with JSON that ends in the middle; nothing takes effect."""
+        """Answer with 200 and truncated JSON; the request does not take effect."""
         self.add(Fault(kind="malformed", times=times, step=step, path=path))
 
     def missing_fields(self, *fields: str, times: int | None = None, step: str | None = None) -> None:
-        """Leave these fields out of the token answer (inside ``data`` where it is wrapped)."""
+        """Leave these fields out of the token answer (inside ``data`` if it is wrapped)."""
         self.add(Fault(kind="missing_fields", fields=fields, times=times, step=step))
 
     def replace_fields(
@@ -170,11 +169,11 @@ class FaultPlan:
         self.add(Fault(kind="replace_fields", values=values, times=times, step=step))
 
     def wrong_credentials(self, *, times: int | None = None, step: str | None = None) -> None:
-        """Refuse the credential in the endpoint's own words."""
+        """Reject the credential in the endpoint's own words."""
         self.add(Fault(kind="wrong_credentials", times=times, step=step))
 
     def unauthorized(self, *, times: int | None = None, step: str | None = None, path: str | None = None) -> None:
-        """Answer 401, as the API does, to everything."""
+        """Answer every request with 401, as the API does."""
         self.add(Fault(kind="unauthorized", times=times, step=step, path=path))
 
     def redirect(
@@ -192,9 +191,9 @@ class FaultPlan:
     def answer(
         self, answer: Answer, *, times: int | None = None, step: str | None = None, path: str | None = None
     ) -> None:
-        """Have requests answered by an async callable; where it returns None the sandbox answers as usual.
+        """Let an async callable answer requests; if it returns ``None``, the sandbox answers as usual.
 
-        It runs on the sandbox's event loop. It may read the request's body, which is kept for the sandbox; it
-        must make a new response each time.
+        It runs on the sandbox's event loop. It may read the request's body, which is kept for the sandbox; it must make
+        a new response each time.
         """
         self.add(Fault(kind="answer", answer=answer, times=times, step=step, path=path))

@@ -1,4 +1,4 @@
-"""The sandbox: both systems at once, each on a loopback port of its own."""
+"""The sandbox: both systems at once, each on a separate loopback port."""
 
 from __future__ import annotations
 
@@ -26,37 +26,39 @@ if TYPE_CHECKING:
 class Sandbox:
     """Peakly and Pago Fácil on real loopback sockets, with faults on demand.
 
-    Use it as an async context manager; it serves on the event loop it was entered on, clients anywhere.
-    Its controls are safe from any thread and in force when they return. Leaving it aborts what is still under
-    way.
+    Use it as an async context manager. It runs on the event loop on which it was entered; clients may run anywhere. Its
+    controls can be used from any thread, and have taken effect when they return. Leaving it aborts requests in
+    progress.
 
     Args:
-        host: The address to listen on. Anything but loopback needs ``allow_remote``.
-        peakly_port: Peakly's TCP port, 0 for any free one.
-        pago_facil_port: Pago Fácil's TCP port, 0 for any free one.
+        host: The address to listen on (default: loopback). Any other needs ``allow_remote``.
+        peakly_port: Peakly's TCP port; 0 (default): any free one.
+        pago_facil_port: Pago Fácil's TCP port; 0 (default): any free one.
         username: The user that may log in to both.
         password: That user's password.
-        lifetime: Seconds that every kind of token lives; None leaves each system its own lifetimes.
-        token_latency: Seconds each token request takes.
-        api_latency: Seconds each API request takes.
+        lifetime: The lifetime in seconds of every kind of token; ``None`` (default): each system's own lifetimes.
+        token_latency: Seconds that each token request takes.
+        api_latency: Seconds that each API request takes.
         clock_skew: Seconds by which the servers' wall clocks are ahead (negative: behind).
-        refresh_tokens: Whether Peakly hands out refresh tokens.
-        token_prefix: What each token begins with (inside a JWT: its ``jti``), to recognise one wherever it comes out.
-        page: Whether to serve a page for the browser that shows what goes on and has a switch for everything.
-        page_port: The page's TCP port, 0 for any free one.
-        allow_remote: Listen where other machines can connect. They can then work the controls as well, by any address
-            or by ``host``; by any other name nobody can, which could be one that was pointed here (DNS rebinding).
-        log_size: How many of the last requests the log keeps.
+        refresh_tokens: Whether Peakly returns refresh tokens.
+        token_prefix: The beginning of each token (inside a JWT: its ``jti``), so that tokens can be found in any
+            output.
+        page: Whether to serve a page for the browser that shows the requests and has a switch for every setting.
+        page_port: The page's TCP port; 0 (default): any free one.
+        allow_remote: Whether other machines can connect. They can then also use the controls, by any address or by
+            ``host``. Requests by any other name are rejected, since an attacker could have pointed it here (DNS
+            rebinding).
+        log_size: How many of the latest requests the log keeps.
         backlog: How many connections may wait to be accepted.
 
     Attributes:
         peakly: Peakly's server and its controls.
         pago_facil: Pago Fácil's server and its controls.
         systems: Both, by name.
-        log: The last requests, oldest first, each a `Record` without secrets.
+        log: The latest requests, oldest first, each a `Record` without secrets.
 
     Raises:
-        ValueError: A setting can't be used, or the host is not loopback.
+        ValueError: A setting is wrong, or the host is not loopback.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Sandbox:
         self.systems: Mapping[str, System[Any]] = {system.name: system for system in (self.peakly, self.pago_facil)}
         self._page: Page | None = None
         if page:
-            from asyncauth.sandbox.page import Page  # noqa: PLC0415 (most sandboxes have none: tests start thousands)
+            from asyncauth.sandbox.page import Page  # noqa: PLC0415 (most have no page, and tests start thousands)
 
             self._page = Page(self, host=host, port=page_port, remote=allow_remote)
         self._running = False
@@ -119,17 +121,17 @@ class Sandbox:
 
     @property
     def username(self) -> str:
-        """The user that Peakly lets in; both systems' at the start."""
+        """The user that Peakly accepts; at the start, Pago Fácil accepts the same."""
         return self.peakly.settings.username
 
     @property
     def password(self) -> str:
-        """The password that Peakly accepts; both systems' at the start."""
+        """The password that Peakly accepts; at the start, Pago Fácil accepts the same."""
         return self.peakly.settings.password
 
     @property
     def page_url(self) -> str | None:
-        """Where the page is, such as ``"http://127.0.0.1:49153/"``; None without ``page=True``."""
+        """The page's URL, such as ``"http://127.0.0.1:49153/"``; ``None`` without ``page=True``."""
         return None if self._page is None else self._page.url
 
     async def start(self) -> None:
@@ -150,7 +152,7 @@ class Sandbox:
             raise
 
     async def stop(self) -> None:
-        """End at once: abort all connections, cancel what hangs, free the ports. Idempotent."""
+        """End at once: abort all connections, cancel hanging requests, free the ports. Idempotent."""
         try:
             await asyncio.gather(*(server.stop() for server in self._servers()))
         finally:
@@ -169,30 +171,30 @@ class Sandbox:
         await self.stop()
 
     def configure(self, **changes: object) -> None:
-        """Change settings that both systems have (``lifetime`` too) on both, or none and ``ValueError``."""
+        """Change settings that both systems have (``lifetime``, too) on both: all, or none and raise ``ValueError``."""
         for system in self.systems.values():
             changed(system.settings, changes)
         for system in self.systems.values():
             system.configure(**changes)
 
     def revoke(self) -> int:
-        """Revoke all tokens of both systems; returns how many."""
+        """Revoke all tokens of both systems; return how many there were."""
         return sum(system.revoke() for system in self.systems.values())
 
     def reset_counts(self) -> None:
-        """Start both systems' counts from zero and empty the log."""
+        """Reset both systems' counts to zero and empty the log."""
         for system in self.systems.values():
             system.reset_counts()
         self.log.clear()
 
     def reset(self) -> None:
-        """Back to the start: first settings, no faults, tokens, counts and log, connections accepted."""
+        """Restore the initial state: first settings, no faults, tokens, counts and log, connections accepted."""
         for system in self.systems.values():
             system.reset()
         self.log.clear()
 
     def state(self) -> dict[str, object]:
-        """Everything there is to know about both, as JSON and without secrets."""
+        """Return the whole state of both systems, as JSON and without secrets."""
         return {name: system.state() for name, system in self.systems.items()}
 
     def _servers(self) -> list[System[Any] | Page]:

@@ -1,4 +1,4 @@
-"""A sandbox as a program: it serves until somebody ends it."""
+"""A sandbox as a program, which runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Ctrl-C ends it.
 
 
 def banner(sandbox: Sandbox) -> str:
-    """Return what to tell people of a sandbox that runs."""
+    """Return the text that describes a running sandbox."""
     return _BANNER.format(
         peakly=sandbox.peakly.url,
         pago_facil=sandbox.pago_facil.url,
@@ -43,18 +43,18 @@ def banner(sandbox: Sandbox) -> str:
 
 
 async def serve(sandbox: Sandbox, announce: Callable[[Sandbox], None]) -> None:
-    """Run a sandbox until SIGINT or SIGTERM; nothing of it is left then.
+    """Run a sandbox until SIGINT or SIGTERM, then close it completely.
 
     Args:
-        sandbox: What to run.
-        announce: Called once it serves.
+        sandbox: The sandbox to run.
+        announce: Called once it is running.
 
     Raises:
         OSError: A port can't be bound.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Where there are no signal handlers (Windows), Ctrl-C comes as KeyboardInterrupt.
+        # Without signal handlers (Windows), Ctrl-C raises KeyboardInterrupt.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, ended.set)
     async with sandbox:

@@ -1,4 +1,4 @@
-"""What can be set on each system, with the values it starts with and the check each value passes."""
+"""The settings of each system, with their initial values and checks."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def seconds(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 
 def signed_seconds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept a difference of times: finite seconds."""
+    """Accept a time difference: finite seconds."""
     if not _is_number(value):
         raise ValueError(f"{attribute.name} must be a finite number of seconds")
 
 
 def flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept True and False."""
+    """Accept ``True`` and ``False``."""
     if not isinstance(value, bool):
         raise ValueError(f"{attribute.name} must be true or false")  # noqa: TRY004 - one error for a bad setting
 
@@ -49,13 +49,13 @@ def text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def challenge(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept what can stand in a header, or None."""
+    """Accept a header value, or ``None``."""
     if value is not None and not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
         raise ValueError(f"{attribute.name} must be a header value in printable ASCII, or null for no header")
 
 
 def token_prefix(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept what any token may begin with."""
+    """Accept a text that any token may begin with."""
     if not (isinstance(value, str) and _PREFIX.fullmatch(value)):
         raise ValueError(f"{attribute.name} must be at most 64 letters, digits, '-' or '_'")
 
@@ -68,21 +68,21 @@ def padding(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.define(kw_only=True)
 class SystemSettings:
-    """What both systems share. Every assignment is checked; a bad value raises ``ValueError``.
+    """The settings that both systems share. Every assignment is checked; a wrong value raises ``ValueError``.
 
     Attributes:
         username: The user that may log in.
-        password: That user's password. Changing it makes what clients hold a wrong credential.
-        accept_any_username: Let any user in who knows the password (many tenants, one sandbox).
+        password: That user's password. When it changes, clients have a wrong credential.
+        accept_any_username: Whether any user with the password may log in (many tenants, one sandbox).
         token_latency: Seconds that each token request takes before it is answered.
         api_latency: Seconds that each API request takes before it is answered.
-        clock_skew: Seconds by which the server's wall clock is ahead (negative: behind). Shifts ``Date``,
-            epochs, ``.issued``/``.expires`` and the JWTs' claims, never the life of a token.
-        date_header: Whether answers carry ``Date``. Those without close their connection.
-        www_authenticate: The challenge of the API's 401; None sends no such header.
-        token_prefix: What each token begins with (inside a JWT: its ``jti``), so that a search of logs and traces
-            for one text finds every token that came out.
-        big_refusal: Bytes that the body of the API's 401 has at least; 0 leaves it as it is.
+        clock_skew: Seconds by which the server's wall clock is ahead (negative: behind). Shifts ``Date``, epochs,
+            ``.issued``/``.expires`` and the JWTs' claims, never a token's real lifetime.
+        date_header: Whether answers have a ``Date``. Answers without it close their connection.
+        www_authenticate: The challenge of the API's 401; ``None``: no such header.
+        token_prefix: The beginning of each token (inside a JWT: its ``jti``), so that a search of logs and traces for
+            one text finds every token.
+        big_refusal: The minimum size in bytes of the body of the API's 401; 0: unchanged.
     """
 
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -101,16 +101,16 @@ class SystemSettings:
 
 @attrs.define(kw_only=True)
 class PeaklySettings(SystemSettings):
-    """What can be set on Peakly.
+    """The settings of Peakly.
 
     Attributes:
-        lifetime: Seconds an access token lives, 14 days at first.
-        truncate_expires_in: Send ``expires_in`` as OWIN does, one second short of a whole lifetime. (A
-            lifetime of up to one second is sent as it is: cut, it would be 0.)
-        refresh_tokens: Send ``refresh_token`` too and accept ``grant_type=refresh_token``.
-        rotate_refresh_tokens: Replace the refresh token each time it is used; reuse revokes the family.
-        refresh_lifetime: Seconds a refresh token lives, 30 days at first.
-        owin_refusals: Refuse wrong credentials with 400 ``invalid_grant`` instead of 401 and a message.
+        lifetime: The lifetime of an access token in seconds, initially 14 days.
+        truncate_expires_in: Whether to send ``expires_in`` as OWIN does, one second less than a whole lifetime. A
+            lifetime of at most one second is sent unchanged, since it would become 0.
+        refresh_tokens: Whether to return a ``refresh_token`` and accept ``grant_type=refresh_token``.
+        rotate_refresh_tokens: Whether to replace the refresh token on each use; reuse revokes the family.
+        refresh_lifetime: The lifetime of a refresh token in seconds, initially 30 days.
+        owin_refusals: Whether to reject wrong credentials with 400 ``invalid_grant`` instead of 401 and a message.
     """
 
     lifetime: float = attrs.field(default=14 * DAY, validator=seconds)
@@ -124,13 +124,14 @@ class PeaklySettings(SystemSettings):
 
 @attrs.define(kw_only=True)
 class PagoFacilSettings(SystemSettings):
-    """What can be set on Pago Fácil.
+    """The settings of Pago Fácil.
 
     Attributes:
-        login_lifetime: Seconds a JWT of ``login`` or ``users/login`` lives, 24 hours at first.
-        create_token_lifetime: Seconds an access token of ``createToken`` lives, five years at first.
-        login_token_lifetime: Seconds a JWT of ``loginToken`` lives, one year at first, less by ``expDate``.
-        api_accepts_access_tokens: Let the API take the access token of ``createToken`` as well as JWTs.
+        login_lifetime: The lifetime in seconds of a JWT of ``login`` or ``users/login``, initially 24 hours.
+        create_token_lifetime: The lifetime in seconds of an access token of ``createToken``, initially five years.
+        login_token_lifetime: The lifetime in seconds of a JWT of ``loginToken``, initially one year; ``expDate`` makes
+            it shorter.
+        api_accepts_access_tokens: Whether the API accepts the access token of ``createToken`` as well as JWTs.
     """
 
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -144,7 +145,7 @@ class PagoFacilSettings(SystemSettings):
 
     @property
     def lifetime(self) -> float:
-        """Seconds a JWT for the API lives; setting it sets all three steps."""
+        """The lifetime in seconds of a JWT for the API; setting it sets all three steps."""
         return self.login_token_lifetime
 
     @lifetime.setter
@@ -158,7 +159,7 @@ S = TypeVar("S", bound=SystemSettings)
 def _expanded(settings: SystemSettings, changes: Mapping[str, object]) -> dict[str, Any]:
     known = set(attrs.fields_dict(type(settings)))
     expanded: dict[str, Any] = {}
-    # Aliases first, so that {"lifetime": 60, "login_lifetime": 5} means what it says in any order.
+    # Aliases first, so that {"lifetime": 60, "login_lifetime": 5} has the same result in any order.
     for name, value in sorted(changes.items(), key=lambda change: change[0] not in settings.ALIASES):
         names = settings.ALIASES.get(name, (name,))
         if not known.issuperset(names):
@@ -172,18 +173,18 @@ def changed(settings: S, changes: Mapping[str, object]) -> S:
     """Return a copy of the settings with these changes, all of them checked.
 
     Raises:
-        ValueError: A name is unknown or a value can't be used; the message names it and shows no value.
+        ValueError: A name is unknown or a value is wrong; the message has the name, and no value.
     """
     return attrs.evolve(settings, **_expanded(settings, changes))
 
 
 def change(settings: SystemSettings, changes: Mapping[str, object]) -> None:
-    """Change the settings in place: all of the changes, or none and ``ValueError``."""
+    """Change the settings in place: make all changes, or none and raise ``ValueError``."""
     changed(settings, changes)
     for name, value in _expanded(settings, changes).items():
         setattr(settings, name, value)
 
 
 def public(settings: SystemSettings) -> dict[str, object]:
-    """Return the settings as JSON may show them: without the password."""
+    """Return the settings as JSON without the password."""
     return attrs.asdict(settings, filter=lambda attribute, _: attribute.name != "password")

@@ -1,4 +1,4 @@
-"""One system on its own port: what can be done to it from outside, whichever system it is."""
+"""One system on its own port, with the controls that all systems have."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Control: TypeAlias = Callable[[web.Request, str], Awaitable[web.Response]]
 
 
 class System(Behaviour[S]):
-    """One system: a token endpoint or several, a protected API, and the controls of both.
+    """One system: one or more token endpoints, a protected API, and the controls of both.
 
     Attributes:
-        settings: What can be set; assignments are checked. `configure` changes several at once.
+        settings: The settings; assignments are checked. `configure` changes several at once.
         token_faults: Faults for requests to the token endpoints.
         api_faults: Faults for requests to the protected API.
-        counts: What was counted since the start or the last `reset_counts`.
+        counts: The counts since the start or the last `reset_counts`.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class System(Behaviour[S]):
 
     @property
     def accepting(self) -> bool:
-        """Whether connections are accepted, not refused."""
+        """Whether connections are accepted."""
         return self._listener.accepting
 
     def configure(self, **changes: object) -> None:
-        """Change settings: all of them, or none and ``ValueError``. Safe from any thread."""
+        """Change settings: all of them, or none and raise ``ValueError``. Usable in any thread."""
         settings.change(self.settings, changes)
 
     def revoke(self, step: str | None = None) -> int:
-        """Revoke all tokens, or those of one step; returns how many. Safe from any thread.
+        """Revoke all tokens, or those of one step; return how many there were. Usable in any thread.
 
         Args:
-            step: Peakly ``"access_token"`` or ``"refresh_token"``; Pago Fácil ``"login"``, ``"createToken"``
-                or ``"loginToken"``; None is all.
+            step: For Peakly ``"access_token"`` or ``"refresh_token"``; for Pago Fácil ``"login"``, ``"createToken"`` or
+                ``"loginToken"``; ``None`` (default): all.
 
         Raises:
             ValueError: There is no such step.
@@ -91,23 +91,23 @@ class System(Behaviour[S]):
         return counted[0]
 
     def revoke_one(self, fingerprint: str) -> int:
-        """Revoke the token that `tokens` shows with this fingerprint; returns how many. Safe from any thread."""
+        """Revoke the token with this fingerprint in `tokens`; return how many there were. Usable in any thread."""
         counted: list[int] = []
         self._listener.call(lambda: counted.append(self._ledger.revoke_one(fingerprint)))
         return counted[0]
 
     def tokens(self, limit: int) -> list[Living]:
-        """Return the tokens that are alive, newest first, so many at most, without their values."""
+        """Return the valid tokens, newest first, at most ``limit``, without their values."""
         return self._ledger.newest(time.monotonic(), limit)
 
     def refuse_connections(self, *, seconds: float | None = None, spare: asyncio.BaseTransport | None = None) -> None:
         """Close the listening socket and abort all connections; new connections are refused.
 
-        Safe from any thread.
+        Usable in any thread.
 
         Args:
-            seconds: After how long to accept again; None is not before `accept_connections`.
-            spare: A connection to leave alone.
+            seconds: Seconds after which to accept again; ``None`` (default): not before `accept_connections`.
+            spare: A connection that is not aborted.
 
         Raises:
             RuntimeError: The sandbox is not running.
@@ -115,19 +115,19 @@ class System(Behaviour[S]):
         self._listener.call(functools.partial(self._listener.refuse, seconds=seconds, spare=spare))
 
     def accept_connections(self) -> None:
-        """Listen again on the same port, if connections were refused. Safe from any thread."""
+        """Listen again on the same port, if connections were refused. Usable in any thread."""
         self._listener.call(self._listener.accept)
 
     def abort_connections(self, *, spare: asyncio.BaseTransport | None = None) -> None:
-        """Abort all connections but ``spare``, kept-alive ones too, and go on accepting. Safe from any thread."""
+        """Abort all connections but ``spare``, with kept-alive ones, and continue to accept. Usable in any thread."""
         self._listener.call(functools.partial(self._listener.abort_connections, spare=spare))
 
     def reset_counts(self) -> None:
-        """Start counting from zero."""
+        """Reset the counts to zero."""
         self.counts = Counts()
 
     def reset(self) -> None:
-        """Back to the start: first settings, no faults, no tokens, counts at zero, connections accepted."""
+        """Restore the initial state: first settings, no faults, no tokens, counts at zero, connections accepted."""
         initial = attrs.asdict(self._initial)
         settings.change(self.settings, initial)
         self.token_faults.clear()
@@ -138,7 +138,7 @@ class System(Behaviour[S]):
             self.accept_connections()
 
     def state(self) -> dict[str, object]:
-        """Everything there is to know, as JSON and without secrets."""
+        """Return the whole state, as JSON and without secrets."""
         return {
             "url": self.url,
             "accepting": self.accepting,
@@ -150,9 +150,9 @@ class System(Behaviour[S]):
         }
 
     async def start(self) -> None:
-        """Listen. The `Sandbox` does it."""
+        """Listen. Called by the `Sandbox`."""
         await self._listener.start()
 
     async def stop(self) -> None:
-        """End at once. The `Sandbox` does it."""
+        """End at once. Called by the `Sandbox`."""
         await self._listener.stop()

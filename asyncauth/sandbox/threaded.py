@@ -1,4 +1,4 @@
-"""A sandbox in a thread of its own, for programs that have no event loop or several."""
+"""A sandbox in a separate thread, for programs that have no event loop, or several."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def sandbox_in_thread(**options: Any) -> Generator[Sandbox]:
-    """Run a sandbox on an event loop in a thread of its own for the length of a ``with`` block.
+    """Run a sandbox on an event loop in a separate thread for the length of a ``with`` block.
 
     Args:
         **options: As for `Sandbox`.
 
     Raises:
-        ValueError: An option can't be used.
+        ValueError: An option is wrong.
         OSError: A port can't be bound.
     """
     loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""What goes over the wire: JSON bodies, HTTP dates, numbers of seconds, JWTs."""
+"""The formats on the wire: JSON bodies, HTTP dates, numbers of seconds, JWTs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ JSON_OWIN = "application/json;charset=UTF-8"
 class Moment:
     """One instant on the server's two clocks.
 
-    An answer takes it once, so that its ``Date`` and the times in its body never fall into different seconds.
+    Each answer reads it once, so that its ``Date`` and the times in its body are in the same second.
 
     Attributes:
         wall: Unix epoch seconds, shifted by the system's clock skew.
-        monotonic: Seconds on the clock that decides whether a token is alive.
+        monotonic: Seconds on the clock that decides whether a token is valid.
     """
 
     wall: float
@@ -45,17 +45,17 @@ def _http_date(second: int) -> str:
 
 
 def http_date(epoch: float) -> str:
-    """Return an HTTP date (RFC 9110 §5.6.7, IMF-fixdate) of Unix epoch seconds, cut to the whole second."""
+    """Return an HTTP date (RFC 9110 §5.6.7, IMF-fixdate) for Unix epoch seconds, cut to the whole second."""
     return _http_date(int(epoch // 1))
 
 
 def number(value: float) -> float:
-    """Return the same number, as an ``int`` where it is whole: ``86400`` and not ``86400.0`` on the wire."""
+    """Return the same number, as an ``int`` if it is whole: ``86400`` and not ``86400.0`` on the wire."""
     return int(value) if float(value).is_integer() else value
 
 
 def json_bytes(payload: object) -> bytes:
-    """JSON in UTF-8, with ``ñ`` as itself, as both systems send it."""
+    """Return JSON in UTF-8, with ``ñ`` unescaped, as both systems send it."""
     return json.dumps(payload, ensure_ascii=False).encode()
 
 
@@ -67,26 +67,26 @@ def json_answer(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a JSON answer with exactly this ``Content-Type``."""
-    # The header is given whole: aiohttp's content_type= would write it in its own way.
+    # The complete header is set, since aiohttp's content_type= would write it differently.
     return web.Response(
         status=status, body=json_bytes(payload), headers={"Content-Type": content_type, **(headers or {})}
     )
 
 
 def bearer(authorization: str | None) -> str | None:
-    """Return the token of an ``Authorization`` header of the Bearer scheme (RFC 6750 §2.1), or None."""
+    """Return the token of an ``Authorization`` header of the Bearer scheme (RFC 6750 §2.1), or ``None``."""
     scheme, _, value = (authorization or "").partition(" ")
     value = value.strip()
     return value if scheme.lower() == "bearer" and value else None
 
 
 def fingerprint(token: str) -> str:
-    """Return the first 8 hex digits of its SHA-256, as clients log it: a token on the page can be found in a log."""
+    """Return the first 8 hex digits of a token's SHA-256, as clients log it: the page and a log show the same."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
 
 
 def same_text(given: object, expected: str) -> bool:
-    """Return whether a value from the wire is this very text, compared in constant time."""
+    """Return whether a value from the wire is this text, compared in constant time."""
     return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
@@ -98,6 +98,6 @@ _JWT_HEADER = _segment(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def signed_jwt(claims: Mapping[str, object], key: bytes) -> str:
-    """Return a JWT (RFC 7519) of these claims, signed with HMAC-SHA-256."""
+    """Return a JWT (RFC 7519) with these claims, signed with HMAC-SHA-256."""
     signed = f"{_JWT_HEADER}.{_segment(json_bytes(claims))}"
     return f"{signed}.{_segment(hmac.new(key, signed.encode(), hashlib.sha256).digest())}"

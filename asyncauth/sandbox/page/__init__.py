@@ -1,4 +1,4 @@
-"""The sandbox's page: what goes on in both systems, live, with a switch for everything that can go wrong."""
+"""The sandbox's page: the requests to both systems, live, with a switch for every fault and setting."""
 
 from __future__ import annotations
 

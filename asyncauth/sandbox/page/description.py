@@ -1,4 +1,4 @@
-"""What can be switched, described for the page: it builds its switches from this, so a new one shows up by itself."""
+"""Describes the switches for the page, which is built from this: a new switch appears without further changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SECONDS = {"input": "number", "unit": "s", "min": 0}
 
-# What a value must pass says how it is entered.
+# A value's check decides how it is entered.
 _INPUTS: Mapping[Callable[..., None] | None, Mapping[str, object]] = {
     settings.seconds: _SECONDS,
     settings.signed_seconds: {"input": "number", "unit": "s"},
@@ -47,7 +47,7 @@ def _settings(system: System[Any]) -> list[dict[str, object]]:
     shown = settings.public(system.settings)
     given: SystemSettings = system.settings
     known = [attribute for attribute in attrs.fields(type(given)) if attribute.name in shown]
-    # What the system alone has comes first: the lifetimes of its tokens.
+    # The system's own settings come first: its tokens' lifetimes.
     return [_input(attribute) for attribute in sorted(known, key=lambda attribute: attribute.inherited)]
 
 
@@ -56,12 +56,12 @@ def _kinds(plan: FaultPlan) -> list[dict[str, object]]:
     return [
         {"kind": kind, "details": [_input(fields[name], initial) for name, initial in DETAILS[kind].items()]}
         for kind in sorted(plan.kinds)
-        if "answer" not in DETAILS[kind]  # a callable: in Python only
+        if "answer" not in DETAILS[kind]  # a callable can be set only in Python
     ]
 
 
 def describe(systems: Iterable[System[Any]]) -> dict[str, object]:
-    """Everything that can be switched, by system, as JSON."""
+    """Return all switches by system, as JSON."""
     fields = attrs.fields_dict(Fault)
     return {
         "systems": [

@@ -1,4 +1,4 @@
-"""Who may give orders on the page's port: the page itself, in a browser on this machine, and programs."""
+"""Decides who may give orders on the page's port: the page itself, in a browser on this machine, and programs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 HEADER = "X-Asyncauth-Sandbox"
-"""Every order carries it: no web page can send it to another origin without asking, and nobody is allowed to."""
+"""Every order carries it. A web page can send it to another origin only with permission, which no page has."""
 
 
 @attrs.frozen
 class PageGuard(Guard):
-    """Obeys the page, and programs: when a system refuses connections, this port still has the controls."""
+    """Accepts orders from the page and from programs, which need this port when a system refuses connections."""
 
     def order(self, request: web.Request) -> None:
-        """Refuse an order of a browser that does not say that it comes from the page.
+        """Reject an order of a browser that does not say that it comes from the page.
 
-        A browser sends ``Origin`` with each order, and ``Sec-Fetch-Site``. A request with neither is a program's.
+        A browser sends ``Origin`` with each order, and ``Sec-Fetch-Site``. A request with neither comes from a program.
 
         Raises:
-            RefusedError: The origin is another one or none, or the page's own header is missing.
+            RefusedError: The origin is another one or missing, or the page's own header is missing.
         """
         if not {"Origin", "Sec-Fetch-Site", HEADER} & set(request.headers):
             return
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        # Its host has been checked, so that this is our own address.
+        # Its host was checked, so this is our own address.
         own = f"http://{request.headers['Host']}"
         if request.headers.get("Origin") != own or site != "same-origin" or HEADER not in request.headers:
             raise RefusedError(403, f"orders come from this page alone: Origin, Sec-Fetch-Site and {HEADER} say so")

@@ -1,4 +1,4 @@
-"""The page's own port: its files, the events, and the controls for this page alone."""
+"""The page's port: its files, the events, and the controls for this page alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 
-# Nothing from elsewhere, nothing inline, no frame around it, and no text that a script could turn into markup.
+# Allows nothing from elsewhere, nothing inline, no frame around it, and no script that turns text into markup.
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
@@ -50,7 +50,7 @@ _HEADERS = {
 
 
 def _files() -> dict[str, tuple[str, bytes]]:
-    """Return the page's files by path, with their types."""
+    """Return the page's files with their types, by path."""
     folder = importlib.resources.files("asyncauth.sandbox.page").joinpath("static")
     return {
         "/" if file.name == "index.html" else f"/{file.name}": (kind, file.read_bytes())
@@ -60,12 +60,12 @@ def _files() -> dict[str, tuple[str, bytes]]:
 
 
 class Page:
-    """The page of one sandbox, on a port of its own: it stays when a system refuses connections.
+    """The page of one sandbox, on a separate port, which stays open when a system refuses connections.
 
     Args:
-        sandbox: What it shows and works.
+        sandbox: The sandbox that it shows and controls.
         host: The address to listen on.
-        port: Its TCP port, 0 for any free one.
+        port: Its TCP port; 0: any free one.
         remote: Whether other machines may connect.
     """
 
@@ -78,15 +78,15 @@ class Page:
 
     @property
     def url(self) -> str:
-        """Its address, such as ``"http://127.0.0.1:49153/"``; the port is known once the sandbox runs."""
+        """Its URL, such as ``"http://127.0.0.1:49153/"``; the port is known once the sandbox runs."""
         return f"{self._listener.url}/"
 
     async def start(self) -> None:
-        """Listen. The `Sandbox` does it."""
+        """Listen. Called by the `Sandbox`."""
         await self._listener.start()
 
     async def stop(self) -> None:
-        """End at once. The `Sandbox` does it."""
+        """End at once. Called by the `Sandbox`."""
         await self._listener.stop()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -102,7 +102,7 @@ class Page:
         path = request.path
         if path.startswith(PREFIX):
             return await control(self._sandbox, request, self._guard)
-        if path == "/":  # a link from elsewhere may lead to the page, and to nothing but the page
+        if path == "/":  # a link from another site may lead only to the page itself
             self._guard.host(request)
         else:
             self._guard.admit(request)

@@ -1,4 +1,4 @@
-"""What happens, as server-sent events (WHATWG HTML §9.2): the state when it changes, the requests as they come."""
+"""Server-sent events (WHATWG HTML §9.2): the state when it changes, and the requests as they arrive."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from asyncauth.sandbox.system import System
 
 MOST_CLIENTS = 16
-"""How many pages may listen at a time."""
+"""How many pages may listen at the same time."""
 MOST_RECORDS = 100
-"""How many requests one event tells, and the page shows; of more, the newest, and how many were left out."""
+"""The most requests in one event, and on the page. Of more, the newest are sent, with the number of the others."""
 MOST_TOKENS = 20
-"""How many tokens of each system are shown, the newest."""
+"""The most tokens that are shown per system: the newest."""
 
 _BEAT = 0.15
-_RETRY = 1000  # ms after which a browser that lost the connection comes back
+_RETRY = 1000  # milliseconds after which a browser that lost the connection reconnects
 _STILL_THERE = 15.0
 _PATIENCE = 10.0
 _SIGNIFICANT = 3
 
 
 def _plain(value: object) -> object:
-    """Return the value with what JSON has no word for (NaN, any object of a Python caller's) as text."""
+    """Return a value with anything that JSON cannot represent (NaN, a Python caller's object) as text."""
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in cast("dict[object, object]", value).items()}
     if isinstance(value, list | tuple):
@@ -46,11 +46,11 @@ def _plain(value: object) -> object:
 
 
 def view(systems: Mapping[str, System[Any]]) -> dict[str, object]:
-    """Everything the page shows of both systems, as JSON and without secrets."""
+    """Return everything that the page shows of both systems, as JSON and without secrets."""
     return {
         name: {
             **system.state(),
-            # Not in the state that programs read: the page shows them for people to copy.
+            # Not in the state for programs: the page shows them for people to copy.
             "login": {"username": system.settings.username, "password": system.settings.password},
             "tokens": [
                 {
@@ -74,24 +74,24 @@ def _event(kind: str, data: object, last: str | None = None) -> str:
 
 @attrs.define
 class Cursor:
-    """How far one listener has read the log."""
+    """One listener's position in the log."""
 
     total: int
     cleared: int
 
 
 class Stream:
-    """Tells any number of pages, up to a limit, what happens.
+    """Sends events to any number of pages, up to a limit.
 
-    There is no queue that could grow: each listener reads the one log, which is bounded, from where it was. One that
-    is slow misses requests and is told how many; one that takes nothing for 10 seconds is cut off. A listener that
-    comes back goes on from its ``Last-Event-ID``; one that this sandbox never gave starts afresh.
+    No queue can grow: each listener reads the same bounded log from its own position. A slow listener misses requests
+    and receives their number; one that takes nothing for 10 seconds is disconnected. A listener that reconnects
+    continues from its ``Last-Event-ID``; an id that this sandbox never sent starts from the beginning.
 
     Args:
-        systems: What the state is of.
+        systems: The systems whose state is sent.
         log: The requests.
-        beat: Seconds between two looks, so that a burst is told at once.
-        patience: Seconds after which a listener that takes nothing is cut off.
+        beat: Seconds between two checks, so that a burst is sent as one event.
+        patience: Seconds after which a listener that takes nothing is disconnected.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Stream:
         return response
 
     async def events(self, cursor: Cursor | None) -> AsyncIterator[str]:
-        """Everything there is to tell a listener that has read so far (None: nothing), as text, without end."""
+        """Yield all events for a listener at a position (``None``: the beginning), as text, without end."""
         state, quiet_since = None, time.monotonic()
         while True:
             parts: list[str] = []
@@ -144,7 +144,7 @@ class Stream:
             if cursor is None or cursor.cleared != self._log.cleared or cursor.total != self._log.total:
                 parts.append(self._requests(cursor))
                 cursor = Cursor(self._log.total, self._log.cleared)
-            # With very many tokens a look takes long: the systems, on the same loop, keep nine tenths of the time.
+            # With very many tokens, a check takes long: the systems, on the same loop, get nine tenths of the time.
             rest = max(self._beat, 9 * (time.monotonic() - looked))
             if parts or time.monotonic() - quiet_since > _STILL_THERE:
                 quiet_since = time.monotonic()
@@ -156,7 +156,7 @@ class Stream:
         total, _, cleared = place.partition("-")
         if run != self._run or not (total.isascii() and total.isdigit() and cleared.isascii() and cleared.isdigit()):
             return None
-        if len(place) > 40:  # noqa: PLR2004 - no number of ours: int() is not asked to read it
+        if len(place) > 40:  # noqa: PLR2004 - longer than any number of ours, so int() is not called
             return None
         cursor = Cursor(int(total), int(cleared))
         return cursor if cursor.total <= self._log.total and cursor.cleared == self._log.cleared else None
