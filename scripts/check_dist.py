@@ -1,7 +1,7 @@
-"""Builds the wheel and the sdist into dist/, and checks what is in them.
+"""Builds the wheel and the sdist into dist/, and checks their contents.
 
-The wheel holds what the source tree holds of the package, and nothing else: no test, and no data file is missing. The
-sdist holds what its own wheel is built from: that wheel is, file by file, the one that is built from the source tree.
+The wheel contains exactly the source tree's package: no tests, and all data files. The sdist contains what its own
+wheel is built from: that wheel must equal, file by file, the one built from the source tree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DIST = ROOT / "dist"
 
 
 def run(*command: str | Path) -> None:
-    """Run a command; what it prints is shown only if it fails."""
+    """Run a command; show its output only if it fails."""
     done = subprocess.run([str(part) for part in command], text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command[:4]))} … failed:\n{done.stdout}\n{done.stderr}")
@@ -33,13 +33,13 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def packaged(folder: Path) -> set[str]:
-    """Return the files of a source tree that belong into the wheel."""
+    """Return the files of a source tree that belong in the wheel."""
     files = {path for path in (folder / "asyncauth").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     return {str(path.relative_to(folder)) for path in (*files, folder / "pytest_asyncauth.py")}
 
 
 def check_wheel(files: dict[str, bytes]) -> None:
-    """Check that the wheel holds the package, all of it and nothing else."""
+    """Check that the wheel contains the whole package and nothing else."""
     packed = {name for name in files if ".dist-info/" not in name}
     if packed != packaged(ROOT):
         sys.exit(f"the wheel and the source tree differ: {sorted(packed ^ packaged(ROOT))}")
@@ -48,7 +48,7 @@ def check_wheel(files: dict[str, bytes]) -> None:
 
 
 def check_description(files: dict[str, bytes]) -> None:
-    """Check that what a package index shows has no link or picture that leads to a file of the repository."""
+    """Check that the package index page has no link or picture that points to a file of the repository."""
     (name,) = [name for name in files if name.endswith(".dist-info/METADATA")]
     relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", files[name].decode())
     if relative:
@@ -56,7 +56,7 @@ def check_description(files: dict[str, bytes]) -> None:
 
 
 def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
-    """Check that the sdist's own wheel is the one of the source tree; return how many files the sdist holds."""
+    """Check that the sdist's own wheel equals the source tree's; return how many files the sdist contains."""
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "sdist", filter="data")
         number = len(archive.getnames())
@@ -74,7 +74,7 @@ def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
 
 
 def main() -> None:
-    """Build, check."""
+    """Build the distributions and check them."""
     shutil.rmtree(DIST, ignore_errors=True)
     run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", DIST, ROOT)
     (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")

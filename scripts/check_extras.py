@@ -1,10 +1,10 @@
 """Installs dist/'s wheel with each extra alone, and with none, each in a new environment, and uses it there.
 
-An import that works only where the development dependencies are installed fails, and so does an extra that lacks
-something. The extras are those of pyproject.toml; scripts/extras/ has a file for each, with two functions:
+An import that works only if the development dependencies are installed fails, and so does an extra that lacks a
+package. The extras are those of pyproject.toml; scripts/extras/ has a file for each, with two functions:
 
-- ``use()`` uses the extra for what it is for;
-- ``without()`` asks for the same in the environment that has no extra, which must fail with words that name it.
+- ``use()`` uses the extra for its purpose;
+- ``without()`` tries the same in the environment without extras, which must fail with an error that names the extra.
 
 ``use_base.py`` has a ``use()`` for no extra at all.
 """
@@ -29,11 +29,11 @@ _LIMIT = 120.0
 
 
 class Failure(Exception):
-    """What is wrong with an extra."""
+    """An extra failed its check."""
 
 
 def run(*command: str | Path) -> tuple[int, str]:
-    """Run a command; return its exit code and what it printed. It finds this environment's redis-server."""
+    """Run a command; return its exit code and its output. It finds this environment's redis-server."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [str(part) for part in command],
@@ -48,7 +48,7 @@ def run(*command: str | Path) -> tuple[int, str]:
 
 
 def called(python: Path, extra: str, function: str) -> tuple[int, str]:
-    """Call a function of an extra's file with warnings as errors, and nothing on the path but what is installed."""
+    """Call a function of an extra's file with warnings as errors, and only installed packages on the path."""
     return run(python, "-I", "-W", "error", "-c", _CALL, USES / f"use_{extra}.py", function)
 
 
@@ -78,14 +78,14 @@ def check(wheel: Path, extra: str, folder: Path) -> Path:
 
 
 def check_without(base: Path, extra: str) -> None:
-    """Ask for what an extra is for, where it is not installed: the error says how to get it."""
+    """Try an extra's purpose where it is not installed: the error must say how to install it."""
     code, printed = called(base, extra, "without")
     if not code or f"pip install 'asyncauth[{extra}]'" not in printed:
         raise Failure(f"{extra}: where it is not installed, no error says how to get it:\n{printed}")
 
 
 def main() -> None:
-    """Check all; two at a time, for most of it is pip."""
+    """Check all extras, two at a time, since pip takes most of the time."""
     wheels = list((ROOT / "dist").glob("*.whl"))
     if not wheels:
         sys.exit("dist/ holds no wheel: make dist")

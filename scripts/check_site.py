@@ -1,4 +1,4 @@
-"""Counts what the built reference shows of the code's insides, where a reader needs values: none is allowed.
+"""Counts where the built reference shows the code's internals instead of values: it must show none.
 
 Run: make docs
 """
@@ -22,7 +22,7 @@ INTERNALS = {
 
 
 def text_of(page: str) -> str:
-    """Return what a page shows, without its navigation."""
+    """Return a page's text, without its navigation."""
     found = re.search(r"<article.*?</article>", page, re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", "", found[0] if found else page)).replace(
         "\N{RIGHT SINGLE QUOTATION MARK}", "'"
@@ -30,13 +30,13 @@ def text_of(page: str) -> str:
 
 
 def internals_of(page: str) -> Counter[str]:
-    """Count what a page shows of the code's insides, by kind."""
+    """Count the internals that a page shows, by kind."""
     text = text_of(page)
     return Counter({kind: len(found) for kind, pattern in INTERNALS.items() if (found := pattern.findall(text))})
 
 
 def main() -> None:
-    """Look at all pages of the reference."""
+    """Check all pages of the reference."""
     pages = sorted(REFERENCE.glob("*.html"))
     found = {path.name: internals_of(path.read_text(encoding="utf-8")) for path in pages}
     for name, counts in found.items():

@@ -1,4 +1,4 @@
-"""Install a dependency group of pyproject.toml; if that fails, as much of it as can be had, one by one.
+"""Installs a dependency group of pyproject.toml; if that fails, each package that can be installed, one by one.
 
 Run: python scripts/install_group.py GROUP PIP-OPTION …
 """
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def main(group: str, *options: str) -> None:
-    """Install, and say what is left out."""
+    """Install the group, and print what is left out."""
     pip = [sys.executable, "-m", "pip", "install", *options]
     if subprocess.run([*pip, "--group", group], cwd=ROOT, check=False).returncode == 0:
         return

@@ -1,8 +1,8 @@
-"""Measure how large the package is, and how much of it one call passes through. Prints a table, writes nothing.
+"""Measures how large the package is, and how much of it one call uses. Prints a table, writes nothing.
 
     make measure
 
-"Library" is the package without the command line and the sandbox. Lines are all lines, empty ones included.
+"Library" is the package without the command line and the sandbox. Lines are all lines, with empty ones.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def main() -> int:
 
 
 def cold_token() -> set[CodeType]:
-    """Return which functions of the library run when a manager obtains its first token: password grant, no store.
+    """Return the functions of the library that run when a manager obtains its first token: password grant, no store.
 
-    Modules are imported beforehand. Each function counts once, comprehensions and generators in it as well.
+    Modules are imported before. Each function counts once, with its comprehensions and generators.
     """
     called: set[CodeType] = set()
 
@@ -66,13 +66,13 @@ def cold_token() -> set[CodeType]:
             called.add(code)
 
     async def obtain(sandbox: Sandbox) -> None:
-        for _ in range(2):  # the first one imports
+        for _ in range(2):  # the first round imports
             provider = PasswordGrant(
                 token_url=f"{sandbox.peakly.url}/token", username=sandbox.username, password=sandbox.password
             )
             manager = TokenManager(provider)
             called.clear()
-            sys.setprofile(note)  # of this thread alone: the sandbox has its own
+            sys.setprofile(note)  # only in this thread: the sandbox has its own
             try:
                 await manager.token()
             finally:
@@ -84,7 +84,7 @@ def cold_token() -> set[CodeType]:
 
 
 def imports_of(modules: dict[str, Path]) -> _Graph:
-    """Return which modules each module imports, wherever in it the import stands."""
+    """Return the modules that each module imports, wherever the import stands."""
     graph: _Graph = {}
     for name, path in modules.items():
         graph[name] = set()
@@ -99,7 +99,7 @@ def imports_of(modules: dict[str, Path]) -> _Graph:
                 found = [alias.name for alias in node.names]
             for each in found:
                 inner = each.removeprefix(f"{PACKAGE.name}.") if each.startswith(f"{PACKAGE.name}.") else None
-                while inner is not None and inner and inner not in modules:  # something that a module holds
+                while inner is not None and inner and inner not in modules:  # an object in a module
                     inner = f"{inner}.__init__" if f"{inner}.__init__" in modules else inner.rpartition(".")[0]
                 if inner:
                     graph[name].add(inner)
@@ -107,7 +107,7 @@ def imports_of(modules: dict[str, Path]) -> _Graph:
 
 
 def circles_of(graph: _Graph) -> Iterator[list[str]]:
-    """Yield the groups of modules that import one another, directly or by way of others."""
+    """Yield the groups of modules that import one another, directly or through others."""
     reached: _Graph = {}
     for name in graph:
         seen: set[str] = set()
@@ -126,9 +126,9 @@ def circles_of(graph: _Graph) -> Iterator[list[str]]:
 
 
 def _foreign_privates(path: Path) -> int:
-    """Return how often a file says ``x._name`` of another's object.
+    """Return how many times a file has ``x._name`` of another object.
 
-    Not where x is ``self``, ``cls``, ``super()`` or a class of the file; nor what the standard library documents.
+    Does not count ``self``, ``cls``, ``super()`` or a class of the file as x, nor what the standard library documents.
     """
     tree = ast.parse(_text(path))
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} | {"self", "cls", "super()"}
@@ -143,7 +143,7 @@ def _foreign_privates(path: Path) -> int:
 
 
 def _methods(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield each class of a file, and how many methods and properties it has."""
+    """Yield each class of a file, and its number of methods and properties."""
     for node in ast.walk(ast.parse(_text(path))):
         if isinstance(node, ast.ClassDef):
             yield node.name, sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)

@@ -1,12 +1,12 @@
-"""Mutation testing of the modules that decide: changes each in every way of a list, and sees whether a test notices.
+"""Mutation testing of the modules that make decisions: changes each in many ways, and checks whether a test fails.
 
     make mutation                       every module; an hour or more
     make mutation ARGS="policy _core/flight"  some of them
     make mutation ARGS=--again          only the last run's survivors, after tests were written for them
 
-Cosmic Ray makes the changes, in copies of the tree. A change that no test notices is a survivor: either a test is
-missing, or `mutation_survivors.toml` says why the change makes no difference. One that is not explained there fails
-the run. The score and the explanations are written to docs/mutation.md.
+Cosmic Ray makes the changes, in copies of the tree. A change for which no test fails is a survivor: either a test is
+missing, or `mutation_survivors.toml` says why the change makes no difference. A survivor without an explanation there
+fails the run. The score and the explanations are written to docs/mutation.md.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ TESTS = {
     "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_core_failures.py"],
     "_http/challenge": [f"{UNIT}/test_http_challenge.py", "tests/property/test_challenge_properties.py"],
 }
-"""What must notice a change of a module, the likeliest first."""
+"""The tests that must catch a change of a module, the most likely first."""
 
 ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "FloorDiv_Div", "Mod_Mul")
 COMPARISONS = (
     *("Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is", "In_NotIn", "NotIn_In"),
     *("Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Lt_GtE", "GtE_Lt", "Gt_LtE", "LtE_Gt"),
 )
-"""Of the replacements of an operator its opposite and its neighbour: the others are noticed where these are."""
+"""For each operator, its opposite and its neighbour. Tests that catch these catch the other replacements, too."""
 LEFT_OUT = [
     rf"core/ReplaceBinaryOperator_(?!({'|'.join(ARITHMETIC)})$).*",
     rf"core/ReplaceComparisonOperator_(?!({'|'.join(COMPARISONS)})$).*",
@@ -121,7 +121,7 @@ LEFT_OUT = [
 
 @attrs.frozen(order=True)
 class Survivor:
-    """A change that no test noticed."""
+    """A change for which no test failed."""
 
     module: str
     line: int
@@ -132,7 +132,7 @@ class Survivor:
 
 @attrs.frozen
 class Score:
-    """What became of the changes of one module."""
+    """The results for one module."""
 
     module: str
     killed: int
@@ -140,17 +140,17 @@ class Score:
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """The number of changes."""
         return self.killed + len(self.survivors)
 
 
 def main() -> int:
-    """Run what the command line says; return the exit code."""
+    """Run the command line's arguments; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS)}; all of them if none is named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--again", action="store_true", help="try only the last run's survivors")
-    parser.add_argument("--page", action="store_true", help="only write the page anew, from the last scores")
+    parser.add_argument("--page", action="store_true", help="only write the page again, from the last scores")
     arguments = parser.parse_args()
     if unknown := set(arguments.modules) - set(TESTS):
         parser.error(f"no such module: {', '.join(sorted(unknown))}")
@@ -161,14 +161,14 @@ def main() -> int:
         before = scores if arguments.again else {}
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             for score in pool.map(lambda module: _score(module, before.get(module)), arguments.modules or TESTS):
-                scores = _stored() | {score.module: score}  # another run may have written meanwhile
+                scores = _stored() | {score.module: score}  # another run may have written in the meantime
                 _store(scores)
-                print(f"{score.module}: {score.killed} of {score.total} changes noticed", flush=True)
+                print(f"{score.module}: {score.killed} of {score.total} changes caught", flush=True)
     return _report([scores[module] for module in TESTS if module in scores])
 
 
 def _score(module: str, before: Score | None) -> Score:
-    """Change a module in every way, or in those that nothing noticed before, and return what was noticed."""
+    """Change a module in every way, or only as in the last run's survivors, and return the score."""
     with tempfile.TemporaryDirectory(prefix=f"mutation-{module.replace('/', '-')}-") as folder:
         copy = Path(folder, "tree")
         copy.mkdir()
@@ -209,7 +209,7 @@ def _score(module: str, before: Score | None) -> Score:
 
 
 def _leave_out_noticed(session: str, source: list[str], before: Score) -> None:
-    """Leave out what the last run's tests noticed."""
+    """Leave out the changes that the last run's tests caught."""
     for each in before.survivors:
         if source[each.line - 1].strip() != each.code:
             raise SystemExit(f"asyncauth/{each.module}.py has changed since its last run: run all of it")
@@ -230,7 +230,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _read(module: str, session: str, source: list[str]) -> Score:
-    """Return what a session found."""
+    """Return a session's score."""
     killed, survivors = 0, list[Survivor]()
     with use_db(session, WorkDB.Mode.open) as database:
         for item, result in database.completed_work_items:
@@ -242,7 +242,7 @@ def _read(module: str, session: str, source: list[str]) -> Score:
             (mutation,) = item.mutations
             line = mutation.start_pos[0]
             if source[line - 1] == "if TYPE_CHECKING:":
-                continue  # no code that runs
+                continue  # not run by Python
             added = [text[1:].strip() for text in result.diff.splitlines() if text[:1] == "+" and text[:3] != "+++"]
             operator = mutation.operator_name.removeprefix("core/")
             survivors.append(Survivor(module, line, source[line - 1].strip(), " ".join(added), operator))
@@ -271,11 +271,11 @@ def _report(scores: list[Score]) -> int:
     lines = [
         "# Mutation score",
         "",
-        "`make mutation` changes each module that decides something in every way of a list, one at a time, and runs",
-        "the module's tests. A change that no test notices is a survivor. Each is to be noticed by a new test, or",
-        "explained here; what is still to be done is marked so. Written by `scripts/mutation.py`, from its last run.",
+        "`make mutation` changes each module that makes decisions in many ways, one change at a time, and runs the",
+        "module's tests. A change for which no test fails is a survivor. Each survivor needs a new test, or an",
+        "explanation here; missing ones are marked. `scripts/mutation.py` writes this page from its last run.",
         "",
-        "| module | changes | noticed | survivors |",
+        "| module | changes | caught | survivors |",
         "|---|---|---|---|",
         *(f"| `{each.module}.py` | {each.total} | {each.killed} | {len(each.survivors)} |" for each in scores),
         f"| all | {total} | {killed} ({100 * killed / max(1, total):.1f} %) | {total - killed} |",
@@ -297,7 +297,7 @@ def _report(scores: list[Score]) -> int:
 
 
 def _reasons() -> dict[tuple[str, str, str], str]:
-    """Return why survivors make no difference, by module, line and changed line (empty = any change of it)."""
+    """Return why survivors make no difference, by module, line and changed line (empty: any change of the line)."""
     if not SURVIVORS.exists():
         return {}
     entries = tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))["survivor"]

@@ -1,4 +1,4 @@
-"""Takes the pictures of the sandbox's page that docs/pictures has: on a desktop, in the dark theme, on a phone.
+"""Takes the screenshots of the sandbox's page for docs/pictures: on a desktop, in the dark theme, on a phone.
 
 Run: make pictures
 """
@@ -17,14 +17,14 @@ from asyncauth.sandbox import Sandbox
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
-from browser_kit import PHONE, Screen, launch  # noqa: E402 (it is found there)
+from browser_kit import PHONE, Screen, launch  # noqa: E402 (found through the path above)
 
 FOLDER = ROOT / "docs" / "pictures"
 WIDE = (1440, 1100)
 
 
 async def some_life(sandbox: Sandbox) -> None:
-    """Have tokens with some of their time gone, and requests of each outcome."""
+    """Make requests with each outcome, and tokens with some of their lifetime gone."""
     sandbox.peakly.configure(lifetime=60.0, refresh_tokens=True)
     sandbox.pago_facil.configure(login_token_lifetime=90.0)
     peakly = Peakly(username=sandbox.username, password=sandbox.password, base_url=sandbox.peakly.url)
@@ -49,7 +49,7 @@ async def some_life(sandbox: Sandbox) -> None:
 
 
 async def take(browser: Browser, name: str, size: tuple[int, int], scheme: str, locale: str) -> None:
-    """Take one picture."""
+    """Take one screenshot."""
     async with Screen.of(browser, Sandbox(page=True), size=size, scheme=scheme, locale=locale) as screen:
         await some_life(screen.sandbox)
         if size != PHONE:
@@ -63,7 +63,7 @@ async def take(browser: Browser, name: str, size: tuple[int, int], scheme: str, 
 
 
 async def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     async with async_playwright() as playwright:
         browser = await launch(playwright)

@@ -1,4 +1,4 @@
-"""Writes the commands' help into docs/cli.md, as they print it now."""
+"""Writes the commands' current help into docs/cli.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = re.compile(r"^```console\n\$ (asyncauth (?:\w+ )?--help)\n.*?^```$", re.
 
 
 def main() -> None:
-    """Replace each block that shows a help."""
+    """Replace each block that shows a command's help."""
 
     def shown(block: re.Match[str]) -> str:
         command = [sys.executable, "-m", *block[1].split()]

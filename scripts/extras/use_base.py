@@ -1,4 +1,4 @@
-"""No extra: what everybody gets."""
+"""No extra: the base package."""
 
 from __future__ import annotations
 

@@ -484,7 +484,7 @@ class Own:
         (lambda: TokenManager(FakeProvider()).invalidate("x"), "not str"),  # type: ignore[arg-type]
         (lambda: TokenManager(FakeProvider(origins=5)).origins, "origins are int"),  # type: ignore[arg-type]
         (lambda: Peakly(username="a", password="b", origins=5), "origins takes .* not int"),  # type: ignore[arg-type]
-        (lambda: Peakly(username="a\udcff", password="b"), "username holds a character"),
+        (lambda: Peakly(username="a\udcff", password="b"), "username contains a character"),
         (lambda: PagoFacil(jwt="a", environment=[]), "no environment"),  # type: ignore[arg-type]
         (lambda: PagoFacil(jwt="a", account=""), "account takes a str"),
         (lambda: PagoFacil(jwt="a", account={}), "account takes a str"),  # type: ignore[arg-type]
