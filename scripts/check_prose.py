@@ -1,8 +1,8 @@
-"""Looks in all prose for what makes a reader read a sentence twice.
+"""Searches all prose for phrases and sentences that are hard to read once.
 
 Prose is: Markdown outside of code, docstrings, comments, and the texts that the package shows (strings of three words
-or more). The rules, and the exceptions with their reasons, are in prose.toml beside this. A file of prose_todo.toml may
-have as many findings as that says, until somebody rewrites it: ``--write`` lowers the numbers, and never raises one.
+or more). prose.toml, in the same folder, has the rules and the exceptions with their reasons. A file in prose_todo.toml
+may have as many findings as it says there. ``--write`` lowers these numbers, and never raises one.
 
 Run: python scripts/check_prose.py [--count] [--write] [FILE …]
 """
@@ -32,19 +32,19 @@ _FENCE = re.compile(r"^( *)(`{3,}|~{3,}|:{3,}).*?^\1\2[ ]*$", re.MULTILINE | re.
 _MARKUP = re.compile(r"^#.*$|^\([\w-]+\)=$|^\|[-| :]+\|$|<!--.*?-->|^---$", re.MULTILINE)
 _ENTRY = re.compile(r"\n(?= *(?:[-*] |\d+\. |: |\||>|[\w*`, ]+: |\.\. ))")
 _AS_IT_IS = re.compile(r"\x08\n.*?(?:\n\n|\Z)", re.DOTALL)
-"""What the command line's help shows in its own lines: examples and lists."""
+"""The parts of the command line's help that keep their own lines: examples and lists."""
 _WORD = re.compile(r"\w[\w'\u2019.,/%-]*")
 _CODE, _LINK = re.compile(r"``?[^`]+``?"), re.compile(r"\]\([^)]*\)")
 _SENTENCE = re.compile(r"(?<=[.?!:])[)\"*]*\s+")
 NO_VERBS = re.compile(r"(?:A|All|An|Each|How|If|Its?|No|Nothing|Some|That|The|What|When|Where|Whether|Which|Who)\b")
-"""What the docstring of one of the package's functions does not begin with."""
+"""First words that are not verbs, with which no function's docstring in the package may begin."""
 SHORTEST_TEXT = 3
-"""Words of a string that count as a sentence."""
+"""The fewest words of a string that count as a sentence."""
 
 
 @attrs.frozen
 class Rule:
-    """What is looked for, and what to write instead."""
+    """A pattern to search for, and what to write instead."""
 
     name: str
     pattern: re.Pattern[str]
@@ -53,7 +53,7 @@ class Rule:
 
 @attrs.frozen
 class Text:
-    """A piece of prose: what kind it is of, the line it begins at, and itself."""
+    """A piece of prose: its kind, its first line's number, and its text."""
 
     kind: str
     line: int
@@ -62,7 +62,7 @@ class Text:
 
 @attrs.frozen
 class Finding:
-    """A place that is to be rewritten."""
+    """A place to rewrite."""
 
     path: str
     line: int
@@ -76,7 +76,7 @@ class Finding:
 
 
 def _pieces(kind: str, line: int, text: str) -> Iterator[Text]:
-    """Split prose into what is read at once: a paragraph, an entry of a list, a cell of a table."""
+    """Split prose into the units that are read at once: a paragraph, an entry of a list, a cell of a table."""
     at = 0
     for entry in re.split(rf"\n[ ]*\n|{_ENTRY.pattern}", text):
         at = text.index(entry, at)
@@ -104,7 +104,7 @@ def _documented(tree: ast.Module) -> dict[int, ast.Constant]:
 
 
 def of_code(text: str, *, shown: bool) -> Iterator[Text]:
-    """Return the prose of a module: docstrings, comments and, where ``shown``, the texts that it has for people."""
+    """Return the prose of a module: docstrings, comments and, if ``shown``, its texts for people."""
     tree = ast.parse(text)
     docstrings = _documented(tree)
     for node in docstrings.values():
@@ -167,7 +167,7 @@ def sentences_of(text: str) -> list[str]:
 
 @attrs.define
 class Check:
-    """The rules, and what is excused."""
+    """The rules and the exceptions."""
 
     rules: list[Rule]
     longest: int
@@ -185,7 +185,7 @@ class Check:
         return cls(rules, found["longest_sentence"], found.get("allowed", []), tests)
 
     def look(self, name: str, texts: Iterator[Text]) -> Iterator[Finding]:
-        """Return what is to be rewritten in a file's prose."""
+        """Return the findings in a file's prose."""
         excused = [each["text"] for each in self.allowed if each["file"] == name]
         for each in texts:
             plain = _CODE.sub(lambda match: match[0] if "None" in match[0] else "CODE", _LINK.sub("]", each.text))
@@ -201,7 +201,7 @@ class Check:
 
 
 def look_at(check: Check, path: Path) -> list[Finding]:
-    """Return what is to be rewritten in a file."""
+    """Return the findings in a file."""
     name = path.relative_to(ROOT).as_posix()
     found = list(check.look(name, texts_of(path)))
     if name.startswith("asyncauth/") and name not in check.without_verbs:
@@ -212,13 +212,13 @@ def look_at(check: Check, path: Path) -> list[Finding]:
 
 
 def files(names: list[str]) -> list[Path]:
-    """Return the files to look at: these, or all that have prose."""
+    """Return the files to search: these, or all that have prose."""
     found = [Path(name).resolve() for name in names] or [path for glob in (*PAGES, *CODE) for path in ROOT.glob(glob)]
     return sorted(path for path in set(found) if not path.relative_to(ROOT).as_posix().startswith(LEFT_OUT))
 
 
 def main() -> None:
-    """Look at all of it, and end with 1 if a file has more findings than it may have."""
+    """Search all files, and exit with 1 if one has more findings than it may have."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--count", action="store_true", help="count words, long sentences and findings by kind")

@@ -1,7 +1,7 @@
 """Pago Fácil (Chile, payments): three endpoints that form one chain of tokens.
 
-``login`` exchanges a username and password for a JWT, ``createToken`` a JWT for a long-lived access token, and
-``loginToken`` an access token for the JWT that the API's other calls carry.
+``login`` exchanges a username and password for a JWT. ``createToken`` exchanges that JWT for a long-lived access token,
+and ``loginToken`` that access token for the JWT that the API's other calls carry.
 
 Source: Pago Fácil's documentation, "Tokens de Autenticación" (``POST /tokens/createToken``) and its neighbours.
 """

@@ -60,7 +60,7 @@ async def fetch_alone(
 ) -> Token:
     """Request a token with the last token's refresh token, or with the one that was configured.
 
-    The configured one is not sent if the last one is the same or descends from it: a server that rotates revokes all
+    The configured one is not sent if the last one is the same or descends from it. A server that rotates revokes all
     descendants of a refresh token that it sees again.
 
     Args:

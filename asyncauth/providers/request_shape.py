@@ -46,8 +46,8 @@ class Place:
 
     Attributes:
         way: One of `SentAs`.
-        name: The field's name, the path in a JSON body, the header's name, the user name of Basic, or the name that
-            stands in braces in a text; ``""``: the way needs no name, or the credential is the whole text.
+        name: The field's name, the path in a JSON body, the header's name, the user name of Basic, or the name in
+            braces in a text. ``""``: the way needs no name, or the credential is the whole text.
     """
 
     way: str

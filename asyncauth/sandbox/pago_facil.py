@@ -56,7 +56,7 @@ class PagoFacilSandbox(System[PagoFacilSettings]):
         self._key = secrets.token_bytes(32)
 
     def api_kinds(self) -> frozenset[str]:
-        """The kinds of tokens that the API accepts: JWTs, and access tokens if the setting allows them."""
+        """Return the kinds of tokens that the API accepts: JWTs, and access tokens if the setting allows them."""
         return _JWTS | {_CREATE} if self.settings.api_accepts_access_tokens else _JWTS
 
     async def read_call(self, request: web.Request) -> Call | None:

@@ -43,7 +43,7 @@ class PeaklySandbox(System[PeaklySettings]):
     json_type: ClassVar[str] = JSON_OWIN
 
     def api_kinds(self) -> frozenset[str]:
-        """The kinds of tokens that the API accepts: access tokens."""
+        """Return the kinds of tokens that the API accepts: access tokens."""
         return frozenset({_ACCESS})
 
     async def read_call(self, request: web.Request) -> Call | None:

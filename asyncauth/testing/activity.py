@@ -1,9 +1,9 @@
-"""What an event loop's tasks wait for: whether nothing can happen until a fake clock moves.
+"""Finds out what an event loop's tasks wait for: whether nothing can happen until a fake clock moves.
 
 asyncio does not say whether a future waits for a socket or for another task. So this module inspects what each task
 awaits, down to the function that awaits a future, as a debugger would. A function of aiohttp's client or of asyncio's
-transports waits for I/O, ``asyncio.sleep`` for the machine's time, and a future that belongs to one of
-``concurrent.futures`` for a thread or a process. ``gc.get_referents`` looks into objects that are not written in
+transports waits for I/O, and ``asyncio.sleep`` for the machine's time. A future that belongs to one of
+``concurrent.futures`` waits for a thread or a process. ``gc.get_referents`` looks into objects that are not written in
 Python.
 """
 

@@ -155,9 +155,9 @@ class FakeClock:
 
     @staticmethod
     async def _settle() -> None:
-        """Return when nothing is left to do at this moment, or after `ROUNDS` turns of the loop.
+        """Return when the event loop has nothing more to do at this instant, or after `ROUNDS` turns of it.
 
-        What asyncio's own loops will do next is in a private attribute of theirs. Other loops are given every turn.
+        Reads a private attribute of asyncio's loops to see what they will do next. Other loops get every turn.
         """
         ready = getattr(asyncio.get_running_loop(), "_ready", None)
         idle = 0

@@ -48,7 +48,7 @@ class ClientRequest:
         server_clock: The clock for the times in assertions and proofs.
         issuer: The authorization server, as the audience of assertions; ``None``: the endpoint's URL is.
         algorithms: The algorithms for assertions that the server's metadata lists.
-        own: The credentials that it needs besides the client's.
+        own: The credentials that it needs in addition to the client's.
         fields: Makes the form's fields from the values of ``own``; an error is returned, not raised.
         signs: Whether these fields contain an assertion that is signed for this request.
     """

@@ -243,7 +243,7 @@ class OAuthProvider(EndpointProvider):
         Args:
             endpoint: The endpoint to send it to.
             http: The session to send with.
-            credentials: The credentials that it needs besides the client's own.
+            credentials: The credentials that it needs in addition to the client's own.
             fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
             read: Makes the result from the answer.
             bound: Whether it proves possession of the key that the provider's tokens are bound to, if any (default

@@ -25,9 +25,9 @@ class RefreshGrant(OAuthProvider):
     """The refresh token grant, with a refresh token that was obtained elsewhere (RFC 6749 §6).
 
     The latest answer's refresh token is sent first. If the server answers ``invalid_grant``, the configured one is
-    sent. It is not sent if it is the same one, or the one that the latest was rotated from: a server that rotates
-    revokes all descendants of a refresh token that it sees again. For the same reason, a restarted process needs a
-    store (`TokenManager`) if the server rotates, since the configured refresh token is then spent.
+    sent, unless it is the same one, or the one that the latest was rotated from. A server that rotates revokes all
+    descendants of a refresh token that it sees again. For the same reason, a restarted process needs a store
+    (`TokenManager`) if the server rotates, since the configured refresh token is then spent.
 
     Args:
         refresh_token: The refresh token: a string, a callable that returns it, or another kind of credential.

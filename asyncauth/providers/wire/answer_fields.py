@@ -53,8 +53,8 @@ class AnswerReader:
         """Return the parts of an identity that make a stored token differ from another.
 
         A provider that reads the same answer differently gets the same token with another expiry, or with other extra
-        fields. If the refresh token is the only credential, the lifetime and the extra fields do not count: a stored
-        refresh token must be found, since it can't be obtained again, and the next answer corrects the expiry.
+        fields. If the refresh token is the only credential, the lifetime and the extra fields do not count. A stored
+        refresh token must then be found, since it can't be obtained again; the next answer corrects the expiry.
 
         Args:
             alone: Whether the refresh token is the only credential.
