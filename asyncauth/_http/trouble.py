@@ -112,9 +112,9 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
         case ConnectionError() | aiohttp.ClientOSError():
             return Trouble(f"the connection broke before the answer came ({_reason(error)})")
         case OSError():
-            return Trouble(f"no answer could be had ({_reason(error)})")
+            return Trouble(f"no answer was received ({_reason(error)})")
         case _:
-            return Trouble(f"no answer could be had ({type(error).__name__})")
+            return Trouble(f"no answer was received ({type(error).__name__})")
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -16,8 +16,8 @@ from asyncauth._http.trouble import LATE
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (aiohttp.ClientError(MARK), "no answer could be had (ClientError)"),
-        (OSError(MARK), "no answer could be had (OSError)"),
+        (aiohttp.ClientError(MARK), "no answer was received (ClientError)"),
+        (OSError(MARK), "no answer was received (OSError)"),
         (TimeoutError(MARK), str(LATE)),
         (ConnectionResetError(), "the connection broke before the answer came (ConnectionResetError)"),
     ],

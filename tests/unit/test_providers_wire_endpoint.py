@@ -113,7 +113,7 @@ def request_info() -> Any:
         (ConnectionResetError(104, "reset"), "the connection broke", True),
         (
             aiohttp.ClientResponseError(request_info(), (), status=400, message=PASSWORD),
-            "no answer could be had (ClientResponseError)",
+            "no answer was received (ClientResponseError)",
             True,
         ),
     ],
