@@ -185,7 +185,7 @@ async def test_a_function_that_cancels_itself() -> None:
     async def cancelled() -> aiohttp.ClientSession:
         raise asyncio.CancelledError
 
-    assert "given as http= failed: no answer could be had" in await refused(cancelled, TokenEndpointUnavailable)
+    assert "given as http= failed: no answer was received" in await refused(cancelled, TokenEndpointUnavailable)
 
 
 async def test_a_function_that_takes_for_ever() -> None:

@@ -102,8 +102,8 @@ PERHAPS_SENT = [
     ),
     (os_error(ssl_error("UNEXPECTED_MESSAGE")), "the server broke TLS off (UNEXPECTED_MESSAGE)"),
     (ssl_error("UNEXPECTED_MESSAGE"), "the server broke TLS off (UNEXPECTED_MESSAGE)"),
-    (OSError(errno.ENOSPC, MARK), f"no answer could be had ({os.strerror(errno.ENOSPC)})"),
-    (response_error(), "no answer could be had (ClientResponseError)"),
+    (OSError(errno.ENOSPC, MARK), f"no answer was received ({os.strerror(errno.ENOSPC)})"),
+    (response_error(), "no answer was received (ClientResponseError)"),
     (response_error(BadHttpMessage(MARK)), "the answer is not HTTP (BadHttpMessage)"),
 ]
 

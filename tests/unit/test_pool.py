@@ -130,7 +130,7 @@ async def test_concurrent_callers_make_one_manager(pools: Pools, tenants: Tenant
     [
         (CredentialsRejected("gone"), CredentialsRejected, "gone"),
         (KeyError(MARK), AuthError, "the pool's factory raised KeyError"),
-        (OSError(MARK), TokenEndpointUnavailable, "the pool's factory failed: no answer could be had (OSError)"),
+        (OSError(MARK), TokenEndpointUnavailable, "the pool's factory failed: no answer was received (OSError)"),
         (None, ConfigurationError, "takes a provider"),
     ],
 )
