@@ -61,7 +61,7 @@ def test_doctor_says_that_it_can_not_judge_modes_on_windows(monkeypatch: pytest.
     """It says where to look instead."""
     monkeypatch.setattr(files, "os", WINDOWS)
     (finding,) = files.permissions(tmp_path, sealed=False)
-    assert "see who may read the folder in its properties" in str(finding)
+    assert "check in the folder's properties who may read it" in str(finding)
 
 
 def test_a_fleet_needs_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
