@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -68,11 +69,31 @@ def running(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
         asyncio._set_running_loop(None)
 
 
+_cut_off: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+
 def close_under_its_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Close a loop in the middle of what its tasks do, as a program does that is in a hurry. asyncio says no word."""
     for task in asyncio.all_tasks(loop):
         forgive(task)
+        _cut_off.add(task)
     loop.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Close the coroutines of tasks that were cut off.
+
+    The garbage collector would close them too, but perhaps after the sessions that they were to close.
+    """
+    try:
+        return (yield)
+    finally:
+        while _cut_off:
+            coroutine = _cut_off.pop().get_coro()
+            with contextlib.suppress(RuntimeError):  # it waits for something in a `finally`, and its loop is closed
+                if coroutine is not None:
+                    coroutine.close()
 
 
 @pytest.fixture(scope="session")
