@@ -83,15 +83,18 @@ def interrupted(loop: asyncio.AbstractEventLoop, opened: Opened, *, closes: bool
 async def serves(opened: Opened, *, closes: bool) -> None:
     """Fail unless it brings a token.
 
-    An interruption may cost asyncio a callback, for which a refresh waits until its deadline. Whoever joins that one is
-    told so, and the next call is served.
+    An interruption may cost asyncio a callback, for which a refresh waits until its deadline. Callers that join it get
+    an error, until it is given up; then they are served.
     """
     async with asyncio.timeout(PATIENCE):
         if closes:
             await opened.__aenter__()
         with contextlib.suppress(TokenEndpointUnavailable):
             await (await manager_of(opened)).refresh()
-        await (await manager_of(opened)).token()
+        while True:
+            with contextlib.suppress(TokenEndpointUnavailable):
+                await (await manager_of(opened)).token()
+                break
         if closes:
             await opened.close()
 
