@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +29,7 @@ from asyncauth.cli.options import (
     systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.run import run
 from asyncauth.cli.shown import as_json as written
 from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.target import Target
@@ -97,7 +97,7 @@ def logout(
             chosen = choose(store, prefix=prefix, encrypted=encrypted, keyring=keyring)
         elif store is not None:
             raise Problem(f"--store is not for a manager: {target.name} has a store of its own, or none")
-        revocation = asyncio.run(_manager(given, chosen, timeout).revoke())
+        revocation = run(_manager(given, chosen, timeout).revoke())
         title = None if chosen is None else chosen.title
         facts = _facts(title, revocation)
         typer.echo(written(facts) if as_json else "\n".join(map(printable, _lines(title, revocation))))

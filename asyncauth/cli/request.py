@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -37,6 +36,7 @@ from asyncauth.cli.options import (
     systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.run import run
 from asyncauth.cli.systems import HOSTS, System
 from asyncauth.cli.target import Given, Target, held_by
 from asyncauth.errors import AuthError
@@ -112,7 +112,7 @@ def request(
             keyring=keyring,
         )
         given = _given(order.url, target)
-        answer = asyncio.run(_send(order, given.manager(timeout), given.secret, timeout))
+        answer = run(_send(order, given.manager(timeout), given.secret, timeout))
         answer.write(as_json=as_json)
         return ExitCode.OK if answer.succeeded else ExitCode.FAILED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +23,7 @@ from asyncauth.cli.options import (
     Verbose,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.run import run
 from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.systems import OptionalSystem, System, place_of
 from asyncauth.cli.times import in_words, moment
@@ -73,7 +73,7 @@ def status(
         if chosen.folder is not None and not chosen.folder.is_dir():
             raise Problem(f"there is no folder {chosen.folder}: nothing was stored there yet", ExitCode.FAILED)
         names = _names(system, account, environment, base_url, keyring)
-        entries = asyncio.run(entries_of(chosen, names, timeout))
+        entries = run(entries_of(chosen, names, timeout))
         if system is not None:
             entries = [entry for entry in entries if entry.whose is not None]
         if as_json:

@@ -27,6 +27,7 @@ from asyncauth.cli.options import (
     systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.run import run
 from asyncauth.cli.shown import as_json as written
 from asyncauth.cli.target import Given, Target
 from asyncauth.cli.times import in_words, moment
@@ -80,7 +81,7 @@ def token(
             keyring=keyring,
         )
         given = target.given()
-        facts = asyncio.run(_obtain(target.name, given, timeout, show=show))
+        facts = run(_obtain(target.name, given, timeout, show=show))
         typer.echo(written(facts) if as_json else _lines(facts))
         return ExitCode.OK
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections import Counter
@@ -39,6 +38,7 @@ from asyncauth.cli.options import (
     systems_for_completion,
 )
 from asyncauth.cli.outcome import ExitCode, Problem, conclude
+from asyncauth.cli.run import run
 from asyncauth.cli.stores import STORE_VARIABLE, choose
 from asyncauth.cli.target import Target
 
@@ -112,7 +112,7 @@ def doctor(
         if not patients and stores[0] is None:
             raise Problem(_NOTHING_SET)
         visit = _Visit(patients, stores, timeout, login=not no_login, offline=offline)
-        found = asyncio.run(_told(visit, quiet=as_json))
+        found = run(_told(visit, quiet=as_json))
         count = Counter(finding.mark for finding in found)
         if as_json:
             facts = {"ok": not count[Mark.FAIL], "findings": [finding.as_dict() for finding in found]}
