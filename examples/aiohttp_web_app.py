@@ -1,8 +1,8 @@
-"""aiohttp.web: the token lives as long as the application does (``cleanup_ctx``).
+"""aiohttp.web: ``cleanup_ctx`` opens the manager when the application starts, and closes it when it ends.
 
-Run:  python aiohttp_web_app.py 8080     (several at once share the port, and the token)
+Run:  python aiohttp_web_app.py 8080     (start it several times: all processes share the port and the token)
 Ask:  curl 'http://127.0.0.1:8080/clients?page=1'
-      curl http://127.0.0.1:8080/health/ready      (503 when no token can be had; /health/live is always 200)
+      curl http://127.0.0.1:8080/health/ready      (503 when no token can be obtained; /health/live is always 200)
 """
 
 import os
@@ -25,7 +25,7 @@ PEAKLY = web.AppKey("peakly", aiohttp.ClientSession)
 
 
 async def peakly(app: web.Application) -> AsyncIterator[None]:
-    """Open what the handlers use, and close it when the application ends."""
+    """Open the manager and the session that the handlers use, and close them when the application ends."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -38,7 +38,7 @@ async def peakly(app: web.Application) -> AsyncIterator[None]:
 
 @web.middleware
 async def no_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 503 where no token can be had: the client did nothing wrong, and it may be over in a minute."""
+    """Answer 503 when no token can be obtained: the client did nothing wrong, and may try again in a minute."""
     try:
         return await handler(request)
     except AuthError:
@@ -46,7 +46,7 @@ async def no_token(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def clients(request: web.Request) -> web.Response:
-    """Answer with one page of clients. It knows nothing of tokens."""
+    """Answer with one page of clients. The session adds the token to the request."""
     page = request.query.get("page", "1")
     async with request.app[PEAKLY].get("/api/Ventas/Clientes/Page", params={"page": page, "rows": "50"}) as response:
         return web.json_response(await response.json())

@@ -1,4 +1,4 @@
-"""aiojobs: jobs in the background of one process, ten at a time; any number of such processes use the one token.
+"""aiojobs: background jobs, ten at a time per process; any number of processes share one token.
 
 Run:  python aiojobs_worker.py 50
 """
@@ -19,17 +19,17 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 
 async def clients_page(http: aiohttp.ClientSession, page: int) -> Any:
-    """Fetch one page of clients. It knows nothing of tokens."""
+    """Fetch one page of clients. The session adds the token to the request."""
     async with http.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
 
 
 async def main(pages: int) -> None:
-    """Spawn a job a page, and wait for what they return."""
+    """Spawn one job per page, and wait for the results."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
-    # The scheduler comes last: it ends its jobs before the session they use is closed.
+    # The scheduler is opened last and so closed first: its jobs end before the session that they use is closed.
     async with (
         TokenManager(provider, store=RedisStore(REDIS_URL)) as manager,
         client_session(manager, base_url=PEAKLY_URL, raise_for_status=True) as http,

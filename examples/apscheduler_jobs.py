@@ -1,4 +1,4 @@
-"""APScheduler: jobs in the threads of a scheduler, in several processes that share one token.
+"""APScheduler: jobs in threads, in several processes that share one token.
 
 Run:  python apscheduler_jobs.py 50      (in several terminals, or on several machines)
 """
@@ -25,18 +25,18 @@ peakly = client(manager, base_url=PEAKLY_URL)
 
 
 def clients_page(page: int) -> None:
-    """Be the job: fetch one page of clients. It knows nothing of tokens, and runs in any thread."""
+    """Fetch one page of clients, in any thread. The HTTP client adds the token to the request."""
     response = peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50})
     response.raise_for_status()
 
 
 def main(pages: int) -> None:
-    """Run a job per page, and wait for all of them. A service would give each job a trigger, such as ``"cron"``."""
+    """Run one job per page, and wait for all of them. A service would give each job a trigger, such as ``"cron"``."""
     ended: queue.Queue[JobExecutionEvent] = queue.Queue()
     scheduler = BackgroundScheduler()
     scheduler.add_listener(ended.put, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
     for page in range(1, pages + 1):
-        scheduler.add_job(clients_page, args=(page,), misfire_grace_time=None)  # however busy the threads are
+        scheduler.add_job(clients_page, args=(page,), misfire_grace_time=None)  # None: never skip a late job
     scheduler.start()
     failures = [event.exception for event in (ended.get(timeout=60) for _ in range(pages)) if event.exception]
     scheduler.shutdown()

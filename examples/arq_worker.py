@@ -1,6 +1,6 @@
-"""arq: every worker on every machine uses the one token, from its start until its end.
+"""arq: all workers, on all machines, share one token.
 
-Run:      arq arq_worker.WorkerSettings                      (as often as you like)
+Run:      arq arq_worker.WorkerSettings                      (any number of them)
 Enqueue:  python arq_worker.py 50
 """
 
@@ -21,7 +21,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 
 async def startup(ctx: dict[str, Any]) -> None:
-    """Make the one session that all jobs of this worker use."""
+    """Open the session that all jobs of this worker use."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -29,18 +29,18 @@ async def startup(ctx: dict[str, Any]) -> None:
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    """Close it: arq calls this when the last job has ended."""
+    """Close the session. arq calls this after the last job has ended."""
     await ctx["peakly"].close()
 
 
 async def clients_page(ctx: dict[str, Any], page: int) -> Any:
-    """Fetch one page of clients. It knows nothing of tokens."""
+    """Fetch one page of clients. The session adds the token to the request."""
     async with ctx["peakly"].get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
 
 
 class WorkerSettings:
-    """What the command ``arq`` reads."""
+    """The settings that the ``arq`` command reads."""
 
     functions = (clients_page,)
     on_startup = startup
@@ -49,15 +49,15 @@ class WorkerSettings:
 
 
 async def result_of(job: Job) -> Any:
-    """Wait for what a job returns. arq looks for its result, then for the job: one that ends in between is neither."""
+    """Wait for a job's result. arq looks for the result, then for the job: if it ends in between, arq finds neither."""
     try:
         return await job.result()
     except ResultNotFound:
-        return await job.result()  # by now it is there
+        return await job.result()  # the job ended in between, so its result is there now
 
 
 async def main(pages: int) -> None:
-    """Enqueue a job a page, and wait for what they return."""
+    """Enqueue one job per page, and wait for the results."""
     redis = await create_pool(WorkerSettings.redis_settings)
     try:
         jobs = [await redis.enqueue_job("clients_page", page) for page in range(1, pages + 1)]

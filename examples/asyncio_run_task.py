@@ -1,7 +1,8 @@
-"""Workers without an event loop of their own, such as Celery's: each task is an ``asyncio.run()``.
+"""Workers that have no event loop, such as RQ's: each task calls ``asyncio.run()``.
 
-The manager is made once per process and never entered. So nothing runs between the tasks and there is nothing to close;
-the token stays from one task to the next, and it is renewed by the task that finds it due.
+The manager is created once per process and never entered (``async with``). Therefore nothing runs between the tasks,
+and there is nothing to close. The manager keeps the token from one task to the next. The first task that needs the
+token when its renewal is due renews it.
 
 Run:  python asyncio_run_task.py 50      (four worker processes, as a task queue would start them)
 """
@@ -25,7 +26,7 @@ manager = TokenManager(
 
 
 async def fetch(page: int) -> Any:
-    """Fetch one page of clients. The session ends with the task, for it belongs to the task's event loop."""
+    """Fetch one page of clients. The session ends with the task, because it belongs to the task's event loop."""
     async with (
         client_session(manager, base_url=PEAKLY_URL, raise_for_status=True) as http,
         http.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response,
@@ -34,7 +35,7 @@ async def fetch(page: int) -> Any:
 
 
 def clients_page(page: int) -> Any:
-    """Be the task: what would have ``@celery_app.task`` above it."""
+    """Run one task: this is the function that you give to the task queue."""
     return asyncio.run(fetch(page))
 
 

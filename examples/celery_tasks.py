@@ -17,8 +17,9 @@ from asyncauth.stores import RedisStore
 PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
-# Made once, before Celery forks its workers: each of them goes on with a copy, and with connections of its own. It is
-# never entered, so there is nothing to close; the task that finds the token due renews it.
+# Created once, before Celery forks its workers. Each worker has a copy, which opens its own connections. The manager is
+# never entered (`async with`), so there is nothing to close. The first task that needs the token when its renewal is
+# due renews it.
 manager = TokenManager(
     Peakly(username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL),
     store=RedisStore(REDIS_URL),
@@ -31,7 +32,7 @@ app.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multipl
 
 @app.task
 def clients_page(page: int) -> Any:
-    """Fetch one page of clients. It knows nothing of tokens."""
+    """Fetch one page of clients. The HTTP client adds the token to the request."""
     response = peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50})
     return response.raise_for_status().json()
 

@@ -1,4 +1,4 @@
-"""FastStream with Redis: every process answers messages with the one token, from its start until its end.
+"""FastStream with Redis: all processes, on all machines, share one token.
 
 Run:  faststream run faststream_app:app --workers 3      (on any number of machines)
 Ask:  python faststream_app.py 50
@@ -26,7 +26,7 @@ broker = RedisBroker(REDIS_URL)
 
 @asynccontextmanager
 async def lifespan(context: ContextRepo) -> AsyncIterator[None]:
-    """Open the one session that all messages of this process use, and close it at the end."""
+    """Open the session that all messages of this process use, and close it when the process ends."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -42,14 +42,14 @@ app = FastStream(broker, lifespan=lifespan)
 
 @broker.subscriber(list="clients-pages")
 async def clients_page(page: int, peakly: Annotated[aiohttp.ClientSession, Context()]) -> Any:
-    """Answer with one page of clients. It knows nothing of tokens."""
+    """Answer with one page of clients. The session adds the token to the request."""
     async with peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
 
 
 async def main(pages: int) -> None:
-    """Ask for pages, and wait for the answers."""
-    async with RedisBroker(REDIS_URL, max_connections=2 * pages) as asking:  # each waits for its answer on one
+    """Request the pages, and wait for the answers."""
+    async with RedisBroker(REDIS_URL, max_connections=2 * pages) as asking:  # each request waits on its own connection
         answers = [asking.request(page, list="clients-pages", timeout=60) for page in range(1, pages + 1)]
         done = [await answer.decode() for answer in await asyncio.gather(*answers)]
     print(f"{len(done)} pages")

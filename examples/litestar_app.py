@@ -1,8 +1,8 @@
-"""Litestar under uvicorn with several workers: the token lives as long as the application does (``lifespan``).
+"""Litestar with several uvicorn workers: in each, ``lifespan`` opens the manager at startup, and closes it at the end.
 
 Run:  uvicorn litestar_app:app --workers 4 --port 8000
 Ask:  curl 'http://127.0.0.1:8000/clients?page=1'
-      curl http://127.0.0.1:8000/health/ready      (503 when no token can be had; /health/live is always 200)
+      curl http://127.0.0.1:8000/health/ready      (503 when no token can be obtained; /health/live is always 200)
 """
 
 import os
@@ -23,7 +23,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """Open what the handlers use, and close it when the application ends: once per worker."""
+    """Open the manager and the session, once per worker, and close them when the application ends."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -35,19 +35,19 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
 
 
 def no_token(_: Request[Any, Any, State], __: AuthError) -> Response[dict[str, str]]:
-    """Answer 503 where no token can be had: the client did nothing wrong, and it may be over in a minute."""
+    """Answer 503 when no token can be obtained: the client did nothing wrong, and may try again in a minute."""
     return Response({"detail": "the service has no access to Peakly at the moment"}, status_code=503)
 
 
 @get("/clients")
 async def clients(state: State, page: int = 1) -> Any:
-    """Answer with one page of clients. It knows nothing of tokens."""
+    """Answer with one page of clients. The session adds the token to the request."""
     async with state.peakly.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
 
 
 def its_manager() -> TokenManager:
-    """Return what the health checks look at, once the application has begun."""
+    """Return the manager for the health checks. It exists once the application has started."""
     manager: TokenManager = app.state.manager
     return manager
 

@@ -1,4 +1,4 @@
-"""taskiq with its Redis broker: every worker process uses the one token, from its start until its end.
+"""taskiq with its Redis broker: all worker processes, on all machines, share one token.
 
 Run:      taskiq worker taskiq_worker:broker --workers 4     (on any number of machines)
 Enqueue:  python taskiq_worker.py 50
@@ -20,14 +20,14 @@ PEAKLY_URL = os.environ.get("PEAKLY_URL", "https://api.peakly.co")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 results: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(REDIS_URL, result_ex_time=3600)
-# With a time limit redis-py waits with wait_for(), which up to Python 3.11 may lose a cancellation: a worker that was
-# told to end would read on for ever.
+# With a socket timeout, redis-py waits in wait_for(), which may lose a cancellation up to Python 3.11. A worker that is
+# told to stop would then keep reading forever.
 broker = RedisStreamBroker(REDIS_URL, socket_timeout=None).with_result_backend(results)
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def startup(state: TaskiqState) -> None:
-    """Make the one session that all tasks of this process use."""
+    """Open the session that all tasks of this process use."""
     provider = Peakly(
         username=os.environ["PEAKLY_USERNAME"], password=os.environ["PEAKLY_PASSWORD"], base_url=PEAKLY_URL
     )
@@ -36,25 +36,25 @@ async def startup(state: TaskiqState) -> None:
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
 async def shutdown(state: TaskiqState) -> None:
-    """Close it."""
+    """Close the session when the worker stops."""
     await state.peakly.close()
 
 
 def peakly(context: Context = TaskiqDepends()) -> aiohttp.ClientSession:
-    """Give a task the session: a dependency, as taskiq calls it."""
+    """Return the session, which tasks get as a dependency."""
     session: aiohttp.ClientSession = context.state.peakly
     return session
 
 
 @broker.task
 async def clients_page(page: int, http: aiohttp.ClientSession = TaskiqDepends(peakly)) -> Any:
-    """Fetch one page of clients. It knows nothing of tokens."""
+    """Fetch one page of clients. The session adds the token to the request."""
     async with http.get("/api/Ventas/Clientes/Page", params={"page": page, "rows": 50}) as response:
         return await response.json()
 
 
 async def main(pages: int) -> None:
-    """Enqueue a task a page, and wait for what they return."""
+    """Enqueue one task per page, and wait for the results."""
     await broker.startup()
     try:
         tasks = [await clients_page.kiq(page) for page in range(1, pages + 1)]
