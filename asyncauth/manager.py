@@ -1,4 +1,4 @@
-"""One provider's token, for users: the documentation of what an engine does."""
+"""`TokenManager`, the public interface of an engine, with its documentation."""
 
 from __future__ import annotations
 
@@ -31,33 +31,35 @@ _DEFAULT_POLICY = RefreshPolicy()
 
 
 class TokenManager:
-    """Keeps one provider's token: always usable, renewed before anybody has to wait.
+    """Obtains one provider's token, keeps it, and renews it before it expires.
 
     ::
 
         async with TokenManager(Peakly(username=..., password=...)) as manager:
             headers = await manager.headers()
 
-    Entered, it renews in the background and keeps a session for its token requests. Not entered it works as well,
-    renews when it is asked, opens and closes a session for each refresh, and leaves nothing to close.
+    While it is entered (``async with``), the manager renews the token in the background, and keeps a session open for
+    its token requests. You may also use it without entering it. It then renews only when a caller needs a token, opens
+    a session for each refresh, and does not need to be closed.
 
-    Concurrency: any number of tasks, threads and event loops may use one manager at the same time; they share the
-    token and make one token request together. Cancelling a caller never cancels the refresh it waits for.
+    Concurrency: any number of tasks, threads and event loops may use one manager at the same time. They share the
+    token, and make one token request together. Cancelling a caller never cancels the refresh that it waits for.
 
     Args:
-        provider: Whose token it is. Another provider in place of its credential becomes a manager of this one's own.
-        http: What token requests are sent with: a function, plain or ``async``, that makes an ``aiohttp.ClientSession``
-            for each event loop, which the manager closes; or a session, which stays yours and is used on its own event
-            loop alone. ``None`` (default): sessions of the manager's own, without a proxy.
-        store: Where it shares the token with other processes, see `asyncauth.stores`; ``None`` = with none. It stays
-            the caller's to close.
-        policy: When to renew, to give up, to try again.
-        clock: ``None`` (default) = the machine's.
-        random: Where the random numbers for jitter and backoff come from: a function that returns numbers from 0 to 1,
-            called from any thread. For tests. ``None`` (default): the machine's, `random.random`.
+        provider: The provider that obtains the token. If its credential is another provider, this manager makes and
+            closes a manager for that one.
+        http: The sessions for token requests. A function, plain or ``async``, makes an ``aiohttp.ClientSession`` per
+            event loop, which the manager closes. A session is used only on its own event loop, and you close it.
+            ``None`` (default): the manager makes its own sessions, without a proxy.
+        store: The store that shares the token with other processes, see `asyncauth.stores`. The manager does not close
+            it. ``None`` (default): no store.
+        policy: The settings for renewing, giving up and trying again.
+        clock: The clock, for tests. ``None`` (default): the machine's clock.
+        random: A function that returns the random numbers for jitter and backoff, from 0 to 1, for tests. It is called
+            from any thread. ``None`` (default): `random.random`.
 
     Raises:
-        ConfigurationError: An argument can't work.
+        ConfigurationError: An argument is wrong; the message says which.
     """
 
     __slots__ = ("__weakref__", "_engine", "_state")
@@ -84,16 +86,16 @@ class TokenManager:
     async def token(self) -> Token:
         """Return a usable token.
 
-        Fresh: at once, with no lock and no I/O. Stale: at once as well, and one refresh gets under way. Spent:
-        after the one refresh that all callers wait for together.
+        If the token is fresh, the call returns at once, without a lock or I/O. If it is stale, the call returns it at
+        once, too, and starts one refresh. If it is spent, all callers wait for the same refresh.
 
         Raises:
-            CredentialsRejected: The server rejected the credential; it is not asked again for a while.
-            TokenEndpointUnavailable: No token could be had within the policy's deadline, or the server asked for
-                longer than that.
-            InvalidTokenResponse: The server's answer can't be used.
+            CredentialsRejected: The server rejected the credential, which is not sent again during a cool-down.
+            TokenEndpointUnavailable: No token could be obtained within the policy's deadline, or the server asked for a
+                wait that is longer than that.
+            InvalidTokenResponse: The server's answer is unusable.
             ManagerClosed: The manager was closed.
-            AuthError: Another reason, such as a credential callable that failed.
+            AuthError: There was another problem, such as a credential's callable that failed.
         """
         cached = self._state.cached
         if boottime() < cached.fast_until:
@@ -101,18 +103,19 @@ class TokenManager:
         return (await self._engine.obtain()).token
 
     async def headers(self, url: str | URL | None = None) -> dict[str, str]:
-        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time. Raises as `token` does.
+        """Return ``{"Authorization": "Bearer …"}`` with a usable token, as a new ``dict``. Raises as `token` does.
 
-        Where the provider declares another header or a cookie, it is that one: ``{"Cookie": "SESSION=…"}``.
+        If the provider declares another header or a cookie, the result has that one: ``{"Cookie": "SESSION=…"}``.
 
         Args:
             url: The whole URL of the request that the headers are for. If its origin is not one of `origins`, the
-                result is ``{}``, and no token is obtained. ``None`` (default): it is for the caller to see that the
-                headers go nowhere else. A client that follows redirects may take them to another origin.
+                result is ``{}``, and no token is obtained. ``None`` (default): the URL is not checked, so make sure
+                that the headers go to these origins only. A client that follows redirects may send them to another
+                origin.
 
         Raises:
-            ConfigurationError: The token is bound to a key (DPoP), so each request needs a proof of its own; it is
-                carried in the query; or ``url`` is not an absolute URL.
+            ConfigurationError: The token is bound to a key (DPoP), so each request needs its own proof; requests carry
+                the token in the query; or ``url`` is not an absolute URL.
             InsecureTransport: ``url`` is plain http to a host that is served by https.
         """
         cached, header = self._state.cached, self._engine.options.header
@@ -127,42 +130,43 @@ class TokenManager:
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it.
 
-        Tries at once, whatever was being waited out: a backoff, a ``Retry-After``, a remembered refusal. Joins the
-        refresh that is under way, if one is. In a chain that was made in one call, each step tries at once.
+        The manager tries at once, even during a backoff, a ``Retry-After`` or a cool-down. If a refresh is in progress,
+        the call joins it. In a chain that was made in one call, such as ``PagoFacilJWT.from_password(…)``, each step
+        tries at once.
 
         Raises:
-            AuthError: As `token` does; also while the held token is still usable, which stays in place.
+            AuthError: See `token`. It is raised even if the current token is still usable, which the manager keeps.
         """
         return await self._engine.refresh()
 
     @property
     def blocking(self) -> Blocking:
-        """The same for code without an event loop: ``manager.blocking.token()``, ``.headers()``, ``.refresh()``."""
+        """The same methods for code without an event loop: ``manager.blocking.token()``, ``.headers()`` and others."""
         from asyncauth._core.blocking import Blocking  # noqa: PLC0415 (most programs have an event loop)
 
         return Blocking(self._engine)
 
     def invalidate(self, token: Token, *, repeat: bool = False) -> None:
-        """Take note that the API refused this token (401). No I/O, any thread.
+        """Report that the API answered this token with a 401. No I/O, any thread.
 
-        It is dropped, unless it is not the current one any more, so a late refusal of an old token costs nothing.
-        When replacements are refused as well, a cool-down begins in which this changes nothing: some servers answer
-        401 where 403 is meant, and logging in on every request would not help.
+        The manager drops the token if it is still the current one, so a late 401 to an old token changes nothing. If
+        the API answers new tokens with 401, too, a cool-down begins, in which the manager drops no token: some servers
+        answer 401 where they mean 403, and logging in on every request would not help.
 
         Args:
-            token: The refused one.
-            repeat: Whether it was sent in the repeat of a request whose first token was refused.
+            token: The token that the request carried.
+            repeat: Whether the request was sent a second time, after a 401 to another token (default ``False``).
         """
         if not isinstance(token, Token):
             raise ConfigurationError(f"invalidate takes the Token that was refused, not {type(token).__name__}")
         self._engine.invalidate(token, repeat=repeat)
 
     def accepted(self, token: Token, *, repeat: bool = False) -> None:
-        """Take note that the API accepted this token: any answer but a 401 that the token explains.
+        """Report that the API accepted this token: it answered with anything but a 401 that is about the token.
 
         Args:
-            token: The accepted one.
-            repeat: Whether it was sent in the repeat of a request whose first token was refused.
+            token: The token that the request carried.
+            repeat: Whether the request was sent a second time, after a 401 to another token (default ``False``).
         """
         if not isinstance(token, Token):
             raise ConfigurationError(f"accepted takes the Token that was accepted, not {type(token).__name__}")
@@ -170,7 +174,7 @@ class TokenManager:
 
     @property
     def current(self) -> Token | None:
-        """The token if it is usable, without I/O; else ``None``."""
+        """The current token, without I/O; ``None``: no token is usable."""
         now = self._engine.runtime.clock.monotonic()
         cached = self._state.cached.serving(now)
         return cached.token if now < cached.usable_until else None
@@ -195,26 +199,27 @@ class TokenManager:
         return self._engine.status()
 
     def add_listener(self, listener: Listener) -> None:
-        """Tell a function of each event from now on: see `asyncauth.events`. Any thread.
+        """Call a function with each event from now on, see `asyncauth.events`. Any thread.
 
-        A plain function is called in a thread of its own, so it may block; an ``async`` one is run on the event loop
-        where it is added, in a task of its own. Each is told one event after another, in their order, after the
-        fact: it can neither slow nor break a refresh. What it raises is logged, once, by class and place. One that
-        is 10,000 events behind misses some. `close` lets it catch up for `RefreshPolicy.close_grace`.
+        A plain function is called in its own thread, so it may block. An ``async`` function runs in its own task, on
+        the event loop where it is added. A listener receives the events in order, after they have happened, and can
+        neither slow down nor break a refresh. If it raises an error, the log shows the error's class and place, once.
+        A listener that is 10,000 events behind misses some. `close` waits for `RefreshPolicy.close_grace` until the
+        listeners have received all events.
 
-        In a chain that was made in one call it is told of each step's events; a manager of a pool tells of all the
-        pool's.
+        A listener also receives the events of each earlier step of a chain that was made in one call. If the manager
+        belongs to a pool, the listener receives the events of the whole pool.
 
         Args:
-            listener: A function of one `Event`. Adding it again changes nothing.
+            listener: A function that takes one `Event`. Adding it again changes nothing.
 
         Raises:
-            ConfigurationError: It can't be called; or it is ``async``, and no event loop is running.
+            ConfigurationError: The listener can't be called; or it is ``async``, and no event loop is running.
         """
         self._engine.runtime.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Tell a function nothing more. One that was never added changes nothing. Any thread."""
+        """Call a listener no more. Does nothing if it was never added. Any thread."""
         self._engine.runtime.listeners.remove(listener)
 
     # Its life
@@ -232,32 +237,32 @@ class TokenManager:
         await self._engine.leave()
 
     async def close(self) -> None:
-        """End what the manager does: the background renewal, and a refresh that is under way.
+        """End the background renewal, and a refresh in progress.
 
-        A refresh whose request is under way gets `RefreshPolicy.close_grace` to finish; callers that still wait then
-        get ``ManagerClosed``, as later ones do. Nothing is left behind. Closing again does nothing; entering again
-        reopens, after whatever is being closed.
+        A token request in progress has `RefreshPolicy.close_grace` to finish. Callers that still wait after that
+        receive ``ManagerClosed``, and so do later callers. No task, connection or timer is left. Closing again does
+        nothing. Entering the manager again reopens it, once it has been closed completely.
         """
         await self._engine.close()
 
     async def revoke(self) -> Revocation:
         """Log out: have the server revoke the tokens (RFC 7009), forget them here and in the store, and close.
 
-        A refresh that is under way is waited for, and what it brings is revoked as well; callers that wait for it get
-        ``ManagerClosed``. The refresh token is revoked first, then the access token; in a chain that was made in one
-        call, those of the earlier steps after that. Tokens that can't be revoked are forgotten, too: the result says
-        which, why, and until when whoever has them may use them.
+        If a refresh is in progress, the call waits for it, and also revokes the tokens that it obtains. Callers that
+        wait for that refresh receive ``ManagerClosed``. The refresh token is revoked first, then the access token. In a
+        chain that was made in one call, the tokens of the earlier steps follow. Tokens that can't be revoked are
+        forgotten, too: the result says which, why, and until when they stay valid.
 
-        With a store, what all its processes share is revoked and deleted, under the store's lock. A process that still
-        holds the access token meets the API's 401, and obtains a token by its own credential if it has one. The store
-        must not be closed yet.
+        With a store, the tokens in the store are revoked and the entry is deleted, under the store's lock. Another
+        process that still has the access token gets a 401 from the API. It then obtains a new token, if its provider
+        has its own credential. Call this before you close the store.
 
-        Afterwards the manager is closed. Entered again it obtains a token anew, by the provider's own credential.
-        Cancelled, it forgets nothing that was not revoked yet, and closes.
+        Afterwards the manager is closed. If you enter it again, it obtains a new token with the provider's own
+        credential. If this call is cancelled, the manager keeps the tokens that were not revoked yet, and closes.
 
         Returns:
-            What was revoked, and what was not. It takes `RefreshPolicy.deadline` per step of a chain at most. A server
-            that can't answer is asked again until then.
+            The tokens that were revoked, and those that were not. If the server can't answer, it is asked again, for
+            `RefreshPolicy.deadline` per step of a chain at most.
         """
         from asyncauth._core.revoke import log_out  # noqa: PLC0415 (few programs log out)
 
@@ -268,12 +273,12 @@ class TokenManager:
 
 
 def engine_of(manager: TokenManager) -> TokenEngine:
-    """Return what does a manager's work: what this package's other modules use of one."""
+    """Return a manager's engine, which the other modules of this package use."""
     return manager._engine  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the one way in, for the package alone
 
 
 def manager_of(engine: TokenEngine) -> TokenManager:
-    """Return a manager whose work an engine does that was made before."""
+    """Return a manager for an engine that exists already."""
     self = TokenManager.__new__(TokenManager)  # so called because this stands in for `__init__`
     self._engine, self._state = engine, engine.state  # pyright: ignore[reportPrivateUsage]
     return self

@@ -1,4 +1,4 @@
-"""Many tenants: a manager for each, made on demand, bounded in number and in what they ask of the token endpoint."""
+"""`ManagerPool`: one manager per tenant, made on demand, with limits on managers and on concurrent token requests."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ Key = TypeVar("Key", bound=Hashable)
 _DEFAULT_POLICY = RefreshPolicy()
 
 _MOST_SHOWN = 10
-"""Failing tenants that a status names."""
+"""The most failing tenants that a status names."""
 
 
 class ManagerPool(Generic[Key]):
-    """Keeps a `TokenManager` for each tenant: made when it is first asked for, closed when it is idle.
+    """Keeps a `TokenManager` for each tenant: makes it when it is first needed, and closes it when it is idle.
 
     ::
 
@@ -56,47 +56,49 @@ class ManagerPool(Generic[Key]):
             token = await (await pool.get("acme")).token()
             async with http.get(url, middlewares=(pool.auth("acme"),)) as response: ...
 
-    All managers share one HTTP session for token requests (no cookies, one connector), one timer, and the `limit`
-    on requests at the same time. What a manager promises holds for each of them; they share no token.
+    All managers share one HTTP session for token requests (no cookies, one connector), one timer, and the `limit` on
+    concurrent token requests. Each keeps the promises of a `TokenManager`. They never share a token.
 
-    Entered, the pool keeps its managers fresh, as an entered manager does. Not entered it works as well, renews when
-    it is asked, opens a session for each refresh, and leaves nothing to close. Entering one of its managers changes
-    nothing.
+    While the pool is entered (``async with``), it renews the tokens of its managers in the background. You may also use
+    it without entering it. A manager then renews only when a caller needs a token, opens a session for each refresh,
+    and does not need to be closed. Entering a manager of the pool changes nothing.
 
-    **Who is closed.** Beyond `max_size` the least recently used managers are, and after `idle_timeout` those that
-    nobody has used, but none with a refresh under way, which others may wait for: for so long the pool may be larger.
-    Somebody who still holds a closed manager may go on using it: it keeps its token, comes back to the pool when it
-    is used, and `get` returns that same one. So a tenant never has two managers, and none raises ``ManagerClosed``
-    unless the pool itself was closed. What a reference is used for between two refreshes is not seen by the pool:
-    call `get` or `auth` at each use where it matters who was used last.
+    **Which managers are closed.** If there are more than `max_size`, the pool closes the least recently used ones. It
+    also closes those that were not used for `idle_timeout`. It closes none with a refresh in progress, since callers
+    may wait for it, and may be larger than `max_size` meanwhile. If your program still has a closed manager, it may go
+    on using it. The manager keeps its token, and returns to the pool when it is used; `get` returns the same manager.
+    A tenant therefore never has two managers, and no manager raises ``ManagerClosed`` unless the pool itself was
+    closed. The pool does not see that a manager hands out a fresh token. To have it count each use, call `get` or
+    `auth` for each one.
 
-    Concurrency: tasks, threads and event loops may use one pool at the same time. Each loop on which the pool is
-    entered has a session, a timer and the whole `limit` of its own: one that stands still holds up no other.
+    Concurrency: tasks, threads and event loops may use one pool at the same time. Each event loop on which the pool is
+    entered has its own session, its own timer and its own `limit`, so a blocked loop does not affect the others.
 
     Args:
-        factory: Makes a tenant's provider, given the key: a plain or an async function. It is called once, however
-            many ask at the same time, in a task of the pool's own (not in a caller's context), and again when the
-            manager was closed and forgotten meanwhile. It may take `RefreshPolicy.deadline` seconds. What its
-            provider uses as credential must not be a manager of this pool, which might wait for the turn that its
-            user holds: take a pool or a manager of its own for those.
-        max_size: How many managers are kept open (default 10,000); ``None`` = any number.
-        idle_timeout: Seconds without use after which a manager is closed (default 3600); ``None`` = never.
-            `RefreshPolicy.idle_timeout` ends the background renewal alone.
-        limit: How many token requests may be under way at the same time (default 20), on each event loop; the others
-            wait for their turn in the order in which they came. A chain of requests for one token takes one turn.
-            Neither the refresh's deadline nor the measured slowness of the endpoint counts that wait. It ends with
-            ``TokenEndpointUnavailable`` when nobody's request was answered for as long as the refresh may take.
-        http: What token requests are sent with, see `TokenManager`: a session with an ``aiohttp.DummyCookieJar``, or a
-            function that makes such sessions. ``None`` (default): sessions of the pool's own.
-        store: Where the managers share their tokens with other processes, see `asyncauth.stores`; ``None`` = with
-            none. The tenant's key is part of the store's: take strings, numbers, UUIDs, enums, or tuples of them.
-        policy: The managers'.
-        clock: ``None`` (default) = the machine's.
-        random: Where the random numbers for jitter and backoff come from: a function that returns numbers from 0 to 1,
-            called from any thread. For tests. ``None`` (default): the machine's, `random.random`.
+        factory: A function, plain or ``async``, that takes a tenant's key and returns the tenant's provider. It is
+            called once per tenant, however many callers wait for it, and again if the manager was closed and no longer
+            exists. It runs in the pool's own task, not in a caller's context, and may take `RefreshPolicy.deadline`
+            seconds. The credential of its provider must not be a manager of the same pool: that manager might wait for
+            the slot that its caller holds. Use a separate manager or pool for such credentials.
+        max_size: The most managers that are kept open (default 10,000); ``None``: no limit.
+        idle_timeout: Seconds without use after which a manager is closed (default 3600); ``None``: never.
+            `RefreshPolicy.idle_timeout` ends only the background renewal.
+        limit: The most token requests in progress at the same time, per event loop (default 20). Other requests wait
+            for a slot, in order of arrival. A chain takes one slot for all its requests. The wait counts neither
+            towards the refresh's deadline nor as slowness of the endpoint. It ends with ``TokenEndpointUnavailable`` if
+            no request before it is answered for as long as a refresh may take.
+        http: The sessions for token requests, see `TokenManager`: a session with an ``aiohttp.DummyCookieJar``, or a
+            function that makes such sessions. ``None`` (default): the pool makes its own sessions.
+        store: The store in which the managers share their tokens with other processes, see `asyncauth.stores`. The
+            tenant's key is then part of an entry's key: use strings, numbers, UUIDs, enums, or tuples of them.
+            ``None`` (default): no store.
+        policy: The settings of all managers.
+        clock: The clock, for tests. ``None`` (default): the machine's clock.
+        random: A function that returns the random numbers for jitter and backoff, from 0 to 1, for tests. It is called
+            from any thread. ``None`` (default): `random.random`.
 
     Raises:
-        ConfigurationError: An argument can't work.
+        ConfigurationError: An argument is wrong; the message says which.
     """
 
     def __init__(
@@ -140,19 +142,19 @@ class ManagerPool(Generic[Key]):
     # What callers use
 
     async def get(self, key: Key) -> TokenManager:
-        """Return the tenant's manager, the same one as long as anybody holds it.
+        """Return the tenant's manager: the same object for as long as your program has a reference to it.
 
-        Concurrent callers wait for one call of the factory together; cancelling one leaves the others alone.
+        Concurrent callers wait for one call of the factory. Cancelling one of them does not affect the others.
 
         Args:
-            key: The tenant: anything hashable.
+            key: The tenant's key: any hashable value.
 
         Raises:
             ConfigurationError: The key is not hashable.
             ManagerClosed: The pool was closed.
-            AuthError: The factory failed: each caller gets an error of its own. An ``AuthError`` comes as it was
-                raised; of anything else only class and place are told (its text may hold secrets), and network
-                trouble is ``TokenEndpointUnavailable``. The next call tries anew.
+            AuthError: The factory failed; each caller receives its own error, and the next call tries again. An
+                ``AuthError`` of the factory is passed on, and a network failure becomes a ``TokenEndpointUnavailable``.
+                Of any other exception, the error has only class and place, since its text may hold secrets.
         """
         check_key(key)
         engine = await self._cache.get(key)
@@ -161,7 +163,7 @@ class ManagerPool(Generic[Key]):
         return manager if isinstance(manager, TokenManager) else self._new_manager(engine)
 
     def _new_manager(self, engine: TokenEngine) -> TokenManager:
-        """Return the manager of an engine that had none, or whose nobody holds any more."""
+        """Return a manager for an engine that has none, or whose manager no longer exists."""
         with self._cache.runtime.guard:  # another thread may have made one
             manager = None if engine.handle is None else engine.handle()
             if not isinstance(manager, TokenManager):
@@ -170,26 +172,25 @@ class ManagerPool(Generic[Key]):
             return manager
 
     async def revoke(self, key: Key) -> Revocation:
-        """Log a tenant out, as `TokenManager.revoke` does. Its next use obtains a token anew.
+        """Log a tenant out, as `TokenManager.revoke` does. The tenant's next use obtains a new token.
 
         Args:
-            key: The tenant. One that has no manager gets one, which looks into the store.
+            key: The tenant's key. If the tenant has no manager yet, one is made, which revokes the tokens in the store.
 
         Raises:
-            AuthError: As `get` does.
+            AuthError: See `get`.
         """
         return await (await self.get(key)).revoke()
 
     def auth(self, key: Key, *, refused: Refused | None = None, repeat: Repeat = "all") -> ClientMiddlewareType:
-        """Return the tenant's aiohttp client middleware: a `BearerAuth` that looks its manager up at each request.
+        """Return the tenant's aiohttp client middleware: a `BearerAuth` that gets its manager for each request.
 
-        It holds no manager, costs next to nothing, and serves any number of sessions and requests.
-
-        A request raises what `get` and `BearerAuth` do; it is not sent then.
+        The middleware keeps no reference to the manager and is cheap to make. Any number of sessions and requests may
+        use it. A request raises the errors of `get` and `BearerAuth`, and is then not sent.
 
         Args:
-            key: The tenant.
-            refused: Which answers refuse the token, see `BearerAuth`.
+            key: The tenant's key.
+            refused: Decides which answers mean that the API does not accept the token, see `BearerAuth`.
             repeat: Which requests may be sent again, see `BearerAuth`.
 
         Raises:
@@ -199,7 +200,7 @@ class ManagerPool(Generic[Key]):
         return _TenantAuth(self, key, AnswerRules.of(refused, repeat))
 
     def status(self) -> PoolStatus:
-        """Return a snapshot for people and health checks. No I/O, any thread; looks at each manager once."""
+        """Return a snapshot for people and health checks. No I/O, any thread. The time grows with the managers."""
         cache = self._cache
         with cache.runtime.guard:
             engines = list(cache.engines.items())
@@ -227,14 +228,14 @@ class ManagerPool(Generic[Key]):
         )
 
     def add_listener(self, listener: Listener) -> None:
-        """Tell a function of each event of each tenant's manager: see `TokenManager.add_listener`.
+        """Call a function with each event of each tenant's manager, see `TokenManager.add_listener`.
 
         `asyncauth.events.Event.tenant` is the tenant's key.
         """
         self._cache.runtime.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Tell a function nothing more. Any thread."""
+        """Call a listener no more. Does nothing if it was never added. Any thread."""
         self._cache.runtime.listeners.remove(listener)
 
     def __repr__(self) -> str:
@@ -255,18 +256,18 @@ class ManagerPool(Generic[Key]):
         await self._cache.leave()
 
     async def close(self) -> None:
-        """Close all managers, as `TokenManager.close` does, and what they share.
+        """Close all managers, as `TokenManager.close` does, and the sessions and timers that they share.
 
-        Refreshes whose request is under way get `RefreshPolicy.close_grace` to finish, all at the same time; those
-        that wait for their turn get none. Who waits for a token or a manager then gets ``ManagerClosed``, and so do
-        later callers. Nothing is left behind. Closing again does nothing; entering the pool again reopens it, after
-        whatever is being closed.
+        All token requests in progress together have `RefreshPolicy.close_grace` to finish. Refreshes that wait for a
+        slot end at once. Callers that still wait for a token or a manager receive ``ManagerClosed``, and so do later
+        callers. No task, connection or timer is left. Closing again does nothing. Entering the pool again reopens it,
+        once it has been closed completely.
         """
         await self._cache.close()
 
 
 class _Handle(weakref.ref[TokenManager]):
-    """What finds the manager that was given out for an engine, and takes itself off the engine when that is gone."""
+    """A weak reference to an engine's manager. It removes itself from the engine when the manager no longer exists."""
 
     __slots__ = ("engine",)
 

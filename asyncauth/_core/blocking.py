@@ -37,18 +37,18 @@ class Blocking:
         manager = TokenManager(Peakly(username=..., password=...))  # once per process
         response = requests.get(url, headers=manager.blocking.headers(url), timeout=10)
 
-    While the token is fresh, a call does no I/O and makes no event loop. Any other call runs an event loop of its own
-    for as long as it needs it, and leaves no thread, connection or task behind, save a thread that looks up an address
-    or waits for a disk beyond the deadline: nothing interrupts that. So it waits for what it begins: also
-    for the renewal of a token that is still usable, which might otherwise be cut off after a refresh token was sent. If
-    that renewal fails, the call returns the token that is still usable. Listeners have been told of what the call did
-    before it returns, or have had `RefreshPolicy.close_grace` to be.
+    While the token is fresh, a call does no I/O and makes no event loop. Any other call runs its own event loop, and
+    leaves no thread, connection or task behind. The only exception is a thread that still resolves a host name or waits
+    for a disk at the deadline, since nothing can interrupt it. A call therefore waits for the work that it starts, even
+    for the renewal of a token that is still usable: otherwise the renewal might be cut off after it sent a refresh
+    token. If that renewal fails, the call returns the token that is still usable. Before a call returns, the listeners
+    receive its events, for at most `RefreshPolicy.close_grace`.
 
-    Concurrency: any number of threads and event loops may use one manager at the same time, by this and by ``await``;
-    they make one token request together. A forked process goes on with the token that its parent had.
+    Concurrency: any number of threads and event loops may use one manager at the same time, with blocking calls and
+    with ``await``. They make one token request together. A forked process keeps using its parent's token.
 
-    Interrupted (``Ctrl+C``, or what a signal handler raises), a call gives a token request that is under way
-    `RefreshPolicy.close_grace` to bring its token.
+    If a call is interrupted (``Ctrl+C``, or an exception from a signal handler), a token request in progress has
+    `RefreshPolicy.close_grace` to finish.
 
     Args:
         engine: A manager's. It need not be entered, and there is nothing to close.
@@ -62,27 +62,28 @@ class Blocking:
     def token(self) -> Token:
         """Return a usable token.
 
-        Fresh: at once. Stale: after its renewal, whether that succeeds or fails; at once if the renewal is under way
-        elsewhere, or if the last one failed just now. Spent: after the one refresh that all callers wait for together.
+        If the token is fresh, the call returns at once. If it is stale, the call first renews it, and returns a token
+        whether that succeeds or fails. It returns at once if another thread or event loop is renewing the token, or if
+        the last renewal has just failed. If the token is spent, all callers wait for the same refresh.
 
         Raises:
             ConfigurationError: An event loop is running in this thread.
-            AuthError: As `TokenManager.token` does.
+            AuthError: See `TokenManager.token`.
         """
         self._refuse_loop("token()")
         return obtain(self._engine).token
 
     def headers(self, url: str | URL | None = None) -> dict[str, str]:
-        """Return ``{"Authorization": "Bearer …"}`` with a usable token, new each time, as `TokenManager.headers` does.
+        """Return ``{"Authorization": "Bearer …"}`` with a usable token, as `TokenManager.headers` does.
 
         Args:
             url: The whole URL of the request that the headers are for. If its origin is not one of
-                `TokenManager.origins`, the result is ``{}``, and no token is obtained. ``None`` (default): it is for
-                the caller to see that the headers go nowhere else.
+                `TokenManager.origins`, the result is ``{}``, and no token is obtained. ``None`` (default): the URL is
+                not checked, so make sure that the headers go to these origins only.
 
         Raises:
-            ConfigurationError: An event loop is running in this thread; or as `TokenManager.headers` does.
-            AuthError: As `TokenManager.headers` does.
+            ConfigurationError: An event loop is running in this thread; or see `TokenManager.headers`.
+            AuthError: See `TokenManager.headers`.
         """
         self._refuse_loop("headers()")
         header = self._engine.header_for(url)
@@ -93,7 +94,7 @@ class Blocking:
 
         Raises:
             ConfigurationError: An event loop is running in this thread.
-            AuthError: As `TokenManager.refresh` does.
+            AuthError: See `TokenManager.refresh`.
         """
         self._refuse_loop("refresh()")
         return _run(self._engine, self._engine.refresh)

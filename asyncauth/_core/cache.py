@@ -1,4 +1,4 @@
-"""What is known of a token, and how that changes: plain transitions, told the time, without I/O.
+"""The state of a manager's token: what is known of it, and how that changes. No I/O; callers pass the time.
 
 Every method may be called from any thread.
 """
@@ -32,7 +32,7 @@ __all__ = ["TokenState"]
 
 
 _ROUNDED_OFF = 2.0
-"""Seconds by which a server's end of a token and ours may differ, since lifetimes come in whole seconds."""
+"""Seconds by which a token's expiry may differ between server and manager, since lifetimes come in whole seconds."""
 
 _REMEMBERED_DURATIONS = 8
 
@@ -40,7 +40,7 @@ _DURATION = struct.Struct("f")
 
 
 class _Failures:
-    """What a manager that meets no trouble never has: of 100,000, most have none."""
+    """The state that only a manager with failures has. Of 100,000 managers, most have none."""
 
     __slots__ = ("adoptions", "api_401s", "failure", "failures")
 
@@ -60,14 +60,14 @@ class TokenState:
     Moments (``now``, ``…_at``, ``…_until``) are seconds on the manager's monotonic clock, unless they say wall.
 
     Args:
-        policy: The manager's.
-        guard: Its lock; ``None`` = one of this one's own.
+        policy: The manager's policy.
+        guard: The manager's lock; ``None`` (default): a new one.
         carrier: How requests carry the provider's tokens.
 
     Attributes:
         cached: The token and its moments, replaced as a whole.
-        failures: The last failure, the API's 401s, and how many there were. Shared by all that never had any.
-        guard: Its lock, for callers that have to do several things at once.
+        failures: The last failure, the API's 401s, and how many there were. All states without any share one object.
+        guard: The lock, for callers that take several steps under it.
         refreshes: How many tokens were fetched.
         waits: How many callers had to wait.
     """
@@ -96,11 +96,11 @@ class TokenState:
 
     @property
     def failure(self) -> FailureMemory | None:
-        """The failure since the last success; ``None`` = none."""
+        """The failure since the last success; ``None``: there is none."""
         return self.failures.failure
 
     def own_failures(self) -> _Failures:
-        """Return what may be written to."""
+        """Return this state's own failures, which may be changed."""
         if self.failures is _NONE:
             self.failures = _Failures()
         return self.failures
@@ -108,19 +108,19 @@ class TokenState:
     # What callers meet
 
     def may_try(self, now: float) -> bool:
-        """Return whether nothing is being waited out, or a refused credential may have changed meanwhile."""
+        """Return whether no wait is in force, or a rejected credential may have changed meanwhile."""
         failure = self.failure
         return failure is None or failure.may_try(now)
 
     def blocking_failure(self, now: float) -> AuthError | None:
-        """Return the last failure for a caller who needs a token, if nothing is to be tried for now."""
+        """Return the error for a caller that needs a token while no try may be made; ``None``: a try may be made."""
         failure = self.failure
         if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)
 
     def due(self) -> float:
-        """Return when the next refresh is due, by the token's windows and by what is being waited out."""
+        """Return when the next refresh is due, by the token's windows and the wait in force."""
         fresh_until, failure = self.cached.fresh_until, self.failure
         return fresh_until if failure is None else max(fresh_until, failure.retry_at)
 
@@ -138,22 +138,22 @@ class TokenState:
         started: float | None = None,
         store_time: float = 0.0,
     ) -> CachedToken:
-        """Return a fetched token as it is to be held. Of its times only the lifetime counts; the rest is by our clock.
+        """Return a fetched token as it is cached. Only its lifetime counts; its times are set by this process's clock.
 
         Args:
-            token: The fetched one.
-            before: What was held when its request was made.
+            token: The fetched token.
+            before: What was cached when its request was made.
             sent_at: When the request was sent.
             now: When the answer came.
             wall: The same moment by the wall clock, in Unix epoch seconds.
             unit_random: A random number from 0 to 1, for the jitter.
-            started: When the try began. In a chain, or with a slow callable, what precedes the token request takes
-                its time as well, and the next renewal must begin early enough for it. ``None`` = `sent_at`.
-            store_time: Seconds that a refresh spends on calls to a shared store. Renewal begins so much earlier, too.
+            started: When the try began. In a chain, or with a slow callable, the work before the token request takes
+                time, too, and the next renewal must begin early enough for it. ``None`` (default): `sent_at`.
+            store_time: Seconds that a refresh spends on calls to a shared store. Renewal begins earlier by that time.
 
         Raises:
-            InvalidTokenResponse: It can't be sent, or its lifetime is zero or less.
-            TokenEndpointUnavailable: Its answer came when it was spent already.
+            InvalidTokenResponse: The token can't be sent, or its lifetime is zero or less.
+            TokenEndpointUnavailable: The token was already spent when the answer came.
         """
         lifetime = checked_lifetime(token, self._carrier)
         with self.guard:
@@ -188,15 +188,15 @@ class TokenState:
         unit_random: float,
         store_time: float = 0.0,
     ) -> CachedToken | None:
-        """Return another process' token as it is to be held; ``None`` = it is not for us.
+        """Return another process' token as it is cached; ``None``: this process can't use it.
 
-        It must be another than ours, and than the last that was refused. While ours is usable, it must be fresh by
-        windows without jitter, or two processes would hand each other a token that both should renew; else any usable
-        one will do.
+        It must differ from the current token and from the last one that was dropped for a 401. While the current token
+        is usable, the stored one must be fresh by windows without jitter: otherwise two processes would adopt a token
+        from each other that both should renew. If the current token is spent, any usable token will do.
 
         Args:
-            token: The stored one; its times are by the writer's wall clock.
-            before: What is held.
+            token: The stored token; its times are by the writer's wall clock.
+            before: What is cached now.
             now: The monotonic clock's seconds.
             wall: The same moment by the wall clock, in Unix epoch seconds.
             unit_random: A random number from 0 to 1, for the jitter.
@@ -207,7 +207,7 @@ class TokenState:
         try:
             lifetime = checked_lifetime(token, self._carrier)
         except InvalidTokenResponse:
-            return None  # marked as refused
+            return None  # such as an entry that was marked for an API 401
         age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
         with self.guard:
             slowest = self._slowest() + store_time
@@ -219,15 +219,15 @@ class TokenState:
             )
         if before.api_401:
             if cached.token.issued_at <= before.token.issued_at:
-                return None  # older than the refused one: refused, too, most likely
-            # Asked for since the refusal? Then a refusal of this one as well is no matter of its age.
+                return None  # older than the token that got a 401, so most likely it would get one, too
+            # A token that was requested after that 401 is a replacement: its age is not the reason for a further 401.
             cached.replacement = now - age > before.since
         return cached
 
     def ends_about(self, now: float) -> bool:
-        """Return whether a token that the server caches ends just now, give or take what servers round off.
+        """Return whether a token that the server caches expires now, within what servers round off.
 
-        It then tells that the same token has nothing left, in whole seconds.
+        The server then returns the same token again, with a lifetime of 0 s.
         """
         cached = self.cached
         lifetime = cached.token.lifetime
@@ -237,12 +237,12 @@ class TokenState:
         return abs(now - end) <= _ROUNDED_OFF
 
     def install(self, cached: CachedToken, *, wall: float, adopted: bool = False) -> None:
-        """Make an examined token the current one: a success.
+        """Make a checked token the current one, and count a success.
 
         Args:
             cached: From `cached_from` or `adoptable`.
             wall: The wall clock, in Unix epoch seconds.
-            adopted: Whether it is another process'.
+            adopted: Whether it was adopted from another process.
         """
         with self.guard:
             before = self.cached.serving(cached.since)
@@ -273,7 +273,7 @@ class TokenState:
         slowest: float,
         again: bool = False,
     ) -> CachedToken:
-        """Return a token with its times and windows by our own clocks; `again`: it is the one that was held before."""
+        """Return a token with its times and windows by this process's clocks; `again`: the value is as before."""
         windows = (
             self._policy.windows_again(lifetime, slowest=slowest)
             if again
@@ -323,13 +323,13 @@ class TokenState:
         return 0 if failure is None else failure.times_rejected(credential)
 
     def clear_backoff(self, now: float) -> None:
-        """Wait nothing out any more before the next try; what was remembered of failures still counts after it."""
+        """End the wait in force, so that the next try is made at once. The remembered failures still count after it."""
         with self.guard:
             if self.failure is not None:
                 self.own_failures().failure = self.failure.without_backoff(now)
 
     def ask(self, now: float) -> FailureMemory | None:
-        """Note that a credential is looked at while its refusal is remembered; return that memory, which stays."""
+        """Note that a rejected credential's callable is called again during the cool-down; return the memory of it."""
         with self.guard:
             failure = self.failure
             if failure is not None:
@@ -337,7 +337,7 @@ class TokenState:
             return failure
 
     def lose_refresh_token(self, before: CachedToken, *, successor: str | None = None) -> None:
-        """Forget a refresh token that a request may have used up: no answer came, or none but its successor."""
+        """Forget a refresh token that a request may have used up; ``successor`` is the new one, if one came."""
         with self.guard:
             token = self.cached.token
             if token.value == before.token.value:
@@ -346,17 +346,17 @@ class TokenState:
     # What the API says
 
     def invalidate(self, token: Token, *, repeat: bool, now: float) -> float | None:
-        """Take note, by hand, that the API answered a token with 401; see `after_401_by_hand`.
+        """Note that a caller reported a 401 to a token; see `after_401_by_hand`.
 
         Returns:
-            As `After401.cooldown`.
+            See `After401.cooldown`.
         """
         with self.guard:
             cached, memory = self.cached, self.failures.api_401s
             return self._apply(after_401_by_hand(cached, memory, self._policy, token, repeat=repeat, now=now)).cooldown
 
     def note_api_401(self, sent: CachedToken, *, repeat: bool, foreign: bool, again: bool, now: float) -> After401:
-        """Take note that the API answered a request with 401; see `after_401`."""
+        """Note that the API answered a request with 401; see `after_401`."""
         with self.guard:
             cached, memory = self.cached, self.failures.api_401s
             return self._apply(
@@ -364,14 +364,14 @@ class TokenState:
             )
 
     def _apply(self, after: After401) -> After401:
-        """Make what is known after a 401 what is known."""
+        """Take over the state after a 401."""
         self.cached = after.cached
         if after.memory is not self.failures.api_401s:
             self.own_failures().api_401s = after.memory
         return after
 
     def accept(self, token: Token, *, repeat: bool) -> None:
-        """Take note that the API accepted a token; in the repeat after a 401, the cool-downs start over."""
+        """Note that the API accepted a token. If that was a repeat after a 401, the cool-downs start over."""
         with self.guard:
             cached = self.cached
             if cached.is_token(token):
@@ -383,22 +383,24 @@ class TokenState:
     # What callers get
 
     def held(self) -> tuple[Token, ...]:
-        """Return the token and the one before it, as far as there are any. A token may have expired."""
+        """Return the current token and its predecessor, if there are any. Both may have expired."""
         cached = self.cached
         return tuple(each.token for each in (cached, cached.predecessor) if each is not None and each is not NOTHING)
 
     def forget(self, held: tuple[Token, ...]) -> None:
-        """Hold no token any more, unless another one has taken the place of these meanwhile."""
+        """Drop all tokens, unless they are no longer the ones in ``held``."""
         with self.guard:
             if self.held() == held:
                 self.cached = NOTHING
 
     def hand_out(self, use: Use, now: float) -> CachedToken:
-        """Return the token for a caller, one of the pair if the current one is unproven. Under the guard.
+        """Return the token for a caller: the current one or, while that is unproven, perhaps its predecessor.
+
+        Called under the guard.
 
         Args:
-            use: What it is for.
-            now: The monotonic clock's seconds, before the end of either.
+            use: What the caller uses it for.
+            now: The monotonic clock's seconds, at which at least one of the two is usable.
         """
         cached = self.cached
         if cached.predecessor is None:
@@ -416,7 +418,7 @@ class TokenState:
     # What people see
 
     def phase(self, now: float) -> State:
-        """Return in which part of its life the token is."""
+        """Return the token's state: empty, fresh, stale or spent."""
         cached = self.cached
         if now < cached.fresh_until:
             return "fresh"

@@ -52,7 +52,7 @@ _PAUSE_JITTER = 0.25
 """The largest fraction by which a pause of callers, or of pacing, is shortened at random."""
 
 MOST_ANSWERS = 20
-"""How many times in `PACING_WINDOW` a credential goes out that brings no token."""
+"""How many times in `PACING_WINDOW` a credential may be sent without bringing a token."""
 PACING_WINDOW = 3600.0
 """Seconds."""
 LONGEST_PACED_WAIT = 480.0
@@ -63,7 +63,7 @@ _MOST_REMEMBERED = 4 * MOST_ANSWERS
 _BUSY_WITH_ONE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 _MOST_DOUBLINGS = 60
-"""Of a wait: its limit is reached long before, and a larger power would not fit a float."""
+"""The most times that a wait is doubled. Its limit is reached long before; a larger power would not fit a float."""
 
 
 # How long
@@ -78,7 +78,7 @@ def backoff_after(policy: RefreshPolicy, failures: int, unit_random: float) -> f
         unit_random: A random number from 0 to 1.
     """
     most = doubled(policy.backoff, failures, policy.backoff_limit)
-    # A tenth at least: an answer in no time must not make a loop that never rests.
+    # At least a tenth: an endpoint that fails at once must not cause a busy loop.
     return most * max(unit_random, 0.1)
 
 
@@ -126,14 +126,14 @@ def doubled(seconds: float, times: int, limit: float) -> float:
 
 
 class WhileBlocked(enum.Enum):
-    """What a caller who needs a new token meets until the next try is due."""
+    """What happens to a caller that needs a new token before the next try is due."""
 
     WAIT = "wait"
-    """A refresh that rests until then, and goes on."""
+    """It waits for a refresh, which pauses until then."""
     FAIL = "fail"
-    """The same error, at once."""
+    """It receives the same error at once."""
     ASK = "ask"
-    """A refresh, at once: the failure is that of an upstream manager, which does its own holding back."""
+    """A refresh starts at once: an upstream manager failed, which has its own backoff and cool-downs."""
 
 
 class RejectedCredential(NamedTuple):
@@ -218,11 +218,11 @@ class FailureMemory(NamedTuple):
 
     @property
     def blocking_rejection(self) -> RejectedCredential | None:
-        """The rejected credential, if that is what is being waited out."""
+        """The rejected credential, if its cool-down is the wait in force."""
         return self.rejected if self.rejected is not None and self.rejected.error is self.error else None
 
     def may_ask(self, now: float) -> bool:
-        """Return whether it is time to see if a callable now gives another credential than the rejected one."""
+        """Return whether a rejected credential's callable may be called again, to see if the credential has changed."""
         rejected = self.blocking_rejection
         return rejected is not None and rejected.error.may_change and now >= rejected.ask_at
 

@@ -1,8 +1,8 @@
-"""Single flight: one owned task, many waiters, on any event loop.
+"""Single flight: one task and many waiters, on any event loop.
 
-Each waiter has a future of its own, so one that is cancelled or times out takes nobody with it, and the task goes on.
-A waiter may be on another loop, in another thread, than the task. If the task's loop ends, the waiters learn that
-the flight was lost and one of them starts another.
+Each waiter has its own future. If a waiter is cancelled or times out, the others and the task are not affected. Waiters
+and the task may be on different loops, in different threads. If the task's loop ends, the waiters are told that the
+flight was lost, and one of them starts another.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = ["Flight", "FlightOrphaned", "Work"]
 _T = TypeVar("_T")
 
 _PATIENCE = 5.0
-"""Seconds that work has to end after its deadline: then it is given up, and the next caller starts another."""
+"""Seconds after its deadline at which work that has not ended is abandoned; the next caller starts another."""
 
 _LONGEST_WATCH = 3600.0
-"""Seconds between looks at whether it is overdue: not every loop takes infinity."""
+"""The most seconds between two checks whether work is overdue: some loops do not accept infinity."""
 
 _MOST_CALLERS = 128
-"""Contexts that are kept: as many as a span has links."""
+"""The most contexts that are kept: as many as a span may have links."""
 
 
 _running: contextvars.ContextVar[list[Flight[Any]]] = contextvars.ContextVar("asyncauth_flight")
-"""The flight whose work is running, in a list that is empty when it has ended: what it started may live on."""
+"""The flight whose work is running, in a list that is emptied when it ends, since tasks that it started may go on."""
 
 
 class FlightOrphaned(Exception):
@@ -129,8 +129,8 @@ class Flight(Generic[_T]):
     Safe to use from any thread. The work runs in a task on the loop that called `start`, in an empty
     ``contextvars.Context``: it belongs to nobody's request.
 
-    An interruption (``KeyboardInterrupt``, or whatever a signal handler raises) may come between any two steps. So the
-    flight exists from one assignment on: that of its task, which does nothing if it finds that it is not the one.
+    An interruption (``KeyboardInterrupt``, or an exception from a signal handler) may come between any two steps. A
+    single assignment therefore starts the flight: that of its task. A task that was never assigned does nothing.
 
     Args:
         clock: What `Work.due` and the seconds are counted by.
@@ -139,10 +139,10 @@ class Flight(Generic[_T]):
         done: Whether it has an outcome.
         hurried: Whether somebody has asked for a try at once.
         leaving: Whether its loop is about to end.
-        loop: Where it runs; ``None`` = it was not started.
+        loop: The loop on which it runs; ``None``: it was not started.
         waits_for: The flights that its own work waits for now.
-        callers: The contexts of the first of those who waited and noted theirs.
-        work: What it does, for who wants to hurry it; ``None`` = nothing that can be hurried.
+        callers: The contexts of the first callers that noted theirs.
+        work: The work, for callers that want it to try at once; ``None``: work that can't be hurried.
     """
 
     __slots__ = (
@@ -180,10 +180,10 @@ class Flight(Generic[_T]):
         self._error: AuthError | FlightOrphaned | None = None
 
     def start(self, work: Callable[[], Coroutine[Any, Any, _T]], seconds: float = math.inf) -> None:
-        """Start the work on the running loop, which does not begin before this has returned.
+        """Start the work on the running loop. It begins after this has returned.
 
-        Call it under the lock under which others find the flight: nobody then meets one that was not started, but
-        for those whose start was interrupted, which are `finished`.
+        Call it under the lock under which others find the flight. Then nobody finds a flight that was not started,
+        except one whose start was interrupted, which is `finished`.
 
         Args:
             work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
@@ -209,7 +209,7 @@ class Flight(Generic[_T]):
         note_unfinished(self, loop)
 
     def take_up(self, work: Work) -> None:
-        """Make work known that is about to begin, and ask of it what was asked of the flight before."""
+        """Set the work that is about to begin, and pass on what was asked of the flight before."""
         self.work = work
         if self.hurried:
             work.retry_now()
@@ -271,7 +271,7 @@ class Flight(Generic[_T]):
         return False
 
     def note_caller(self) -> None:
-        """Keep the caller's context, for who wants to tell what it was doing."""
+        """Keep the caller's context, for tracing."""
         if len(self.callers) < _MOST_CALLERS:
             self.callers.append(contextvars.copy_context())
 
@@ -353,10 +353,10 @@ class Flight(Generic[_T]):
                 unseen += list(flight.waits_for)
 
     async def _wait_from_afar(self, waiter: _Waiter) -> AuthError | None:
-        """Wait on another loop than the flight's, and see whether that one still runs.
+        """Wait on a loop that is not the flight's, and check whether the flight's loop still runs.
 
-        Each look counts when the next one confirms it: a loop between two ``run_until_complete()`` calls is not lost
-        yet, and one that was blocked until just now is about to end the flight.
+        A check counts only if the next one confirms it: a loop between two ``run_until_complete()`` calls is not lost
+        yet, and a loop that was blocked until now may be about to end the flight.
         """
         lost, asked = False, None
         try:
@@ -364,7 +364,7 @@ class Flight(Generic[_T]):
                 await asyncio.wait((waiter.released,), timeout=GLANCE)
                 if not waiter.pending:
                     return waiter.released.result()
-                if self.done:  # the task that should have told it was interrupted
+                if self.done:  # the task was interrupted before it released this waiter
                     return None
                 lost_before, lost = lost, self.orphaned
                 if lost and lost_before:
@@ -379,13 +379,13 @@ class Flight(Generic[_T]):
             waiter.released.cancel()  # if the caller was: wait() leaves it pending
 
     def _ask_loop(self) -> threading.Event:
-        """Return what is set as soon as the flight's loop runs anything."""
+        """Return an event that is set as soon as the flight's loop runs anything."""
         runs = threading.Event()
         cast("LoopRef", self.loop).call_soon(runs.set)  # it was started, or nobody would wait
         return runs
 
     def look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
-        """See that nobody waits beyond the deadline, and that the flight ends. On its own loop: it costs one timer."""
+        """Release the waiters at the deadline, and end the flight soon after. On its own loop, with one timer."""
         left, task = self._seconds_left, self.task
         if self.done or task is None:
             return
@@ -406,12 +406,12 @@ class Flight(Generic[_T]):
             work.retry_now()
 
     async def leave(self, patience: float | None) -> None:
-        """Return when nothing is under way any more, since the loop is about to end. On its own loop only.
+        """Return when nothing is in progress any more, since the loop is about to end. On its own loop only.
 
-        Whoever waits for a next try that may come later begins another flight, on a loop of its own.
+        Callers that wait for a later try start another flight, each on its own loop.
 
         Args:
-            patience: Seconds for what is under way; ``None``: as many as the work may take.
+            patience: Seconds for the work in progress; ``None``: as many as it may take.
         """
         task = self.task
         if task is None or task.done():
@@ -545,7 +545,7 @@ class Flight(Generic[_T]):
                 self._result, self._error = result, error
                 self.done = True  # from here on nobody is added
         release_all(self.waiters, None)
-        self.waiters = []  # at last: whoever is interrupted here leaves them to the next who lands it
+        self.waiters = []  # last: if this is interrupted, the next call releases them
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -23,15 +23,15 @@ class Prober(Protocol):
     """A refresh that needs the endpoint."""
 
     def wake(self) -> None:
-        """Have it look again for how long it rests."""
+        """Make it check again when its next try is due."""
         ...
 
 
 class Outage:
     """An endpoint's outage on one event loop.
 
-    One refresh at a time is the prober, which makes the next try. After a failed try the next one is: what fails for
-    one tenant alone keeps no other one waiting for longer than a pause.
+    One refresh at a time is the prober, which makes the next try. After a failed try, another refresh becomes the
+    prober: a problem of a single tenant makes the others wait for one pause at most.
 
     Args:
         failure: The memory of the failure that it began with.
@@ -45,7 +45,7 @@ class Outage:
     def __init__(self, failure: FailureMemory) -> None:
         self.failure = failure
         self._prober: Prober | None = None
-        self._alone = False  # whether the prober has had its turn, and nobody was there to follow it
+        self._alone = False  # whether the prober's last try failed, and no other refresh could take its place
         self._waiting: dict[Prober, bool] = {}  # in their order; and whether callers wait for them
 
     def due(self, refresh: Prober, *, callers_wait: bool) -> float:
@@ -66,7 +66,7 @@ class Outage:
         return self._prober is refresh
 
     def failed(self, refresh: Prober, failure: FailureMemory) -> None:
-        """Note that the prober's try failed, and have the next one make the next. Others' failures are no news."""
+        """Note that the prober's try failed, and let the next refresh make a try. Other failures are ignored."""
         if self._prober in {refresh, None}:
             self.failure = failure
             self._waiting[refresh] = self._waiting.pop(refresh, False)

@@ -72,7 +72,7 @@ def options_of(provider: Provider) -> OptionValues:
 
 @functools.lru_cache(maxsize=256)  # a pool makes a manager per tenant
 def _warn_of_query(provider: str, carrier: Carrier) -> None:
-    """Warn once per provider's name that a URL is no place for a secret."""
+    """Warn once per provider's name that logs show a token in a URL."""
     _log.warning(
         "%s: the token is sent in the URL (%s), which the logs of servers and proxies show."
         " Declare a header if the API takes one (RFC 6750 section 2.3, RFC 9700 section 4.3.2)",

@@ -39,10 +39,10 @@ __all__ = ["Callers", "Refresh"]
 
 
 class Callers(Protocol):
-    """Who waits for a refresh."""
+    """The callers that wait for a refresh."""
 
     callers: list[contextvars.Context]
-    """The contexts of the first of those who waited and noted theirs."""
+    """The contexts of the first callers that noted theirs."""
 
     @property
     def callers_wait(self) -> bool:
@@ -61,7 +61,7 @@ class Callers(Protocol):
 
 
 class Refresh:
-    """The work of one flight. What it brings, and what went wrong, it tells the manager's state.
+    """The work of one flight. It reports the token, or the failure, to the manager's state.
 
     Args:
         provider: Whom it asks.
@@ -185,9 +185,9 @@ class Refresh:
         self.rest.leave()
 
     def abandon(self) -> None:
-        """Take note that nothing more will come of it: its loop ended under it, perhaps. From any thread.
+        """Send nothing more. Called when the flight was abandoned, such as when its event loop ended. Any thread.
 
-        A request that was not begun yet is never made.
+        A request that has not begun yet is never sent.
         """
         self._given_up = True
         request = self.request
@@ -196,13 +196,13 @@ class Refresh:
                 request.abandon()
 
     async def run(self, callers: Callers) -> CachedToken:
-        """Return a token that is held from now on.
+        """Return a token, which is then the manager's current one.
 
         Args:
-            callers: Who waits for it. While any does, the next try is made sooner.
+            callers: The callers that wait for it. While there are any, the next try is made sooner.
 
         Raises:
-            AuthError: None could be had before the deadline, or another try makes no sense.
+            AuthError: No token could be obtained before the deadline, or a further try makes no sense.
         """
         emitter, monotonic = self.emitter, self._clock.monotonic
         since = monotonic()
@@ -337,7 +337,7 @@ class Refresh:
             await self.rest.take(min(due, self.deadline) - now, wakes)
 
     async def _try_once(self, callers: Callers) -> CachedToken:  # noqa: ARG002 (some look who waits)
-        """Make a try, as far as it is no other tenant's turn."""
+        """Make a try, when it is this tenant's turn."""
         last = self._state.cached.last
         async with self._slot():
             return await self._fetch(last, TryState(self._clock))

@@ -1,4 +1,4 @@
-"""The HTTP sessions that token requests use: a manager's own, one a loop, never the API's.
+"""The HTTP sessions for token requests: a manager's own, one per event loop, never the API's session.
 
 Behind hundreds of slow API calls on one connector a token request would wait for seconds. The sessions keep no
 cookies: one tenant's login must not carry another's.
@@ -40,11 +40,11 @@ _log = logging.getLogger("asyncauth.manager")
 
 
 _Block: TypeAlias = weakref.ref[asyncio.Task[Any]] | None
-"""Who entered: a task, which leaves again if it is no fixture. ``None`` = something that is no task."""
+"""The task that entered a manager, and leaves it unless it is a fixture's. ``None``: it was entered outside a task."""
 
 
 class LoopEntry:
-    """A loop on which the manager was entered, by which blocks, and its session there, if it was needed.
+    """An event loop on which the manager is entered: the ``async with`` blocks there, and the session, if needed.
 
     Args:
         loop: The loop; ``None`` (default): the running one.
@@ -107,7 +107,7 @@ class LoopEntry:
                 await self.session.close()
 
     async def run(self, work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
-        """Do something with the entry on its loop: when it runs again, if it stands still; never, if it was closed."""
+        """Do something with the entry on its loop, as soon as the loop runs. Does nothing if the loop was closed."""
         await self.loop.run(partial(work, self))
 
 
@@ -122,7 +122,7 @@ def _can_leave(block: _Block) -> bool:
 
 
 async def run_each(entries: Iterable[LoopEntry], work: Callable[[LoopEntry], Coroutine[Any, Any, None]]) -> None:
-    """Do something with each entry on its loop: to the last one, also when the caller is cancelled meanwhile."""
+    """Do something with each entry on its loop. Continues with the other entries if the caller is cancelled."""
     async with contextlib.AsyncExitStack() as rest:
         for entry in entries:
             rest.push_async_callback(entry.run, work)
@@ -160,9 +160,9 @@ _LONGEST_MAKING = 60.0
 
 
 class Sessions:
-    """Where a manager is entered, and the sessions it has there.
+    """The event loops on which a manager is entered, and its sessions there.
 
-    Guarded by the manager's lock where several threads may meet; the sessions are touched on their own loops only.
+    The manager's lock guards what several threads use. Each session is used only on its own loop.
 
     Args:
         http: What the caller gave.
@@ -181,9 +181,9 @@ class Sessions:
         self._http = http
         self._timeout = timeout
         self._several_tenants = several_tenants
-        self._left_out = False  # whether it was logged that the given session is
+        self._left_out = False  # whether it was logged that the given session is not used on another loop
         self._entries: dict[asyncio.AbstractEventLoop, LoopEntry] | None = None
-        self._left_over: tuple[_Block, ...] = ()  # those that were inside when all was closed, and have yet to leave
+        self._left_over: tuple[_Block, ...] = ()  # blocks that were inside when all was closed, and have not left yet
         at_fork(self, Sessions._after_fork)
 
     @property
@@ -225,7 +225,7 @@ class Sessions:
         return None if entries is None else entries.get(asyncio.get_running_loop())
 
     def unclosed(self) -> bool:
-        """Return whether there is something left to close, so that whoever forgets it is to be warned."""
+        """Return whether the manager still has to be closed, so that a ``ResourceWarning`` is due without that."""
         return self.entered()
 
     def hand_on(self, work: Callable[[], object]) -> None:
@@ -246,7 +246,7 @@ class Sessions:
     def leave(self) -> LoopEntry | None:
         """Count an exit on the running loop; return the entry if it was the last one there.
 
-        Whoever was inside when all was closed leaves nothing to those who have entered since, and are inside.
+        A block that was inside when everything was closed does not end an entry that other blocks have made since.
         """
         loop, block, entries = asyncio.get_running_loop(), _block(), self._entries
         entry = None if entries is None else entries.get(loop)
@@ -356,7 +356,7 @@ class Sessions:
 
 
 class SharedSessions(Sessions):
-    """A pool's, as its managers see them: entering, leaving and closing are the pool's business alone."""
+    """A pool's sessions, for its managers, which can neither enter, leave nor close them."""
 
     __slots__ = ("_owner",)
 

@@ -1,7 +1,7 @@
-"""Event loops that last for one call, and what has to come to its end before they do.
+"""Event loops that last for one call, and the work that must finish before they end.
 
-A caller without an event loop gets one for each call that needs I/O (`Blocking`). What that call begins and
-nobody awaits, such as the renewal of a token that is still usable, would be lost with the loop.
+A caller without an event loop gets one for each call that needs I/O (`Blocking`). Work that the call starts and nobody
+awaits, such as the renewal of a token that is still usable, would be lost with the loop.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _T = TypeVar("_T")
 
 
 class Unfinished(Protocol):
-    """Something that is under way on an event loop, whoever waits for it."""
+    """Work in progress on an event loop, whether or not a caller waits for it."""
 
     async def leave(self, patience: float | None) -> None:
-        """Return when nothing of it needs the loop any more. On its own loop only.
+        """Return when it no longer needs the loop. On its own loop only.
 
         Args:
-            patience: Seconds for what is under way; ``None``: as many as it takes.
+            patience: Seconds to wait for it; ``None``: no limit.
         """
         ...
 
 
 class _Threads(ThreadPoolExecutor):
-    """A short loop's threads: those that are done end with it, and no other holds it up.
+    """A short loop's threads. Idle threads end with the loop, which does not wait for busy ones.
 
-    Nothing interrupts a thread that looks up an address or waits for a disk. A name server that is silent would keep
-    the caller far beyond its deadline.
+    Nothing can interrupt a thread that resolves a host name or waits for a disk. With a name server that does not
+    answer, the call would last far beyond its deadline.
     """
 
     def __init__(self) -> None:
@@ -64,23 +64,23 @@ _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Unfinished]]
 
 
 def collect_unfinished(loop: asyncio.AbstractEventLoop) -> list[Unfinished]:
-    """Return the list of what is begun on a loop from now on, which is to be finished before the loop ends."""
+    """Return the list of the work that starts on a loop from now on, and must finish before the loop ends."""
     return _of_loop.setdefault(loop, [])
 
 
 def note_unfinished(thing: Unfinished, loop: asyncio.AbstractEventLoop) -> None:
-    """Add what begins on a loop to the loop's list, if it has one."""
+    """Add work that starts on a loop to the loop's list, if it has one."""
     things = _of_loop.get(loop)
     if things is not None:
         things.append(thing)
 
 
 async def finish(things: list[Unfinished], patience: float | None) -> None:
-    """Return when everything in a loop's list has come to its end, and what that began as well.
+    """Return when all work in a loop's list has finished, as well as the work that it started.
 
     Args:
         things: The running loop's list.
-        patience: Seconds for each of them; ``None``: as many as it takes.
+        patience: Seconds for each item; ``None``: no limit.
     """
     while things:
         await things.pop().leave(patience)

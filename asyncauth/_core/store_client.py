@@ -1,7 +1,7 @@
-"""A manager's dealings with a store that it shares with other processes.
+"""A manager's access to a store that it shares with other processes.
 
-Every call has a time limit. The first one that fails ends the store's part in a refresh (`StoreTrouble`): the manager
-does without, or waits for the store if it must, and comes back to it.
+Every call has a time limit. After the first call that fails (`StoreTrouble`), the refresh continues without the store,
+or waits for the store if it needs it. Later refreshes use the store again.
 
 **A refresh token is sent by one process at a time.** Before it is sent, the entry is marked under the lock as being in
 use (`StoreClient.use`). The lock is kept for as long as the outcome is not saved: a task saves it in the background.
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 __all__ = ["StoreClient"]
 
 _SAVES = 3
-"""How many times a save is tried before it is left to the background."""
+"""How many times a save is tried before a background task takes over."""
 _SAVE_AGAIN = 0.3
 """Seconds between the first saves in the background: others wait for what is saved."""
 _SAVE_LATER = 2.0
-"""Seconds until a save is tried again that ended with its event loop, if there is a caller then."""
+"""Seconds after which the next caller tries a save again that ended with its event loop."""
 _LONGEST_PAUSE = 30.0
 _PAUSE_SHARE = 0.02
 """The pause between saves in the background, as a part of the time for which they have failed."""
 _MARK_DIGITS = 4
 """Hex digits of a rejected credential's digest that are stored.
 
-So few that they are no help in guessing the credential: of all guesses, one in 65,536 matches by chance. As rarely a
-changed credential is taken for the rejected one, and waits for the end of its cool-down.
+They are too few to help anyone guess the credential: one in 65,536 guesses matches by chance. Equally rarely, a changed
+credential is mistaken for the rejected one, and is sent only after its cool-down.
 """
 _WATCH = 15.0
-"""Seconds for which a process sees to it that a refresh token which it has saved stays in the store."""
+"""Seconds for which a process checks that a refresh token that it has saved stays in the store."""
 _LOOK_EVERY = 1.0
 
 
@@ -63,19 +63,19 @@ class StoreClient:
     """One manager's entry in a store.
 
     Args:
-        store: The caller's.
-        identity: The provider's: the entry's key is made of it, so that no token is found under another's.
-        clock: The manager's.
-        time_limit: Seconds for a call.
-        emitter: Where it tells of what happens.
+        store: The store.
+        identity: The provider's identity, from which the entry's key is made: no other account has the same key.
+        clock: The manager's clock.
+        time_limit: Seconds that a call to the store may take.
+        emitter: The emitter for its events.
 
     Attributes:
         store: As given.
         clock: As given.
-        calls: The calls to the store, and what is the matter with it.
+        calls: The calls to the store, and its trouble.
         known: What this process knows of the entry.
-        key: The entry's.
-        saving: The task that saves in the background what is unsaved.
+        key: The entry's key.
+        saving: The background task that saves an unsaved entry.
     """
 
     __slots__ = ("__weakref__", "_kept", "_retry_at", "_watch_until", "calls", "clock", "key", "known", "saving",
@@ -99,7 +99,7 @@ class StoreClient:
         self.known.after_fork()
 
     def keep_apart(self, tenant: str) -> None:
-        """Make the entry this tenant's own, whatever other tenants' providers call themselves."""
+        """Give this tenant its own entry, even if the providers of several tenants have the same identity."""
         self.key = key_of(self.key, tenant=tenant)
 
     async def keep_open(self, sessions: Sessions) -> None:
@@ -109,13 +109,13 @@ class StoreClient:
             await entry.keep(self.store, self.calls.opened)
 
     async def load(self) -> Entry | None:
-        """Return what is stored, and take note of it."""
+        """Return the stored entry, and remember it."""
         stored: object = await self.calls.call("load", self.store.load, self.key)
         if stored is None:
             self._note_read(None)
             return None
         if not isinstance(stored, Token):
-            raise StoreTrouble(f"load: a {type(stored).__name__} is no Token")
+            raise StoreTrouble(f"load: a {type(stored).__name__} is not a Token")
         if stored.token_type == SEALED:
             raise StoreTrouble(
                 "load: the entry is encrypted; give this manager the EncryptedStore too, or another store"
@@ -136,16 +136,16 @@ class StoreClient:
             self.calls.failing = False
 
     async def delete(self, token: Token) -> None:
-        """Take a refused token out of the store, unless another has taken its place."""
+        """Delete a token that got a 401 from the store, unless the store has another one by now."""
         await self.calls.call("delete", self.store.delete, self.key, token)
 
     async def forget(self, stored: Entry | None) -> None:
-        """Take the tokens out of the store, so that no process adopts them. Under the lock.
+        """Delete the tokens from the store, so that no process adopts them. Under the lock.
 
-        The credentials that the server has rejected stay: whoever logs in next must not lock the account.
+        The rejected credentials stay in the entry, so that the next login does not lock the account.
 
         Args:
-            stored: What is there.
+            stored: The stored entry.
         """
         if stored is not None:
             wall = self.clock.wall()
@@ -155,7 +155,7 @@ class StoreClient:
                     "save", self.store.save, self.key, Entry.without_token(now=wall, rejections=rejections)
                 )
             else:
-                # Written over first: delete() leaves a refresh token, and what tells of one.
+                # Overwritten first, since delete() keeps an entry that has a refresh token, or a trace of one.
                 bare = Entry(stored.value, issued_at=stored.issued_at, expires_at=stored.issued_at)
                 if bare.value:
                     await self.calls.call("save", self.store.save, self.key, bare)
@@ -166,22 +166,22 @@ class StoreClient:
     # The refresh token
 
     def mark_of(self, secret: str) -> str:
-        """Return what a rejected credential is known by in the entry: the same in all processes. See SECURITY.md."""
+        """Return the digits by which the entry identifies a rejected credential, in all processes. See SECURITY.md."""
         key = bytes.fromhex(self.key)  # two accounts' credentials can't be compared
         return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_MARK_DIGITS]
 
     async def use(self, entry: Entry) -> Entry:
         """Mark an entry's refresh token as being sent, and return the entry without the mark. Under the lock.
 
-        A process that dies meanwhile leaves the mark: sent again, a server that rotates would take the refresh token
-        for a stolen one, and revoke all that came of it.
+        If the process dies meanwhile, the mark stays. Another process must not send the refresh token at once: a server
+        that rotates would treat it as stolen, and revoke all tokens that came from it.
 
         Raises:
-            StoreTrouble: It could not be marked. It must not be sent then.
+            StoreTrouble: The entry could not be marked, so the refresh token must not be sent.
         """
         wall = self.clock.wall()
         if left_of(entry.expires_at, entry.issued_at, wall) <= 0:
-            # For good: a wall clock that is set back meanwhile must not make it look alive to the next reader.
+            # Stays expired even if the wall clock is set back before the next process reads it.
             entry = attrs.evolve(entry, expires_at=entry.issued_at)
         self.known.note_mark(wall)
         at_fork(self, StoreClient._after_fork)
@@ -190,7 +190,7 @@ class StoreClient:
         return entry
 
     async def settle(self, entry: Entry, *, lock_handle: LockHandle) -> None:
-        """Save what became of an entry that no new token came of. Trouble is no matter here.
+        """Save an entry after a try that brought no new token. Store trouble is ignored.
 
         Args:
             entry: The entry, without its mark.
@@ -206,9 +206,9 @@ class StoreClient:
             await self._write(entry)
 
     def watch(self) -> None:
-        """Look for a while whether what was saved stays, and save it again if it does not.
+        """Check for a while that the saved entry stays in the store, and save it again if it does not.
 
-        A failover may lose the last write. Processes that find the mark before it wait for the outcome.
+        A failover may lose the last write. Other processes would then find the mark, and wait for the outcome.
         """
         self._watch_until = self.clock.monotonic() + _WATCH
 
@@ -232,7 +232,7 @@ class StoreClient:
             await wait.end()
 
     def _keep(self, wait: LockWait) -> None:
-        """Go on to save what is unsaved, and keep the lock meanwhile; or watch what is saved."""
+        """Start the background task that saves an unsaved entry, with the lock, or watches a saved one."""
         if self.saving is not None:
             return  # on another loop
         if self.known.unsaved:
@@ -243,7 +243,7 @@ class StoreClient:
             note_unfinished(self, self.saving.get_loop())
 
     async def take_over(self) -> LockHandle | None:
-        """Return the lock that is kept while something is unsaved, and end the saving; ``None``: there is none."""
+        """End the background saving, and return the lock that it kept; ``None``: it kept none."""
         saving, kept = self.saving, self._kept
         loop = None if saving is None else saving.get_loop()
         if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
@@ -313,7 +313,7 @@ class StoreClient:
         return self._retry_at != math.inf and self.clock.monotonic() >= self._retry_at
 
     async def save_again(self) -> None:
-        """Try once more to save what is unsaved. Trouble is no matter here."""
+        """Try once more to save an unsaved entry. Store trouble is only noted."""
         self._retry_at = math.inf
         try:
             await self._save_held()
@@ -324,7 +324,7 @@ class StoreClient:
             self.calls.note_success()
 
     async def close(self) -> None:
-        """End what is left to the background, after one more try to save a refresh token that would be lost."""
+        """End the background task, after one more try to save a refresh token that would be lost."""
         kept = self._kept
         if kept is not None and kept.here:
             self._kept = None
@@ -358,7 +358,7 @@ class StoreClient:
                 await self._write(attrs.evolve(held, rejections=marks))
 
     async def _keep_saved(self, lock_handle: LockHandle | None) -> None:
-        """Save what is unsaved, however long that takes; then give the lock back, and watch what is stored."""
+        """Save the unsaved entry, however long that takes. Then release the lock, and watch the stored entry."""
         try:
             await self._save_until_done()
         finally:

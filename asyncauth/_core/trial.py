@@ -1,10 +1,10 @@
-"""Make before break: what an API's 401 to a new token means while the token before it still serves.
+"""What an API's 401 to a new token means while the token before it is still usable.
 
-Some APIs know a token a second after its issuer does. So a new token is *unproven* until an API has answered it with
-anything but a 401, and its *predecessor* is kept until then. A 401 to the unproven token begins its *trial*: everybody
-gets the predecessor again, and now and then one request, a *probe*, carries the new token.
+Some APIs know a token only a second after its issuer does. So a new token is *unproven* until an API has answered it
+with anything but a 401, and its *predecessor* is kept until then. A 401 to the unproven token begins its *trial*:
+callers get the predecessor again, and now and then a single request, a *probe*, carries the new token.
 
-Pure: told the time, in seconds of the manager's monotonic clock. `TokenState` keeps the pair.
+No clock, lock or I/O: callers pass the time, in seconds of the manager's monotonic clock. `TokenState` keeps them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import NamedTuple
 __all__ = ["YOUNG", "Trial", "Use", "pause_before_repeat", "waits_for_proof"]
 
 _PROBES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds after the first 401 to a new token from which one request each carries it again."""
+"""Seconds after the first 401 to a new token. From each of these on, one request carries it again."""
 _LONGEST = 10.0
-"""Seconds after the first 401 to a new token from which another one counts as it does for any token."""
+"""Seconds after the first 401 to a new token. From then on, a 401 drops it like any other token."""
 
 YOUNG = 5.0
-"""Seconds for which a token that the API has not accepted yet, and that has no predecessor, gets a second chance."""
+"""Seconds for which a request is sent again with a token that is not accepted yet and has no predecessor."""
 _KNOWN_AFTER = 1.0
-"""Seconds after which an API is supposed to know a token: the age at which such a token is sent again."""
+"""Seconds after which an API most likely knows a token: the age at which such a token is sent again."""
 _SHORTEST_PAUSE = 0.25
 
 
@@ -30,7 +30,7 @@ class Use(enum.Enum):
     """What a caller wants a token for. It decides who gets an unproven one."""
 
     BY_HAND = "by hand"
-    """Whatever the caller does with it: nobody tells what came of it, so it is no probe."""
+    """The caller sends it by itself. The manager does not see the answer, so this is never a probe."""
     REPEATABLE = "repeatable"
     """A request that can be sent again with the predecessor."""
     ONCE = "once"
@@ -43,7 +43,7 @@ class Trial(NamedTuple):
     Attributes:
         since: When it got its first 401.
         probe_at: When the next request may carry it.
-        last: Whether the probe that this belongs to is such that another 401 counts as it does for any token.
+        last: Whether a 401 to this probe drops the token like any other.
     """
 
     since: float
@@ -52,15 +52,15 @@ class Trial(NamedTuple):
 
     @classmethod
     def begun(cls, now: float) -> Trial:
-        """Return the trial of a token that gets its first 401 now."""
+        """Return a new trial, of a token that gets its first 401 now."""
         return cls(now, now + _PROBES[0])
 
     def probed(self, now: float) -> Trial:
-        """Return it as it is from now on, when a request begins that carries the new token."""
+        """Return the trial after a request with the new token has begun."""
         passed = now - self.since
         probe_at = next((self.since + after for after in _PROBES if after > passed), None)
         if probe_at is None:
-            # Those that come after the last one are as far apart: a server that never answers them costs no more.
+            # After the last probe, further ones follow at the same distance, in case the server never answers them.
             probe_at = self.since + _LONGEST if passed < _LONGEST else now + _PROBES[-1]
         return Trial(self.since, probe_at, last=passed >= _LONGEST)
 
@@ -72,7 +72,7 @@ class Trial(NamedTuple):
 
 
 def waits_for_proof(use: Use, since: float, now: float) -> bool:
-    """Return whether a request carries the predecessor of a new token although that one has got no 401.
+    """Return whether a request carries the predecessor of a new token although the new token got no 401 yet.
 
     Args:
         use: What kind of request it is.

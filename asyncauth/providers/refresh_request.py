@@ -39,13 +39,14 @@ class RefreshRequest:
         RefreshRequest(url="https://api.acme.example/v1/refresh", field="refresh_token")
 
     `AnswerFields.refresh_token` says where answers contain the refresh token (default ``"refresh_token"``). If that is
-    also the token's place, the token renews itself. If an answer has no refresh token, the last one remains valid.
+    also the token's place, the current token is sent as the refresh token. If an answer has no refresh token, the last
+    one remains valid.
 
     When the server rejects the refresh token, or its answer is lost, the provider sends its own credential instead.
     Without ``field``, that is not possible: the refresh token replaces the credential in the provider's own request,
-    and the credential is the first refresh token. In that case, the latest refresh token counts, including one in a
-    shared store. The first one is not sent again once it was rotated. With a store, the provider requests tokens only
-    under the store's lock.
+    and the credential is the first refresh token. In that case, the provider sends the latest refresh token, even if
+    only a shared store has it. The first one is not sent again once it was rotated. With a store, the provider requests
+    tokens only under the store's lock.
 
     Args:
         field: Where the refresh token goes, named like a credential of `DeclaredProvider`. ``None`` (default): it

@@ -79,8 +79,8 @@ class DeviceCode(OAuthProvider):
 
         DeviceCode(issuer="https://login.example.com", client_id="cli", scope="offline_access", show=print)
 
-    The person is asked once, while the server returns refresh tokens. The wait for the person holds no lock of a shared
-    store.
+    As long as the server returns refresh tokens, the person is asked only once. While the provider waits for the
+    person, it holds no lock of a shared store.
 
     Args:
         show: A function, plain or ``async``, that is called with a `DevicePrompt` and shows it to the person.

@@ -24,10 +24,11 @@ __all__ = ["RefreshGrant"]
 class RefreshGrant(OAuthProvider):
     """The refresh token grant, with a refresh token that was obtained elsewhere (RFC 6749 §6).
 
-    The latest answer's refresh token is sent first. If the server answers ``invalid_grant``, the configured one is
-    sent, unless it is the same one, or the one that the latest was rotated from. A server that rotates revokes all
-    descendants of a refresh token that it sees again. For the same reason, a restarted process needs a store
-    (`TokenManager`) if the server rotates, since the configured refresh token is then spent.
+    The provider first sends the refresh token of the latest answer. If the server answers ``invalid_grant``, the
+    provider sends the configured refresh token, but not if that is the same one, or the one that the latest was rotated
+    from: if a server that rotates sees a refresh token again, it revokes all tokens that came from it. If the server
+    rotates, a restarted process therefore needs a store (`TokenManager`), since the configured refresh token was
+    already used.
 
     Args:
         refresh_token: The refresh token: a string, a callable that returns it, or another kind of credential.

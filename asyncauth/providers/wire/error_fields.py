@@ -90,7 +90,7 @@ class ErrorFields:
 
         ErrorFields(succeeded={"status": 0}, busy={"status": (601, 2555)}, message="error")
 
-    A declaration counts whatever the answer's status is: a rejection inside a 200, a rate limit reported as 403.
+    A declaration applies to answers of every status, such as a rejection inside a 200, or a rate limit reported as 403.
 
     ``rejected``, ``busy``, ``failed`` and ``succeeded`` each take error codes or a mapping. Error codes
     (``"ratelimited"``, ``(4001, 4002)``) are looked for where servers write them (``error``, ``code``, ``errcode``,
@@ -107,7 +107,8 @@ class ErrorFields:
         failed: What means that the request failed. If neither ``busy`` nor ``rejected`` matches, the credential was
             rejected; but if ``rejected`` is given, the answer is unreadable: `InvalidTokenResponse`. ``None``
             (default): nothing.
-        succeeded: What each answer with a success status (2xx) has, unless it failed. ``None`` (default): nothing.
+        succeeded: What every successful answer has. An answer with a success status (2xx) that does not have it counts
+            as failed, see ``failed``. ``None`` (default): nothing.
         retry_after: The path of a busy answer's wait, in seconds or as Unix epoch seconds; or the seconds to wait after
             a busy answer without one. ``Retry-After`` and similar fields are read in any case. ``None`` (default): no
             path.
