@@ -169,7 +169,7 @@ ROWS = (
     ("testing.activity", "testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider",
      "testing.static", "testing.__init__"),
     # the command line
-    ("cli.outcome", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.addresses",
+    ("cli.outcome", "cli.run", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.addresses",
      "cli.systems", "cli.credentials", "cli.own", "cli.target", "cli.stores", "cli.whose", "cli.entries", "cli.options",
      "cli.demo.embedded",
      "cli.demo.least", "cli.demo.load", "cli.demo.mishaps", "cli.demo.scene", "cli.demo.crew", "cli.demo.display",
