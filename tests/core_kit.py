@@ -12,12 +12,26 @@ from asyncauth._core.lifecycle import Closings, Lifecycle
 from asyncauth._core.store_client import StoreClient
 from asyncauth.manager import engine_of
 
-__all__ = ["cache_of", "closings_of", "engine_of", "life_of", "steps_of", "store_client_of", "work_of"]
+__all__ = [
+    "cache_of",
+    "closings_of",
+    "engine_of",
+    "given_by_another_thread",
+    "life_of",
+    "steps_of",
+    "store_client_of",
+    "work_of",
+]
 
 
 def cache_of(pool: ManagerPool[Any]) -> EngineCache[Any]:
     """Return a pool's engines."""
     return pool._cache
+
+
+def given_by_another_thread(pool: ManagerPool[Any], engine: TokenEngine) -> TokenManager:
+    """Return what ``get`` returns if another thread has made the engine's manager just before."""
+    return pool._new_manager(engine)
 
 
 def life_of(opened: TokenManager | ManagerPool[Any] | TokenEngine) -> Lifecycle:

@@ -258,10 +258,10 @@ class RedisStore:
         """
         from asyncauth.stores.redis_lock import RedisLease, RedisLock  # noqa: PLC0415 (an extra)
 
+        problem: Exception | None = None
         async with self.client() as client:
             lock = RedisLock(client, f"{self.prefix}{key}:lock", self._comparison)
             lease = RedisLease(lock)
-            problem: Exception | None = None
             try:
                 sent_at = boottime()
                 while not await lock.acquire():
@@ -273,13 +273,14 @@ class RedisStore:
                 try:
                     problem = await lease.end()
                 finally:  # also when the caller is cancelled
-                    if not lease.released:
-                        self._release_later(lock)
-            if problem is not None:
-                raise problem
+                    self._see_to_release(lock, lease)
+        if problem is not None:
+            raise problem
 
-    def _release_later(self, lock: RedisLock) -> None:
-        """Keep trying to release a lock while the store is open on the running loop."""
+    def _see_to_release(self, lock: RedisLock, lease: RedisLease) -> None:
+        """Keep trying to release a lock that is not released yet, while the store is open on the running loop."""
+        if lease.released:
+            return
         here = self._loops[asyncio.get_running_loop()]
         task = asyncio.ensure_future(lock.release_later())
         here.releasing.add(task)

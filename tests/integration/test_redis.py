@@ -304,6 +304,15 @@ async def test_what_is_raised_under_a_lock_passes_through(redis: RedisServer) ->
             pass
 
 
+def test_a_client_whose_loop_was_closed_is_left_to_the_garbage_collector(redis: RedisServer) -> None:
+    """Nothing is done on a loop that is closed, and no error is raised on the one that runs."""
+    client = RedisStore(redis.url).client()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(client.__aenter__())
+    loop.close()
+    asyncio.run(client.__aexit__(None, None, None))
+
+
 async def test_a_lease_ends_with_its_holder(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that died is waited for no longer than the lease."""
     monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.5)

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import EXACT
-from core_kit import cache_of, engine_of, store_client_of
+from core_kit import cache_of, engine_of, given_by_another_thread, store_client_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from random_kit import largest
@@ -290,6 +290,26 @@ async def test_a_pool_holds_no_manager_that_nobody_else_holds(pools: Pools, tena
     assert gone() is None
     assert engine.handle is None
     assert engine_of(await pool.get("a")) is engine
+
+
+async def test_two_threads_that_ask_at_once_get_one_manager(pools: Pools, tenants: Tenants) -> None:
+    """The second one finds the first one's, although there was none when it looked."""
+    pool = pools(tenants)
+    manager = await pool.get("a")
+    assert given_by_another_thread(pool, engine_of(manager)) is manager
+
+
+async def test_a_manager_that_goes_leaves_another_threads_reference(pools: Pools, tenants: Tenants) -> None:
+    """Its own reference was replaced before the garbage collector told of its end."""
+    pool = pools(tenants)
+    manager = await pool.get("a")
+    engine, other = engine_of(manager), await pool.get("b")
+    before, engine.handle = engine.handle, weakref.ref(other)
+    del manager
+    assert before is not None
+    assert before() is None
+    assert engine.handle is not None
+    assert engine.handle() is other
 
 
 async def test_a_manager_that_goes_takes_no_other_with_it(pools: Pools, tenants: Tenants) -> None:
