@@ -1,6 +1,6 @@
 # asyncauth: everything a fresh machine with python3 and make needs, set-up included.
 #   make demo    the main job: both systems, hundreds of requests a second, faults on the way
-#   make quick   lint, and the tests to run after each change: some 75 s
+#   make quick   lint, and the tests to run after each change: some 60 s
 #   make test    all tests but two kinds, with the newest dependencies: make test-fleet: fleets of processes over one store
 #                make test-pages: each page of the documentation is run as it is printed
 #   make test-newest  all tests on the newest Python that this machine has; make test-py3.12: on another; make test-all-pythons
