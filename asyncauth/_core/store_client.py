@@ -132,6 +132,8 @@ class StoreClient:
     def _note_read(self, stored: Entry | None) -> None:
         if self.known.differs_from(stored):  # another process has had the lock meanwhile
             self.calls.stuck = False
+            if not self.known.unsaved:  # and has saved where this one could not
+                self.calls.failing = False
         if self.known.note_read(stored):
             self.calls.failing = False
 

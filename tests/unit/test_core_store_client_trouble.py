@@ -73,6 +73,21 @@ async def test_a_lock_that_was_not_given_back_is_told_of(
     assert process.status().store == "ok"
 
 
+async def test_a_save_that_failed_is_told_of_until_another_process_has_saved(
+    clock: FakeClock, store: CommandedStore
+) -> None:
+    """It need not save again itself: where others always renew first, it never does."""
+    provider = FakeProvider(clock=clock)
+    process, other = (manager(provider, store, clock) for _ in range(2))
+    store.faults["save"] = "raise"
+    await process.token()
+    assert process.status().store == "save: Trouble"
+    store.faults.clear()
+    await other.refresh()
+    await process.refresh()  # taken over
+    assert process.status().store == "ok"
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_no_trouble_with_a_refusal_fails_a_caller(clock: FakeClock, store: CommandedStore, fault: str) -> None:
     """A refused token that can't be taken out of the store is not taken in either."""
