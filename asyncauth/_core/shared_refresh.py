@@ -93,13 +93,7 @@ class SharedRefresh(Refresh):
         except StoreTrouble as trouble:
             store_client.calls.note(trouble)
             return False
-        if stored is None or stored.token is None or not store_client.known.is_news(stored):
-            return False
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        adoptable = self._state.adoptable(
-            stored.token, before=before, now=now, wall=wall, unit_random=0, store_time=store_client.calls.refresh_time
-        )
-        return adoptable is not None
+        return self._adoptable(stored, before, jittered=False) is not None
 
     async def _try_once(self, callers: Callers) -> CachedToken:
         """Obtain a token in one try: from the store, if another process has been faster; else from the provider.
@@ -243,21 +237,29 @@ class SharedRefresh(Refresh):
 
     async def _adopt(self, stored: Entry | None) -> CachedToken | None:
         """Take over what another process stored, if it is for us."""
-        store_client = self._store_client
-        token = None if stored is None or not store_client.known.is_news(stored) else stored.token
-        if token is None:
-            return None
-        now, wall = self._clock.monotonic(), self._clock.wall()
         before = self._state.cached  # by now: it may have been refused while the store was asked
-        cached = self._state.adoptable(
-            token,
-            before=before,
-            now=now,
-            wall=wall,
-            unit_random=self._runtime.random(),
-            store_time=store_client.calls.refresh_time,
-        )
+        cached = self._adoptable(stored, before, jittered=True)
         if cached is not None:
-            self._state.install(cached, wall=wall, adopted=True)
+            self._state.install(cached, wall=self._clock.wall(), adopted=True)
             self.adopted = True
         return cached
+
+    def _adoptable(self, stored: Entry | None, before: CachedToken, *, jittered: bool) -> CachedToken | None:
+        """Return another process' token as it would be cached; ``None``: none is stored that this process can use.
+
+        Args:
+            stored: What the store holds.
+            before: What is cached.
+            jittered: Whether its windows get their jitter: those of a token that is only looked at need none.
+        """
+        token = None if stored is None or not self._store_client.known.is_news(stored) else stored.token
+        if token is None:
+            return None
+        return self._state.adoptable(
+            token,
+            before=before,
+            now=self._clock.monotonic(),
+            wall=self._clock.wall(),
+            unit_random=self._runtime.random() if jittered else 0.0,
+            store_time=self._store_client.calls.refresh_time,
+        )
