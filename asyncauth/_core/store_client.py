@@ -130,11 +130,10 @@ class StoreClient:
         return entry
 
     def _note_read(self, stored: Entry | None) -> None:
-        if self.known.differs_from(stored):  # another process has had the lock meanwhile
+        saved_elsewhere, unsaved = self.known.differs_from(stored), self.known.unsaved
+        if saved_elsewhere:  # that process has had the lock meanwhile
             self.calls.stuck = False
-            if not self.known.unsaved:  # and has saved where this one could not
-                self.calls.failing = False
-        if self.known.note_read(stored):
+        if self.known.note_read(stored) or (saved_elsewhere and not unsaved):
             self.calls.failing = False
 
     async def delete(self, token: Token) -> None:

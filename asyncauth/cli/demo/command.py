@@ -20,6 +20,7 @@ from asyncauth.cli.demo.mishaps import Mishaps
 from asyncauth.cli.demo.report import Report, report_on
 from asyncauth.cli.demo.scene import Lives, Scene
 from asyncauth.cli.outcome import ExitCode, conclude
+from asyncauth.cli.run import run
 from asyncauth.sandbox import sandbox_in_thread
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def demo(
                 crew: Crew = Alone(where, rate)
             else:
                 crew = Fleet(where, rate, workers=workers, redis_url=redis_url, seconds=seconds, verbose=verbose)
-            report = asyncio.run(_Demo(sandbox, crew, seconds, rate, display).run())
+            report = run(_Demo(sandbox, crew, seconds, rate, display).run())
         text = shown.as_json(report.as_dict()) if as_json else "\n".join(report.lines(verbose=verbose))
         typer.echo(text)
         if report.interrupted:
