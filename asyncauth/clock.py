@@ -100,7 +100,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
             raise InterruptedError
         return task.result()
     finally:
-        # else the garbage collector closed this coroutine, and the tasks are gone, too
+        # On a closed loop, the garbage collector runs this, and the tasks no longer exist.
         if not is_over and not task.get_loop().is_closed():
             for part in parts:
                 part.cancel()

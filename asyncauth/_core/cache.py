@@ -394,7 +394,7 @@ class TokenState:
                 self.cached = NOTHING
 
     def hand_out(self, use: Use, now: float) -> CachedToken:
-        """Return the token for a caller: the current one or, while that is unproven, perhaps its predecessor.
+        """Return the token for a caller: the current one, or its predecessor if that serves in its place.
 
         Called under the guard.
 

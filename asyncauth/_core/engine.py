@@ -379,7 +379,7 @@ class TokenEngine(Lifecycle):
             flight = self.flight = Flight(self.runtime.clock)
             flight.start(partial(self._fly, flight), self.runtime.policy.deadline)
         if self.keeper is not None:
-            self.keeper.note_flight(self)  # nobody's use, but no time to be closed either
+            self.keeper.note_flight(self)  # not a use, but the pool must not close the engine now
         return flight
 
     def forget(self, flight: Flight[CachedToken]) -> None:

@@ -193,7 +193,7 @@ class Lifecycle:
         async with contextlib.AsyncExitStack() as rest:  # to the last, also when the caller is cancelled meanwhile
             for upstream in self.upstreams:
                 rest.push_async_callback(upstream.leave)
-            if entry is None:  # closed from elsewhere, perhaps, which may have something left to do on this loop
+            if entry is None:  # another task may have closed it, and may still be ending work on this loop
                 await self.wait_for_closings()
             elif closing is not None:
                 await self.finish_closing(closing, entry)

@@ -65,7 +65,7 @@ class ListenerQueue:
         self._events: deque[Event] = deque()
         self._telling = False
         self._teller: threading.Thread | asyncio.Task[None] | None = None  # the last one, ended or not
-        self._told: concurrent.futures.Future[None] | None = None  # made for who waits
+        self._told: concurrent.futures.Future[None] | None = None  # made when somebody waits for it
         self._generation = generation()
 
     @property
@@ -114,7 +114,7 @@ class ListenerQueue:
         with self._guard:
             if self._telling and self._told is None:
                 self._told = concurrent.futures.Future()
-                self._told.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
+                self._told.set_running_or_notify_cancel()  # a waiting task that is cancelled does not cancel it
             return self._told
 
     async def end(self) -> None:

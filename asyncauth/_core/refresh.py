@@ -336,7 +336,7 @@ class Refresh:
                 )
             await self.rest.take(min(due, self.deadline) - now, wakes)
 
-    async def _try_once(self, callers: Callers) -> CachedToken:  # noqa: ARG002 (some look who waits)
+    async def _try_once(self, callers: Callers) -> CachedToken:  # noqa: ARG002 (for subclasses)
         """Make a try, when it is this tenant's turn."""
         last = self._state.cached.last
         async with self._slot():

@@ -179,7 +179,7 @@ class RedisStore:
         try:
             yield self._loops[loop].client
         finally:
-            # else the garbage collector closed this coroutine, perhaps while another loop runs
+            # On a closed loop, the garbage collector runs this. Another loop may be running.
             if not loop.is_closed():
                 await self.__aexit__(None, None, None)
 

@@ -54,7 +54,7 @@ def is_of_a_test(frame: types.FrameType) -> bool:
 
 
 def caller() -> types.FrameType:
-    """Return the frame of whoever called the function that asks."""
+    """Return the frame that called the calling function."""
     return sys._getframe(2)  # `inspect.currentframe()`, kept in a variable, would make a circle of this frame
 
 

@@ -84,7 +84,7 @@ def close_under_its_tasks(loop: asyncio.AbstractEventLoop) -> None:
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Close the coroutines of tasks that were cut off.
 
-    The garbage collector would close them too, but perhaps after the sessions that they were to close.
+    The garbage collector may close their sessions first.
     """
     try:
         return (yield)
