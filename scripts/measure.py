@@ -37,13 +37,16 @@ def main() -> int:
     files = {code.co_filename for code in functions}
     circles = list(circles_of(imports_of(package)))
     root = [name for name in package if "." not in name and "__" not in name]
+    compat = [path for path in package.values() if path.stem.endswith("_compat")]
+    ours = [path for path in package.values() if path not in compat]
     rows = [
         ("modules in the package's folder", str(len(root))),
         ("functions / files that a cold token() calls", f"{len(functions)} / {len(files)}"),
         ("longest file", f"{lines} lines ({_place(file)})"),
         ("longest class", f"{methods} methods ({owner} in {_place(holder)})"),
-        ("accesses to another object's privates, package", str(sum(map(_foreign_privates, package.values())))),
-        ("accesses to another object's privates, tests", str(sum(map(_foreign_privates, TESTS.rglob("*.py"))))),
+        ("accesses to another module's privates, package", str(sum(map(_foreign_privates, ours)))),
+        ("accesses to another library's privates, *_compat.py", str(sum(map(_foreign_privates, compat)))),
+        ("accesses to another module's privates, tests", str(sum(map(_foreign_privates, TESTS.rglob("*.py"))))),
         ("import circles, command line and sandbox included", "; ".join(map(" ".join, circles)) or "0"),
         ("lines of the library", f"{sum(len(_text(path).splitlines()) for path in library):,}"),
     ]
@@ -126,20 +129,34 @@ def circles_of(graph: _Graph) -> Iterator[list[str]]:
 
 
 def _foreign_privates(path: Path) -> int:
-    """Return how many times a file has ``x._name`` of another object.
+    """Return how many times a file has ``x._name`` where the file itself gives no object this name.
 
     Does not count ``self``, ``cls``, ``super()`` or a class of the file as x, nor what the standard library documents.
     """
     tree = ast.parse(_text(path))
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} | {"self", "cls", "super()"}
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    own = {each.name for each in classes} | {"self", "cls", "super()"}
+    known = _DOCUMENTED.union(*map(_given_by, classes))
     return sum(
         isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
-        and node.attr not in _DOCUMENTED
+        and node.attr not in known
         and ast.unparse(node.value) not in own
         for node in ast.walk(tree)
     )
+
+
+def _given_by(owner: ast.ClassDef) -> set[str]:
+    """Return the names that a class gives its objects: methods, annotated attributes, and what it sets on ``self``."""
+    names = {each.name for each in owner.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    names |= {ast.unparse(each.target) for each in owner.body if isinstance(each, ast.AnnAssign)}
+    names |= {
+        node.attr
+        for node in ast.walk(owner)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+    }
+    return names
 
 
 def _methods(path: Path) -> Iterator[tuple[str, int]]:

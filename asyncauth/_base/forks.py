@@ -14,6 +14,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asyncauth._base.threading_compat import free_in_child
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,8 +69,7 @@ def _in_child() -> None:
         if guard.acquire(blocking=False):
             guard.release()
         else:
-            held: Any = guard
-            held._at_fork_reinit()  # noqa: SLF001 (as the standard library does with its own locks)
+            free_in_child(guard)
     for thing, in_child in list(_in_children.items()):
         in_child(thing)
 

@@ -57,10 +57,10 @@ class TimerHandle(float):
 
     def __new__(cls, client: TimerClient, due: float) -> Self:
         """Return the handle. ``due`` is in seconds of the timer's clock."""
-        handle = super().__new__(cls, due)
+        self = super().__new__(cls, due)  # so called because this stands in for `__init__`
         # Many clients share what finds them: a weak reference each would take more than all the rest.
-        handle._find, handle._key = client.found_by()
-        return handle
+        self._find, self._key = client.found_by()
+        return self
 
     @property
     def client(self) -> TimerClient | None:

@@ -20,7 +20,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import MultipartWriter, payload
-from aiohttp.hdrs import AUTHORIZATION, EXPECT, LOCATION, URI
+from aiohttp.hdrs import AUTHORIZATION, EXPECT, LOCATION, SET_COOKIE, URI
 from aiohttp.helpers import basicauth_from_netrc, netrc_from_env
 from yarl import URL
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientMiddlewareType, ClientRequest, ClientResponse
 
 __all__ = ["add_to_url", "forget_cookie", "forget_parameter", "is_from_netrc", "is_whole", "loop_of", "middlewares_of",
-           "own_files", "reset_url", "settings_of"]  # fmt: skip
+           "offer_cookies", "own_files", "reset_url", "settings_of"]  # fmt: skip
 
 
 def loop_of(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop:
@@ -150,6 +150,15 @@ def forget_cookie(response: ClientResponse, cookie: str) -> None:
         del response.cookies[name]
         lines: tuple[str, ...] = getattr(response, "_raw_cookie_headers", None) or ()  # new in 3.13
         response._raw_cookie_headers = tuple(line for line in lines if line.partition(";")[0].strip() != cookie)
+
+
+def offer_cookies(response: ClientResponse) -> None:
+    """Let aiohttp put the cookies of an answer that came from no server into the session's cookie jar.
+
+    Args:
+        response: The answer, with its headers. Changed in place. Since 3.13, aiohttp reads no cookies from the headers.
+    """
+    response._raw_cookie_headers = tuple(response.headers.getall(SET_COOKIE, ())) or None
 
 
 def forget_parameter(response: ClientResponse, ending: str) -> None:

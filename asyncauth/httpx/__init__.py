@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("asyncauth.httpx needs httpx: pip install 'asyncauth[httpx]'", name=error.name) from None
 
 from asyncauth.errors import ConfigurationError
-from asyncauth.httpx.messages import wrap_transports
+from asyncauth.httpx.httpx_compat import wrap_transports
 from asyncauth.httpx.sides import require_asyncio
 from asyncauth.httpx.transport import AsyncBearerTransport, BearerTransport
 from asyncauth.manager import engine_of

@@ -20,7 +20,8 @@ from asyncauth.auth_flow import DPOP_NONCE, AuthFlow, ServedOrigins, Step
 from asyncauth.clock import boottime
 from asyncauth.errors import AuthError, ConfigurationError
 from asyncauth.httpx.errors import as_httpx
-from asyncauth.httpx.messages import KeptBody, forget_what_comes_back, is_whole, proxy_of, url_of
+from asyncauth.httpx.httpx_compat import is_whole, proxy_of
+from asyncauth.httpx.messages import KeptBody, forget_what_comes_back, url_of
 
 if TYPE_CHECKING:
     from yarl import URL

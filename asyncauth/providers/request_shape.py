@@ -174,10 +174,15 @@ class RequestShape:
         for place in places:
             place.check()
         shape = cls(sent_as, places, _fields(sent_as, fields), _headers(headers))
-        shape._check()
+        shape.check()
         return shape
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Reject parts that contradict each other.
+
+        Raises:
+            ConfigurationError: They do.
+        """
         if len(set(self.places)) < len(self.places):
             raise ConfigurationError("two credentials have the same place")
         bodies = {each for each in (self.sent_as, *(place.way for place in self.places)) if each in _BODIES}

@@ -1,11 +1,8 @@
 """Answers aiohttp's requests without a server, with client middlewares: an adapted aioresponses.
 
-The only file that uses aioresponses (extra ``testing``). aioresponses replaces the whole of ``ClientSession._request``,
-so no middleware runs, and aiohttp follows no redirect. This mock answers where aiohttp would connect, as the innermost
-middleware of each request.
+aioresponses (extra ``testing``) replaces the whole of ``ClientSession._request``, so no middleware runs, and aiohttp
+follows no redirect. This mock answers where aiohttp would connect, as the innermost middleware of each request.
 """
-
-# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import inspect
 import json
 from re import Pattern
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
-from unittest.mock import patch
 
 import aiohttp
 from aiohttp import hdrs
@@ -22,15 +18,17 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from asyncauth._http.aiohttp_compat import middlewares_of
-
-try:
-    from aioresponses import aioresponses
-    from aioresponses.compat import normalize_url
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "mock_aiohttp needs aioresponses: pip install 'asyncauth[testing]'", name=error.name
-    ) from None
+from asyncauth._http.aiohttp_compat import middlewares_of, offer_cookies
+from asyncauth.testing.aioresponses_compat import (
+    Aioresponses,
+    answer_for,
+    close_at_end,
+    is_passed_through,
+    normalized,
+    patch_of,
+    record_of,
+    response_of,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     _R = TypeVar("_R")
 
 __all__ = ["Answer", "mock_aiohttp"]
-
-_Base: Any = aioresponses  # has few types of its own; those of the calls are written out below
 
 _Url: TypeAlias = str | URL | Pattern[str]
 
@@ -68,7 +64,7 @@ class Answer(TypedDict, total=False):
     response_class: type[aiohttp.ClientResponse] | None
 
 
-class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the function that it replaces)
+class mock_aiohttp(Aioresponses):  # type: ignore[misc]  # noqa: N801 (named like the function that it replaces)
     """Answers the requests of every ``aiohttp.ClientSession`` without a server: an aioresponses with middlewares.
 
     ::
@@ -108,7 +104,7 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the f
     ) -> None:
         if isinstance(passthrough, str):  # each of its letters would count as the beginning of a URL
             raise TypeError("passthrough= takes several beginnings of URLs, such as ['http://127.0.0.1']")
-        _Base.__init__(
+        Aioresponses.__init__(
             self,
             passthrough=[str(each) for each in passthrough],
             passthrough_unmatched=passthrough_unmatched,
@@ -118,8 +114,7 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the f
         async def request(session: aiohttp.ClientSession, *args: Any, **options: Any) -> ClientResponse:
             return await self._request_mock(session, *args, **options)
 
-        # aioresponses' own patch makes a specification of the method, which takes milliseconds each time it starts.
-        self.patcher = patch.object(aiohttp.ClientSession, "_request", request)
+        self.patcher = patch_of(request)
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,12 +127,12 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the f
 
     def __call__(self, f: Callable[..., _R]) -> Callable[..., _R]:
         """Return a function, plain or ``async``, that runs with a mock during each call."""
-        decorated: Callable[..., _R] = _Base.__call__(self, f)
+        decorated: Callable[..., _R] = Aioresponses.__call__(self, f)
         return decorated
 
     def add(self, url: _Url, method: str = hdrs.METH_GET, **answer: Unpack[Answer]) -> None:
         """Add the answer to one request to a URL, or to a URL that matches a pattern. The first added is used first."""
-        _Base.add(self, url, method=method, **answer)
+        Aioresponses.add(self, url, method=method, **answer)
 
     def get(self, url: _Url, **answer: Unpack[Answer]) -> None:
         """Add the answer to a GET."""
@@ -183,20 +178,6 @@ class mock_aiohttp(_Base):  # type: ignore[misc]  # noqa: N801 (named like the f
             return response
         raise error
 
-    def _taken(self, method: str, url: URL) -> Any:
-        """Return the answer for this request, and use it up unless it repeats; ``None``: there is none."""
-        for key, match in self._matches.items():
-            if match.match(method, url):
-                if match.repeat is not True:
-                    match.repeat -= 1  # False counts as 0: one use
-                    if match.repeat <= 0:
-                        del self._matches[key]
-                return match
-        return None
-
-    def _passes(self, url: URL) -> bool:
-        return str(url).startswith(tuple(self._passthrough))
-
 
 class _Carrier(Exception):
     """Carries an exception through aiohttp, which would otherwise send the request again."""
@@ -238,10 +219,10 @@ class _Exchange:
     async def answer(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Answer in place of the server. The innermost middleware; runs once per hop and per repeat."""
         mock, method = self._mock, request.method
-        url: URL = normalize_url(request.url)
-        if mock._passes(url):
+        url = normalized(request.url)
+        if is_passed_through(mock, url):
             return await handler(request)
-        match = mock._taken(method, url)
+        match = answer_for(mock, method, url)
         passes = match is None and mock.passthrough_unmatched
         sent = _Sent()
         if not passes and not isinstance(request.body, bytes):
@@ -257,7 +238,7 @@ class _Exchange:
         except BaseException as error:
             self._raised = error
             raise
-        mock._responses.append(response)
+        close_at_end(mock, response)
         return response
 
     def _call(self, request: ClientRequest, sent: bytes | None) -> dict[str, Any]:
@@ -281,7 +262,7 @@ class _Exchange:
 
     def _record(self, method: str, *, middlewares: Any = None, **call: Any) -> Any:
         """Return what `requests` keeps of a call: a copy, except for the middlewares, which contain managers."""
-        record = self._mock._build_request_call(method, **call)
+        record = record_of(self._mock, method, **call)
         if middlewares is not None:
             record.kwargs["middlewares"] = middlewares
         return record
@@ -304,8 +285,9 @@ class _Exchange:
             response: ClientResponse = kind(method, url, **options)
             return response
 
-        response: ClientResponse = match._build_response(
-            url=normalize_url(request.original_url),  # as in aiohttp: without a middleware's additions
+        response = response_of(
+            match,
+            url=normalized(request.original_url),  # as in aiohttp: without a middleware's additions
             method=request.method,
             status=answer.status,
             content_type=answer.content_type,
@@ -314,8 +296,7 @@ class _Exchange:
             reason=answer.reason,
         )
         response.content = _content(_body(answer), request.loop)
-        cookies = response.headers.getall(hdrs.SET_COOKIE, ())
-        response._raw_cookie_headers = tuple(cookies) or None  # aiohttp 3.13 fills the session's cookie jar from this
+        offer_cookies(response)
         return response
 
 

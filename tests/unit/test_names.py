@@ -120,8 +120,8 @@ PUBLIC = {
 # ours: so there are no circles.
 ROWS = (
     # the vocabulary: types and arithmetic that everything else uses
-    ("_base.durations", "_base.forks", "_base.loops", "_base.patterns", "_base.printable", "_base.redaction",
-     "clock", "token", "errors", "provider", "status", "events", "expiry", "policy", "entry"),
+    ("_base.durations", "_base.threading_compat", "_base.forks", "_base.loops", "_base.patterns", "_base.printable",
+     "_base.redaction", "clock", "token", "errors", "provider", "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.address", "_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin",
      "_http.trouble",
@@ -154,8 +154,8 @@ ROWS = (
     # how requests get their token
     ("auth_flow", "middleware", "pool"),
     # around it
-    ("session", "httpx.errors", "httpx.messages", "httpx.sides", "httpx.hop", "httpx.transport", "httpx.__init__",
-     "telemetry.health", "telemetry.otel"),
+    ("session", "httpx.errors", "httpx.httpx_compat", "httpx.messages", "httpx.sides", "httpx.hop",
+     "httpx.transport", "httpx.__init__", "telemetry.health", "telemetry.otel"),
     # what a program imports
     ("__init__",),
     # the sandbox: it imports nothing of the library
@@ -166,8 +166,8 @@ ROWS = (
      "sandbox.page.server", "sandbox.page.__init__", "sandbox.server", "sandbox.serving", "sandbox.threaded",
      "sandbox.__init__", "sandbox.__main__"),
     # kits for tests
-    ("testing.activity", "testing.aiohttp_mock", "testing.clock", "testing.conformance", "testing.provider",
-     "testing.static", "testing.__init__"),
+    ("testing.activity", "testing.aioresponses_compat", "testing.aiohttp_mock", "testing.clock",
+     "testing.conformance", "testing.provider", "testing.static", "testing.__init__"),
     # the command line
     ("cli.outcome", "cli.run", "cli.shown", "cli.times", "cli.answer", "cli.keychain", "cli.sandbox", "cli.addresses",
      "cli.systems", "cli.credentials", "cli.own", "cli.target", "cli.stores", "cli.whose", "cli.entries", "cli.options",
@@ -194,7 +194,7 @@ THIRD_PARTY = {
     "aiohttp": "",
     "attrs": "",
     "yarl": "",  # aiohttp's own
-    "aioresponses": "testing/aiohttp_mock.py",
+    "aioresponses": "testing/aioresponses_compat.py",
     "cattrs": "stores/codec.py",
     "cryptography": "stores/encrypted.py",
     "filelock": "stores/file.py",
