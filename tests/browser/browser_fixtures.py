@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from browser_kit import Screen, launch
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, async_playwright
 
 from asyncauth.sandbox import Sandbox
 
@@ -34,8 +34,7 @@ async def desktop(browser: Browser) -> AsyncIterator[Screen]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def screen(desktop: Screen) -> AsyncIterator[Screen]:
     """The page of a sandbox as it starts; any complaint of the browser's fails the test."""
-    desktop.sandbox.reset()
-    await expect(desktop.page.locator("ul.tokens li:not(.gone)")).to_have_count(0)
+    await desktop.reset()
     yield desktop
     complaints = desktop.complaints.copy()
     desktop.complaints.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from asyncauth.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from asyncauth.sandbox.plan import FaultPlan
 
 DESKTOP, PHONE = (1280, 900), (360, 740)
 expect.set_options(timeout=10_000)
@@ -97,6 +100,25 @@ class Screen:
         """Wait until the page follows the sandbox."""
         await expect(self.page.locator("#connection.open")).to_be_visible()
         await expect(self.card("peakly").locator(".address")).to_contain_text("http://")
+        await self.caught_up()
+
+    async def caught_up(self) -> None:
+        """Wait until the page has every request that the sandbox has logged, and the state as it then was.
+
+        The page notes the last event that it was sent, and an event that tells of requests follows that of the state.
+        """
+        log = self.sandbox.log
+        seen = re.compile(rf"-{log.total}-{log.cleared}$")
+        await expect(self.page.locator("#rows")).to_have_attribute("data-seen", seen)
+
+    async def reset(self) -> None:
+        """Put the sandbox back to its start, and wait until the page shows that.
+
+        A field that has the focus would keep what was entered.
+        """
+        await self.page.evaluate("document.activeElement.blur()")
+        self.sandbox.reset()
+        await self.caught_up()
 
     def card(self, system: str) -> Locator:
         """A system's card."""
@@ -125,8 +147,13 @@ class Screen:
                 await entry.select_option(value)
             else:
                 await entry.fill(value)
+        switch = row.locator(f"[data-fault={kind}]")
+        faults: FaultPlan = getattr(self.sandbox.systems[system], plan)
+        on = any(fault.kind == kind for fault in faults.pending)
+        await expect(switch).to_be_checked(checked=on)
         async with self.obeyed():
-            await row.locator(f"[data-fault={kind}]").click()
+            await switch.click()
+        await expect(switch).to_be_checked(checked=not on)
 
     async def enter(self, name: str, value: str | bool, system: str = "peakly") -> None:  # noqa: FBT001
         """Set a setting as somebody would."""

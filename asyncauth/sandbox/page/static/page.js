@@ -47,7 +47,10 @@ events.addEventListener("state", (event) => {
   state = news.systems;
   render();
 });
-events.addEventListener("requests", (event) => requests.add(JSON.parse(event.data)));
+events.addEventListener("requests", (event) => {
+  requests.add(JSON.parse(event.data));
+  requests.body.dataset.seen = event.lastEventId; // up to where the page has followed: tests wait for it
+});
 
 setInterval(() => {
   if (state !== null) for (const system of systems) system.tokens.tick();
