@@ -62,7 +62,7 @@ class TokenManager:
         ConfigurationError: An argument is wrong; the message says which.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_state")
+    __slots__ = ("__weakref__", "_engine", "_header", "_state")
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class TokenManager:
         runtime = Runtime(policy, clock, random, Sessions(http, policy.deadline / 2), Listeners())
         self._engine = TokenEngine(provider, runtime, store=store)
         self._state = self._engine.state  # at hand for each call
+        self._header = self._engine.options.header  # as above
 
     # What callers use
 
@@ -118,11 +119,12 @@ class TokenManager:
                 the token in the query; or ``url`` is not an absolute URL.
             InsecureTransport: ``url`` is plain http to a host that is served by https.
         """
-        cached, header = self._state.cached, self._engine.options.header
+        header = self._header
         if url is not None or header is None:
             header = self._engine.header_for(url)
             if header is None:
                 return {}
+        cached = self._state.cached
         if boottime() >= cached.fast_until:
             cached = await self._engine.obtain()
         return {header: cached.authorization}
@@ -280,5 +282,5 @@ def engine_of(manager: TokenManager) -> TokenEngine:
 def manager_of(engine: TokenEngine) -> TokenManager:
     """Return a manager for an engine that exists already."""
     self = TokenManager.__new__(TokenManager)  # so called because this stands in for `__init__`
-    self._engine, self._state = engine, engine.state  # pyright: ignore[reportPrivateUsage]
+    self._engine, self._state, self._header = engine, engine.state, engine.options.header  # pyright: ignore[reportPrivateUsage]
     return self

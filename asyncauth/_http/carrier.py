@@ -144,7 +144,8 @@ class Carrier(NamedTuple):
     @property
     def header(self) -> str | None:
         """The header that carries the token in a request without other headers; ``None``: none does."""
-        return self.name if self.place == "header" else COOKIE if self.place == "cookie" else None
+        name = self.name if self.place == "header" else COOKIE if self.place == "cookie" else None
+        return None if name is None else str(name)  # an `istr` as the key makes a dict, and its look-ups, slower
 
     def __str__(self) -> str:
         return f"{self.place}:{self.name}"

@@ -91,7 +91,9 @@ async def test_headers_are_a_new_dict_each_time(make: Make, provider: FakeProvid
     manager = make(provider)
     first = await manager.headers()
     first["X-Mine"] = "1"
-    assert await manager.headers() == {"Authorization": "Bearer token-1"}
+    again = await manager.headers()
+    assert again == {"Authorization": "Bearer token-1"}
+    assert [type(name) for name in again] == [str]  # aiohttp's `istr` would make every look-up slower
 
 
 async def test_headers_for_an_origin_that_the_token_may_not_go_to(make: Make) -> None:
