@@ -138,6 +138,8 @@ class ManagerPool(Generic[Key]):
             idle_timeout=math.inf if idle_timeout is None else float(idle_timeout),
         )
         self._max_size = max_size
+        # Those that somebody holds. Each holds its engine, which keeps its place in the cache or returns to it.
+        self._managers: weakref.WeakValueDictionary[Key, TokenManager] = weakref.WeakValueDictionary()
 
     # What callers use
 
@@ -158,17 +160,14 @@ class ManagerPool(Generic[Key]):
         """
         check_key(key)
         engine = await self._cache.get(key)
-        handle = engine.handle
-        manager = None if handle is None else handle()
-        return manager if isinstance(manager, TokenManager) else self._new_manager(engine)
+        return self._managers.get(key) or self._new_manager(key, engine)
 
-    def _new_manager(self, engine: TokenEngine) -> TokenManager:
+    def _new_manager(self, key: Key, engine: TokenEngine) -> TokenManager:
         """Return a manager for an engine that has none, or whose manager no longer exists."""
         with self._cache.runtime.guard:  # another thread may have made one
-            manager = None if engine.handle is None else engine.handle()
-            if not isinstance(manager, TokenManager):
-                manager = manager_of(engine)
-                engine.handle = _Handle(manager, engine)
+            manager = self._managers.get(key)
+            if manager is None:
+                manager = self._managers[key] = manager_of(engine)
             return manager
 
     async def revoke(self, key: Key) -> Revocation:
@@ -264,25 +263,6 @@ class ManagerPool(Generic[Key]):
         once it has been closed completely.
         """
         await self._cache.close()
-
-
-class _Handle(weakref.ref[TokenManager]):
-    """A weak reference to an engine's manager. It removes itself from the engine when the manager no longer exists."""
-
-    __slots__ = ("engine",)
-
-    engine: TokenEngine
-
-    def __new__(cls, manager: TokenManager, engine: TokenEngine) -> Self:
-        handle = super().__new__(cls, manager, _forget)
-        handle.engine = engine
-        return handle
-
-
-def _forget(handle: _Handle) -> None:
-    engine = handle.engine
-    if engine.handle is handle:
-        engine.handle = None
 
 
 class _TenantAuth:

@@ -29,9 +29,9 @@ def cache_of(pool: ManagerPool[Any]) -> EngineCache[Any]:
     return pool._cache
 
 
-def given_by_another_thread(pool: ManagerPool[Any], engine: TokenEngine) -> TokenManager:
-    """Return what ``get`` returns if another thread has made the engine's manager just before."""
-    return pool._new_manager(engine)
+def given_by_another_thread(pool: ManagerPool[Any], key: str, engine: TokenEngine) -> TokenManager:
+    """Return what ``get`` returns if another thread has made the tenant's manager just before."""
+    return pool._new_manager(key, engine)
 
 
 def life_of(opened: TokenManager | ManagerPool[Any] | TokenEngine) -> Lifecycle:

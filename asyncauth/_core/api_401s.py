@@ -240,7 +240,7 @@ def _unproven_401(
     """Begin a new token's trial; end it, if the 401 is that of a last probe."""
     trial = cached.trial
     if trial is None:
-        return After401(attrs.evolve(cached, trial=Trial.begun(now), fast_until=-math.inf), memory)
+        return After401(cached.on_trial(Trial.begun(now)), memory)
     if sent.trial is None or not sent.trial.last:
         return After401(cached, memory)
     after = remember_api_401(

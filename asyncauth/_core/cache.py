@@ -13,7 +13,7 @@ import attrs
 from asyncauth import expiry
 from asyncauth._base.forks import new_guard
 from asyncauth._core.api_401s import NO_API_401, Api401Memory, after_401, after_401_by_hand
-from asyncauth._core.cached_token import NOTHING, CachedToken, checked_lifetime
+from asyncauth._core.cached_token import NOTHING, CachedToken, Fallback, checked_lifetime
 from asyncauth._core.failures import FailureMemory, SharedHold, remember_failure
 from asyncauth._core.trial import Use, waits_for_proof
 from asyncauth._http.carrier import PLAIN, Carrier
@@ -62,7 +62,6 @@ class TokenState:
     Args:
         policy: The manager's policy.
         guard: The manager's lock; ``None`` (default): a new one.
-        carrier: How requests carry the provider's tokens.
 
     Attributes:
         cached: The token and its moments, replaced as a whole.
@@ -73,7 +72,6 @@ class TokenState:
     """
 
     __slots__ = (
-        "_carrier",
         "_durations",
         "_last_success",
         "_policy",
@@ -84,8 +82,7 @@ class TokenState:
         "waits",
     )
 
-    def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None, carrier: Carrier = PLAIN) -> None:
-        self._carrier = carrier
+    def __init__(self, policy: RefreshPolicy, guard: threading.RLock | None = None) -> None:
         self.cached = NOTHING
         self.refreshes = self.waits = 0
         self.guard = new_guard() if guard is None else guard
@@ -137,6 +134,7 @@ class TokenState:
         unit_random: float,
         started: float | None = None,
         store_time: float = 0.0,
+        carrier: Carrier = PLAIN,
     ) -> CachedToken:
         """Return a fetched token as it is cached. Only its lifetime counts; its times are set by this process's clock.
 
@@ -150,12 +148,13 @@ class TokenState:
             started: When the try began. In a chain, or with a slow callable, the work before the token request takes
                 time, too, and the next renewal must begin early enough for it. ``None`` (default): `sent_at`.
             store_time: Seconds that a refresh spends on calls to a shared store. Renewal begins earlier by that time.
+            carrier: How requests carry the token.
 
         Raises:
             InvalidTokenResponse: The token can't be sent, or its lifetime is zero or less.
             TokenEndpointUnavailable: The token was already spent when the answer came.
         """
-        lifetime = checked_lifetime(token, self._carrier)
+        lifetime = checked_lifetime(token, carrier)
         with self.guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
             self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
@@ -169,6 +168,7 @@ class TokenState:
                 wall=wall,
                 unit_random=unit_random,
                 slowest=slowest,
+                carrier=carrier,
                 again=again,
             )
         if cached.usable_until <= now:
@@ -187,6 +187,7 @@ class TokenState:
         wall: float,
         unit_random: float,
         store_time: float = 0.0,
+        carrier: Carrier = PLAIN,
     ) -> CachedToken | None:
         """Return another process' token as it is cached; ``None``: this process can't use it.
 
@@ -201,11 +202,12 @@ class TokenState:
             wall: The same moment by the wall clock, in Unix epoch seconds.
             unit_random: A random number from 0 to 1, for the jitter.
             store_time: Seconds that a refresh spends on calls to the store.
+            carrier: How requests carry the token.
         """
         if token.value in (before.token.value, self.failures.api_401s.last_dropped):
             return None
         try:
-            lifetime = checked_lifetime(token, self._carrier)
+            lifetime = checked_lifetime(token, carrier)
         except InvalidTokenResponse:
             return None  # such as an entry that was marked for an API 401
         age = 0.0 if lifetime is None else max(0.0, lifetime - expiry.left_of(token.expires_at, token.issued_at, wall))
@@ -215,7 +217,14 @@ class TokenState:
             if age >= (plain.fresh if now < before.usable_until else plain.usable):
                 return None
             cached = self._cached(
-                token, lifetime, sent_at=now - age, now=now, wall=wall, unit_random=unit_random, slowest=slowest
+                token,
+                lifetime,
+                sent_at=now - age,
+                now=now,
+                wall=wall,
+                unit_random=unit_random,
+                slowest=slowest,
+                carrier=carrier,
             )
         if before.api_401:
             if cached.token.issued_at <= before.token.issued_at:
@@ -247,7 +256,7 @@ class TokenState:
         with self.guard:
             before = self.cached.serving(cached.since)
             if cached.since < before.usable_until and before.token.value != cached.token.value:
-                cached.predecessor = before.as_predecessor()
+                cached.fallback = Fallback(before.as_predecessor())
             self.cached = cached
             if self.failures is not _NONE:
                 self.failures.failure = None
@@ -271,6 +280,7 @@ class TokenState:
         wall: float,
         unit_random: float,
         slowest: float,
+        carrier: Carrier,
         again: bool = False,
     ) -> CachedToken:
         """Return a token with its times and windows by this process's clocks; `again`: the value is as before."""
@@ -283,7 +293,7 @@ class TokenState:
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(
             token=attrs.evolve(token, issued_at=issued_at, expires_at=expires_at),
-            authorization=self._carrier.text(token),
+            authorization=carrier.text(token),
             since=now,
             fresh_until=sent_at + windows.fresh,
             usable_until=sent_at + windows.usable,
@@ -403,16 +413,16 @@ class TokenState:
             now: The monotonic clock's seconds, at which at least one of the two is usable.
         """
         cached = self.cached
-        if cached.predecessor is None:
+        if cached.fallback is None:
             return cached
-        predecessor, trial = cached.usable_predecessor(now), cached.trial
+        predecessor, trial = cached.usable_predecessor(now), cached.fallback.trial
         if predecessor is None:
             return cached
         if trial is None or now >= cached.usable_until:
             return predecessor if waits_for_proof(use, cached.since, now) else cached.serving(now)
         if not trial.probes(use, now):
             return predecessor
-        self.cached = attrs.evolve(cached, trial=trial.probed(now))
+        self.cached = cached.on_trial(trial.probed(now))
         return self.cached
 
     # What people see

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import attrs
 
@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from asyncauth._core.trial import Trial
     from asyncauth._http.carrier import Carrier
 
-__all__ = ["NOTHING", "CachedToken", "checked_lifetime"]
+__all__ = ["NOTHING", "CachedToken", "Fallback", "checked_lifetime"]
+
+
+class Fallback(NamedTuple):
+    """What may serve in place of a token that the API has not accepted yet. Most tokens have none.
+
+    Attributes:
+        predecessor: The token before it, without its refresh token.
+        trial: The trial in which the predecessor does serve; ``None``: it does not.
+    """
+
+    predecessor: CachedToken
+    trial: Trial | None = None
 
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
@@ -34,13 +46,11 @@ class CachedToken:
         usable_until: From then on it is spent.
         fast_until: Until then `TokenManager.token` hands it out on the real clock alone. It equals `fresh_until`
             once somebody has used the token, so that unused ones are noticed at no cost to those in use.
-        api_401: Whether the API answered it with 401; it is spent then.
         replacement: Whether it was requested after its predecessor got a 401.
         accepted: Whether the API answered it with anything but a 401.
         again: Whether the server has given it before, with more to live: it caches its tokens.
-        predecessor: The token before it, without its refresh token, for as long as this one is not accepted and that
-            one may serve in its place. ``None``: there is none, or it got a 401.
-        trial: The trial in which the predecessor does serve in its place; ``None``: it does not.
+        fallback: What may serve in its place, for as long as it is not accepted. ``None``: there is nothing, or that
+            got a 401.
     """
 
     token: Token
@@ -49,12 +59,25 @@ class CachedToken:
     fresh_until: float = -math.inf
     usable_until: float = -math.inf
     fast_until: float = -math.inf
-    api_401: bool = False
     replacement: bool = False
     accepted: bool = False
     again: bool = False
-    predecessor: CachedToken | None = None
-    trial: Trial | None = None
+    fallback: Fallback | None = None
+
+    @property
+    def api_401(self) -> bool:
+        """Whether the API answered it with a 401, so that it has no windows any more: it is spent."""
+        return self.usable_until == -math.inf and self.last is not None
+
+    @property
+    def predecessor(self) -> CachedToken | None:
+        """The token before it, which may serve in its place."""
+        return None if self.fallback is None else self.fallback.predecessor
+
+    @property
+    def trial(self) -> Trial | None:
+        """The trial in which the predecessor does serve in its place; ``None``: it does not."""
+        return None if self.fallback is None else self.fallback.trial
 
     def is_token(self, token: Token) -> bool:
         """Return whether this is the cached token, and it has not had a 401 yet."""
@@ -67,10 +90,10 @@ class CachedToken:
 
     def serving(self, now: float) -> CachedToken:
         """Return the token that callers get: this one, or its predecessor, which is usable, in its place."""
-        if self.predecessor is None:
+        fallback = self.fallback
+        if fallback is None or now >= fallback.predecessor.usable_until:
             return self
-        predecessor = self.usable_predecessor(now)
-        return self if predecessor is None or (self.trial is None and now < self.usable_until) else predecessor
+        return self if fallback.trial is None and now < self.usable_until else fallback.predecessor
 
     def usable_predecessor(self, now: float) -> CachedToken | None:
         """Return its predecessor if that can serve in its place."""
@@ -93,7 +116,6 @@ class CachedToken:
             self.fresh_until,
             self.usable_until,
             self.fast_until,
-            self.api_401,
             self.replacement,
             accepted,
             self.again,
@@ -106,7 +128,12 @@ class CachedToken:
             now: The present.
             predecessor: What serves until there is another token; ``None``: nothing does.
         """
-        return CachedToken(token=self.token, since=now, api_401=True, predecessor=predecessor)
+        return CachedToken(self.token, since=now, fallback=None if predecessor is None else Fallback(predecessor))
+
+    def on_trial(self, trial: Trial) -> CachedToken:
+        """Return it in a trial, in which its predecessor serves in its place."""
+        predecessor = cast("CachedToken", self.predecessor)  # no trial begins without one
+        return attrs.evolve(self, fast_until=-math.inf, fallback=Fallback(predecessor, trial))
 
 
 NOTHING = CachedToken(Token(""))

@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import attrs
 
@@ -95,7 +95,6 @@ class TokenEngine(Lifecycle):
         used_at: When somebody last used it, in seconds of the clock.
         tenant: As given.
         keeper: As given.
-        handle: The `TokenManager` that its keeper gave out, by a weak reference; ``None``: nobody holds one.
 
     Raises:
         ConfigurationError: The provider, or the store with it, can't work.
@@ -103,7 +102,6 @@ class TokenEngine(Lifecycle):
 
     __slots__ = (
         "flight",
-        "handle",
         "keeper",
         "options",
         "provider",
@@ -130,10 +128,9 @@ class TokenEngine(Lifecycle):
         check_origins(self.origins)
         self.options = options_of(self.provider)
         self.store_client = None if store is None else self._share(store)
-        self.state = TokenState(runtime.policy, runtime.guard, self.options.carrier)
+        self.state = TokenState(runtime.policy, runtime.guard)
         self.flight: Flight[CachedToken] | None = None
         self.used_at = -math.inf
-        self.handle: weakref.ref[Any] | None = None
 
     def _share(self, store: TokenStore) -> StoreClient:
         """Return its entry in a store."""

@@ -262,4 +262,5 @@ class SharedRefresh(Refresh):
             wall=self._clock.wall(),
             unit_random=self._runtime.random() if jittered else 0.0,
             store_time=self._store_client.calls.refresh_time,
+            carrier=self._options.carrier,
         )

@@ -221,6 +221,7 @@ class TokenRequest:
             wall=self._clock.wall(),
             unit_random=self._runtime.random(),
             store_time=0.0 if locked is None else locked.store_client.calls.refresh_time,
+            carrier=self._options.carrier,
         )
 
     # What a request without a token leaves

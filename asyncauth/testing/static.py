@@ -49,9 +49,17 @@ def static_manager(
     provider = _StaticProvider(Token(value), kept, carried_as, scheme)
     engine = engine_of(TokenManager(provider))
     runtime = engine.runtime
-    engine.state = state = _KeptState(runtime.policy, runtime.guard, engine.options.carrier)
+    engine.state = state = _KeptState(runtime.policy, runtime.guard)
     now, wall = runtime.clock.monotonic(), runtime.clock.wall()
-    state.cached = state.cached_from(provider.token, before=NOTHING, sent_at=now, now=now, wall=wall, unit_random=0.0)
+    state.cached = state.cached_from(
+        provider.token,
+        before=NOTHING,
+        sent_at=now,
+        now=now,
+        wall=wall,
+        unit_random=0.0,
+        carrier=engine.options.carrier,
+    )
     return manager_of(engine)
 
 
