@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from asyncauth._base.printable import name_of
 from asyncauth._core.frames import forget_frames, forget_text
+from asyncauth._core.provider_members import origins_of
 from asyncauth._http.origin import Place, in_the_clear_error, place_of, places_of
 from asyncauth.errors import ConfigurationError
 from asyncauth.manager import TokenManager, engine_of
@@ -84,7 +85,7 @@ class ServedOrigins:
             self._add(engine_of(manager))
 
     def _add(self, engine: TokenEngine) -> None:
-        served, in_the_clear = places_of(engine.origins, engine.options.insecure_hosts)
+        served, in_the_clear = places_of(origins_of(engine.provider), engine.options.insecure_hosts)
         if not served:
             raise ConfigurationError(
                 f"{engine!r} has no origins, so no request may carry its token:"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.listeners import Listener, Listeners
+from asyncauth._core.provider_members import origins_of
 from asyncauth._core.runtime import Runtime, check
 from asyncauth._core.sessions import Http, Sessions
 from asyncauth.clock import SYSTEM_CLOCK, Clock, boottime
@@ -121,7 +122,7 @@ class TokenManager:
         """
         header = self._header
         if url is not None or header is None:
-            header = self._engine.header_for(url)
+            header = self._engine.options.header_for(url, self.origins)
             if header is None:
                 return {}
         cached = self._state.cached
@@ -184,7 +185,7 @@ class TokenManager:
     @property
     def origins(self) -> tuple[str, ...]:
         """Where the token may be sent: the provider's ``origins``."""
-        return self._engine.origins
+        return origins_of(self._engine.provider)
 
     @property
     def insecure_hosts(self) -> frozenset[str]:
@@ -198,7 +199,9 @@ class TokenManager:
 
     def status(self) -> Status:
         """Return a snapshot for people and health checks. No I/O, any thread."""
-        return self._engine.status()
+        from asyncauth._core.snapshot import status_of  # noqa: PLC0415 (a program that asks for none pays nothing)
+
+        return status_of(self._engine)
 
     def add_listener(self, listener: Listener) -> None:
         """Call a function with each event from now on, see `asyncauth.events`. Any thread.

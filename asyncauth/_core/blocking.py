@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from asyncauth._core.provider_members import origins_of
 from asyncauth._core.revoke import log_out
 from asyncauth._core.short_loop import collect_unfinished, finish, short_loop
 from asyncauth._core.trial import Use
@@ -86,8 +87,9 @@ class Blocking:
             AuthError: See `TokenManager.headers`.
         """
         self._refuse_loop("headers()")
-        header = self._engine.header_for(url)
-        return {} if header is None else {header: obtain(self._engine).authorization}
+        engine = self._engine
+        header = engine.options.header_for(url, origins_of(engine.provider))
+        return {} if header is None else {header: obtain(engine).authorization}
 
     def refresh(self) -> Token:
         """Obtain a new token now, and return it, as `TokenManager.refresh` does.

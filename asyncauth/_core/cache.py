@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from asyncauth._core.api_401s import After401
     from asyncauth.policy import RefreshPolicy
-    from asyncauth.status import State, Status
+    from asyncauth.status import State
     from asyncauth.token import Token
 
 __all__ = ["TokenState"]
@@ -67,17 +67,18 @@ class TokenState:
         cached: The token and its moments, replaced as a whole.
         failures: The last failure, the API's 401s, and how many there were. All states without any share one object.
         guard: The lock, for callers that take several steps under it.
+        last_success: The wall clock at the last success, in Unix epoch seconds; ``None``: there has been none.
         refreshes: How many tokens were fetched.
         waits: How many callers had to wait.
     """
 
     __slots__ = (
         "_durations",
-        "_last_success",
         "_policy",
         "cached",
         "failures",
         "guard",
+        "last_success",
         "refreshes",
         "waits",
     )
@@ -89,7 +90,7 @@ class TokenState:
         self._policy = policy
         self.failures = _NONE
         self._durations = b""  # packed floats, the latest last: 37 to 65 bytes, where a deque takes 820
-        self._last_success: float | None = None
+        self.last_success: float | None = None
 
     @property
     def failure(self) -> FailureMemory | None:
@@ -260,7 +261,7 @@ class TokenState:
             self.cached = cached
             if self.failures is not _NONE:
                 self.failures.failure = None
-            self._last_success = wall
+            self.last_success = wall
             if adopted:
                 self.own_failures().adoptions += 1
             else:
@@ -433,42 +434,3 @@ class TokenState:
         if now < cached.fresh_until:
             return "fresh"
         return "empty" if cached.last is None else "stale" if now < cached.serving(now).usable_until else "spent"
-
-    def status(
-        self,
-        provider: str,
-        *,
-        now: float,
-        refreshing: bool,
-        waiting: int,
-        waiting_for: float | None = None,
-        store: str | None = None,
-    ) -> Status:
-        """Return a snapshot for people."""
-        from asyncauth.status import Status  # noqa: PLC0415 (its class takes as long to import as all of this one)
-
-        with self.guard:
-            cached, failures = self.cached, self.failures
-            failure = failures.failure
-            serving = cached.serving(now)
-            usable = now < serving.usable_until
-            blocked = failure is not None and failure.fails_callers(now)
-            return Status(
-                provider=provider,
-                state=self.phase(now),
-                refreshing=refreshing,
-                cooling_down=blocked or failures.api_401s.cooling_down(now),
-                seconds_left=expiry.finite(serving.usable_until - now) if usable else None,
-                next_refresh_in=None if cached.last is None else expiry.finite(max(0.0, self.due() - now)),
-                last_success_at=self._last_success,
-                last_error=None if failure is None else f"{type(failure.error).__name__}: {failure.error}",
-                refreshes=self.refreshes,
-                adoptions=failures.adoptions,
-                store=store,
-                failures=failures.failures,
-                rejections=failures.api_401s.drops,
-                waits=self.waits,
-                waiting=waiting,
-                waiting_for=waiting_for,
-                fingerprint=serving.token.fingerprint if usable else None,
-            )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import attrs
 
 from asyncauth import events
 from asyncauth._core.failures import WhileBlocked
+from asyncauth._core.flight import FlightOrphaned
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from asyncauth._core.failures import FailureMemory
+    from asyncauth._core.flight import Flight
     from asyncauth._core.listeners import Listeners
     from asyncauth.clock import Clock
     from asyncauth.status import State
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Emitter"]
 
+_T = TypeVar("_T")
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Emitter:
-    """Tells of one manager's events. Never raises, never waits.
+    """Tells of one manager's events. Telling never raises, and never waits.
 
     Attributes:
         provider: The provider's name.
@@ -159,6 +163,20 @@ class Emitter:
         self._tell(events.TokenRejected(**self._stamp(), fingerprint=token.fingerprint, dropped=cooldown == 0.0))
         if cooldown:
             self._tell(events.CoolDown(**self._stamp(), cause="refusals", seconds=cooldown))
+
+    async def waiting_for(self, flight: Flight[_T]) -> _T:
+        """Return a flight's result to a caller, and tell for how long the caller waited. Raises as `Flight.wait`."""
+        flight.note_caller()
+        since = self.clock.monotonic()
+        try:
+            result = await flight.wait()
+        except FlightOrphaned:
+            raise
+        except BaseException as error:
+            self.request_waited(self.clock.monotonic() - since, error)
+            raise
+        self.request_waited(self.clock.monotonic() - since, None)
+        return result
 
     def request_waited(self, seconds: float, error: BaseException | None) -> None:
         """Tell that a caller had to wait.

@@ -5,39 +5,31 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
-import attrs
-
 from asyncauth._base.printable import name_of
+from asyncauth._core.assembly import new_emitter, new_refresh, new_store_client
 from asyncauth._core.cache import TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.lifecycle import Lifecycle
-from asyncauth._core.provider_members import check_members, check_origins, shared_identity
+from asyncauth._core.provider_members import check_members, check_origins, origins_of
 from asyncauth._core.provider_options import options_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
-from asyncauth._http.origin import is_served
 from asyncauth.clock import SYSTEM_CLOCK, boottime
-from asyncauth.errors import ConfigurationError, ManagerClosed
+from asyncauth.errors import ManagerClosed
 from asyncauth.provider import Chained
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
 
-    from yarl import URL
-
     from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.emitter import Emitter
     from asyncauth._core.limiter import RequestLimiter
-    from asyncauth._core.refresh import Refresh
     from asyncauth._core.runtime import Runtime
-    from asyncauth._core.store_client import StoreClient
     from asyncauth._core.timer import Finder
     from asyncauth.provider import Provider
-    from asyncauth.status import Status
     from asyncauth.stores.base import TokenStore
     from asyncauth.token import Token
 
@@ -61,6 +53,13 @@ class Keeper(Protocol):
 
     def note_use(self, engine: TokenEngine) -> None:
         """Take note that somebody uses an engine, and open it again if it was closed. Raises as `check_open` does."""
+        ...
+
+    async def ready(self, engine: TokenEngine) -> None:
+        """Return when an engine can be opened again, if somebody who holds it is closing it.
+
+        Raises as `check_open` does.
+        """
         ...
 
     def note_flight(self, engine: TokenEngine) -> None:
@@ -125,24 +124,14 @@ class TokenEngine(Lifecycle):
         self.tenant = tenant
         self.keeper = keeper
         self.provider = provider.chained(partial(self._manage, store)) if isinstance(provider, Chained) else provider
-        check_origins(self.origins)
+        check_origins(origins_of(self.provider))
         self.options = options_of(self.provider)
-        self.store_client = None if store is None else self._share(store)
+        self.store_client = (
+            None if store is None else new_store_client(store, self.provider, runtime, self.options, tenant)
+        )
         self.state = TokenState(runtime.policy, runtime.guard)
         self.flight: Flight[CachedToken] | None = None
         self.used_at = -math.inf
-
-    def _share(self, store: TokenStore) -> StoreClient:
-        """Return its entry in a store."""
-        from asyncauth._core.store_client import StoreClient  # noqa: PLC0415 (imported with the first store)
-
-        identity = shared_identity(self.provider, bound=self.options.prover is not None)
-        client = StoreClient(store, identity, self.runtime.clock, self.runtime.policy.store_timeout, self.emitter())
-        if self.runtime.in_pool:
-            from asyncauth._core.tenant_key import name_of as tenant_name_of  # noqa: PLC0415 (as above)
-
-            client.keep_apart(tenant_name_of(self.tenant))
-        return client
 
     def _manage(self, store: TokenStore | None, upstream: Provider) -> Self:
         """Return an engine of this one's own for an upstream provider, which renews only when it is asked."""
@@ -152,54 +141,12 @@ class TokenEngine(Lifecycle):
 
     def emitter(self) -> Emitter:
         """Return what tells of this engine's events."""
-        # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
-        from asyncauth._core.emitter import Emitter  # noqa: PLC0415
-
-        try:
-            name, identity = self.provider.name, self.provider.identity
-        except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
-            name, identity = type(self.provider).__name__, None
-        return Emitter(
-            provider=name_of(name),
-            identity=identity,
-            tenant=self.tenant,
-            clock=self.runtime.clock,
-            listeners=self.runtime.listeners,
-            step=self.options.step,
-            intermediate=self.runtime.intermediate,
-        )
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """Where the token may be sent: the provider's ``origins``."""
-        origins: object = self.provider.origins
-        if isinstance(origins, str):
-            return (origins,)
-        if not isinstance(origins, Iterable):
-            raise ConfigurationError(f"the provider's origins are {type(origins).__name__}, not a tuple of str")
-        return tuple(origins)
+        return new_emitter(self.provider, self.runtime, self.options, self.tenant)
 
     @property
     def identity(self) -> str | None:
         """The provider's ``identity``."""
         return self.provider.identity
-
-    def header_for(self, url: str | URL | None) -> str | None:
-        """Return the header that carries the token to a URL; ``None``: it may not go there.
-
-        Raises as `TokenManager.headers` does.
-        """
-        if self.options.prover is not None:
-            raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
-        header = self.options.header
-        if header is None:
-            raise ConfigurationError(
-                f"no header carries this token: let BearerAuth send it, or pass"
-                f" params={{{self.options.carrier.name!r}: (await manager.token()).value}}"
-            )
-        if url is not None and not is_served(url, self.origins, self.options.insecure_hosts):
-            return None
-        return header
 
     def __repr__(self) -> str:
         # That of its manager, which logs and warnings name. Not the provider's: anybody's may be a data class that
@@ -226,7 +173,7 @@ class TokenEngine(Lifecycle):
         """
         state, guard, clock = self.state, self.runtime.guard, self.runtime.clock
         if self.keeper is not None:
-            await self._reopenable(self.keeper)
+            await self.keeper.ready(self)
         while True:
             with guard:
                 cached = self.at_hand(use)
@@ -241,7 +188,10 @@ class TokenEngine(Lifecycle):
                         return cached
                 state.waits += 1
             try:
-                await self._wait(flight)
+                if self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG):
+                    await self.emitter().waiting_for(flight)
+                else:
+                    await flight.wait()
             except FlightOrphaned:
                 self.forget(flight)
             # Whatever came of the flight: its token may have got a 401, or have run out, since.
@@ -289,7 +239,7 @@ class TokenEngine(Lifecycle):
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it, see `TokenManager.refresh`."""
         if self.keeper is not None:
-            await self._reopenable(self.keeper)
+            await self.keeper.ready(self)
             self.keeper.note_use(self)
         for upstream in self.upstreams:
             upstream.clear_backoff()
@@ -309,12 +259,6 @@ class TokenEngine(Lifecycle):
             cached = self.state.cached
             if clock.monotonic() < cached.usable_until:
                 return cached.token
-
-    async def _reopenable(self, keeper: Keeper) -> None:
-        """Return when it can be opened again, if somebody who holds it is closing it."""
-        if self.closing:
-            keeper.check_open()
-            await self.wait_for_closings()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -348,21 +292,6 @@ class TokenEngine(Lifecycle):
     def accepted(self, token: Token, *, repeat: bool = False) -> None:
         """Take note that the API accepted a token, see `TokenManager.accepted`."""
         self.state.accept(token, repeat=repeat)
-
-    def status(self) -> Status:
-        """Return a snapshot for people, see `TokenManager.status`."""
-        flight = self.flight
-        status = self.state.status(
-            name_of(self.provider.name),
-            now=self.runtime.clock.monotonic(),
-            refreshing=flight is not None and not flight.finished,
-            waiting=0 if flight is None else flight.waiting,
-            waiting_for=None if flight is None else flight.waiting_for,
-            store=None if self.store_client is None else self.store_client.calls.trouble or "ok",
-        )
-        if any(upstream.status().cooling_down for upstream in self.upstreams):
-            return attrs.evolve(status, cooling_down=True)
-        return status
 
     # The refresh
 
@@ -399,52 +328,20 @@ class TokenEngine(Lifecycle):
     async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
         """Do a refresh as the flight's task."""
         try:
-            refresh = self._new_refresh()
+            refresh = new_refresh(
+                self.provider,
+                self.state,
+                self.runtime,
+                options=self.options,
+                limiter=None if self.keeper is None else self.keeper.limiter,
+                emitter=self.emitter(),
+                store_client=self.store_client,
+            )
             flight.take_up(refresh)
             return await refresh.run(flight)
         finally:
             self.forget(flight)
             self.plan(anew=True)
-
-    def _new_refresh(self) -> Refresh:
-        """Return the work of a flight."""
-        limiter = None if self.keeper is None else self.keeper.limiter
-        options, emitter = self.options, self.emitter()
-        if self.store_client is None:
-            # Imported with the first refresh: until then a program has no use for it, nor for what it imports.
-            from asyncauth._core.refresh import Refresh  # noqa: PLC0415
-
-            return Refresh(self.provider, self.state, self.runtime, options=options, limiter=limiter, emitter=emitter)
-        from asyncauth._core.shared_refresh import SharedRefresh  # noqa: PLC0415 (most engines have no store)
-
-        return SharedRefresh(
-            self.provider,
-            self.state,
-            self.runtime,
-            options=options,
-            limiter=limiter,
-            emitter=emitter,
-            store_client=self.store_client,
-        )
-
-    def _wait(self, flight: Flight[CachedToken]) -> Awaitable[CachedToken]:
-        """Return what waits for a flight; if anybody wants to know, it tells how long."""
-        wanted = self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG)
-        return self._told_wait(flight) if wanted else flight.wait()
-
-    async def _told_wait(self, flight: Flight[CachedToken]) -> CachedToken:
-        flight.note_caller()
-        clock = self.runtime.clock
-        since = clock.monotonic()
-        try:
-            cached = await flight.wait()
-        except FlightOrphaned:
-            raise
-        except BaseException as error:
-            self.emitter().request_waited(clock.monotonic() - since, error)
-            raise
-        self.emitter().request_waited(clock.monotonic() - since, None)
-        return cached
 
     # How it is kept fresh
 

@@ -154,6 +154,15 @@ class EngineCache(Lifecycle, Generic[Key]):
             if engine.closed and not engine.closing:
                 engine.open()
 
+    async def ready(self, engine: TokenEngine) -> None:
+        """Return when an engine can be opened again, if somebody who holds it is closing it.
+
+        Raises as `check_open` does.
+        """
+        if engine.closing:
+            self.check_open()
+            await engine.wait_for_closings()
+
     def note_flight(self, engine: TokenEngine) -> None:
         """Take note that a refresh is under way. Under the guard."""
         self.busy.add(engine)

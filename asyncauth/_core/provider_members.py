@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from asyncauth._http.origin import origin_url
@@ -11,9 +12,9 @@ from asyncauth.errors import ConfigurationError
 from asyncauth.provider import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-__all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "shared_identity"]
+__all__ = ["FETCH", "REVOKE", "check_members", "check_origins", "origins_of", "shared_identity"]
 
 FETCH = "async def fetch(self, http, previous)"
 """How a provider's method is written."""
@@ -49,6 +50,20 @@ def check_members(provider: object) -> None:
         raise ConfigurationError(
             f"{kind}.revoke can't be called with a session, a token and its kind: write '{REVOKE}'"
         )
+
+
+def origins_of(provider: Provider) -> tuple[str, ...]:
+    """Return a provider's ``origins``; a single one may be a str.
+
+    Raises:
+        ConfigurationError: They are neither a str nor a collection.
+    """
+    origins: object = provider.origins
+    if isinstance(origins, str):
+        return (origins,)
+    if not isinstance(origins, Iterable):
+        raise ConfigurationError(f"the provider's origins are {type(origins).__name__}, not a tuple of str")
+    return tuple(origins)
 
 
 def check_origins(origins: Iterable[str]) -> None:

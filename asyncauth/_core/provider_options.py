@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from asyncauth._base.printable import name_of
 from asyncauth._http.carrier import IN_AUTHORIZATION, PLAIN, Carrier
-from asyncauth._http.origin import insecure_hosts_of
+from asyncauth._http.origin import insecure_hosts_of, is_served
 from asyncauth.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from asyncauth.provider import DPoPProver, Provider
 
 __all__ = ["OptionValues", "endpoint_of", "options_of"]
@@ -28,6 +30,26 @@ class OptionValues(NamedTuple):
     step: str | None = None
     header: str | None = PLAIN.header
     """The header that the token is in, whatever the request; ``None``: there is none, or it goes with a proof."""
+
+    def header_for(self, url: str | URL | None, origins: tuple[str, ...]) -> str | None:
+        """Return the header that carries the token to a URL; ``None``: it may not go there.
+
+        Args:
+            url: The whole URL; ``None``: any.
+            origins: Where the token may be sent.
+
+        Raises:
+            ConfigurationError: See `TokenManager.headers`.
+            InsecureTransport: See there, too.
+        """
+        if self.prover is not None:
+            raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
+        if self.header is None:
+            raise ConfigurationError(
+                f"no header carries this token: let BearerAuth send it, or pass"
+                f" params={{{self.carrier.name!r}: (await manager.token()).value}}"
+            )
+        return self.header if url is None or is_served(url, origins, self.insecure_hosts) else None
 
 
 _DEFAULTS = OptionValues()

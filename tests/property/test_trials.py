@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from asyncauth import RefreshPolicy, Token
 from asyncauth._core.cache import TokenState
+from asyncauth._core.snapshot import snapshot
 from asyncauth._core.trial import Trial, Use
 
 POLICY = RefreshPolicy(jitter=0.0)
@@ -60,7 +61,7 @@ def test_a_renewal_fails_no_request_where_the_api_learns_late(lag: float, reques
         assert (noted.cooldown, noted.pause) == (None, None)
         assert state.hand_out(Use.BY_HAND, now).token.value == "old"
     assert probes <= 6
-    assert state.status("p", now=now, refreshing=False, waiting=0).rejections == 0
+    assert snapshot(state, "p", now=now, refreshing=False, waiting=0).rejections == 0
     assert now < state.due()
 
 
@@ -99,4 +100,4 @@ def test_what_is_handed_out_was_not_dropped(answers: list[tuple[float, str]]) ->
             state.accept(sent.token, repeat=False)
         elif state.note_api_401(sent, repeat=False, foreign=False, again=False, now=now).cooldown == 0.0:
             dropped.add(sent.token.value)
-    assert state.status("p", now=now, refreshing=False, waiting=0).rejections == len(dropped)
+    assert snapshot(state, "p", now=now, refreshing=False, waiting=0).rejections == len(dropped)

@@ -16,6 +16,7 @@ from asyncauth import (
 )
 from asyncauth._core.cache import TokenState
 from asyncauth._core.cached_token import NOTHING, CachedToken
+from asyncauth._core.snapshot import snapshot
 
 POLICY = RefreshPolicy(jitter=0.0)
 
@@ -33,7 +34,7 @@ def test_nothing_is_due_before_there_is_a_token() -> None:
     assert state.cached is NOTHING
     assert state.may_try(0.0)
     assert state.blocking_failure(0.0) is None
-    assert state.status("p", now=0.0, refreshing=False, waiting=0).state == "empty"
+    assert snapshot(state, "p", now=0.0, refreshing=False, waiting=0).state == "empty"
 
 
 def test_next_refresh_waits_for_windows_and_setback() -> None:
@@ -64,7 +65,7 @@ def test_success_forgets_failures() -> None:
     state.fail(AuthError("no"), now=0.0, deadline=30.0, unit_random=1.0)
     obtained(state, now=1.0)
     assert state.failure is None
-    assert state.status("p", now=1.0, refreshing=False, waiting=0).last_error is None
+    assert snapshot(state, "p", now=1.0, refreshing=False, waiting=0).last_error is None
 
 
 def test_lost_refresh_token_is_forgotten_only_with_its_token() -> None:

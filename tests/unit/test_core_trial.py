@@ -10,6 +10,7 @@ import pytest
 from asyncauth import RefreshPolicy, Token
 from asyncauth._core.cache import TokenState
 from asyncauth._core.cached_token import CachedToken
+from asyncauth._core.snapshot import snapshot
 from asyncauth._core.trial import Trial, Use, pause_before_repeat, waits_for_proof
 
 POLICY = RefreshPolicy(jitter=0.0)
@@ -113,7 +114,7 @@ def test_a_401_to_an_unproven_token_brings_its_predecessor_back(state: TokenStat
     assert value(state, Use.REPEATABLE, 1000.25) == "new"
     assert value(state, Use.REPEATABLE, 1000.25) == "old"
     assert state.cached.fast_until == -math.inf
-    status = state.status("p", now=1000.25, refreshing=False, waiting=0)
+    status = snapshot(state, "p", now=1000.25, refreshing=False, waiting=0)
     assert (status.state, status.rejections, status.cooling_down) == ("fresh", 0, False)
     assert status.seconds_left == pytest.approx(100.0 + 3590.0 - 1000.25)
 
@@ -265,7 +266,7 @@ def test_a_drop_by_hand_is_of_what_callers_get(state: TokenState) -> None:
     assert value(state, Use.BY_HAND, 1000.1) == "old"
     assert state.invalidate(old, repeat=False, now=1000.2) == 0.0
     assert value(state, Use.BY_HAND, 1000.2) == "new"
-    assert state.status("p", now=1000.2, refreshing=False, waiting=0).rejections == 1
+    assert snapshot(state, "p", now=1000.2, refreshing=False, waiting=0).rejections == 1
 
 
 # Without a predecessor

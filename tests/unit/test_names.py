@@ -135,7 +135,8 @@ ROWS = (
      "_core.runtime", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_calls",
      "_core.known_entry", "_core.store_client",
      "_core.tenant_key", "_core.rest", "_core.locked_entry", "_core.token_request", "_core.refresh",
-     "_core.shared_refresh", "_core.engine", "_core.engine_cache", "_core.revoke", "_core.blocking"),
+     "_core.shared_refresh", "_core.assembly", "_core.engine", "_core.engine_cache", "_core.snapshot",
+     "_core.revoke", "_core.blocking"),
     # one module per kind of token endpoint
     ("providers.identity", "providers.wire.credential", "providers.wire.decompress", "providers.wire.lifetime_fields",
      "providers.wire.xml_document", "providers.wire.document", "providers.wire.path", "providers.wire.error_codes",

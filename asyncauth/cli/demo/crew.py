@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import aiohttp
 import attrs
 
+from asyncauth._core.snapshot import status_of
 from asyncauth.cli.demo.load import Load, Tally, quantile
 from asyncauth.cli.demo.scene import POLICY
 from asyncauth.manager import TokenManager, engine_of
@@ -174,7 +175,7 @@ class Alone:
     def chain(self) -> list[Status]:
         """Return the status of the managers that Pago Fácil's chain has besides."""
         (create_token,) = engine_of(self.managers[1]).upstreams
-        return [create_token.status(), create_token.upstreams[0].status()]
+        return [status_of(create_token), status_of(create_token.upstreams[0])]
 
     def rows(self) -> list[Row]:
         """Return a line for each manager, those of the chain's other steps included."""

@@ -90,7 +90,7 @@ async def login_of_own(name: str, given: Given, timeout: float) -> Finding:  # n
     async def obtain() -> Token:
         token = await tried.token()
         # One that a store had says nothing of the credential.
-        return token if tried.status().refreshes else await tried.refresh()
+        return token if tried.state.refreshes else await tried.refresh()
 
     try:
         return await _tried(f"{name} login", obtain(), "what it is given as its credential", timeout)
