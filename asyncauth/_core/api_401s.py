@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from asyncauth._core.failures import doubled
 from asyncauth._core.trial import YOUNG, Trial, pause_before_repeat
+from asyncauth._core.waits import doubled
 from asyncauth.policy import LONGEST_HOLD
 
 if TYPE_CHECKING:

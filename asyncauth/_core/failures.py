@@ -1,4 +1,4 @@
-"""How a failure, a rejected credential or an API's 401 becomes a wait or a cool-down, and what callers get until then.
+"""What is remembered of a failure or a rejected credential: when the next try is due, and what callers get until then.
 
 Pure: told the time and a random number, without clock, lock or I/O. `TokenState` keeps what is remembered.
 """
@@ -10,6 +10,7 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from asyncauth._core.waits import backoff_after, credential_rejected_cooldown, paced_wait, pause_for_callers
 from asyncauth.errors import AuthError, CredentialsRejected, StoreError, TokenEndpointUnavailable
 from asyncauth.policy import LONGEST_HOLD
 
@@ -26,13 +27,8 @@ __all__ = [
     "RejectedCredential",
     "SharedHold",
     "WhileBlocked",
-    "backoff_after",
-    "credential_rejected_cooldown",
-    "doubled",
     "is_outage",
     "kind_of_failed_try",
-    "paced_wait",
-    "pause_for_callers",
     "rejections_in_force",
     "remember_failure",
     "remember_rejection",
@@ -40,86 +36,15 @@ __all__ = [
 
 STORE_GLANCE = 1.0
 """Seconds at most until a store that failed is looked at again, if nothing can be done without it."""
-SHORTEST_OUTAGE_PAUSE = 0.5
-"""Seconds: the pause between tries while callers wait, at the beginning of an outage, at most."""
-OUTAGE_SHARE = 0.25
-"""The part of the outage so far that such a pause takes at most."""
-LONGEST_OUTAGE_PAUSE = 3.0
-"""Seconds: the longest such pause."""
-LONGEST_HURRY = 60.0
-"""Seconds of an outage after which callers no longer shorten the pauses."""
-_PAUSE_JITTER = 0.25
-"""The largest fraction by which a pause of callers, or of pacing, is shortened at random."""
 
 MOST_ANSWERS = 20
 """How many times in `PACING_WINDOW` a credential may be sent without bringing a token."""
 PACING_WINDOW = 3600.0
 """Seconds."""
-LONGEST_PACED_WAIT = 480.0
-"""Seconds: the longest wait after an unreadable answer. With it, an hour has no more than `MOST_ANSWERS` of them."""
 _MOST_REMEMBERED = 4 * MOST_ANSWERS
 """Of such answers, to any credential."""
 
 _BUSY_WITH_ONE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-
-_MOST_DOUBLINGS = 60
-"""The most times that a wait is doubled. Its limit is reached long before; a larger power would not fit a float."""
-
-
-# How long
-
-
-def backoff_after(policy: RefreshPolicy, failures: int, unit_random: float) -> float:
-    """Return the seconds to wait after so many transient failures in a row.
-
-    Args:
-        policy: The manager's.
-        failures: How many there have been, from 1.
-        unit_random: A random number from 0 to 1.
-    """
-    most = doubled(policy.backoff, failures, policy.backoff_limit)
-    # At least a tenth: an endpoint that fails at once must not cause a busy loop.
-    return most * max(unit_random, 0.1)
-
-
-def pause_for_callers(outage: float, unit_random: float) -> float:
-    """Return the most seconds to wait before the next try while callers wait; ``inf``: as long as without them.
-
-    An outage of 10 s thus costs them 2.5 s more at most, and a server that is down is asked 15 times in 5 s at most.
-
-    Args:
-        outage: Seconds since the first failure of the outage.
-        unit_random: A random number from 0 to 1.
-    """
-    if outage >= LONGEST_HURRY:
-        return math.inf
-    most = min(max(SHORTEST_OUTAGE_PAUSE, OUTAGE_SHARE * outage), LONGEST_OUTAGE_PAUSE)
-    return most * _shortened(unit_random)
-
-
-def paced_wait(policy: RefreshPolicy, answers: int, unit_random: float) -> float:
-    """Return the seconds to wait after so many answers in a row that brought neither a token nor a rejection.
-
-    Args:
-        policy: The manager's.
-        answers: How many there have been, from 1.
-        unit_random: A random number from 0 to 1.
-    """
-    return doubled(policy.backoff, answers, LONGEST_PACED_WAIT) * _shortened(unit_random)
-
-
-def _shortened(unit_random: float) -> float:
-    return 1.0 - _PAUSE_JITTER * (1.0 - unit_random)
-
-
-def credential_rejected_cooldown(policy: RefreshPolicy, times: int) -> float:
-    """Return the seconds for which a credential is not sent that was rejected so many times in a row (from 1)."""
-    return doubled(policy.rejection_cooldown, times, LONGEST_HOLD)
-
-
-def doubled(seconds: float, times: int, limit: float) -> float:
-    """Return the nth of waits (from 1) of which each is twice as long as the one before, up to a limit."""
-    return min(limit, seconds * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
 
 
 # A failed refresh

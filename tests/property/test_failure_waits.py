@@ -13,11 +13,10 @@ from asyncauth._core.failures import (
     FailureMemory,
     SharedHold,
     WhileBlocked,
-    backoff_after,
-    credential_rejected_cooldown,
     remember_failure,
     remember_rejection,
 )
+from asyncauth._core.waits import backoff_after, credential_rejected_cooldown
 from asyncauth.stores import Rejection
 
 numbers = st.floats(min_value=0.0, max_value=1.0)

@@ -23,15 +23,12 @@ from asyncauth._core.failures import (
     FailureMemory,
     SharedHold,
     WhileBlocked,
-    backoff_after,
-    credential_rejected_cooldown,
     kind_of_failed_try,
-    paced_wait,
-    pause_for_callers,
     rejections_in_force,
     remember_failure,
     remember_rejection,
 )
+from asyncauth._core.waits import backoff_after, credential_rejected_cooldown, paced_wait, pause_for_callers
 from asyncauth.entry import MOST
 from asyncauth.stores import Rejection
 

@@ -120,15 +120,16 @@ PUBLIC = {
 # ours: so there are no circles.
 ROWS = (
     # the vocabulary: types and arithmetic that everything else uses
-    ("_base.durations", "_base.threading_compat", "_base.forks", "_base.loops", "_base.patterns", "_base.printable",
-     "_base.redaction", "clock", "token", "errors", "provider", "status", "events", "expiry", "policy", "entry"),
+    ("_base.durations", "_base.threading_compat", "_base.forks", "_base.loops", "_base.patterns", "_base.http_dates",
+     "_base.printable", "_base.redaction",
+     "clock", "token", "errors", "provider", "status", "events", "expiry", "policy", "entry"),
     # what knows HTTP, the stores and the log, and nothing of a refresh
     ("_http.address", "_http.aiohttp_compat", "_http.answer_rules", "_http.carrier", "_http.challenge", "_http.origin",
      "_http.trouble",
      "stores.base", "stores.trouble", "stores.codec", "stores.memory", "stores.encrypted", "stores.file",
      "stores.redis_client", "stores.redis_lock", "stores.redis", "stores.__init__", "telemetry.log"),
     # one provider's token
-    ("_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
+    ("_core.waits", "_core.failures", "_core.frames", "_core.limiter", "_core.outages", "_core.provider_members",
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
      "_core.timer", "_core.trial", "_core.cached_token", "_core.api_401s", "_core.cache",
      "_core.short_loop", "_core.flight", "_core.listener_queue", "_core.listeners", "_core.emitter",
