@@ -1,10 +1,9 @@
 """Searches all prose for phrases and sentences that are hard to read once.
 
 Prose is: Markdown outside of code, docstrings, comments, and the texts that the package shows (strings of three words
-or more). prose.toml, in the same folder, has the rules and the exceptions with their reasons. A file in prose_todo.toml
-may have as many findings as it says there. ``--write`` lowers these numbers, and never raises one.
+or more). prose.toml, in the same folder, has the rules and the exceptions with their reasons.
 
-Run: python scripts/check_prose.py [--count] [--write] [FILE …]
+Run: python scripts/check_prose.py [--count] [FILE …]
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parent.parent
-RULES, TODO = Path(__file__).with_name("prose.toml"), Path(__file__).with_name("prose_todo.toml")
+RULES = Path(__file__).with_name("prose.toml")
 PAGES = ("*.md", "docs/**/*.md", "tests/**/*.md", "benchmarks/*.md", "examples/*.md")
 CODE = ("asyncauth/**/*.py", "*.py", "scripts/*.py", "docs/*.py", "benchmarks/*.py", "examples/*.py", "tests/**/*.py")
 # Spanish; written by a program; kept as evidence.
@@ -218,21 +217,19 @@ def files(names: list[str]) -> list[Path]:
 
 
 def main() -> None:
-    """Search all files, and exit with 1 if one has more findings than it may have."""
+    """Search all files, and exit with 1 if there are findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--count", action="store_true", help="count words, long sentences and findings by kind")
-    parser.add_argument("--write", action="store_true", help="take down what has been fixed")
     given = parser.parse_args()
     check = Check.read()
-    todo: dict[str, int] = tomllib.loads(TODO.read_text(encoding="utf-8"))["findings"] if TODO.exists() else {}
-    found = {path.relative_to(ROOT).as_posix(): look_at(check, path) for path in files(given.files)}
     if given.count:
         _count(check, given.files)
-    elif given.write:
-        _write({name: min(len(found.get(name, ())), most) for name, most in todo.items()})
-    else:
-        _tell(found, todo)
+        return
+    found = [finding for path in files(given.files) for finding in look_at(check, path)]
+    for each in found:
+        print(each)
+    sys.exit(bool(found))
 
 
 def _count(check: Check, names: list[str]) -> None:
@@ -248,24 +245,6 @@ def _count(check: Check, names: list[str]) -> None:
     print("| kind | words | sentences over 30 words | word list |\n|---|---|---|---|")
     for kind in words:
         print(f"| {kind} | {words[kind]:,} | {long[kind]} | {hits[kind]} |")
-
-
-def _write(todo: dict[str, int]) -> None:
-    head = (
-        "# Findings that a file may still have. Rewrite it, then: python scripts/check_prose.py --write\n[findings]\n"
-    )
-    TODO.write_text(
-        head + "".join(f'"{name}" = {most}\n' for name, most in sorted(todo.items()) if most), encoding="utf-8"
-    )
-
-
-def _tell(found: dict[str, list[Finding]], todo: dict[str, int]) -> None:
-    bad = {name: findings for name, findings in found.items() if len(findings) > todo.get(name, 0)}
-    for name, findings in bad.items():
-        print(*findings, sep="\n")
-        if name in todo:
-            print(f"{name}: {len(findings)} findings, {todo[name]} of them known")
-    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":

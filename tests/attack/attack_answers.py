@@ -1,4 +1,4 @@
-"""Attacks by a token endpoint, or by whoever stands between: answers, bytes, connections that break."""
+"""Attacks by a token endpoint, or by someone between it and the client: answers, bytes, connections that break."""
 
 from __future__ import annotations
 

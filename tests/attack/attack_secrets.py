@@ -172,7 +172,7 @@ async def _named(where: str, name: str) -> None:
     level, propagates = logger.level, logger.propagate
     logger.addHandler(lines)
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False  # whoever else listens is not to be forged
+    logger.propagate = False  # other handlers must not receive the forged lines
     provider = FakeProvider(answers=[AuthError("no")])
     if where == "provider":
         provider.name = name

@@ -1,6 +1,7 @@
 """What once failed, kept and tried each time: ``corpus/body`` are token answers, ``corpus/entry`` entries of stores.
 
-A file's name says what is wrong with it. hypothesis prints what it finds: write it to a file here, then mend it.
+A file's name says what is wrong with its content. Hypothesis prints the input that failed: write it to a file here,
+then fix the code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""No blocking call on an event loop: where the library makes one, the test fails, whoever swallowed the error.
+"""Fails a test in which the library makes a blocking call on an event loop, even if some code swallowed the error.
 
 BlockBuster raises where a call blocks (files, sockets, sleep, a lock that is taken). The sandbox, the command line and
-the kits for tests are no part of the library, nor are the tests.
+the kits for tests do not count as the library, nor do the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BESIDE = [str(LIBRARY / name) for name in ("cli", "sandbox", "testing")]
 
 
 class _Noted(blockbuster.BlockingError):
-    """A blocking call, noted: a store that fails is no reason for the library to fail, so it would go unseen."""
+    """A recorded blocking call. The library goes on when a store fails, so the error alone would not be noticed."""
 
     def __init__(self, func: str) -> None:
         super().__init__(func)

@@ -291,7 +291,7 @@ class _Servers:
             prompt = {"user_code": "WDJB-MJHT", "verification_uri": f"https://{request.host}/device"}
             return web.json_response({"device_code": "device-code", **prompt, "expires_in": 600, "interval": 1})
         answer = {"access_token": self._issue(), "token_type": "Bearer", "expires_in": 3600}
-        if "device_code" in form:  # whoever was asked has approved before the first poll
+        if "device_code" in form:  # the user has approved before the first poll
             answer["refresh_token"] = secrets.token_urlsafe(24)
         return web.json_response({**answer, "scope": form.get("scope", "")})
 

@@ -22,7 +22,7 @@ class RedisProxy:
     Attributes:
         server: The real one.
         fault: What becomes of the command that fails.
-        fails_at: The number of that command, from 1; ``None`` = none fails.
+        fails_at: The number of that command, from 1; ``None``: all commands succeed.
         commands: The names of the commands that came since `watch`.
     """
 

@@ -120,7 +120,7 @@ def test_a_demo_that_is_killed_takes_its_server_along(temporary: Path) -> None:
 
 
 def _runs(pid: str) -> bool:
-    """Return whether a process is there, and is no zombie that nobody has waited for."""
+    """Return whether a process is running. A zombie, for which no process has waited yet, does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -95,7 +95,7 @@ def test_a_wrong_password_is_tried_once(able: Shell, sandbox: Sandbox, system: s
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_a_world_readable_token_file(able: Shell, sandbox: Sandbox, tmp_path: Path) -> None:
-    """A token file that every user can read: a failure with the command that mends it, which then does."""
+    """A token file that every user can read is a failure, with a command that fixes it. The command works."""
     folder = tmp_path / "tokens"
     peakly = Peakly(username=sandbox.username, password=sandbox.password, base_url=sandbox.peakly.url)
     token = asyncio.run(TokenManager(peakly, store=FileStore(folder)).token())
@@ -156,7 +156,7 @@ def test_json(able: Shell, sandbox: Sandbox) -> None:
     assert all(set(finding) == {"mark", "subject", "says", "do"} for finding in report["findings"])
     sandbox.configure(clock_skew=-30.0)
     ended = able.run("doctor", "peakly", "--base-url", sandbox.peakly.url, "--json")
-    assert (ended.code, marks(ended)["peakly clock"]) == (0, "warn")  # a warning is no failure
+    assert (ended.code, marks(ended)["peakly clock"]) == (0, "warn")  # a warning does not fail the command
 
 
 @pytest.mark.parametrize("option", ["--no-login", "--offline"])
@@ -435,7 +435,7 @@ async def test_a_lock_that_keeps_nobody_out(tmp_path: Path, kind: type[FileStore
 
 
 def test_unreadable_entries_are_warnings(shell: Shell, tmp_path: Path) -> None:
-    """A damaged entry is told, and is no failure: a manager replaces it."""
+    """A damaged entry is reported, but not as a failure: a manager replaces it."""
     folder = tmp_path / "tokens"
     folder.mkdir(mode=0o700)
     (folder / f"{'ab' * 32}.json").touch(mode=0o600)

@@ -109,7 +109,7 @@ async def test_a_probe_that_is_broken_off_leaves_no_trace(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("command", ["doctor peakly --offline", "--help", "status ."])
 def test_a_reader_that_has_gone(command: str) -> None:
-    """Whoever stops reading stdout ends the command without a word of Python's."""
+    """When the reader of stdout closes it, the command ends without a message from Python."""
     reading, writing = os.pipe()
     os.close(reading)
     with subprocess.Popen(

@@ -216,7 +216,7 @@ async def test_a_step_that_hangs_is_named(step: str) -> None:
 
 
 async def test_a_callers_chain_repeats_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong password at the chain's first step is warned of once, not once a call and step."""
+    """A wrong password at the chain's first step causes one warning, not one per call and step."""
     with serving(PAGO_FACIL) as side:
         async with TokenManager(side.provider(password="wrong"), policy=QUICK) as manager:
             for _ in range(20):

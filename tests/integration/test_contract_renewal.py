@@ -48,7 +48,7 @@ async def test_a_slow_endpoint_and_short_lived_tokens_slow_nobody_down() -> None
     assert statuses == {200}
     assert all(seconds >= 0.5 for seconds in first.values())
     for each in sides:
-        # At most two a lifetime; Peakly's is 3 s, since its server says a second less than is true.
+        # At most two per lifetime. Peakly's is 3 s: its server announces one second less.
         assert 3 <= each.asked[each.last_step] <= 2 * (lasted + 0.5) / 3 + 1
     if late <= 0.15:
         assert {name: max(times) for name, times in took.items() if max(times) >= 0.5} == {}
@@ -70,7 +70,7 @@ async def test_an_idle_manager_answers_its_next_call_at_once() -> None:
         assert [manager.status().waits for manager in managers] == [1, 1]
         for each in sides:
             assert each.server.counts.api_refused == 0
-            # At most two a lifetime; Peakly's is 2 s, since its server says a second less than is true.
+            # At most two per lifetime. Peakly's is 2 s: its server announces one second less.
             assert each.asked[each.last_step] <= 2 * lasted / 2 + 1
 
 

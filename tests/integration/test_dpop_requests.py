@@ -202,7 +202,7 @@ async def test_no_frame_holds_token_or_proof_of_a_connection_that_closed(manager
 
 
 async def test_requests_that_meet_the_first_nonce_together(api: Api, manager: TokenManager) -> None:
-    """Each of fifty that were sent without it is sent again with it, whoever heard of it first."""
+    """Each of fifty requests that were sent without the nonce is sent again with it, whichever got it first."""
     api.nonce = "n1"
     async with aiohttp.ClientSession(middlewares=(BearerAuth(manager),)) as http:
 

@@ -1,4 +1,4 @@
-"""A fleet of processes over one store makes one token request a lifetime, whatever befalls it."""
+"""A fleet of processes that share a store makes one token request per lifetime, whatever fails."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ async def test_a_closed_manager_sends_nothing(caller: Caller, api: Api, manager:
 async def test_a_401_that_the_token_explains(
     caller: Caller, api: Api, manager: TokenManager, challenges: list[str]
 ) -> None:
-    """A 401 that a fresh token could mend is answered with one: the caller sees the second answer alone."""
+    """After a 401 that a fresh token can fix, the request is sent again with one. The caller sees that answer only."""
     await known(manager)
     api.good, api.challenges = {"token-2"}, challenges
     assert await caller.status(api.url) == 200

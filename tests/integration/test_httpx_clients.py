@@ -171,7 +171,7 @@ async def test_without_asyncio() -> None:
 async def test_plain_http_goes_through_no_proxy_elsewhere(
     kind: Kind, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy on another machine could read the token, whoever names it; other requests may go there."""
+    """No token goes through a proxy on another machine, which could read it. Requests without a token may."""
     manager = static_manager("t", origins=api.url)
     elsewhere = "http://proxy.example:3128"
     callers = [

@@ -253,7 +253,7 @@ async def test_a_closed_manager_sends_nothing(api: Api) -> None:
     ],
 )
 async def test_a_401_that_the_token_explains(api: Api, challenges: list[str]) -> None:
-    """A 401 that a fresh token could mend is answered with one: the caller sees the second answer alone."""
+    """After a 401 that a fresh token can fix, the request is sent again with one. The caller sees that answer only."""
     api.good, api.challenges = {"token-2"}, challenges
     async with Client(api, known=True) as client:
         assert await status_of(client.http, api.url) == 200

@@ -72,7 +72,7 @@ async def status_of(http: aiohttp.ClientSession, url: str, **options: Any) -> in
 @pytest.mark.usefixtures("netrc")
 @pytest.mark.parametrize("netrc", [entry("machine 127.0.0.1"), entry("default")], indirect=True)
 async def test_the_token_is_sent(api: Api, http: aiohttp.ClientSession) -> None:
-    """The file's entry for the host, or for any host, is no caller's header; a redirect and a 401 change nothing."""
+    """A header from the file does not count as the caller's, nor after a redirect or a 401."""
     api.routes["/a"] = redirect_to("/b")
     assert await status_of(http, f"{api.url}/a") == 200
     api.good = {"token-2"}

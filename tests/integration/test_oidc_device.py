@@ -60,7 +60,7 @@ async def test_a_person_is_asked_once(oidc: oidc_kit.Oidc) -> None:
 
 
 async def test_it_is_polled_until_somebody_approves(oidc: oidc_kit.Oidc) -> None:
-    """``authorization_pending`` is no refusal."""
+    """``authorization_pending`` does not count as a rejection."""
     polls = 0
 
     class Slow(Quick):

@@ -1,4 +1,4 @@
-"""A pool of managers against the sandbox: who asks the token endpoint how often, how many at a time, and for whom."""
+"""A pool against the sandbox: how often tenants ask the token endpoint, how many at a time, and for which tenant."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_cold_tenants_take_turns(name: str, tenants: int, *, entered: bool
 
 
 async def test_a_queue_longer_than_the_deadline_is_served_to_its_end() -> None:
-    """The wait for a turn is no part of a refresh's deadline, nor of the endpoint's measured slowness."""
+    """The wait for a slot counts neither towards a refresh's deadline nor towards the endpoint's measured duration."""
     with serving(token_latency=0.1, lifetime=100.0) as side:
         policy = RefreshPolicy(deadline=2.0, jitter=0.0)
         async with pool_of(side, limit=1, policy=policy) as pool:
@@ -69,7 +69,7 @@ async def test_a_queue_before_a_dead_endpoint_is_given_up() -> None:
 
 
 async def test_close_ends_a_long_queue_at_once() -> None:
-    """close() gives its grace to the requests under way alone: who waits for a turn is told at once."""
+    """close() gives its grace only to requests in progress: callers that wait for a slot get the error at once."""
     with serving(token_latency=0.3) as side:
         pool = pool_of(side, limit=2)
         await pool.__aenter__()

@@ -344,7 +344,7 @@ async def test_a_date_that_cant_be_read_costs_nothing(sandbox: Sandbox, field: s
     [*((value, "expiration_date") for value in (*UNREADABLE, None, -5)), (0, "expired on arrival")],
 )
 async def test_an_expiration_date_that_cant_be_read(sandbox: Sandbox, value: object, words: str) -> None:
-    """The same for createToken's: the error names the field, or says that the token has ended."""
+    """The same for createToken's: the error names the field, or says that the token has expired."""
     sandbox.pago_facil.token_faults.replace_fields({"expiration_date": value}, step="createToken")
     with pytest.raises(InvalidTokenResponse, match=words) as caught:
         await fetch(chain(sandbox))

@@ -82,7 +82,7 @@ def test_fixtures_serve_every_kind_of_test_in_auto_mode(pytester: pytest.Pyteste
 
 
 def test_fixtures_serve_every_kind_of_test_in_strict_mode(pytester: pytest.Pytester) -> None:
-    """The fixtures are no async ones, so no mode has to know them; anyio's tests use them beside pytest-asyncio's."""
+    """The fixtures are not async, so they work in every mode, and for tests of anyio and of pytest-asyncio."""
     strict = USES.replace("async def test", "@pytest.mark.asyncio\nasync def test")
     strict = strict.replace("@pytest.fixture\nasync", "@pytest_asyncio.fixture\nasync")
     pytester.makepyfile(test_strict="import pytest_asyncio\n" + strict, test_anyio=ANYIO)

@@ -223,7 +223,7 @@ async def test_a_wrong_credential_is_told(
 
 @pytest.mark.parametrize("recipe", [each for each in RECIPES if "busy" in each], ids=lambda recipe: recipe["title"])
 async def test_a_server_that_can_not_answer_now(recipe: Mapping[str, Any], system: System) -> None:
-    """A rate limit that is told in the system's own way is no rejection."""
+    """A rate limit that a system reports in its own way does not count as a rejection."""
     system.busy = True
     async with aiohttp.ClientSession() as http:
         with pytest.raises(TokenEndpointUnavailable):
@@ -241,7 +241,7 @@ def test_a_recipe_is_short(recipe: Mapping[str, Any]) -> None:
 
 
 def test_the_page_is_written_from_the_data() -> None:
-    """Whoever changes the recipes runs scripts/write_recipes.py."""
+    """The page is what scripts/write_recipes.py makes of the recipes: run it after each change."""
     assert WRITER["PAGE"].read_text(encoding="utf-8") == WRITER["page"](RECIPES)
 
 

@@ -135,7 +135,7 @@ async def test_hanging_at_start_costs_a_second_or_two(redis: RedisServer) -> Non
 
 
 async def test_hanging_while_somebody_waits_for_the_lock(redis: RedisServer) -> None:
-    """Who waits for the lock has 15 s, but notices within a few that Redis answers no more."""
+    """A caller that waits for the lock has 15 s, but notices within a few that Redis has stopped answering."""
     manager = TokenManager(FakeProvider(), store=RedisStore(redis.url))
     with redis.client() as client:
         client.set(f"asyncauth:{key_of('fake')}:lock", b"somebody's", px=60_000)

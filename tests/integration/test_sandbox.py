@@ -376,7 +376,7 @@ async def test_a_websocket_needs_the_token_at_its_handshake(sandbox: Sandbox, ca
 
 
 async def test_a_websocket_message_that_cannot_be_read_ends_it(sandbox: Sandbox, call: Caller) -> None:
-    """Text that is no UTF-8: the server closes with 1007, and echoes nothing."""
+    """After text that is not UTF-8, the server closes with 1007 and echoes nothing."""
     jwt = await login(sandbox, call)
     url = f"{sandbox.pago_facil.url}/api/ws"
     async with call.http.ws_connect(url, headers={"Authorization": f"Bearer {jwt}"}) as ws:

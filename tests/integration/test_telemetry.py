@@ -62,7 +62,7 @@ class Monitor:
         return [span for span in self.spans.get_finished_spans() if span.name == "asyncauth.refresh"]
 
     def metric(self, name: str, **attributes: str | int) -> Any:
-        """Return a metric's point with these attributes (dots as underscores), or its value; ``None`` = none."""
+        """Return a metric's point with these attributes (dots as underscores), or its value; ``None``: no metric."""
         data: Any = self.reader.get_metrics_data()
         for metric in data.resource_metrics[0].scope_metrics[0].metrics if data else []:
             if metric.name == f"asyncauth.{name}":
@@ -387,7 +387,7 @@ def test_a_first_refresh_that_is_under_way_has_no_lifetime(monitor: Monitor) -> 
 
 
 def test_events_of_later_versions_are_passed_over(monitor: Monitor) -> None:
-    """A kind of event, or of a refresh's end, that it does not know is no metric and no span."""
+    """An unknown kind of event, or of a refresh's end, creates neither metric nor span."""
 
     @attrs.frozen(kw_only=True)
     class Novel(events.RefreshEnded):
@@ -417,7 +417,7 @@ async def test_a_refused_token_has_no_lifetime_left(monitor: Monitor) -> None:
 
 
 def test_tenants_that_come_and_go_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those without a token at once; those whose token has ended even if nobody ever looks at the gauge."""
+    """Managers without a token at once; those with an expired token even if nobody ever reads the gauge."""
     listener = OpenTelemetry()
     monkeypatch.setattr("time.time", lambda: 10_000.0)
     remembered = weakref.WeakSet[Tenant]()

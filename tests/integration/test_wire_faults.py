@@ -123,7 +123,7 @@ async def failure(clock: FakeClock, manager: TokenManager, held: Callable[[], bo
 async def test_cold_a_fault_is_an_error_by_the_deadline_and_then_over(
     sandbox: Sandbox, wire: Wire, clock: FakeClock, spoil: Spoil
 ) -> None:
-    """With no token in hand: the right error by the deadline, tries until then, and a token once the wire is mended."""
+    """Without a cached token: tries until the deadline, then the right error. A token once the connection works."""
     wire.spoil(spoil, for_ever=True)
     async with manager_on(f"http://127.0.0.1:{wire.port}", clock, sandbox) as manager:
         error = await failure(clock, manager, lambda: wire.held > 0)
@@ -265,7 +265,7 @@ async def by_https(sandbox: Sandbox) -> AsyncIterator[tuple[Place, aiohttp.Clien
 async def test_no_connection_is_passing_trouble_whatever_the_reason(
     sandbox: Sandbox, clock: FakeClock, caplog: pytest.LogCaptureFixture, kind: str, *, cold: bool
 ) -> None:
-    """Names, ports and certificates are mended some day: transient, told apart in words, and over when they are."""
+    """Wrong names, ports and certificates count as transient, each with its own text, and end once they are fixed."""
     spoil, words = WRONG[kind]
     async with by_https(sandbox) as (place, http, url):
         manager = manager_on(url, clock, sandbox, http=http)

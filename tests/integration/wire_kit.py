@@ -82,7 +82,7 @@ class Wire:
         self.held = 0
 
     def spoil(self, *spoils: Spoil | None, for_ever: bool = False) -> None:
-        """Do these to the next requests; none = mend the wire."""
+        """Do these to the next requests; none: let all of them pass."""
         self.spoils = itertools.cycle(spoils) if for_ever else iter(spoils)
 
     async def listen(self, tls: ssl.SSLContext | None = None) -> None:

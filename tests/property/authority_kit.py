@@ -233,7 +233,7 @@ class Shelf:
         trouble: What is wrong with it: by call (``"load"`` …), ``"before"`` = it raises and does nothing, ``"after"`` =
             it raises although it was done, ``"hangs"``.
         calls: What was called, in turn.
-        leases: Who holds which lock.
+        leases: The holder of each lock.
         busy_until: Until when, by the loops' clock, an entry is being read or written.
     """
 

@@ -2,13 +2,13 @@
 
 The promises it holds them to, at every moment:
 
-- **One flight**: a process has one token request under way at most, also while one that was given up comes to its end;
-  all of them together, too, while the store serves, but for one whose time is up before it has the lock.
+- **One flight**: a process has at most one token request in progress, counting an abandoned one that has not ended yet.
+  While the store works, this holds for all processes together. Exempt is one whose time is up before it has the lock.
 - **Usable**: a token that is handed out lives, and was not refused to the manager that hands it out.
-- **Never withheld**: a held token leaves when its time is over or the API refused it, and for nothing else; who asks
-  while one is held gets it at once.
-- **Refresh tokens**: none is sent again once an answer has rotated it; none at all is sent again by whoever has another
-  way to a token.
+- **Never withheld**: a held token leaves when its time is over or the API refused it, and for nothing else. Callers
+  that ask while one is held get it at once.
+- **Refresh tokens**: none is sent again once an answer has rotated it; a process that has another way to
+  a token sends none twice.
 - **Nobody waits for ever**: not for longer than a refresh may take, counted from the last time its flight was lost.
 - **The number of token requests**: see `Oracle._justified`.
 """
@@ -451,7 +451,7 @@ class Oracle:
     def _justified(self, process: Process, request: Request) -> bool:
         """Return whether a process may send this token request.
 
-        The bound on token requests, exactly. To one endpoint a process may send one
+        The bound on token requests, exactly. A process may send one to each endpoint
 
         - as its first;
         - when half a lifetime has passed since the last one that brought it a token was sent;

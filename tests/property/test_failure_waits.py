@@ -196,7 +196,7 @@ def test_api_401s_are_damped_for_no_longer_than_the_limit(policy: RefreshPolicy,
 def test_what_all_processes_know_of_a_rejection_is_bounded(
     policy: RefreshPolicy, wall: float, known: Rejection | None, times: int
 ) -> None:
-    """It counts on from whoever counted furthest, and holds nobody off for more than an hour, whatever is stored."""
+    """It continues the highest count of any process, and makes nobody wait longer than an hour, whatever is stored."""
     after = remember_rejection(known, policy, mark="a", times_here=times, wall=wall)
     assert after.times == 1 + max(times, 0 if known is None else known.times)
     for rejection in (after, known):

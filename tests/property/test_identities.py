@@ -33,7 +33,7 @@ from asyncauth.testing import FakeProvider
 URL = "https://login.example.com/token"
 SECRET = "s3cret"
 
-# Texts that a sloppy join would mistake for its own: the parts' names, quotes, braces, blanks, and what is no text.
+# What a sloppy join would mistake for its own: the parts' names, quotes, braces, blanks; and values that are not texts.
 PIECES = [
     "bob", " ", '"', "{", "}", "\\", ":", ",", "=", "'", "scope", '{"scope":["admin"]}', "client_id", "account=",
     "upstream=(", ")", "for", "x", "é", "😀", "\ud83d", "\ude00", "\\ud83d", "null", "[]",
@@ -216,7 +216,7 @@ def test_an_upstreams_identity_is_nested_whole(one: str, other: str) -> None:
 
 
 def test_a_user_called_as_an_identity_reads_gets_no_other_users_token() -> None:
-    """Whoever may choose a name can't choose whose token they are handed."""
+    """A user who may choose a name cannot choose to get another user's token."""
     grant: Callable[..., PasswordGrant] = lambda **more: PasswordGrant(token_url=URL, password="p", **more)  # noqa: E731
     assert grant(username='bob {"scope": ["admin"]}').identity != grant(username="bob", scope="admin").identity
 
@@ -230,6 +230,6 @@ def test_a_set_of_names_is_the_same_in_every_process() -> None:
 
 
 def test_an_issuer_is_not_a_token_endpoint() -> None:
-    """The endpoint that discovery finds may be another than the one at the issuer's own address."""
+    """The endpoint that discovery finds may differ from the one at the issuer's own address."""
     located = ClientCredentials(token_url=URL, client_id="c", client_secret="s").identity
     assert located != ClientCredentials(issuer=URL, client_id="c", client_secret="s").identity

@@ -146,7 +146,7 @@ def test_a_caller_is_cancelled_at_every_step(scenario: Scenario) -> None:
 
 @KINDS
 def test_all_callers_are_cancelled_at_every_step(scenario: Scenario) -> None:
-    """The flight goes on, and what it brings is kept: who asks next gets it, and nothing is asked for again."""
+    """The flight goes on, and its token is kept: the next caller gets it, without another token request."""
 
     def cancel(fleet: Fleet, process: Process) -> None:
         for asking in fleet.asking:

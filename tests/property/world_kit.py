@@ -278,7 +278,7 @@ class World:
         self._left.clear()
         self.network = self.hook = None
         forget_the_dead()
-        gc.enable()  # what was frozen stays so, or whoever collects next looks through the whole heap
+        gc.enable()  # what was frozen stays so, or the next collection searches the whole heap
 
     def _leave(self, loop: StepLoop) -> None:
         """Keep a loop's tasks from the garbage collector, which would end them at moments of its own choice."""
@@ -313,7 +313,7 @@ def _end(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def forget_the_dead() -> None:
-    """Collect what was left behind on purpose, which says so as it goes: that is no news."""
+    """Collect what was left behind on purpose, and ignore the warnings about it."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with warnings.catch_warnings():

@@ -325,7 +325,7 @@ class Offended(Managed):
 
 
 class Patient(Managed):
-    """Doubles its pauses, whoever waits: an outage costs its callers as much time again."""
+    """Doubles its pauses even while callers wait: an outage costs them twice its time."""
 
     def __init__(self, provider: Provider, *, clock: Clock, **options: Any) -> None:
         super().__init__(_TakesItsTime(provider, clock), clock=clock, **options)

@@ -194,7 +194,7 @@ def test_every_file_is_valid(file: str) -> None:
 
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:
-    """An unknown step, member or expectation is an error, and so are no expectation and a request without a wire."""
+    """An unknown step, member or expectation is an error. So are a missing expectation and a request without a wire."""
     Draft202012Validator.check_schema(SCHEMA)
     valid = {"name": "x", "promise": "x", "given": {}, "steps": [{"do": "get", "then": {"asked": 1}}]}
     for path, member, value in (

@@ -408,7 +408,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--fleet", action="store_true")
     given = parser.parse_args()
-    logging.getLogger("asyncauth").setLevel(logging.CRITICAL)  # it tells of each trouble: that is no news here
+    logging.getLogger("asyncauth").setLevel(logging.CRITICAL)  # it would report each fault that this run injects
     sys.stdout.write(f"seed {given.seed}\n")
     sys.stdout.flush()
     if given.fleet:

@@ -42,7 +42,7 @@ class NoStore:
 
 
 class NotAsync:
-    """A provider whose ``fetch`` is no coroutine function."""
+    """A provider whose ``fetch`` is not a coroutine function."""
 
     name = "not-async"
     origins = ("https://api.example.com",)

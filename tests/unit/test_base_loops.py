@@ -129,7 +129,7 @@ async def test_what_work_raises_here_is_the_callers() -> None:
 
 
 def test_work_waits_for_a_loop_that_stands_still(other: asyncio.AbstractEventLoop) -> None:
-    """Whoever asks for it does not."""
+    """The work is done when the loop runs again; the caller does not wait for that."""
     done: list[int] = []
 
     async def work() -> None:

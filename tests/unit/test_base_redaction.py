@@ -205,7 +205,7 @@ def test_what_is_left(secret: str, text: str, left: str) -> None:
     "entity", ["&nosuchname;", "&#x110000;", "&nGt;", "&;", "&#;", "\\q", "%zz", "%u12", "&#xD83E;"]
 )
 def test_what_spells_nothing(entity: str) -> None:
-    """What only looks like a spelled character hides nothing and is no error."""
+    """Text that only looks like an encoded character hides no secret and causes no error."""
     assert Redactor(("hunter2abc",)).text(f"{entity}hunter2abc{entity}") == f"{entity}…{entity}"
 
 

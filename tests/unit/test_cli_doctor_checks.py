@@ -121,7 +121,7 @@ def test_every_package_of_ours_is_looked_at() -> None:
     ],
 )
 def test_packages(requirement: str, mark: Mark, says: str, do: str | None) -> None:
-    """One that is missing or too old fails, with the command that mends it; an extra may be missing."""
+    """A missing or too old package fails, with the command that fixes it; an extra may be missing."""
     (found,) = judge([requirement])
     assert (found.mark, found.do) == (mark, do)
     assert says in found.says
@@ -223,7 +223,7 @@ def test_what_is_missing() -> None:
     ],
 )
 def test_who_can_read_the_files(tmp_path: Path, folder: int, file: int, mark: Mark, said: str) -> None:
-    """Whoever else can read a token, or plant one, is told, with the command that ends it."""
+    """It reports other users who can read or plant a token, with the command that prevents it."""
     place = tmp_path / "tokens"
     place.mkdir()
     entry = place / f"{'ab' * 32}.json"

@@ -364,7 +364,7 @@ def test_a_task_and_a_thread_share_the_flight(make: Make, aside: ThreadPoolExecu
 def test_who_waits_takes_over_from_a_loop_that_ends(
     aside: ThreadPoolExecutor, clock: FakeClock, make: Make, provider: FakeProvider, loops: Loops
 ) -> None:
-    """The token runs out while a thread renews it, which fails: who waits makes the next try on a loop of their own."""
+    """The token expires during a thread's renewal, which fails: a waiting thread makes the next try on its own loop."""
     manager, door = make(provider), Door(TokenEndpointUnavailable("down"))
     manager.blocking.token()
     clock.suspend(3585)
@@ -499,7 +499,7 @@ def test_what_cannot_be_saved_is_held_for_the_next_refresh(unsaved: tuple[TokenM
 def test_a_later_call_saves_what_could_not_be_saved(
     unsaved: tuple[TokenManager, Failing, FakeClock], loops: Loops
 ) -> None:
-    """Each 2 s a call tries again, although the token is fresh: others will wait for the entry, but not for long."""
+    """Every 2 s, a call tries again to save, although the token is fresh: other processes wait for the entry."""
     manager, store, clock = unsaved
     made, saves = loops.made, store.saves
     manager.blocking.token()

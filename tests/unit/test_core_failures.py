@@ -191,7 +191,7 @@ def test_a_refusal_that_asks_for_patience_is_paced() -> None:
 
 @pytest.mark.parametrize("kind", [AuthError, InvalidTokenResponse, ConfigurationError])
 def test_permanent_failure_is_the_callers_at_once(kind: type[AuthError]) -> None:
-    """What a retry does not mend: the same error for everybody until the backoff is over."""
+    """A failure that a retry cannot fix: everybody gets the same error until the backoff is over."""
     failure = after(kind("no"))
     assert (failure.retry_at, failure.while_blocked) == (100.25, WhileBlocked.FAIL)
 
@@ -332,7 +332,7 @@ def test_rejected_credential_that_may_change_may_be_tried_before_its_time() -> N
 
 @pytest.mark.parametrize(("deadline", "goes_on"), [(100.249, False), (100.25, False), (100.251, True)])
 def test_refresh_goes_on_if_the_next_try_is_due_before_its_deadline(deadline: float, *, goes_on: bool) -> None:
-    """What cannot be tried in time, and what no wait mends, ends the refresh."""
+    """If the next try is past the deadline, or waiting cannot help, the refresh ends."""
     for callers_wait in (False, True):
         failure = after(TokenEndpointUnavailable("down"))
         assert failure.goes_on(100.0, deadline, callers_wait=callers_wait) == goes_on
@@ -426,7 +426,7 @@ def test_rejections_count_on_from_whoever_counted_furthest(
 
 
 def test_a_count_that_an_entry_claims_can_be_counted_on() -> None:
-    """Whoever writes the largest one into a store ends no rejection's memory: the next one is remembered as well."""
+    """The largest number in a store does not end the memory of rejections: the next one is remembered as well."""
     known = attrs.evolve(STORED, times=MOST)
     after = remember_rejection(known, POLICY, mark=known.digest, times_here=0, wall=500.0)
     assert after == Rejection(digest=known.digest, times=MOST, until=500.0 + 3600.0)

@@ -27,7 +27,7 @@ def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
 
 
 async def test_outcome_is_there_for_who_comes_late() -> None:
-    """Who waits for a flight that has ended gets its outcome."""
+    """A caller that waits for a flight that has ended gets its outcome."""
     flight: Flight[int] = Flight()
 
     async def work() -> int:
@@ -133,7 +133,7 @@ async def test_settle_waits_for_the_end_or_the_grace() -> None:
 
 @pytest.mark.parametrize("stops", [False, True])
 def test_end_waits_for_a_flight_on_another_loop(*, stops: bool) -> None:
-    """close() in another thread than the refresh's waits for it, and not for a loop that stops when it has ended."""
+    """close() in another thread waits for the refresh, but not for its event loop, which stops after the refresh."""
     flight: Flight[int] = Flight()
     started, go, ended = threading.Event(), threading.Event(), threading.Event()
     results: list[int] = []
@@ -309,7 +309,7 @@ async def test_end_of_a_flight_whose_loop_stands_still() -> None:
 
 
 async def test_who_waits_for_two_that_wait_for_a_third_goes_round_no_circle() -> None:
-    """What several flights wait for is no circle: who waits for them is served."""
+    """Several flights that wait for the same one are not a circle: their waiters get the outcome."""
     last, left, right, first, outer = (Flight[int]() for _ in range(5))
     left.waits_for, right.waits_for, first.waits_for = [last], [last], [left, right]
     go, work = gated()

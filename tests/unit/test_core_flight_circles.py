@@ -113,7 +113,7 @@ async def test_another_managers_token_is_no_circle(clock: FakeClock) -> None:
 
 
 async def test_what_a_refresh_left_running_may_ask_later(clock: FakeClock) -> None:
-    """A task that outlives its refresh is no part of the next one."""
+    """A task that outlives its refresh does not belong to the next one."""
     manager: TokenManager
     go_on, tasks = asyncio.Event(), list[asyncio.Task[Token]]()
 

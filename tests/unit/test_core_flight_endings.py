@@ -164,7 +164,7 @@ def test_an_interrupted_task_is_a_lost_flight(standing: asyncio.AbstractEventLoo
 
 
 def test_an_interrupted_fetch_is_raised_once(standing: asyncio.AbstractEventLoop) -> None:
-    """Whoever runs the loop meets it once, not again when the refresh looks at how its fetch has ended."""
+    """The caller of the loop gets the exception once, not again when the refresh reads how its fetch ended."""
     provider = FakeProvider(answers=[KeyboardInterrupt()])
     manager = TokenManager(provider)
     caller = standing.create_task(manager.token())
@@ -186,7 +186,7 @@ async def test_an_interruption_in_a_fetch_holds_nobody_off() -> None:
 
 
 async def stubborn() -> int:
-    """Go on for a while, whoever cancels it."""
+    """Go on for a while, and ignore cancellations."""
     ends = time.monotonic() + 0.5
     while time.monotonic() < ends:
         with contextlib.suppress(asyncio.CancelledError):

@@ -111,7 +111,7 @@ writes_with: Callable[[Callable[[], object]], None] = within(
 
 
 def test_circles_and_exceptions_that_refuse_attributes() -> None:
-    """An exception that is its own context, and one whose class is frozen, are no trouble."""
+    """An exception that is its own context does no harm, nor does one of a frozen class."""
 
     class Frozen(Exception):
         def __setattr__(self, name: str, value: object) -> None:

@@ -392,7 +392,7 @@ async def test_what_was_entered_by_tasks_that_have_ended_is_closed_by_whoever_le
 
 @BOTH
 async def test_who_leaves_while_it_is_closed_closes_nothing_of_who_waits_to_enter(what: str, settled: Settled) -> None:
-    """Both wait for the closing; whoever is woken first, the one who enters is inside of something open."""
+    """Both wait for the closing. Whichever wakes first, the one that enters gets an open manager."""
     provider, leaves = FakeProvider(latency=0.05), asyncio.Event()
     opened = either(what, provider)
 
@@ -490,7 +490,7 @@ async def test_a_closing_that_is_cancelled_further_upstream_is_waited_for(
 
 
 async def test_a_closing_that_goes_on_upstream_meanwhile_is_waited_for(tidy: Tidy, settled: Settled) -> None:
-    """Who waits to enter while the chain's own fetch clears up waits for the upstream one as well."""
+    """A caller that enters while the chain's own fetch cleans up also waits for the upstream one."""
     chain = Chain(tidy)
     manager = TokenManager(chain, policy=AT_ONCE)
     async with manager:

@@ -177,7 +177,7 @@ async def test_a_token_that_cant_stand_in_a_cookie(clock: FakeClock) -> None:
 
 
 def test_the_address_of_a_token_endpoint() -> None:
-    """The library's providers tell it, without a query; of others, what is no text counts as none."""
+    """The library's providers have one, without its query. Another provider's counts only if it is a text."""
     assert endpoint_of(Peakly(username="ana", password="s")) == "https://api.peakly.co/token"
     assert endpoint_of(declaring(token_endpoint="https://a.example/t")) == "https://a.example/t"
     assert endpoint_of(declaring(token_endpoint=7)) is None
@@ -185,7 +185,7 @@ def test_the_address_of_a_token_endpoint() -> None:
 
 
 def test_a_step_is_a_name() -> None:
-    """It is shown as names are, on one line; what is no text is no step, and no reason to refuse the provider."""
+    """It is shown on one line, as names are. A value that is not a text is ignored, and the provider is not refused."""
     assert options_of(declaring(step="login")).step == "login"
     assert options_of(declaring(step="log\nin")).step == "log in"
     assert options_of(declaring(step=3)) == options_of(FakeProvider())

@@ -218,7 +218,7 @@ async def usable(opened: Opened) -> None:
 def test_a_call_may_be_interrupted_at_any_function(
     make: Callable[[FakeProvider], Opened], call: Call, error: type[BaseException], *, on_uvloop: bool
 ) -> None:
-    """Whoever asks next gets a token, at the cost of a few requests, one at a time."""
+    """The next caller gets a token, at the cost of a few requests, one at a time."""
     if on_uvloop and error is KeyboardInterrupt:
         pytest.skip("a uvloop that KeyboardInterrupt has ended stops its next runs early as well")
     entered = interrupted(make(OneAtATime()), call, 0, error())

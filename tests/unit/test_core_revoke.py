@@ -309,7 +309,7 @@ def test_a_provider_that_cannot_be_called_is_refused() -> None:
 
 
 async def test_what_a_refresh_under_way_brings_is_revoked(make: Make, provider: Revoking, gate: Any) -> None:
-    """A refresh that is under way is waited for; who waits for it gets `ManagerClosed`."""
+    """The logout waits for a refresh in progress, whose callers get `ManagerClosed`."""
     answer = gate(attrs.evolve(provider.token(), value="token-late"))
     provider.answers = [answer]
     manager = make(provider)
@@ -326,7 +326,7 @@ async def test_what_a_refresh_under_way_brings_is_revoked(make: Make, provider: 
 
 
 def test_a_refresh_in_another_thread_is_waited_for_too(make: Make, clock: FakeClock) -> None:
-    """The flight goes on on its own event loop; who waits for it there gets `ManagerClosed`."""
+    """The flight continues on its own event loop; callers that wait for it there get `ManagerClosed`."""
     reached, opened = threading.Event(), threading.Event()
 
     async def answer() -> Token:
@@ -421,7 +421,7 @@ async def test_what_the_store_holds_is_revoked_and_goes(clock: FakeClock) -> Non
     first, second = process(ours, store, clock), process(others, store, clock)
     await first.token()
     await second.token()
-    others.token()  # so that the next one is another than ours
+    others.token()  # so that the next token differs from ours
     await second.refresh()
     assert (await first.revoke()).complete
     assert ours.asked == [

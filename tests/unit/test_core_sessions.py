@@ -104,7 +104,7 @@ async def test_a_function_makes_one_per_refresh_while_not_entered(way: Callable[
 
 @WAYS
 def test_a_function_makes_one_per_event_loop(way: Callable[[Maker], Callable[[], Any]]) -> None:
-    """A session never serves another loop than the one that it was made on."""
+    """A session serves only the event loop on which it was made."""
     maker, provider = Maker(), Noting()
     manager = TokenManager(provider, http=way(maker))
 
@@ -215,7 +215,7 @@ async def test_a_function_that_returns_one_session_each_time() -> None:
 
 
 async def test_a_function_that_returns_another_loops_session() -> None:
-    """It is not used, and stays whoever's it is."""
+    """It is not used, and stays its owner's."""
     async with aiohttp.ClientSession() as mine:
         words = await asyncio.to_thread(lambda: asyncio.run(refused(lambda: mine)))
         assert "another event loop" in words
@@ -241,7 +241,7 @@ async def test_a_pool_takes_no_session_that_keeps_cookies() -> None:
 
 
 async def test_a_session_that_comes_after_the_end_is_closed() -> None:
-    """Whoever closes while a session is being made has none left open."""
+    """A close during the making of a session leaves none open."""
     entry, begun, go_on, maker = LoopEntry(), asyncio.Event(), asyncio.Event(), Maker()
 
     async def make() -> aiohttp.ClientSession:
@@ -266,7 +266,7 @@ def _left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_a_session_that_is_left_out_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """On another loop than its own, its proxy, certificates and headers are missing: the log says what to do."""
+    """Token requests on other loops lack its proxy, certificates and headers: the log says what to do."""
     provider = Noting()
     async with aiohttp.ClientSession() as mine:
         manager = TokenManager(provider, http=mine)

@@ -49,11 +49,11 @@ def rotating(clock: FakeClock) -> Rotating:
     return Rotating(clock=clock)
 
 
-# One token request a lifetime
+# One token request per lifetime
 
 
 async def test_many_processes_make_one_token_request(clock: FakeClock, store: CommandedStore) -> None:
-    """Whoever has the lock fetches; the others adopt what it saved."""
+    """The process with the lock fetches; the others adopt what it saved."""
     provider = FakeProvider(clock=clock, latency=1.0)
     processes = [manager(provider, store, clock) for _ in range(6)]
     tokens = await during(clock, asyncio.gather(*(each.token() for each in processes for _ in range(5))))
@@ -85,7 +85,7 @@ async def test_a_fresh_token_costs_no_store_call(clock: FakeClock, store: Comman
 
 
 async def test_one_renews_early_and_the_others_adopt(clock: FakeClock, store: CommandedStore) -> None:
-    """Stale: the first whose turn comes renews, nobody waits, and one request a lifetime is made for all."""
+    """Stale: the first process whose renewal is due renews, nobody waits, and one request per lifetime serves all."""
     provider = FakeProvider(clock=clock)
     processes = [manager(provider, store, clock) for _ in range(3)]
     for _ in range(5):
@@ -197,7 +197,7 @@ class OpenedStore(CommandedStore):
 
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
-    """What the garbage collector ends then asks nothing of the store but its lock back, and has no complaint."""
+    """What the garbage collector ends then only releases its lock in the store, and warns of nothing."""
 
     store = OpenedStore()
     loop = asyncio.new_event_loop()
@@ -341,7 +341,7 @@ async def test_when_spent_any_usable_one_is_adopted(
 
 
 async def test_jitter_does_not_make_two_swap_tokens(clock: FakeClock, store: CommandedStore) -> None:
-    """What is adopted while stale is judged by windows without jitter, whoever's turn came early."""
+    """Adoption while stale is decided by windows without jitter, whichever process was early."""
     provider = FakeProvider(clock=clock)
     processes = [manager(provider, store, clock, jitter=0.05) for _ in range(4)]
     for _ in range(3600 * 3 // 20):
@@ -369,7 +369,7 @@ async def test_what_is_left_is_the_least(
 async def test_a_stored_value_that_cannot_travel_is_not_adopted(
     clock: FakeClock, store: CommandedStore, value: str
 ) -> None:
-    """Whoever can write to the store can't forge headers."""
+    """An attacker who can write to the store cannot forge headers."""
     process = manager(FakeProvider(clock=clock), store, clock)
     key = store_client_of(process).key
     store.tokens[key] = Token(value, issued_at=clock.wall(), expires_at=clock.wall() + 3600)
@@ -404,7 +404,7 @@ async def test_different_identities_share_nothing(clock: FakeClock, store: Comma
 
 
 def test_without_an_identity_there_is_no_sharing(clock: FakeClock, store: CommandedStore) -> None:
-    """A provider that can't say whose token it gets is refused, and so is what is no store."""
+    """A provider that cannot say whose token it gets is refused, and so is an object that is not a store."""
     with pytest.raises(
         ConfigurationError, match="a token of FakeProvider can't be shared: its identity is None; set it"
     ):
@@ -437,7 +437,7 @@ async def test_two_who_refresh_at_once_send_no_refresh_token_twice(
 async def test_a_waiter_sends_what_it_reads_after_it_waited(
     clock: FakeClock, store: CommandedStore, *, primary: bool
 ) -> None:
-    """The access token that the lock's last holder got is no use to anybody; its refresh token is what is sent."""
+    """The access token of the lock's last holder is useless, but its refresh token is the one to send."""
     rotating = Rotating(clock=clock, primary=primary)
     first, second = manager(rotating, store, clock), manager(rotating, store, clock)
     await first.token()
@@ -579,7 +579,7 @@ async def test_a_failed_save_is_tried_again_and_loud(
 async def test_adopting_a_later_token_ends_the_tries_to_save_ones_own(
     clock: FakeClock, store: CommandedStore, rotating: Rotating
 ) -> None:
-    """Another process has stored a later one: ours is no use to anybody, and is saved no more."""
+    """Another process has stored a later one: ours is obsolete, and is not saved any more."""
     process = manager(rotating, store, clock)
     store.faults["save"] = "raise"
     await during(clock, process.token())
@@ -1057,7 +1057,7 @@ async def test_an_older_state_of_the_store_brings_no_spent_refresh_token_back(
 
 
 async def test_an_older_access_token_is_not_adopted(clock: FakeClock, store: CommandedStore) -> None:
-    """What a store has fallen back to is no news, although it is usable."""
+    """An older entry that a store has fallen back to is not adopted, although it is usable."""
     rotating = Rotating(clock=clock)
     process = manager(rotating, store, clock)
     await process.token()
@@ -1186,7 +1186,7 @@ def test_a_job_that_ends_gives_the_kept_lock_back(clock: FakeClock, store: Comma
 async def test_a_mark_is_waited_for(
     clock: FakeClock, store: CommandedStore, *, primary: bool, seconds: float, sent: str | None
 ) -> None:
-    """Whoever wrote it may be about to save. Then the primary grant, or the refresh token once more."""
+    """The process that wrote it may be about to save. After that: the primary grant, or the refresh token once more."""
     store.lease = Lease()
     rotating = Rotating(clock=clock, primary=primary)
     process = manager(rotating, store, clock)

@@ -153,7 +153,7 @@ async def test_a_call_has_a_second(clock: FakeClock, store: CommandedStore, call
 
 
 async def test_the_first_failed_call_ends_its_part(clock: FakeClock, store: CommandedStore) -> None:
-    """One second is lost to a store that hangs, not one a call."""
+    """A store that hangs costs one second, not one per call."""
     process = manager(FakeProvider(clock=clock), store, clock)
     store.faults = dict.fromkeys(("load", "save", "delete", "lock", "unlock"), "hang")
     waiting = asyncio.ensure_future(process.token())

@@ -69,7 +69,7 @@ def test_a_name_is_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("key", [object(), (1, object()), frozenset({object()}), len], ids=lambda _: "key")
 def test_a_key_without_a_name(key: object) -> None:
-    """What only its address, or a repr of its own, tells from another is no key for a store."""
+    """A key that differs from others only by its address, or by its own repr, cannot be a key in a store."""
     with pytest.raises(ConfigurationError, match="the same in every process"):
         name_of(key)
 

@@ -1,4 +1,4 @@
-"""One timer a loop."""
+"""One timer per event loop."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_clients_are_held_weakly(clock: FakeClock) -> None:
 
 
 async def test_each_clock_has_a_timer_of_its_own(clock: FakeClock) -> None:
-    """Clients with different clocks don't disturb each other; one clock has one schedule a loop."""
+    """Clients with different clocks don't disturb each other; each has one schedule per event loop."""
     other = FakeClock()
     assert Timer.here(clock) is Timer.here(clock)
     assert Timer.here(clock) is not Timer.here(other)

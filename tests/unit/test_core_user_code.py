@@ -53,7 +53,7 @@ def test_anything_else_is_a_fault_with_its_place() -> None:
 
 
 def test_the_place_is_whose_call_it_was() -> None:
-    """Of what the standard library raises the innermost place outside of it is told: there is what to mend."""
+    """For an error that the standard library raises, the innermost place outside of it is named: the place to fix."""
     with pytest.raises(ValueError, match="line 1") as caught:
         json.loads(MARK)
     found = str(sanitize(caught.value, "the thing"))

@@ -67,7 +67,7 @@ def _all_defined() -> frozenset[str]:
 
 
 def test_the_tree_has_every_module() -> None:
-    """The page lists each module of the package once, and nothing else; a folder's docstring is no module."""
+    """The page lists each module of the package once, and nothing else. A folder with only a docstring is left out."""
     modules = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")

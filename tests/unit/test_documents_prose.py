@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +89,6 @@ def test_each_exception_has_a_reason_and_is_needed() -> None:
     for each in CHECK.allowed:
         assert len(each["reason"].split()) > 2
         assert each["text"] in (ROOT / each["file"]).read_text(encoding="utf-8")
-
-
-def test_files_that_are_still_to_be_rewritten_exist() -> None:
-    """The list can only shrink."""
-    todo = tomllib.loads((ROOT / "scripts" / "prose_todo.toml").read_text(encoding="utf-8"))["findings"]
-    assert all((ROOT / name).is_file() for name in todo)
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ async def test_every_refresh_has_one_end_even_if_it_is_cut_short(
 async def test_callers_contexts_are_told_for_tracing(
     make: Make, provider: FakeProvider, heard: Heard, settled: Callable[[], Any]
 ) -> None:
-    """Whoever traces can tell which requests a refresh was waited for by."""
+    """A trace shows which requests waited for a refresh."""
     manager = make(provider)
     manager.add_listener(heard)
 
@@ -509,7 +509,7 @@ def test_a_forked_child_tells_of_its_own_events(make: Make, provider: FakeProvid
 
 
 def test_an_event_that_the_log_does_not_know_is_written_whole(caplog: pytest.LogCaptureFixture) -> None:
-    """A kind of event without words of its own is no reason to be silent: its record, for DEBUG."""
+    """A kind of event without its own message is still logged: its record, at DEBUG."""
 
     @attrs.frozen(kw_only=True)
     class Novel(events.Event):

@@ -105,7 +105,7 @@ def test_duration_reads_numbers_however_they_are_written(value: object, seconds:
     ids=lambda value: type(value).__name__,
 )
 def test_duration_names_the_field_it_cannot_read(value: object) -> None:
-    """A value that is no finite number is an error that names the field, in a short message."""
+    """A value that is not a finite number is an error that names the field, in a short message."""
     with pytest.raises(InvalidTokenResponse, match=r"^expires_in can't be read: ") as caught:
         expiry.duration(value, "expires_in")
     assert len(str(caught.value)) < 120
@@ -274,7 +274,7 @@ def test_http_date_reaches_from_the_year_1_to_9999(text: str, instant: float) ->
     ids=lambda value: str(value)[:40],
 )
 def test_http_date_names_the_field_it_cannot_read(value: object) -> None:
-    """What is no HTTP date is an error that names the field, or None where the header may be ignored."""
+    """A value that is not an HTTP date is an error that names the field, or None where the header may be ignored."""
     with pytest.raises(InvalidTokenResponse, match=r"^\.expires can't be read: .* is not an HTTP date$"):
         expiry.http_date(value, ".expires")
     assert expiry.try_http_date(value) is None
@@ -381,7 +381,7 @@ def test_jwt_times_reads_numeric_claims_alone(claims: object, times: tuple[float
     ids=lambda value: str(value).encode("ascii", "replace")[:20].decode(),
 )
 def test_what_merely_looks_like_a_jwt_is_opaque(token: str) -> None:
-    """A token that can't be decoded has no times, and is no error."""
+    """A token that cannot be decoded has no times, and causes no error."""
     assert expiry.jwt_times(token) == (None, None)
     assert expiry.jwt_lifetime(token, NOW) == ([], [])
 
@@ -583,7 +583,7 @@ def test_jwt_times_wants_three_parts(parts: int) -> None:
 
 @pytest.mark.parametrize(("size", "read"), [(64, True), (65, False)])
 def test_dates_and_ages_up_to_64_characters(size: int, *, read: bool) -> None:
-    """A text of 64 characters is read, one of a character more is no date and no age."""
+    """A text of 64 characters is read; a longer one counts as neither a date nor an age."""
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
     instant = 784111777.0
     assert expiry.try_http_date(date.ljust(size)) == (instant if read else None)

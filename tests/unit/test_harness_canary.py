@@ -121,7 +121,7 @@ def test_canary_is_recognised_in_other_clothes(before: str) -> None:
 
 
 def test_text_without_a_canary_is_none() -> None:
-    """Words of the field are no canaries; a key in PEM is one when it was planted as one."""
+    """The field's own words are not canaries. A key in PEM is one if it was planted as one."""
     assert found("token request, refresh-1st, access token, at-risk, zqcanaryqz") is None
     line = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"
     assert found(line) is None

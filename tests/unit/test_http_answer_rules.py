@@ -43,7 +43,7 @@ async def test_nobody_is_asked() -> None:
 
 
 async def test_a_function_that_returns_something_else() -> None:
-    """A response's text, say, is no answer: an error says so."""
+    """Another value, such as the response's text, is an error that says so."""
 
     def wrong(_: Any) -> Any:
         return "yes"

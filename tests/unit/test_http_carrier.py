@@ -154,7 +154,7 @@ def test_a_query_is_kept_to_the_letter(url: str, sent: str) -> None:
 
 @pytest.mark.parametrize("value", ["a;b", "a,b", 'a"b', "a\\b"])
 def test_what_cant_stand_in_a_cookie(value: str) -> None:
-    """It would end the cookie, or begin another one; in a header it is no matter."""
+    """It would end the cookie, or begin another one; in a header it is allowed."""
     token = Token(value)
     flaw = Carrier.of("cookie:S", None).flaw(token)
     assert flaw is not None

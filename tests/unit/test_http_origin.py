@@ -100,7 +100,7 @@ def test_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
     ],
 )
 def test_url_must_be_absolute(url: Any) -> None:
-    """What is no absolute http or https URL is refused, by its argument's name."""
+    """A value that is not an absolute http or https URL is refused, in an error that names the argument."""
     with pytest.raises(ConfigurationError, match="base_url"):
         absolute_url(url, "base_url")
 

@@ -359,7 +359,7 @@ async def test_flight_belongs_to_nobodys_request(make: Make, provider: FakeProvi
 async def test_background_renewal_belongs_to_nobodys_request(
     make: Make, provider: FakeProvider, clock: FakeClock
 ) -> None:
-    """The timer's renewals run in an empty context too, whoever entered the manager."""
+    """The timer's renewals also run in an empty context, wherever the manager was entered."""
     request = contextvars.ContextVar("request", default="none")
     seen: list[str] = []
 
@@ -454,7 +454,7 @@ def test_origins_and_identity_are_the_providers() -> None:
 
 @pytest.mark.parametrize("provider", [None, "peakly", 1, object(), Peakly, TokenManager])
 def test_what_is_no_provider_is_refused_when_built(provider: Any) -> None:
-    """A manager of something that is no provider is refused, and nothing is left to complain at its end."""
+    """An object that is not a provider is refused, and no half-made manager warns when it is collected."""
     with pytest.raises(ConfigurationError, match="takes a provider"):
         TokenManager(provider)
     gc.collect()
@@ -549,7 +549,7 @@ async def test_providers_own_deadline_wins(make: Make, clock: FakeClock) -> None
 
 @pytest.mark.parametrize("deadline", ["30", float("nan"), 0, -1, [], True])
 def test_providers_deadline_that_is_no_number_is_refused_when_built(make: Make, deadline: Any) -> None:
-    """A provider's ``deadline`` that is no number of seconds is refused early: it must hang nobody later."""
+    """A provider's ``deadline`` that is not a number of seconds is refused early, before a caller could hang."""
     odd = type("Odd", (FakeProvider,), {"deadline": deadline})()
     with pytest.raises(ConfigurationError, match="deadline"):
         make(odd)

@@ -203,7 +203,7 @@ async def test_token_is_taken_as_accepted_after_five_seconds(
 
 
 async def test_cooldown_doubles_from_5_to_60_seconds(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
-    """An API that refuses everything costs a login after 5 s, 10 s, 20 s and so on to 60 s, not one a request."""
+    """An API that refuses everything costs a login after 5 s, 10 s, 20 s and so on to 60 s, not one per request."""
     manager = make(provider)
     holds = []
     token = await refused_twice(manager)

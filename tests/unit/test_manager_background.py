@@ -31,7 +31,7 @@ DOWN = TokenEndpointUnavailable("down")
 
 @pytest.mark.parametrize("lifetime", [0.5, 2.0, 240.0, 3600.0, 14 * 86_400.0])
 async def test_at_most_two_fetches_a_lifetime(make: Make, clock: FakeClock, lifetime: float) -> None:
-    """However short the lifetime, however many ask, and with all the jitter: at most two fetches a lifetime."""
+    """However short the lifetime, however many callers, and with full jitter: at most two fetches per lifetime."""
     provider = FakeProvider(clock=clock, lifetime=lifetime)
     manager = make(provider, jitter=0.05, renew_at=0.5)
     async with manager if lifetime < 1000 else contextlib.nullcontext():  # a timer over years takes long to fake

@@ -147,7 +147,7 @@ async def test_a_refused_refresh_token_is_sent_once(
 async def test_who_comes_during_a_look_at_the_credential_gets_what_comes_of_it(
     server: Server, clock: FakeClock
 ) -> None:
-    """A slow callable is being asked for a mended secret: who needs a token meanwhile is not told of the old one."""
+    """While a slow callable is asked for the corrected secret, callers do not get the error about the old one."""
     secret, takes = "wrong", 0.0
 
     async def tell() -> str:
@@ -168,7 +168,7 @@ async def test_who_comes_during_a_look_at_the_credential_gets_what_comes_of_it(
 
 
 async def test_a_refresh_by_hand_joins_no_mere_look_at_the_credential(server: Server, clock: FakeClock) -> None:
-    """While a slow callable is asked again, whoever calls refresh() has what it tells sent, refused before or not."""
+    """If refresh() is called while a slow callable is asked again, its result is sent, rejected before or not."""
 
     async def secret() -> str:
         await clock.sleep(5)
@@ -180,7 +180,7 @@ async def test_a_refresh_by_hand_joins_no_mere_look_at_the_credential(server: Se
     assert len(server.seen) == 2
     looking = asyncio.ensure_future(manager.token())
     await clock.advance(1)
-    server.right = "wrong"  # mended at the server
+    server.right = "wrong"  # corrected at the server
     by_hand = asyncio.ensure_future(manager.refresh())
     await clock.advance(5)
     assert (await by_hand).value == (await looking).value == "token-3"
@@ -227,7 +227,7 @@ async def test_the_shortest_hold_makes_no_storm(clock: FakeClock) -> None:
 
 
 async def test_a_refresh_by_hand_during_a_rest_sends_what_was_refused(server: Server, clock: FakeClock) -> None:
-    """A flight rests after a 503 to another secret, with a refusal remembered: whoever calls refresh() ends both."""
+    """A flight waits after a 503 to another secret, with a rejection remembered: refresh() ends both."""
     secret = "wrong"
     manager = TokenManager(client_credentials(lambda: secret), clock=clock)
     await ask_each_second(manager, clock, 119)
@@ -367,7 +367,7 @@ async def test_a_changed_password_is_sent_at_once(server: Server, clock: FakeClo
 
 
 async def test_a_refresh_by_hand_sends_what_another_process_had_rejected(server: Server, clock: FakeClock) -> None:
-    """Whoever asks by hand knows better; a rejection counts for everybody again."""
+    """refresh() by hand tries in spite of a rejection; its own rejection counts for everybody again."""
     store = MemoryStore()
     await outcomes([TokenManager(password_grant("wrong"), store=store, clock=clock)], clock)
     manager = TokenManager(password_grant("wrong"), store=store, clock=clock)

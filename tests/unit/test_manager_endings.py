@@ -320,7 +320,7 @@ def test_hurrying_a_refresh_whose_loop_is_closed_does_nothing() -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("entered", [False, True])
 def test_a_forked_child_waits_for_nothing_of_its_parent(*, entered: bool) -> None:
-    """In a forked process a refresh of the parent's is no refresh, and its loop's entry nothing to close."""
+    """In a forked child, a refresh of the parent does not count, and its loop's session is not closed."""
     provider = FakeProvider(latency=0.5)
     manager = TokenManager(provider)
     started = threading.Event()

@@ -424,7 +424,7 @@ async def test_unreadable_answer_is_raised_at_once_and_not_retried(make: Make, c
 
 
 async def test_wrong_password_is_tried_once_not_once_a_request(make: Make, clock: FakeClock) -> None:
-    """A refused credential is tried again after 60 s, 120 s and so on up to an hour, whoever asks meanwhile."""
+    """A rejected credential is tried again after 60 s, 120 s and so on up to an hour, however many callers ask."""
     provider = Timed(clock=clock, answers=[refused() for _ in range(1_000)])
     manager = make(provider)
     for _ in range(20):
@@ -439,7 +439,7 @@ async def test_wrong_password_is_tried_once_not_once_a_request(make: Make, clock
 
 
 async def test_refresh_by_hand_tries_a_refused_credential_at_once(make: Make, clock: FakeClock) -> None:
-    """refresh() tries a refused credential at once, and so mends what was changed at the server."""
+    """refresh() tries a rejected credential at once, so it works as soon as the server has been corrected."""
     provider = Timed(clock=clock, answers=[refused(), refused()])
     manager = make(provider)
     await outcome(manager)
@@ -715,7 +715,7 @@ async def test_token_type_that_cannot_travel_is_refused(make: Make, provider: Fa
 
 @pytest.mark.parametrize("answer", [None, "token", b"token", 1, {"access_token": "x"}, Token])
 async def test_what_is_no_token_is_a_configuration_error(make: Make, clock: FakeClock, answer: Any) -> None:
-    """A provider that returns something else than a Token is told so by type, and not asked once a request."""
+    """If a provider returns something other than a Token, the error names its type. Later calls do not ask again."""
 
     class Odd(FakeProvider):
         async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Any:
@@ -802,7 +802,7 @@ async def test_fetch_that_is_no_coroutine_is_an_auth_error(make: Make, clock: Fa
 
 
 async def test_odd_retry_after_is_ignored(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
-    """A provider's ``retry_after`` that is no number counts as none."""
+    """A provider's ``retry_after`` that is not a number counts as none."""
     provider.answers = [TokenEndpointUnavailable("busy", retry_after="30")]  # type: ignore[arg-type]
     waiting = asyncio.ensure_future(outcome(make(provider)))
     await clock.advance(0.25)
@@ -944,7 +944,7 @@ async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still() ->
 async def test_what_a_provider_raises_when_it_was_given_up_is_nobodys_failure(
     make: Make, clock: FakeClock, gate: Any
 ) -> None:
-    """Who waits gets the next flight's token."""
+    """Waiting callers get the next flight's token."""
     late = gate(ZeroDivisionError())
     manager = make(FakeProvider(clock=clock, answers=[late]))
     waiting = asyncio.ensure_future(manager.token())

@@ -95,7 +95,7 @@ async def test_session_given_as_http_is_used_and_not_closed(clock: FakeClock) ->
 
 
 async def test_session_given_as_http_serves_its_own_loop_only(clock: FakeClock) -> None:
-    """On another loop than its own ``http=`` is left alone."""
+    """The session that ``http=`` gives is used only on its own event loop."""
     provider = Sessions()
     async with aiohttp.ClientSession() as session:
         manager = TokenManager(provider, http=session)
@@ -420,7 +420,7 @@ async def test_refresh_by_hand_waits_for_nothing_further_upstream(
 async def test_a_closing_that_is_cancelled_waits_for_no_listener(
     make: Make, provider: FakeProvider, settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever closes waits for listeners as long as the grace; who is cancelled meanwhile waits for none."""
+    """close() waits for listeners as long as the grace; a caller that is cancelled meanwhile waits for none."""
     graces: list[float] = []
 
     async def settle(_: object, grace: float) -> None:

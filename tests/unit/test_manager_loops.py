@@ -165,7 +165,7 @@ def test_run_that_ended_during_a_backoff_does_no_harm() -> None:
     assert asyncio.run(manager.refresh()).value == "token-1"
 
 
-# What runs on a loop that is closed under it may complain as it is collected: asyncio's tasks and sessions do.
+# Tasks and sessions whose event loop was closed early may warn when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("entered", [False, True])
 def test_loop_that_was_closed_with_a_flight_on_it_does_no_harm(entered: bool) -> None:  # noqa: FBT001
@@ -555,7 +555,7 @@ def test_leaving_a_loop_waits_for_the_flight_on_it(threads: Callable[[], LoopThr
     other.run(leave(manager))
 
 
-# What runs on a loop that is closed under it may complain as it is collected: asyncio's tasks and sessions do.
+# Tasks and sessions whose event loop was closed early may warn when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -> None:
     """The garbage collector may end a flight of a closed loop at any moment, also while the lock is held."""

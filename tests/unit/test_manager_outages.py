@@ -136,7 +136,7 @@ async def test_upstream_flights_know_that_callers_wait(clock: FakeClock, system:
 
 
 async def test_while_nobody_waits_downstream_the_upstream_step_takes_its_time(clock: FakeClock, system: System) -> None:
-    """A flight in the background that waits for an upstream one is no caller; one who comes hurries both."""
+    """A background flight that waits for an upstream one does not count as a caller. A caller makes both try sooner."""
     upstream = manager(Provider(system, "upstream"), clock)
     downstream = manager(Provider(System(clock), "downstream", upstream), clock)
     await downstream.token()

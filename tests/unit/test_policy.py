@@ -83,7 +83,7 @@ def test_renewal_is_never_due_after_the_end() -> None:
     ],
 )
 def test_settings_have_ranges(name: str, good: list[Any], bad: list[Any]) -> None:
-    """Each setting takes its range, ends included, and nothing outside it; what is no number is refused."""
+    """Each setting accepts its range, ends included. Other values, and values that are not numbers, are refused."""
     for value in good:
         assert getattr(attrs.evolve(POLICY, **{name: value}), name) == value
     for value in [*bad, math.nan, 10**400, "1", True, [], *([] if name == "idle_timeout" else [None])]:

@@ -137,7 +137,7 @@ async def test_concurrent_callers_make_one_manager(pools: Pools, tenants: Tenant
 async def test_failing_factory_fails_all_who_wait_and_is_tried_anew(
     pools: Pools, tenants: Tenants, raised: Exception | None, kind: type[AuthError], text: str
 ) -> None:
-    """Who waits for a factory that fails gets an error of their own, without secrets; the next call tries anew."""
+    """Each caller that waits for a failing factory gets its own error, without secrets; the next call tries again."""
     failing = True
 
     async def factory(key: str) -> Any:
@@ -210,7 +210,7 @@ async def test_factory_that_cancels_itself_fails(pools: Pools) -> None:
 
 
 async def test_lost_making_is_begun_anew(pools: Pools, tenants: Tenants, settled: Settled) -> None:
-    """Somebody cancels all tasks while the factory works: who waits for the manager has it made again."""
+    """All tasks are cancelled while the factory works: callers that wait for the manager have it made again."""
     works: list[asyncio.Event] = []
 
     async def factory(key: str) -> FakeProvider:
@@ -243,7 +243,7 @@ async def test_refresh_that_a_closing_ended_before_it_began_leaves_nothing(pools
 
 
 async def test_pool_of_any_size_closes_nobody(pools: Pools, tenants: Tenants) -> None:
-    """max_size=None: whoever was used stays."""
+    """max_size=None: every tenant that was used stays."""
     pool = pools(tenants, max_size=None)
     for n in range(200):
         await value_of(pool, n)
@@ -330,7 +330,7 @@ async def test_held_manager_on_the_real_clock_reopens_on_use() -> None:
 
 
 async def test_manager_with_a_flight_is_not_closed(pools: Pools, tenants: Tenants, gate: Any, settled: Settled) -> None:
-    """Who has a refresh under way, and waiters, stays; the pool shrinks to its size when that has ended."""
+    """A tenant with a refresh in progress, or with waiters, stays; the pool shrinks to its size afterwards."""
     pool = pools(tenants, max_size=2)
     doors = {key: gate() for key in "abcd"}
     for key, door in doors.items():
@@ -487,7 +487,7 @@ async def test_queue_counts_neither_as_slowness_nor_towards_the_deadline(pools: 
 
 
 async def test_rest_between_tries_takes_no_turn(pools: Pools, clock: FakeClock) -> None:
-    """Who waits for its next try lets others go first."""
+    """A tenant that waits for its next try occupies no slot."""
     tenants = Tenants(clock)
     pool = pools(tenants, limit=1)
     await pool.get("a")
@@ -737,7 +737,7 @@ async def test_pool_that_was_never_closed_warns() -> None:
 
 
 def test_pool_serves_one_loop_after_another_and_several_at_once() -> None:
-    """One pool for several loops and threads: one manager and one token a tenant."""
+    """One pool for several loops and threads: one manager and one token per tenant."""
     tenants = Tenants(None, latency=0.01)
     pool = ManagerPool(tenants, limit=2)
 
@@ -844,7 +844,7 @@ async def _ask_for(pool: ManagerPool[Any], key: object) -> None:
 
 
 async def test_a_plain_factory_that_raises_a_cancellation_fails_its_caller(pools: Pools) -> None:
-    """It is no cancellation of anybody: it is not asked again and again."""
+    """It does not count as a caller's cancellation: the factory is not called over and over."""
     calls = []
 
     def factory(key: object) -> Any:

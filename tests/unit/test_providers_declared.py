@@ -322,7 +322,7 @@ async def test_an_ordinary_word_that_is_declared(mocked_http: MockedHttp) -> Non
 
 
 async def test_a_method(mocked_http: MockedHttp) -> None:
-    """An API may want another than POST."""
+    """An API may want a method other than POST."""
     mocked_http.mock.get(URL + "?v=1", payload={"access_token": "at-1"})
     provider = acme(method="get", url=URL + "?v=1", sent_as="header", at="X-Key")
     assert (await fetch(provider)).value == "at-1"

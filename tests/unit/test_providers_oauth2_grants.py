@@ -349,7 +349,7 @@ def test_a_bound_token_is_carried_one_way(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("dpop", "kind"), [(False, "DPoP"), (True, "Bearer"), (True, ...)])
 async def test_a_token_of_the_wrong_kind(mocked_http: MockedHttp, dpop: bool, kind: object) -> None:  # noqa: FBT001
-    """A bound token without a key is no use, and a bearer token is not what was asked for: neither is taken."""
+    """A bound token without a key cannot be used, and a bearer token is not what was requested: both are refused."""
     mocked_http.answers(URL, answer(token_type=kind))
     error = await failure(password(dpop=dpop))
     assert isinstance(error, InvalidTokenResponse)

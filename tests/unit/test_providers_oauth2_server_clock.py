@@ -145,7 +145,7 @@ async def test_a_nonce_and_then_the_time(mocked_http: MockedHttp) -> None:
 
 @pytest.mark.parametrize(("given", "lasts"), [(1, 4), (60, 60), (3600, 3600)])
 async def test_an_assertion_is_good_for_as_long_as_was_asked(mocked_http: MockedHttp, given: int, lasts: int) -> None:
-    """Servers limit the time from ``iat`` to ``exp``; one that lies in the past on both sides is no use."""
+    """Servers limit the time from ``iat`` to ``exp``; with both in the past, the assertion would be useless."""
     mocked_http.answers(URL, answer())
     await fetch(
         JWTBearer(token_url=URL, private_key=PEM, assertion_issuer="robot@example.com", assertion_lifetime=given)

@@ -147,14 +147,14 @@ async def test_the_newer_login(mocked_http: MockedHttp, environment: Any, host: 
 
 @pytest.mark.parametrize("nothing", [None, False, "", 0, [], {}])
 async def test_an_error_field_that_says_nothing(mocked_http: MockedHttp, nothing: object) -> None:
-    """The newer generation always has an ``error`` field; an empty one is no error."""
+    """The newer generation always has an ``error`` field; an empty one does not mean failure."""
     mocked_http.answers("https://apis.pgf.cl/users/login", {"message": "ok", "error": nothing, "data": jwt_answer()})
     assert (await fetch(login(generation=2))).value == "new-jwt"
 
 
 @pytest.mark.parametrize("data", [..., None, [], "x", 7])
 async def test_the_newer_login_without_data(mocked_http: MockedHttp, data: object) -> None:
-    """An answer whose ``data`` is no object is an error that says so."""
+    """An answer whose ``data`` is not an object is an error that says so."""
     fields = {"message": "ok", "error": None} | ({} if data is ... else {"data": data})
     mocked_http.answers("https://apis.pgf.cl/users/login", fields)
     error = await failure(login(generation=2))

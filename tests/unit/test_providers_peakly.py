@@ -380,7 +380,7 @@ async def test_refusals(
 
 
 async def test_a_refusal_in_html(mocked_http: MockedHttp) -> None:
-    """A refusal whose body is no JSON is a refusal all the same."""
+    """A rejection whose body is not JSON still counts as a rejection."""
     mocked_http.answers(URL, status=401, body=b"<html>No</html>", headers={"Content-Type": "text/html"})
     error = await failure(peakly())
     assert type(error) is CredentialsRejected
@@ -408,7 +408,7 @@ async def test_a_refresh_token_that_is_none_costs_nothing(mocked_http: MockedHtt
 
 
 async def test_what_is_ignored_is_told_once(mocked_http: MockedHttp, caplog: pytest.LogCaptureFixture) -> None:
-    """A field that can't be read is one warning, without its value; what stands for "none" is no warning."""
+    """An unreadable field causes one warning, without its value. A value that means "none" causes no warning."""
     provider = peakly()
     for changes in ({"refresh_token": f"{PASSWORD}\n"}, {"refresh_token": 7}, {".expires": ""}, {"refresh_token": 8}):
         mocked_http.answers(URL, answer(**changes))

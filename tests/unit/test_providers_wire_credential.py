@@ -46,7 +46,7 @@ def sent_bearers(mocked_http: MockedHttp) -> list[str]:
 
 @attrs.define(repr=False)
 class Source:
-    """A token source that is no manager: three methods, and a note of what it is told."""
+    """A token source that is not a manager: three methods, which record their arguments."""
 
     values: list[str]
     error: AuthError | None = None

@@ -148,7 +148,7 @@ async def test_no_redirect_is_followed(mocked_http: MockedHttp, status: int) -> 
 
 @pytest.mark.parametrize("status", [404, 405, 406, 410, 415, 418, 422])
 async def test_no_token_endpoint(mocked_http: MockedHttp, status: int) -> None:
-    """Other statuses say that this is no token endpoint: neither transient nor the password's fault."""
+    """Other statuses say that this is not a token endpoint: neither a transient failure nor a wrong password."""
     mocked_http.answers(ADDRESS, status=status, body=b"<html>Not found</html>", headers=HTML)
     error = await failure(peakly())
     assert type(error) is InvalidTokenResponse
@@ -180,7 +180,7 @@ async def test_no_token_endpoint(mocked_http: MockedHttp, status: int) -> None:
     ],
 )
 async def test_no_json_object(mocked_http: MockedHttp, body: bytes) -> None:
-    """A 200 whose body is no JSON object in UTF-8 is an error that shows nothing of it."""
+    """A 200 whose body is not a JSON object in UTF-8 is an error that shows nothing of it."""
     mocked_http.answers(ADDRESS, body=body)
     error = await failure(peakly())
     assert type(error) is InvalidTokenResponse
@@ -215,7 +215,7 @@ async def test_success_has_several_statuses(mocked_http: MockedHttp, status: int
 
 
 async def test_no_content(mocked_http: MockedHttp) -> None:
-    """A 204 is no token."""
+    """A 204 counts as an answer without a token."""
     mocked_http.answers(ADDRESS, status=204, body=b"")
     assert type(await failure(peakly())) is InvalidTokenResponse
 
@@ -306,7 +306,7 @@ async def test_the_error_reads_well(mocked_http: MockedHttp) -> None:
 
 
 async def test_what_the_attempt_learns(mocked_http: MockedHttp) -> None:
-    """The server's clock, and that an answer came, are noted for whoever made the attempt."""
+    """The server's clock, and that an answer came, are recorded in the try's state."""
     mocked_http.answers(ADDRESS, body=GOOD, date=NOW + 50, headers={"Age": "10"})
     await fetch(peakly())
     assert current_try().server_now == NOW + 60

@@ -54,7 +54,7 @@ def test_what_is_declared_comes_before_the_status(status: int) -> None:
     ],
 )
 def test_an_error_inside_a_success(errors: ErrorFields, document: object, verdict: Verdict) -> None:
-    """A 200 is no success where the answer says otherwise."""
+    """A 200 does not count as success if the answer says otherwise."""
     assert meaning(errors, 200, document) == verdict
 
 

@@ -67,7 +67,7 @@ def test_a_path_that_cant_be_read(text: object) -> None:
 
 
 def test_a_header_needs_a_name_that_one_can_have() -> None:
-    """What is no header is a member that is called so."""
+    """A path that is not a valid header's is read as the name of a member."""
     assert Path.of("header:a b", "token").header is None
     assert Path.of("header:x-token", "token").header == "x-token"
 

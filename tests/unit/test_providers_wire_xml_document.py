@@ -67,7 +67,7 @@ def test_what_is_not_read(text: str) -> None:
 
 
 def test_the_limits_themselves_are_read() -> None:
-    """32 levels and 5,000 elements are no error."""
+    """32 levels and 5,000 elements are allowed."""
     assert parse_xml("<a>" * 32 + "</a>" * 32) is not None
     assert parse_xml(f"<a>{'<b/>' * 4999}</a>") is not None
 

@@ -135,7 +135,7 @@ TAKE_NONE: set[type] = {
     asyncauth.RefreshRequest,  # says where a refresh token goes
     asyncauth.OAuthOptions,  # the type of arguments: a constructor takes them out of the dict at once
     asyncauth.AnswerFields,  # names of fields
-    asyncauth.ErrorFields,  # names of fields, and values that are no secrets
+    asyncauth.ErrorFields,  # names of fields, and values that are not secret
     asyncauth.DevicePrompt,  # shows a person what they are to type
     asyncauth.RefreshPolicy,
     stores.FileStore,  # holds a path
@@ -163,7 +163,7 @@ TAKE_NONE: set[type] = {
 
 
 def test_no_public_class_is_missing_here() -> None:
-    """Whoever adds one decides whether it takes a secret. Errors and events are searched in every test."""
+    """The author of a class says here whether it takes a secret. Errors and events are searched in every test."""
     public = {getattr(module, name) for module in (asyncauth, stores, testing, sandbox) for name in module.__all__}
     classes = {each for each in public if inspect.isclass(each) and not issubclass(each, Exception)}
     assert classes == MADE.keys() | TAKE_NONE

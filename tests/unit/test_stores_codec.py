@@ -112,7 +112,7 @@ def test_the_form_is_versioned_json() -> None:
 
 
 def test_what_json_cannot_hold_is_left_out() -> None:
-    """A provider of somebody's own may put anything into ``extra``: it is no reason not to share the token."""
+    """A user's own provider may put anything into ``extra``: the token is shared all the same."""
     token = Token("t", issued_at=NOW, extra={"day": dt.date(2026, 1, 1), "n": 1, "set": {1}})
     assert dict(loads(dumps(token)).extra) == {"n": 1}
 
@@ -274,7 +274,7 @@ def test_a_deeply_nested_extra_never_keeps_a_token_out_of_the_store(levels: int)
 
 @pytest.mark.parametrize("seconds", [math.nan, -math.inf, -1, 0, True, "60", None])
 def test_a_senseless_refresh_expires_in_means_the_usual_time(seconds: object) -> None:
-    """NaN is no number of seconds: a store that was told to keep an entry for so long would refuse it."""
+    """NaN cannot be a time to live: a store would reject it."""
     token = Token(
         "access", issued_at=NOW, expires_at=NOW + 60, refresh_token="r", extra={"refresh_expires_in": seconds}
     )

@@ -62,7 +62,7 @@ async def test_keys_rotate(inner: MemoryStore) -> None:
 
 
 async def test_what_no_key_opens_counts_as_absent(inner: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning; a save mends it, and the next such entry is told again."""
+    """One warning. A save replaces the entry, and the next such entry causes a new warning."""
     theirs, ours = EncryptedStore(inner, OLD), EncryptedStore(inner, NEW)
     for _ in range(2):
         await theirs.save(KEY, TOKEN)

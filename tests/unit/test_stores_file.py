@@ -73,7 +73,7 @@ def test_what_a_killed_process_leaves_is_gone_with_the_next_save(tmp_path: Path)
 @pytest.mark.skipif(os.name == "nt" or SYSTEM == "windows", reason="links need rights there")
 @pytest.mark.parametrize("suffix", [".lock", ".change", ".new"])
 async def test_a_planted_link_is_not_followed(tmp_path: Path, suffix: str) -> None:
-    """Whoever can write in the folder can't have a file elsewhere emptied, written or given another mode."""
+    """An attacker who can write in the folder cannot have a file elsewhere emptied, written, or given another mode."""
     folder, target = tmp_path / "tokens", tmp_path / "target"
     folder.mkdir()
     target.write_text("precious")
@@ -157,7 +157,7 @@ async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     ids=["empty", "truncated", "zeros", "future", "cut", "huge"],
 )
 async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning, which names the key's first digits and shows nothing of it; and the next save mends it."""
+    """One warning, which names the key's first digits and nothing of the content. The next save replaces the file."""
     store = FileStore(tmp_path)
     (tmp_path / f"{KEY}.json").write_bytes(damage)
     for _ in range(3):
@@ -175,7 +175,7 @@ async def test_a_damaged_file_counts_as_absent(tmp_path: Path, damage: bytes, ca
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
 @pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", os.mkdir)])
 async def test_what_is_no_file_counts_as_absent(tmp_path: Path, make: Any) -> None:
-    """A folder is no reason to fail, and a pipe into which nobody writes none to wait."""
+    """A folder in the file's place causes no failure, and a pipe without a writer no wait."""
     make(tmp_path / f"{KEY}.json")
     store = FileStore(tmp_path)
     assert await asyncio.wait_for(store.load(KEY), 30) is None

@@ -49,7 +49,7 @@ async def test_listing_makes_nothing(tmp_path: Path) -> None:
 
 
 async def test_other_files_are_no_entries(tmp_path: Path) -> None:
-    """Whatever else lies in the folder, locks and notes, is no key."""
+    """Other files in the folder, such as locks and notes, do not count as keys."""
     for name in (f"{ONE}.lock", f"{ONE}.change", "notes.json", f"{ONE.upper()}.json", f"{ONE[:8]}.x.new"):
         (tmp_path / name).write_text("{}")
     assert await FileStore(tmp_path).keys() == []

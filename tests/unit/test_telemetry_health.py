@@ -62,7 +62,7 @@ async def ask(app: Any, path: str, *, method: str = "GET") -> tuple[int, Any]:
 
 
 async def test_nobody_is_asked_while_all_is_well(manager: TokenManager, provider: FakeProvider) -> None:
-    """A token that nobody has requested yet is no fault, and no reason to request one; no secret is told."""
+    """A manager whose token was not requested yet counts as healthy, and requests none. The answer shows no secret."""
     status, body = await readiness(manager)
     assert (status, body["healthy"], body["managers"][0]["state"]) == (200, True, "empty")
     assert provider.calls == 0
@@ -118,7 +118,7 @@ async def test_a_check_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_pool_is_ready_when_one_tenant_has_a_token(asyncauth_clock: FakeClock) -> None:
-    """One tenant's wrong password is no reason to take a service down; all of them are, until one is right."""
+    """One tenant's wrong password does not make a service unready; it is unready while all of them are wrong."""
     answers: dict[str, list[Any]] = {"acme": [REJECTED], "umbrella": [REJECTED]}
     pool = ManagerPool[str](
         lambda tenant: FakeProvider(clock=asyncauth_clock, answers=answers[tenant], identity=tenant),

@@ -56,7 +56,7 @@ def test_names_that_come_late_are_there() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, -1e-9, math.nan, math.inf])
 async def test_clock_is_moved_forwards_and_not_for_ever(clock: FakeClock, seconds: float) -> None:
-    """What is no step forwards is refused, and changes nothing; the error says what to use instead."""
+    """Anything but a step forwards is refused and changes nothing; the error says what to use instead."""
     before = clock.monotonic()
     with pytest.raises(ValueError, match="set_wall"):
         await clock.advance(seconds)
@@ -125,7 +125,7 @@ async def test_provider_gives_its_answers_in_turn_and_then_tokens(clock: FakeClo
 
 
 async def test_provider_gives_a_single_answer_to_every_call(clock: FakeClock) -> None:
-    """An answer that is no list stays, as an endpoint that is down does."""
+    """An answer that is not in a list is given every time, as by an endpoint that is down."""
     provider = FakeProvider(clock=clock, answers=TokenEndpointUnavailable("down"))
     async with aiohttp.ClientSession() as http:
         for _ in range(3):

@@ -390,7 +390,7 @@ async def test_a_body_may_be_large(mock: mock_aiohttp, http: aiohttp.ClientSessi
 
 
 async def test_recorded_headers_are_those_that_somebody_set(mock: mock_aiohttp, provider: FakeProvider) -> None:
-    """The session's, the call's and the middlewares', and none that aiohttp adds; none at all are no ``headers``."""
+    """The session's, the call's and the middlewares', none that aiohttp adds; without any, there is no ``headers``."""
     mock.get(ME, repeat=True)
     async with client_session(provider, headers={"User-Agent": "me", "X-One": "session"}) as http:
         await http.get(ME, headers={"x-one": "call", "Accept": "*/*"})

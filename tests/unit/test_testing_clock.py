@@ -146,7 +146,7 @@ async def test_advance_does_not_turn_an_idle_loop(clock: FakeClock, *, on_uvloop
 
 
 async def test_it_stands_still_when_tasks_end_just_before_a_look() -> None:
-    """Who waits for several tasks shows a turn after their end that it goes on: whenever that is."""
+    """A task that waits for several others shows one turn after their end that it continues, whenever that is."""
     for turns in range(2 * module.QUIET_ROUNDS):
         clock = FakeClock(auto=True)
         asleep = asyncio.ensure_future(clock.sleep(60))
