@@ -13,99 +13,46 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import difflib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
+import cosmic_ray.commands
+import cosmic_ray.mutating
+import cosmic_ray.plugins
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).resolve().parent.parent
 SURVIVORS = Path(__file__).with_name("mutation_survivors.toml")
 SCORES = Path(__file__).with_name("mutation_scores.json")
+RUNS = str(Path(__file__).with_name("mutation_runs.py"))
 PAGE = ROOT / "docs" / "mutation.md"
-NEEDED = ("asyncauth", "tests", "examples", "scripts", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
+NEEDED = (
+    "asyncauth",
+    "tests",
+    "examples",
+    "docs",
+    "pyproject.toml",
+    "pytest_asyncauth.py",
+    "README.md",
+    "CHANGELOG.md",
+)
 
-UNIT = "tests/unit"
-TESTS = {
-    "manager": [
-        f"{UNIT}/test_manager.py",
-        f"{UNIT}/test_manager_life.py",
-        f"{UNIT}/test_manager_background.py",
-        f"{UNIT}/test_manager_failures.py",
-        f"{UNIT}/test_manager_api_401.py",
-        f"{UNIT}/test_manager_credential_rejected.py",
-        f"{UNIT}/test_manager_loops.py",
-        f"{UNIT}/test_manager_endings.py",
-        f"{UNIT}/test_core_lifecycle.py",
-        f"{UNIT}/test_events.py",
-        f"{UNIT}/test_core_store_client.py",
-        f"{UNIT}/test_core_store_client_trouble.py",
-        f"{UNIT}/test_pool.py",
-        "tests/scenarios",
-        "tests/integration/test_sessions.py",
-    ],
-    "_core/flight": [
-        f"{UNIT}/test_core_flight.py",
-        f"{UNIT}/test_manager_life.py",
-        f"{UNIT}/test_manager_loops.py",
-        f"{UNIT}/test_manager_endings.py",
-        f"{UNIT}/test_core_lifecycle.py",
-        f"{UNIT}/test_manager.py",
-        f"{UNIT}/test_events.py",
-    ],
-    "_core/lifecycle": [f"{UNIT}/test_core_lifecycle.py", f"{UNIT}/test_manager_endings.py", "tests/scenarios"],
-    "_base/loops": [
-        f"{UNIT}/test_base_loops.py",
-        f"{UNIT}/test_core_flight_endings.py",
-        f"{UNIT}/test_core_lifecycle.py",
-        f"{UNIT}/test_manager_endings.py",
-        f"{UNIT}/test_manager_loops.py",
-    ],
-    "_core/failures": [
-        f"{UNIT}/test_core_failures.py",
-        "tests/property/test_failure_waits.py",
-        f"{UNIT}/test_manager_credential_rejected.py",
-        f"{UNIT}/test_manager_failures.py",
-        f"{UNIT}/test_manager_api_401.py",
-    ],
-    "_core/api_401s": [
-        f"{UNIT}/test_core_failures.py",
-        f"{UNIT}/test_core_trial.py",
-        f"{UNIT}/test_manager_api_401.py",
-        f"{UNIT}/test_auth_flow.py",
-        "tests/property/test_failure_waits.py",
-    ],
-    "auth_flow": [
-        f"{UNIT}/test_auth_flow.py",
-        f"{UNIT}/test_middleware_origins.py",
-        f"{UNIT}/test_middleware_repeats.py",
-        "tests/integration/test_dpop_requests.py",
-    ],
-    "middleware": [
-        f"{UNIT}/test_middleware_repeats.py",
-        "tests/integration/test_middleware.py",
-        f"{UNIT}/test_middleware_origins.py",
-        "tests/integration/test_contract_replay.py",
-        "tests/integration/test_dpop_requests.py",
-    ],
-    "providers/wire/classify": [
-        f"{UNIT}/test_providers_wire_classify.py",
-        f"{UNIT}/test_providers_wire_endpoint.py",
-        f"{UNIT}/test_providers_declared.py",
-    ],
-    "expiry": [f"{UNIT}/test_expiry.py", "tests/property/test_expiry_properties.py"],
-    "policy": [f"{UNIT}/test_policy.py", "tests/property/test_windows.py", f"{UNIT}/test_core_failures.py"],
-    "_http/challenge": [f"{UNIT}/test_http_challenge.py", "tests/property/test_challenge_properties.py"],
+TESTS: dict[str, list[str]] = {
+    module: [f"tests/{test}.py" for test in tests]
+    for module, tests in tomllib.loads(Path(__file__).with_name("mutation_tests.toml").read_text("utf-8")).items()
 }
-"""The tests that must catch a change of a module, the most likely first."""
+"""The tests that must catch a change of a module."""
 
 ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "FloorDiv_Div", "Mod_Mul")
 COMPARISONS = (
@@ -169,56 +116,63 @@ def main() -> int:
 
 def _score(module: str, before: Score | None) -> Score:
     """Change a module in every way, or only as in the last run's survivors, and return the score."""
+    source = (ROOT / "asyncauth" / f"{module}.py").read_text(encoding="utf-8")
+    changes = list(_changes(module, source))
+    if before is not None:
+        if missing := set(before.survivors) - {change for change, _ in changes}:
+            raise SystemExit(f"asyncauth/{module}.py has changed since its last run, line {min(missing).line}: run it")
+        changes = [(change, changed) for change, changed in changes if change in before.survivors]
     with tempfile.TemporaryDirectory(prefix=f"mutation-{module.replace('/', '-')}-") as folder:
         copy = Path(folder, "tree")
         copy.mkdir()
         for name in NEEDED:
             _copy(ROOT / name, copy / name)
-        tests = [test for test in TESTS[module] if (copy / test).exists()]
-        options = "-x -q -p no:randomly -p no:xdist -p no:cacheprovider --timeout 20 --no-header --tb no"
-        config = Path(folder, "config.toml")
-        config.write_text(
-            "[cosmic-ray]\n"
-            f'module-path = "asyncauth/{module}.py"\n'
-            "timeout = 120.0\n"
-            "excluded-modules = []\n"
-            f'test-command = "{sys.executable} -m pytest {options} {" ".join(tests)}"\n'
-            '[cosmic-ray.distributor]\nname = "local"\n'
-            f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n",
-            encoding="utf-8",
+        texts = Path(folder, "changes.json")
+        texts.write_text(json.dumps([[change.line, changed] for change, changed in changes]), encoding="utf-8")
+        results = Path(folder, "results.jsonl")
+        paths = (str(copy), str(copy / "tests"), str(Path(RUNS).parent))
+        done = subprocess.run(
+            [sys.executable, "-P", RUNS, module, str(texts), str(results), *TESTS[module]],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        session = str(Path(folder, "session.sqlite"))
-        tools = Path(sys.executable).parent
-        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-
-        def run(*command: str) -> None:
-            tool = [str(tools / command[0]), *command[1:]]
-            done = subprocess.run(tool, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{' '.join(command[:2])} failed for {module}:\n{done.stdout}{done.stderr}")
-
-        run("cosmic-ray", "init", str(config), session)
-        run("cr-filter-operators", session, str(config))
-        source = (ROOT / "asyncauth" / f"{module}.py").read_text(encoding="utf-8").splitlines()
-        if before is not None:
-            _leave_out_noticed(session, source, before)
-        run("cosmic-ray", "baseline", str(config))
-        run("cosmic-ray", "exec", str(config), session)
-        score = _read(module, session, source)
-        return score if before is None else attrs.evolve(score, killed=before.total - len(score.survivors))
+        print(done.stderr, end="", file=sys.stderr)
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+        caught_by: dict[int, str] = dict(json.loads(line) for line in lines)
+    if done.returncode or len(caught_by) != len(changes):
+        raise SystemExit(f"the tests of {module} could not be run on {len(changes) - len(caught_by)} changes")
+    survivors = sorted(change for number, (change, _) in enumerate(changes) if not caught_by[number])
+    total = len(changes) if before is None else before.total
+    return Score(module, total - len(survivors), tuple(survivors))
 
 
-def _leave_out_noticed(session: str, source: list[str], before: Score) -> None:
-    """Leave out the changes that the last run's tests caught."""
-    for each in before.survivors:
-        if source[each.line - 1].strip() != each.code:
-            raise SystemExit(f"asyncauth/{each.module}.py has changed since its last run: run all of it")
-    survived = {(each.line, each.operator) for each in before.survivors}
-    with use_db(session, WorkDB.Mode.open) as database:
-        for item in list(database.pending_work_items):
-            (mutation,) = item.mutations
-            if (mutation.start_pos[0], mutation.operator_name.removeprefix("core/")) not in survived:
-                database.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+def _changes(module: str, source: str) -> Iterator[tuple[Survivor, str]]:
+    """Yield each change of a module, as a survivor that it may become, with the changed source."""
+    lines = source.splitlines()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        use_db(str(Path(folder, "changes.sqlite")), WorkDB.Mode.create) as database,
+    ):
+        cosmic_ray.commands.init([ROOT / "asyncauth" / f"{module}.py"], database, {})
+        mutations = [mutation for item in database.pending_work_items for mutation in item.mutations]
+    for each in sorted(mutations, key=lambda each: (each.start_pos, each.operator_name, each.occurrence)):
+        line, column = each.start_pos
+        code = lines[line - 1]
+        if any(re.match(pattern, each.operator_name) for pattern in LEFT_OUT):
+            continue
+        if code == "if TYPE_CHECKING:" or code[column:].startswith("*,"):
+            continue  # not run by Python; no multiplication, but the end of the positional parameters
+        operator = cosmic_ray.plugins.get_operator(each.operator_name)(**each.operator_args)
+        try:
+            changed = cosmic_ray.mutating.mutate_code(source, operator, each.occurrence)
+        except AttributeError:
+            continue  # it replaces no exception that has a dot in its name
+        diff = list(difflib.unified_diff(lines, changed.splitlines(), n=0))[2:]
+        added = " ".join(text[1:].strip() for text in diff if text.startswith("+"))
+        yield Survivor(module, line, code.strip(), added, each.operator_name.removeprefix("core/")), changed
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -227,26 +181,6 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=ignored)
     elif source.exists():
         shutil.copy(source, target)
-
-
-def _read(module: str, session: str, source: list[str]) -> Score:
-    """Return a session's score."""
-    killed, survivors = 0, list[Survivor]()
-    with use_db(session, WorkDB.Mode.open) as database:
-        for item, result in database.completed_work_items:
-            if result.worker_outcome.value == "skipped":
-                continue
-            if result.test_outcome is not TestOutcome.SURVIVED:
-                killed += 1
-                continue
-            (mutation,) = item.mutations
-            line = mutation.start_pos[0]
-            if source[line - 1] == "if TYPE_CHECKING:":
-                continue  # not run by Python
-            added = [text[1:].strip() for text in result.diff.splitlines() if text[:1] == "+" and text[:3] != "+++"]
-            operator = mutation.operator_name.removeprefix("core/")
-            survivors.append(Survivor(module, line, source[line - 1].strip(), " ".join(added), operator))
-    return Score(module, killed, tuple(sorted(survivors)))
 
 
 def _stored() -> dict[str, Score]:
