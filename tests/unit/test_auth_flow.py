@@ -175,6 +175,64 @@ async def test_the_predecessor_takes_the_place_of_an_unknown_token(request_: Req
     assert manager.status().rejections == 0
 
 
+async def test_the_same_token_is_sent_again_only_once(request_: Request) -> None:
+    """A second time it would get the same 401."""
+    request_.manager.accepted(await request_.manager.token())
+    assert request_.flow.answered(401) is Step.RENEW
+    assert await request_.renew() is Step.SEND
+    assert await request_.renew() is Step.RETURN
+
+
+@pytest.mark.parametrize(
+    ("challenges", "refused", "cooldown"),
+    [
+        ([], None, 5.0),
+        (['Bearer error="invalid_token"'], None, 5.0),
+        (['Basic realm="x"'], None, 10.0),
+        (['Basic realm="x"'], True, 5.0),
+    ],
+)
+async def test_only_a_foreign_challenge_makes_cool_downs_longer_than_their_limit(
+    make: Make, clock: FakeClock, *, challenges: list[str], refused: bool | None, cooldown: float
+) -> None:
+    """A 401 of another scheme may be about something else; where the API says that it is the token, it is not."""
+    manager = make(FakeProvider(clock=clock), refusal_cooldown_limit=5.0)
+    for _ in range(2):
+        request = await Request(manager).begin_known()
+        while request.flow.answered(401, challenges=challenges, refused=refused) is Step.RENEW:
+            await clock.advance(request.flow.pause)
+            assert await request.renew() is Step.SEND
+        await clock.advance(6)
+    assert engine_of(manager).state.failures.api_401s.cooldown == cooldown
+
+
+async def test_a_dpop_header_of_the_callers_stays(request_: Request) -> None:
+    """Only a proof that the flow added is taken off, once or twice."""
+    request_.headers["DPoP"] = "the caller's"
+    request_.flow.strip(request_.headers)
+    assert request_.headers["DPoP"] == "the caller's"
+
+
+async def test_a_token_with_its_proof_is_taken_off_twice(make: Make) -> None:
+    """As any other: an error may be handled in two places."""
+    request = await Request(make(Bound())).begin()
+    request.flow.strip(request.headers)
+    request.flow.strip(request.headers)
+    assert request.headers == {"Accept": "*/*"}
+
+
+@pytest.mark.parametrize("place", ["header:Authorization", "header:X-Api-Token", "cookie:session"])
+async def test_its_cookie(make: Make, place: str) -> None:
+    """The token where it is carried as a cookie, and nothing elsewhere."""
+
+    class Placed(FakeProvider):
+        carried_as = place
+
+    request = await Request(make(Placed())).begin()
+    token = await request.token()
+    assert request.flow.cookie == (token.authorization if place == "cookie:session" else "")
+
+
 async def test_a_nonce_for_the_proof(make: Make) -> None:
     """A server that asks for its nonce gets the request once more with the same token and another proof."""
     request = await Request(make(Bound())).begin()

@@ -6,7 +6,7 @@ import attrs
 import pytest
 from harness.canary import MARK
 
-from asyncauth._http.challenge import Challenge, Reason, parse, reason_of
+from asyncauth._http.challenge import Challenge, Reason, parse, reason_of, wants_dpop_nonce
 
 
 def bearer(**params: str) -> Challenge:
@@ -290,3 +290,20 @@ def test_challenge_repr_to_the_character(scheme: int, names: int) -> None:
     """32 characters of the scheme, and 80 of the parameters' names."""
     shown = repr(Challenge("s" * scheme, None, {"n" * names: "x"}))
     assert (shown.count("s"), shown.removeprefix("Challenge(").count("n")) == (min(scheme, 32), min(names, 80))
+
+
+@pytest.mark.parametrize(
+    ("lines", "wants"),
+    [
+        (['DPoP error="use_dpop_nonce"'], True),
+        (['Bearer realm="x"', 'DPoP algs="ES256", error="use_dpop_nonce"'], True),
+        (['DPoP error="invalid_token"'], False),
+        (["DPoP"], False),
+        (['Bearer error="use_dpop_nonce"'], False),
+        (['Bearer error="use_dpop_nonce"', 'DPoP error="invalid_token"'], False),
+        ([], False),
+    ],
+)
+def test_only_a_dpop_challenge_asks_for_a_nonce(lines: list[str], *, wants: bool) -> None:
+    """RFC 9449 §9: the error ``use_dpop_nonce``, in a challenge of the scheme DPoP."""
+    assert wants_dpop_nonce(lines) is wants

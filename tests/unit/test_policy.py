@@ -55,6 +55,18 @@ def test_slow_endpoint_is_asked_earlier_but_never_before_half(slowest: float, fr
     assert POLICY.windows(100.0, slowest=slowest, unit_random=1.0).fresh >= 50.0
 
 
+@pytest.mark.parametrize(("slowest", "fresh"), [(0.0, 90.0), (8.0, 82.0), (40.0, 50.0), (41.0, 50.0), (1000.0, 50.0)])
+def test_a_token_given_again_is_renewed_as_late_as_the_endpoint_allows(slowest: float, fresh: float) -> None:
+    """Renewal starts so early that a request as slow as the slowest ends in time, at half the lifetime at the least."""
+    assert POLICY.windows_again(100.0, slowest=slowest) == Windows(pytest.approx(fresh), 90.0)
+
+
+def test_a_token_given_again_by_an_endpoint_that_takes_no_time() -> None:
+    """By default no request is expected to take any time: renewal is due at the end of use."""
+    assert POLICY.windows_again(100.0) == Windows(90.0, 90.0)
+    assert POLICY.windows_again(None) == Windows(math.inf, math.inf)
+
+
 def test_margin_can_be_none_at_all() -> None:
     """``expiry_margin=0``: used to the end; zero is data."""
     assert RefreshPolicy(expiry_margin=0).windows(100.0).usable == 100.0
