@@ -461,6 +461,19 @@ class Chain(FakeProvider):
         return await super().fetch(http, previous)
 
 
+async def test_a_chain_is_entered_whole_and_again() -> None:
+    """What is further upstream is open as long as the chain is, also the second time."""
+    chain = Chain(FakeProvider())
+    manager = TokenManager(chain, policy=AT_ONCE)
+    for times in (1, 2):
+        async with manager:
+            await manager.refresh()
+            upstream = chain.manager
+            assert (upstream.closed, upstream.runtime.sessions.entered_here()) == (False, True)
+        assert (upstream.closed, upstream.runtime.sessions.entered_here()) == (True, False)
+        assert chain.calls == times
+
+
 @pytest.mark.parametrize("by", ["manager", "pool", "tenant"])
 async def test_a_closing_that_is_cancelled_further_upstream_is_waited_for(
     tidy: Tidy, settled: Settled, by: str
