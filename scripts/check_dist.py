@@ -47,21 +47,30 @@ def check_wheel(files: dict[str, bytes]) -> None:
         sys.exit("the wheel has no py.typed: type checkers would not look at it")
 
 
-def check_description(files: dict[str, bytes]) -> None:
-    """Check that the package index page has no link or picture that points to a file of the repository."""
+def named_in_description(files: dict[str, bytes]) -> list[str]:
+    """Return the files that the package index page names. Check that it has no relative links or pictures."""
     (name,) = [name for name in files if name.endswith(".dist-info/METADATA")]
-    relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", files[name].decode())
+    description = files[name].decode()
+    relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", description)
     if relative:
         sys.exit(f"the description has links that an index can't follow: {relative}")
+    named = re.findall(r"\(`([^`]+\.\w+)`\)", description)
+    if not named:
+        sys.exit("the description names no files: a reader would not find the documentation")
+    return named
 
 
 def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
-    """Check that the sdist's own wheel equals the source tree's; return how many files the sdist contains."""
+    """Check that the sdist's own wheel equals the source tree's; return how many files the sdist contains.
+
+    Also check that it contains the files that the package index page names.
+    """
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "sdist", filter="data")
         number = len(archive.getnames())
     (unpacked,) = (work / "sdist").iterdir()
-    for wanted in ("tests", "examples", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "pyproject.toml"):
+    known = ("tests", "examples", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "pyproject.toml")
+    for wanted in (*known, *named_in_description(files)):
         if not (unpacked / wanted).exists():
             sys.exit(f"the sdist has no {wanted}")
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", work, unpacked)
@@ -69,7 +78,7 @@ def check_sdist(sdist: Path, files: dict[str, bytes], work: Path) -> int:
     own = contents(wheel)
     differing = sorted(name for name in {*own, *files} if own.get(name) != files.get(name))
     if differing:
-        sys.exit(f"the wheel of the sdist is another one than the source tree's: {differing}")
+        sys.exit(f"the wheel of the sdist differs from the source tree's: {differing}")
     return number
 
 
@@ -81,7 +90,6 @@ def main() -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
     files = contents(wheel)
     check_wheel(files)
-    check_description(files)
     with tempfile.TemporaryDirectory() as folder:
         number = check_sdist(sdist, files, Path(folder))
     print(f"dist: {wheel.name} with {len(files)} files, {sdist.name} with {number}: both as they should be")
