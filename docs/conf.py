@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from gettext import translation
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sphinx
 from sphinx.ext.intersphinx import missing_reference
 
 if TYPE_CHECKING:
@@ -145,10 +147,38 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: no
     return content if node.get("reftype") == "obj" or len(parts) == 1 else None
 
 
-def _say_the_language(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001 (Sphinx calls it so)
-    """Mark the Spanish pages as Spanish, for screen readers and browsers that translate."""
+# The theme's words, as far as Sphinx's own catalog lacks them, or has others than these pages.
+_THEME_IN_SPANISH = {
+    "Back to top": "Volver arriba",
+    "Home": "Inicio",
+    "Link to this code": "Enlace a este código",
+    "Link to this heading": "Enlace a este título",
+    "Link to this table": "Enlace a esta tabla",
+    "Made with": "Hecho con",
+    "Next": "Siguiente",
+    "On this page": "En esta página",
+    "Previous": "Anterior",
+    "Search": "Buscar",
+    "Skip to content": "Saltar al contenido",
+}
+_SPHINX_IN_SPANISH = translation("sphinx", Path(sphinx.__file__).parent / "locale", ["es"])
+
+
+def _in_spanish(text: str) -> str:
+    """Return a text of the theme in Spanish, with the blanks around it; or as it is, if it has no translation."""
+    word = text.strip()
+    return text.replace(word, _THEME_IN_SPANISH.get(word) or _SPHINX_IN_SPANISH.gettext(word)) if word else text
+
+
+def _speak_spanish(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001 (Sphinx calls it so)
+    """Mark the Spanish pages as Spanish, for screen readers and browsers, and let the theme speak Spanish there.
+
+    A build of Sphinx has one language. In a template, what the page's context defines hides what is global.
+    """
     if pagename.startswith("es/"):
-        context["language"] = "es"
+        context.update(language="es", _=_in_spanish, gettext=_in_spanish)
+        for word, spanish in _THEME_IN_SPANISH.items():
+            context["body"] = context["body"].replace(f'title="{word}"', f'title="{spanish}"')
 
 
 def setup(app: Sphinx) -> None:
@@ -158,4 +188,4 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _keep_first_lines, priority=100)  # before napoleon
     app.connect("autodoc-process-signature", show_values)
     _keep_options_together()
-    app.connect("html-page-context", _say_the_language)
+    app.connect("html-page-context", _speak_spanish)

@@ -1,4 +1,6 @@
-"""Counts where the built reference shows the code's internals instead of values: it must show none.
+"""Searches the built pages for what must not be there, and counts it.
+
+In the reference: the code's internals instead of values. In the Spanish pages: words of the theme in English.
 
 Run: make docs
 """
@@ -11,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "_build" / "html" / "reference"
+SITE = Path(__file__).parent.parent / "docs" / "_build" / "html"
 INTERNALS = {
     "a default that attrs computes": re.compile(r"attr_dict\[|\bNOTHING\b"),
     "a private name": re.compile(r"(?<!\w)_[A-Za-z]\w*\b(?<!__)"),
@@ -19,6 +21,9 @@ INTERNALS = {
     "a reference without a target": re.compile(r"\bSee there\b"),
     "an object's address": re.compile(r" at 0x[0-9a-f]{6,}"),
 }
+
+ENGLISH = re.compile(r'[>"]\s*(Next|Previous|Home|Search|On this page|Back to top|Made with|Link to this \w+)\s*[<"]')
+"""Words of the theme, as a page's markup has them."""
 
 
 def text_of(page: str) -> str:
@@ -35,14 +40,22 @@ def internals_of(page: str) -> Counter[str]:
     return Counter({kind: len(found) for kind, pattern in INTERNALS.items() if (found := pattern.findall(text))})
 
 
+def english_of(page: str) -> Counter[str]:
+    """Count the words of the theme that a page has in English."""
+    return Counter(f"{word!r} in English" for word in ENGLISH.findall(page))
+
+
 def main() -> None:
-    """Check all pages of the reference."""
-    pages = sorted(REFERENCE.glob("*.html"))
-    found = {path.name: internals_of(path.read_text(encoding="utf-8")) for path in pages}
-    for name, counts in found.items():
-        for kind, count in counts.items():
-            print(f"reference/{name}: {count} times {kind}")
-    sys.exit(not pages or any(found.values()))
+    """Check all pages of the reference, and all Spanish pages."""
+    failed = False
+    for folder, count in (("reference", internals_of), ("es", english_of)):
+        pages = sorted((SITE / folder).glob("*.html"))
+        found = {path.name: count(path.read_text(encoding="utf-8")) for path in pages}
+        for name, counts in found.items():
+            for kind, number in counts.items():
+                print(f"{folder}/{name}: {number} times {kind}")
+        failed = failed or not pages or any(found.values())
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import asyncauth.testing
 
 ROOT = Path(__file__).parents[2]
 SHOW: Any = runpy.run_path(str(ROOT / "docs" / "shown_signatures.py"))["show_values"]
-COUNT: Any = runpy.run_path(str(ROOT / "scripts" / "check_site.py"))["internals_of"]
+CHECKS = runpy.run_path(str(ROOT / "scripts" / "check_site.py"))
+COUNT: Any = CHECKS["internals_of"]
 
 
 def shown(what: str, thing: object, signature: str | None, returned: str | None = None) -> Any:
@@ -83,6 +84,13 @@ def test_the_built_reference_is_searched_for_internals(page: str) -> None:
 def test_values_and_special_methods_pass() -> None:
     """What a reader may see is not counted, nor what stands outside of the article."""
     assert not COUNT("<nav>_DEFAULT_POLICY</nav><article>renew_at: float = 0.8, __init__</article>")
+
+
+@pytest.mark.parametrize(("word", "english"), [("Next", 1), ("Link to this heading", 1), ("Siguiente", 0)])
+def test_the_theme_of_a_spanish_page_speaks_spanish(word: str, english: int) -> None:
+    """``make docs`` fails on a word that stands in English between two tags, or in an attribute."""
+    assert CHECKS["english_of"](f"<span> {word}</span>").total() == english
+    assert CHECKS["english_of"](f'<a title="{word}"></a>').total() == english
 
 
 def test_make_docs_runs_the_check() -> None:
