@@ -224,7 +224,7 @@ class TokenManager:
         self._engine.runtime.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call a listener no more. Does nothing if it was never added. Any thread."""
+        """Stop calling a listener. Does nothing if it was never added. Any thread."""
         self._engine.runtime.listeners.remove(listener)
 
     # Its life

@@ -234,7 +234,7 @@ class ManagerPool(Generic[Key]):
         self._cache.runtime.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call a listener no more. Does nothing if it was never added. Any thread."""
+        """Stop calling a listener. Does nothing if it was never added. Any thread."""
         self._cache.runtime.listeners.remove(listener)
 
     def __repr__(self) -> str:

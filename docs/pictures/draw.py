@@ -103,10 +103,10 @@ def life(palette: Palette) -> Drawing:
         drawing.box(start, top, stop - start, 54, kind)
         drawing.text((start + stop) / 2, top + 32, name, size=15, bold=True)
     drawing.text(left + 0.4 * width, top - 12, "handed out at once, nothing else happens")
-    drawing.text(due - 30, top - 30, "handed out at once, one refresh under way", anchor="middle")
+    drawing.text(due - 30, top - 30, "handed out at once, one refresh in progress", anchor="middle")
     drawing.line(f"M{due + 35} {top - 24} L{due + 35} {top - 4}")
     for x, label in (
-        (left, "0 %\nasked for"),
+        (left, "0 %\nrequested"),
         (left + 0.5 * width, "50 %\nnever renewed\nbefore"),
         (left + 0.75 * width, "75 to 80 %\nrenewal due"),
         (end, "10 s before the end,\nat most 10 %"),
@@ -124,24 +124,24 @@ def states(palette: Palette) -> Drawing:
     for x, y, kind, name, said in (
         (30, 60, "plain", "empty", "callers wait\nfor the one refresh"),
         (300, 60, "good", "fresh", "handed out\nat once"),
-        (560, 60, "due", "stale", "handed out at once;\none refresh under way"),
+        (560, 60, "due", "stale", "handed out at once;\none refresh in progress"),
         (430, 290, "bad", "spent", "callers wait\nfor the one refresh"),
     ):
         drawing.box(x, y, 170, 84, kind)
         drawing.text(x + 85, y + 26, name, size=16, bold=True)
         drawing.text(x + 85, y + 48, said)
     drawing.line("M200 102 L298 102")
-    drawing.text(249, 78, "a token\ncame")
+    drawing.text(249, 78, "a token\narrived")
     drawing.line("M470 82 L558 82")
     drawing.text(514, 68, "renewal due")
     drawing.line("M558 122 L472 122")
-    drawing.text(514, 140, "a token\ncame")
+    drawing.text(514, 140, "a token\narrived")
     drawing.line("M630 144 C630 200 610 250 575 288")
     drawing.text(640, 190, "refreshes failed\nto its end, or the API\nrefused it (401)", anchor="start")
     drawing.line("M370 144 C370 210 400 250 450 288")
     drawing.text(364, 232, "the API refused it (401)", anchor="end")
     drawing.line("M500 288 C490 240 450 190 430 146")
-    drawing.text(508, 212, "a token\ncame")
+    drawing.text(508, 212, "a token\narrived")
     return drawing
 
 
