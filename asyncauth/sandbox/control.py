@@ -47,7 +47,7 @@ async def _answer(sandbox: Ordered, request: web.Request, guard: Guard) -> web.R
     guard.admit(request)
     name = request.path.removeprefix(PREFIX)
     if name not in _READ | orders.NAMES:
-        raise RefusedError(404, f"there are: {', '.join(sorted(_READ | orders.NAMES))}")
+        raise RefusedError(404, f"unknown path; choose from: {', '.join(sorted(_READ | orders.NAMES))}")
     method = "GET" if name in _READ else "POST"
     if request.method != method:
         raise RefusedError(405, f"use {method}")

@@ -52,7 +52,7 @@ def header_value(name: str, value: object) -> None:
 def times(_: object, __: object, value: Any) -> None:
     """Accept a number of requests, or ``None``."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError("times must be a whole number of requests from 1 on, or null for until cleared")
+        raise ValueError("times must be a whole number of requests, at least 1, or null: until cleared")
 
 
 def whole(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -150,7 +150,7 @@ class Fault:
             if self.status is not None and self.status not in _ERRORS:
                 raise ValueError("status of a server_error must be from 500 to 599")
         elif self.status is not None:
-            raise ValueError("status is for redirect and server_error alone")
+            raise ValueError("only redirect and server_error have a status")
         if self.kind == "missing_fields" and not self.fields:
             raise ValueError("missing_fields needs fields, a list of field names")
         if self.kind == "replace_fields" and not self.values:

@@ -54,7 +54,7 @@ class Guard:
         match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
         name = (match[1] or match[2]) if match else ""
         if not (is_loopback(name.lower()) or name == self.own or (self.remote and _is_address(name))):
-            raise RefusedError(403, "the sandbox answers to its address alone")
+            raise RefusedError(403, "the sandbox answers only at its own address")
 
     def admit(self, request: web.Request) -> None:
         """Reject a request whose answer another web page could read.
@@ -64,7 +64,7 @@ class Guard:
         """
         self.host(request)
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-            raise RefusedError(403, "another page asks: refused")
+            raise RefusedError(403, "requests from other web pages are refused")
 
     def order(self, request: web.Request) -> None:
         """Reject an order that another web page may have sent.
@@ -95,7 +95,7 @@ class OriginGuard(Guard):
             RefusedError: The origin is another one.
         """
         if request.headers.get("Origin", self.origin) != self.origin:
-            raise RefusedError(403, "orders from another origin are refused")
+            raise RefusedError(403, "changes from another origin are refused")
 
 
 def _is_address(name: str) -> bool:

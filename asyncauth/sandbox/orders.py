@@ -153,7 +153,7 @@ def _revoke(sandbox: Ordered, order: dict[str, Any], _: object) -> object:
         if not isinstance(value, str):
             raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the client's mistake
     if len(narrower) > 1:
-        raise ValueError("a step or a fingerprint, not both")
+        raise ValueError("give a step or a fingerprint, not both")
     if "fingerprint" in narrower:
         system = _one(sandbox, order)
         return {"revoked": {system.name: system.revoke_one(narrower["fingerprint"])}}

@@ -82,7 +82,7 @@ async def test_tokens_count_down(screen: Screen) -> None:
     left = [float(text.removesuffix(" s")) for text in texts[:-1]]
     assert left == sorted(left, reverse=True)
     assert len(left) > 3
-    await expect(screen.card("peakly").locator(".tokens .quiet").first).to_have_text("No token is alive.")
+    await expect(screen.card("peakly").locator(".tokens .quiet").first).to_have_text("No valid tokens.")
 
 
 async def test_requests_show_as_they_come(screen: Screen) -> None:
@@ -119,7 +119,7 @@ async def test_a_request_opens(screen: Screen) -> None:
         await TokenManager(wrong).token()
     await page.locator("#rows button.path").first.click()
     more = page.locator("#rows tr.more")
-    await expect(more).to_contain_text("The password is not the one above.")
+    await expect(more).to_contain_text("The password is not the one on this page.")
     await expect(more).to_contain_text("grant_typepassword")
     await expect(more).to_contain_text("usernamedemo@example.com (right)")
     await expect(more).to_contain_text("passwordnot the right one")
@@ -192,7 +192,7 @@ async def test_what_others_change_shows(screen: Screen) -> None:
     await expect(card.locator("[data-name=login_lifetime]")).to_have_value("7")
     await expect(card).to_contain_text("= \N{MINUS SIGN}1 min 30 s")
     plan = await screen.plan("token_faults", "pago_facil")
-    await expect(plan.locator("> summary")).to_contain_text("1 on")
+    await expect(plan.locator("> summary")).to_contain_text("1 active")
     await expect(plan.locator("li.fault").filter(has_text="Server error")).to_contain_text("on, 3 left")
     await expect(plan.locator("[data-fault=server_error]")).to_be_checked()
     await expect((await screen.plan("token_faults")).locator("[data-fault=replace_fields]")).to_be_checked()
@@ -226,14 +226,16 @@ async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
         await entry.fill(value)
         await entry.press("Enter")
         await expect(entry).to_have_attribute("aria-invalid", "true")
-        await expect(reason_of(entry)).to_have_text("At least 0." if value else "A number is needed.")
+        await expect(reason_of(entry)).to_have_text("Must be at least 0." if value else "Must be a number.")
     await entry.blur()
     await screen.open_all()
     user = screen.card("peakly").locator("[data-name=username]")
     await user.fill("")
     async with screen.page.expect_response(lambda answer: answer.status == 400):
         await user.press("Enter")
-    await expect(screen.page.locator("#announcement")).to_contain_text("Refused: username must be")
+    await expect(screen.page.locator("#announcement")).to_contain_text(
+        "The sandbox did not accept the change: username must be"
+    )
     await expect(reason_of(user)).to_contain_text("username must be")
     await user.blur()
     await expect(user).to_have_value("demo@example.com")
@@ -241,7 +243,7 @@ async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
     row = (await screen.plan("token_faults")).locator("li.fault").filter(has_text="Wrong values")
     await row.locator("[data-name=values]").fill("{no json")
     await row.locator("[data-fault=replace_fields]").click()
-    await expect(screen.page.locator("#announcement")).to_have_text("An option can't be used as it is.")
+    await expect(screen.page.locator("#announcement")).to_have_text("An option has a value that cannot be used.")
     await expect(row.locator("[data-fault=replace_fields]")).not_to_be_checked()
     await expect(reason_of(row.locator("[data-name=values]"))).to_have_text("This is not a JSON object.")
     assert screen.sandbox.peakly.settings.lifetime == 14 * 86400

@@ -179,7 +179,7 @@ async def test_too_many_requests(sandbox: Sandbox, http: aiohttp.ClientSession) 
 
 
 async def test_malformed_json(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    """200 with JSON that ends in the middle, for tokens and API alike."""
+    """200 with incomplete JSON, for tokens and for the API."""
     sandbox.peakly.token_faults.malformed(times=1)
     sandbox.peakly.api_faults.malformed(times=1)
     for got in (await token(sandbox, http), await api(sandbox, http, "x")):

@@ -33,4 +33,6 @@ class PageGuard(Guard):
         # Its host was checked, so this is our own address.
         own = f"http://{request.headers['Host']}"
         if request.headers.get("Origin") != own or site != "same-origin" or HEADER not in request.headers:
-            raise RefusedError(403, f"orders come from this page alone: Origin, Sec-Fetch-Site and {HEADER} say so")
+            raise RefusedError(
+                403, f"only this page may change settings: Origin, Sec-Fetch-Site and {HEADER} must show it"
+            )

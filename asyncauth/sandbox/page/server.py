@@ -113,6 +113,6 @@ class Page:
         if path == "/description":
             return json_answer(describe(self._sandbox.systems.values()))
         if path not in self._files:
-            raise RefusedError(404, "there is no such thing here")
+            raise RefusedError(404, "there is no such path here")
         kind, body = self._files[path]
         return web.Response(body=body, headers={"Content-Type": kind})
