@@ -62,7 +62,7 @@ def _latency(figures: dict[str, Any]) -> None:
         text = f"{name}   p99.9 {token['p99.9 ms']:,.0f} ms, {token['over 50 ms']:.0%} of requests over 50 ms"
         text += f", {failed} failed" if failed else ""
         axis.text(0.01, 0.72, text, transform=axis.transAxes, fontweight="bold" if name == OURS else "normal")
-    axes[0].set_title("the slowest request of each 20 ms, in ms, while tokens turn over every 2 s")
+    axes[0].set_title("the slowest request in each 20 ms, in ms, while tokens are renewed every 2 s")
     axes[-1].set_xlabel("seconds")
     _save(figure, "latency")
 
@@ -89,7 +89,7 @@ def _latency_in_short(figures: dict[str, Any]) -> None:
                 axis.tick_params(axis="y", which="minor", left=False)
                 text = f"{name}: {figures[name]['token']['p99 ms']:,.0f} ms at the 99th percentile"
                 axis.text(0.01, 0.78, text, transform=axis.transAxes, fontweight="bold" if name == OURS else "normal")
-            axes[0].set_title("The slowest request of each 20 ms while tokens are renewed every 2 s")
+            axes[0].set_title("The slowest request in each 20 ms while tokens are renewed every 2 s")
             axes[-1].set_xlabel("seconds")
             figure.tight_layout()
             figure.savefig(RESULTS / f"latency-{scheme}.svg", metadata={"Date": None}, transparent=True)
@@ -123,7 +123,7 @@ def _stampede(leaders: dict[str, Any], failing: dict[str, Any], wrong: dict[str,
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4))
     story = "5 cancelled"
     _bars(axes[0], {name: told[story]["token requests"] for name, told in leaders.items()}, ".0f")
-    axes[0].set_title("token requests: 25 callers,\nfive leaders cancelled")
+    axes[0].set_title("token requests: 25 callers,\nthe first five cancelled")
     told = {(OURS if name.startswith(OURS) else name): each["wall s"] for name, each in failing.items()}
     _bars(axes[1], told, ".1f")
     axes[1].set_title("seconds until all know that it fails\n(50 callers; asyncauth: 1,000)")

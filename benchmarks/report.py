@@ -157,12 +157,12 @@ def _headline(figures: dict[str, Any]) -> str:
         return float(calls.get(f"{name}: its middleware, without the request") or calls[name])
 
     rows = [
-        row("a cached token put on a request's headers", on_headers, "ns"),
-        row("CPU added to a request, 50 at a time", lambda name: request["added µs"][name], "µs"),
+        row("putting a cached token on a request's headers", on_headers, "ns"),
+        row("CPU time added to each request, 50 at a time", lambda name: request["added µs"][name], "µs"),
         row("p99 of requests while tokens are renewed every 2 s", lambda name: turns[name]["token"]["p99 ms"], "ms"),
-        row("requests over 50 ms meanwhile", lambda name: turns[name]["token"]["over 50 ms"], "%"),
+        row("requests slower than 50 ms meanwhile", lambda name: turns[name]["token"]["over 50 ms"], "%"),
         row(
-            "token requests, 25 callers, five leaders cancelled",
+            "token requests for 25 callers, the first five cancelled one after another",
             lambda name: leaders[name]["5 cancelled"]["token requests"],
             "",
         ),
