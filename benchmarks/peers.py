@@ -1,7 +1,7 @@
 """Everything that is measured, behind one face. A peer that can't be imported is left out, and the table says so.
 
-Each is set up as its documentation shows. Where a peer's margin before expiry is longer than the lifetimes here (30 s
-to 5 min, which would make it ask for a token at each request), it is taken away, in the peer's favour.
+Each is set up as its documentation shows. A peer's margin before expiry is
+removed if it is longer than the lifetimes here: with 30 s to 5 min, the peer would request a token for each request.
 """
 
 from __future__ import annotations

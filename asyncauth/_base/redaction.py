@@ -86,9 +86,9 @@ _MARKED = re.compile(rb"\x01+")
 class Redactor:
     r"""Removes secrets from texts.
 
-    **Recognised** are any 8 characters in a row of a secret (8 bytes in UTF-8), of its base64 or base64url form, even
-    if more was encoded with it, and of its hexadecimal form. A secret of fewer than 8 characters is recognised as a
-    whole. It does not matter
+    **Recognised** are any 8 characters in a row of a secret (8 bytes in UTF-8). The same goes for its hexadecimal form,
+    and for its base64 or base64url form, even if more was encoded with it. A secret of fewer than 8 characters is
+    recognised as a whole. It does not matter
 
     - whether letters are upper or lower case;
     - whether characters are encoded as in URLs (``%41``, ``%2541``, ``+``), JSON (``\u0041``, ``\x41``, ``\/``) or HTML

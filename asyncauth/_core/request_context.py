@@ -32,8 +32,8 @@ class RequestContext:
       once by all processes together;
     - a refresh token that may have been used up is not sent again.
 
-    A provider calls `sending` right before each token request, `answered` when it has the answer's status and headers,
-    and raises what `rejected` returns if the server does not accept the credential::
+    A provider calls `sending` right before each token request, and `answered` when it has the answer's status and
+    headers. If the server does not accept the credential, it raises what `rejected` returns::
 
         async def fetch(self, http, previous):
             context, secret = current_request_context(), self.secret

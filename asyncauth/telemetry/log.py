@@ -38,9 +38,9 @@ def logs_refreshes() -> bool:
 def log(event: events.Event) -> None:
     """Write an event's line: whose token, what happened, what follows, and what to do if there is anything.
 
-    ``asyncauth.refresh`` has obtained tokens (``DEBUG``) and failed token requests (``WARNING``), ``asyncauth.manager``
-    the API's 401s (``INFO``, ``WARNING`` where new tokens get one as well), ``asyncauth.store`` the store's trouble
-    (``WARNING``; ``ERROR`` where a refresh token is at risk).
+    - ``asyncauth.refresh``: obtained tokens (``DEBUG``) and failed token requests (``WARNING``).
+    - ``asyncauth.manager``: the API's 401s (``INFO``; ``WARNING`` if new tokens get one as well).
+    - ``asyncauth.store``: the store's trouble (``WARNING``; ``ERROR`` if a refresh token is at risk).
     """
     logger, level, text = _line(event)
     if logger.isEnabledFor(level):

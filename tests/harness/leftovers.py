@@ -2,8 +2,8 @@
 
 What a fixture of a module or of the whole run opens belongs to it, not to the test that happened to come first.
 
-Garbage is collected after each test, so that what is found out only then (a session that nobody closed) fails the test
-that left it, and not whichever happens to run when the collector does.
+Garbage is collected after each test. An unclosed session is noticed only then: so it fails the test that left it, and
+not a later one.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ MOMENTS: tuple[Moment, ...] = ("before", "while")
 class ClosingConnector(aiohttp.TCPConnector):
     """Hands out connections that close before a request is written, or while it is.
 
-    Which of the two meets aiohttp's writer with a transport that is closing, and so makes it raise, depends on
-    whether it writes at once (Python 3.12) or from a task.
+    aiohttp's writer raises when its transport is closing. Which of the two causes that depends on whether aiohttp
+    writes at once (Python 3.12) or from a task.
 
     Attributes:
         closes: Whether it does so, from the next request on.

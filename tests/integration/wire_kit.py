@@ -1,7 +1,7 @@
 """A bad wire: a TCP front of a real server that carries whole requests and answers, and spoils them as it is told.
 
 The sandbox's faults begin where HTTP does. Here a connection breaks before a byte of a request is read, in the
-middle of the headers, or after the last byte of the answer; and the wire may be encrypted, rightly or wrongly.
+middle of the headers, or after the last byte of the answer. The connection may be encrypted, rightly or wrongly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network in memory: aiohttp's own client talks HTTP to a server that a test commands, without sockets.
 
-A request takes half the latency to arrive, what the server does with it is done then, and its answer takes the other
-half; a client that goes away meanwhile goes away without the answer.
+A request takes half the latency to arrive, and takes effect then. Its answer takes the other half. A client that
+disconnects in between gets no answer.
 """
 
 from __future__ import annotations

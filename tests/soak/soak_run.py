@@ -5,10 +5,10 @@
     make soak ARGS="--seconds 30" a shorter one: growth is judged roughly alone
     make soak ARGS="--fleet"      several managers that share a Redis instead, see soak_fleet.py
 
-Four managers (two of them with one Redis between them, one with Pago Fácil's chain) serve callers on one event loop
-after another, each of which ends in the middle of things. Meanwhile the token endpoint fails, hangs, breaks off,
-answers nonsense and is gone, sometimes for longer than a refresh may take; tokens are revoked, the API refuses,
-connections are aborted, Redis is killed and started again, callers are cancelled.
+Four managers serve callers on one event loop after another: two share a Redis, and one has Pago Fácil's chain. Each
+loop ends in the middle of their work. Meanwhile the token endpoint fails, hangs, breaks off, answers nonsense and
+disappears, sometimes for longer than a refresh may take. Tokens are revoked, the API refuses them, connections are
+aborted, Redis is killed and started again, and callers are cancelled.
 
 A request may fail only where the contract says so; see `Soak._excuse`. What a slow machine is the excuse for may be a
 part of all requests only; see `Soak.late`.
@@ -242,8 +242,8 @@ class Soak:
         """Whether the contract allows a request to fail so.
 
         A 401: the token was revoked, or the API refuses all; or the request took longer than the token had left.
-        No token: the endpoint was gone for longer than a refresh may take; or it answered what can't be read, which is
-        told at once, or with a token that had ended before it was there. An endpoint that fails for less than a
+        No token: the endpoint was gone for longer than a refresh may take. Or its answer could not be read, which is
+        reported at once. Or it sent a token that had already expired. An endpoint that fails for less than a
         refresh may take, hangs once or breaks off excuses nothing, nor does Redis.
         A broken connection: the API's was aborted.
 

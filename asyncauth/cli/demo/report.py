@@ -27,8 +27,8 @@ WHY_THEY_WAIT = (
     " the outage, or a quarter of the outage, whichever is longer"
 )
 RECKONING = (
-    "the minimum is what any client would need that uses each token until it expires, requests the next one only then,"
-    " and requests all tokens again after the revocation; token requests that brought no token are not in it"
+    "the minimum is what a client would need that uses each token until it expires, and requests the next one only"
+    " then. It includes the tokens after the revocation, but no token requests that failed"
 )
 
 

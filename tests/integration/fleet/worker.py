@@ -1,7 +1,7 @@
 """One process of a fleet: a manager with a store, callers, and a report of what became of them.
 
-Its settings come as JSON in the first argument; what a test tells it comes by line on the standard input, and what
-it reports goes by line, as JSON, to the standard output.
+Its settings come as JSON in the first argument. A test sends it commands on the standard input, one per line. It
+reports on the standard output, as one JSON object per line.
 """
 
 from __future__ import annotations
