@@ -216,7 +216,7 @@ def server_now(date: str | None, age: str | None) -> float | None:
 
     Source: RFC 9110 §6.6.1 (``Date``); RFC 9111 §5.1 (``Age``).
     """
-    instant = try_http_date(date)
+    instant = None if date is None else parse_http_date(date, None)
     if instant is None or age is None or len(age) > _MAX_TEXT:
         return instant
     digits = age.strip(_BLANKS)

@@ -48,7 +48,7 @@ def parse_http_date(value: object, now: float | None) -> float | None:
     if match is None:
         return None
     month = 1 + _MONTHS.index(match["month"].lower())
-    day, hour, minute, second = (int(match[name]) for name in ("day", "hour", "minute", "second"))
+    day, hour, minute, second = map(int, match.group("day", "hour", "minute", "second"))
     year = int(match["year"])
     if len(match["year"]) < len("1994"):
         year = _full_year(year, (month, day, hour, minute, second), now)

@@ -31,6 +31,7 @@ class EndpointProvider:
         identity: Canonical JSON without secrets that differs wherever the token does; ``None``: unknown.
         carried_as: Where API requests carry the token; see `ProviderOptions`.
         scheme: The text before it there; see `ProviderOptions`.
+        takes_any_type: Whether one of these two declares how the token is carried, whatever type the answer gives.
         insecure_hosts: Hosts to which plain http may go.
         needs_lock: Whether a refresh token is the only way to obtain a token; see `ProviderOptions`.
         credentials: The credentials that token requests carry; their reprs show no secret.
@@ -41,6 +42,7 @@ class EndpointProvider:
     identity: str | None
     carried_as: str = IN_AUTHORIZATION
     scheme: str | None = None
+    takes_any_type: bool = False
     insecure_hosts: frozenset[str]
     needs_lock: bool = False
     credentials: tuple[Credential, ...]
@@ -87,11 +89,7 @@ class EndpointProvider:
         """
         Carrier.of(carried_as, scheme, bound=bound)
         self.carried_as, self.scheme = carried_as, scheme
-
-    @property
-    def _takes_any_type(self) -> bool:
-        """Whether the provider declares how the token is carried, whatever type the answer gives."""
-        return self.scheme is not None or self.carried_as != IN_AUTHORIZATION
+        self.takes_any_type = scheme is not None or carried_as != IN_AUTHORIZATION
 
     def _identify(self, whose: Mapping[str, str | None], grant: tuple[Credential, ...], **parts: Part) -> None:
         """Set the identity. Called once, after `_configure`; providers do not change it afterwards.

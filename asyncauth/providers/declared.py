@@ -192,7 +192,7 @@ class DeclaredProvider(EndpointProvider):
                 remains valid if the answer has no other.
         """
         brought = None if self._renewal is None else self._answer.refreshed(response)
-        token = self._answer.read(response, brought, any_type=self._takes_any_type)
+        token = self._answer.read(response, brought, any_type=self.takes_any_type)
         if kept is None:
             return token
         return marked(token if brought is not None else attrs.evolve(token, refresh_token=kept.refresh_token), kept)

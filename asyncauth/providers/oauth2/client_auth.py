@@ -29,6 +29,17 @@ _SHORTEST = 4
 """The fewest seconds from ``iat`` to ``exp``: ``iat`` is slightly in the past."""
 
 
+_ADVICE = {
+    "private_key_jwt": "; servers differ in the audience that they accept: see client_assertion_audience=",
+    "client_secret_basic": (
+        "; id or secret contain characters that are percent-encoded, which some servers do not decode:"
+        " try client_auth='client_secret_post' or 'client_secret_basic_raw'"
+    ),
+    "client_secret_basic_raw": "; this server may decode id and secret: try client_auth='client_secret_basic'",
+}
+"""What to try if a server rejects how the client authenticates, by ``client_auth``."""
+
+
 @attrs.frozen(repr=False)
 class Proof:
     """The client's part of a token request. Contains secrets.
@@ -37,11 +48,13 @@ class Proof:
         headers: Headers.
         fields: Form fields.
         made: Texts that were made from the credential, which no error may show.
+        advice: What to try if the server rejects how the client authenticates; ``""`` (default): nothing is known.
     """
 
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     fields: tuple[tuple[str, str], ...] = ()
     made: tuple[str, ...] = ()
+    advice: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +64,7 @@ class Client:
     Attributes:
         id: Its ``client_id``; ``None``: the server needs none.
         auth: How it authenticates.
-        credential: Its secret, or its private key; ``None``: it is a public client.
+        credentials: Its secret, or its private key; none: it is a public client.
         audience: The audience of its assertions; ``None``: the issuer, or if unknown, the token endpoint.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
@@ -59,7 +72,7 @@ class Client:
 
     id: str | None
     auth: ClientAuth
-    credential: Credential | None
+    credentials: tuple[Credential, ...]
     audience: str | None
     key_id: str | None
     algorithm: str | None
@@ -97,16 +110,11 @@ class Client:
         return cls(
             id=client_id,
             auth=auth,
-            credential=credential,
+            credentials=() if credential is None else (credential,),
             audience=_audience(given),
             key_id=given.key_id,
             algorithm=given.algorithm,
         )
-
-    @property
-    def credentials(self) -> tuple[Credential, ...]:
-        """The credentials that it authenticates with."""
-        return () if self.credential is None else (self.credential,)
 
     def check(self) -> None:
         """Raise if a key can't sign, unless a callable supplies the key.
@@ -114,56 +122,46 @@ class Client:
         Raises:
             ConfigurationError: The key can't sign, or joserfc is missing.
         """
-        if self.auth == "private_key_jwt" and self.credential is not None:
-            check_key(self.credential, key_id=self.key_id, algorithm=self.algorithm)
+        if self.auth == "private_key_jwt":
+            check_key(self.credentials[0], key_id=self.key_id, algorithm=self.algorithm)
 
-    def proof(
-        self, values: tuple[str, ...], *, audience: str, issued_at: int, algorithms: object = None
-    ) -> Proof | ConfigurationError:
-        """Return the client's part of a token request.
+    def proof(self, values: tuple[str, ...]) -> Proof:
+        """Return the client's part of a token request, unless that is an assertion.
 
         Args:
             values: The current values of its `credentials`.
-            audience: The authorization server: the audience of an assertion, unless another one is given.
-            issued_at: When an assertion is signed, in Unix epoch seconds of the server's clock.
-            algorithms: The algorithms for assertions that the server's metadata lists.
         """
         name = self.id or ""
         if not values:
             return Proof(fields=(("client_id", name),) if name else ())
-        value = values[0]
-        if self.auth == "client_secret_basic_raw":
-            return _basic(name, value)
-        if self.auth == "client_secret_basic":
-            # Encoded before base64 (RFC 6749 §2.3.1): otherwise a ":" or "%" in either would be read differently. A
-            # space becomes "%20", which all servers that decode understand, and not "+", which some do not decode.
-            return _basic(quote(name, safe=""), quote(value, safe=""))
         if self.auth == "client_secret_post":
-            return Proof(fields=(("client_id", name), ("client_secret", value)))
+            return Proof(fields=(("client_id", name), ("client_secret", values[0])))
+        # Encoded before base64 (RFC 6749 §2.3.1): otherwise a ":" or "%" in either would be read differently. A
+        # space becomes "%20", which all servers that decode understand, and not "+", which some do not decode.
+        encoded = (quote(name, safe=""), quote(values[0], safe=""))
+        sent = (name, values[0]) if self.auth == "client_secret_basic_raw" else encoded
+        pair = base64.b64encode(":".join(sent).encode()).decode()
+        advice = "" if encoded == (name, values[0]) else _ADVICE[self.auth]
+        return Proof({"Authorization": f"Basic {pair}"}, made=(pair, sent[1]), advice=advice)
+
+    def signed(
+        self, values: tuple[str, ...], *, audience: str, issued_at: int, algorithms: object = None
+    ) -> Proof | ConfigurationError:
+        """Return the client's part of a token request with an assertion, or the error in its key.
+
+        Args:
+            values: The current values of its `credentials`.
+            audience: The authorization server: the audience of the assertion, unless another one is given.
+            issued_at: When the assertion is signed, in Unix epoch seconds of the server's clock.
+            algorithms: The algorithms for assertions that the server's metadata lists.
+        """
+        name, value = self.id or "", values[0]
         claims = {"iss": name, "sub": name, "aud": self.audience or audience}
         signed = assertion(value, claims, issued_at, key_id=self.key_id, algorithm=self.algorithm, supported=algorithms)
         if isinstance(signed, ConfigurationError):
             return signed
         fields = (("client_id", name), ("client_assertion_type", _JWT_BEARER), ("client_assertion", signed))
-        return Proof(fields=fields, made=(signed,))
-
-    def advice(self, values: tuple[str, ...]) -> str:
-        """Return what to try if a server rejects how the client authenticates; ``""``: nothing is known.
-
-        Args:
-            values: The current values of its `credentials`.
-        """
-        if self.auth == "private_key_jwt" and values:
-            return "; servers differ in the audience that they accept: see client_assertion_audience="
-        special = "".join((self.id or "", *values))
-        if self.auth == "client_secret_basic" and quote(special, safe="") != special:
-            return (
-                "; id or secret contain characters that are percent-encoded, which some servers do not decode:"
-                " try client_auth='client_secret_post' or 'client_secret_basic_raw'"
-            )
-        if self.auth == "client_secret_basic_raw" and quote(special, safe="") != special:
-            return "; this server may decode id and secret: try client_auth='client_secret_basic'"
-        return ""
+        return Proof(fields=fields, made=(signed,), advice=_ADVICE[self.auth])
 
 
 def _audience(given: Given) -> str | None:
@@ -176,12 +174,6 @@ def _audience(given: Given) -> str | None:
     if audience is not None and given.client_auth != "private_key_jwt":
         raise ConfigurationError("client_assertion_audience= needs client_auth='private_key_jwt'")
     return None if audience is None else checked_text(audience, "client_assertion_audience")
-
-
-def _basic(name: str, password: str) -> Proof:
-    """Return the proof of HTTP's Basic scheme (RFC 7617)."""
-    pair = base64.b64encode(f"{name}:{password}".encode()).decode()
-    return Proof(headers={"Authorization": f"Basic {pair}"}, made=(pair, password))
 
 
 def check_key(key: Credential, *, key_id: str | None, algorithm: str | None) -> None:

@@ -65,27 +65,27 @@ class ClientRequest:
     _advice: str = attrs.field(default="", init=False)
     _nonce: str | None = attrs.field(default=None, init=False)
 
-    @property
-    def credentials(self) -> tuple[Credential, ...]:
-        """All credentials that it needs."""
-        return (*self.own, *self.client.credentials)
-
     def build(self, *values: str) -> Request | AuthError:
-        """Return the request with these values of its `credentials`, or the error in one."""
-        form = self.fields(*values[: len(self.own)])
+        """Return the request with these values of its own credentials and the client's, or the error in one."""
+        client, own = self.client, len(self.own)
+        form = self.fields(*values[:own])
         if isinstance(form, AuthError):
             return form
-        self._advice = self.client.advice(values[len(self.own) :])
-        proof = self.client.proof(
-            values[len(self.own) :],
-            audience=self.issuer or str(self.endpoint.url),
-            issued_at=self.server_clock.signing_time(current_try().clock),
-            algorithms=self.algorithms,
+        proof = (
+            client.signed(
+                values[own:],
+                audience=self.issuer or str(self.endpoint.url),
+                issued_at=self.server_clock.signing_time(current_try().clock),
+                algorithms=self.algorithms,
+            )
+            if client.auth == "private_key_jwt"
+            else client.proof(values[own:])
         )
         if isinstance(proof, AuthError):
             return proof
-        headers = dict(proof.headers)
-        made = [value for name, value in form if name == "assertion"]  # it may have been signed here (RFC 7523 §2.1)
+        self._advice, headers = proof.advice, dict(proof.headers)
+        # signed here, perhaps (RFC 7523 §2.1)
+        made = [value for name, value in form if name == "assertion"] if self.signs else []
         if self.prover is not None:
             self._nonce = self.prover.nonce(self.endpoint.url)
             headers["DPoP"] = self.prover.proof(self.endpoint.method, self.endpoint.url)

@@ -43,6 +43,9 @@ class Parameters:
     audience: tuple[str, ...]
     resource: tuple[str, ...]
     extra: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # it may contain a key
+    _others: tuple[tuple[str, str], ...] = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(lambda self: self._all_but_scope(), takes_self=True)
+    )
 
     @classmethod
     def of(cls, given: Given) -> Parameters:
@@ -65,9 +68,11 @@ class Parameters:
             scope: Whether to include the scope. A renewed token has its predecessor's if it is left out (RFC 6749 §6;
                 default ``True``).
         """
-        named = (("scope", " ".join(self.scope)),) if scope and self.scope else ()
-        audience = tuple(("audience", each) for each in self.audience)
-        return (*named, *audience, *(("resource", each) for each in self.resource), *self.extra)
+        return (("scope", " ".join(self.scope)), *self._others) if scope and self.scope else self._others
+
+    def _all_but_scope(self) -> tuple[tuple[str, str], ...]:
+        audience = (("audience", each) for each in self.audience)
+        return (*audience, *(("resource", each) for each in self.resource), *self.extra)
 
     @property
     def parts(self) -> dict[str, Part]:

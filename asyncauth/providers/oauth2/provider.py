@@ -140,12 +140,12 @@ class OAuthProvider(EndpointProvider):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Request a token: with the refresh token if there is one, otherwise with the grant itself."""
+        if self._located:
+            return await self._obtain(self._endpoint, http, previous)
 
         async def obtain(endpoint: Endpoint) -> Token:
             return await self._obtain(endpoint, http, previous)
 
-        if self._located:
-            return await obtain(self._endpoint)
         return await self._at_known(_NAME, self._endpoint, http, obtain)
 
     async def revoke(self, http: aiohttp.ClientSession, token: str, kind: TokenKind, /) -> None:
@@ -199,6 +199,8 @@ class OAuthProvider(EndpointProvider):
 
     async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Request a token from this token endpoint."""
+        if previous is None or previous.refresh_token is None:
+            return await self._grant(endpoint, http)
         return await fetch_before_grant(
             previous, partial(self._renew, endpoint, http), partial(self._grant, endpoint, http)
         )
@@ -266,14 +268,16 @@ class OAuthProvider(EndpointProvider):
             self._signs,
         )
         try:
-            answer = await endpoint.fetch(http, request.credentials, request.build, read, request.should_retry)
+            credentials = (*credentials, *self._client.credentials)
+            answer = await endpoint.fetch(http, credentials, request.build, read, request.should_retry)
         except TokenEndpointUnavailable:
             request.note_clock()
             raise
         except CredentialsRejected as error:
             problem = request.advised(error.again())
         else:
-            request.note()
+            if prover is not None:
+                request.note()
             return answer
         raise problem
 
@@ -296,7 +300,7 @@ class OAuthProvider(EndpointProvider):
 
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         """Return the token with its lifetime, from this system's answer."""
-        return self._answer.read(response, refresh_token, any_type=self._takes_any_type)
+        return self._answer.read(response, refresh_token, any_type=self.takes_any_type)
 
 
 def _nothing(_: TokenResponse) -> None:

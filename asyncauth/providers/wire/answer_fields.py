@@ -97,10 +97,8 @@ class AnswerReader:
 
     def refreshed(self, response: TokenResponse) -> str | None:
         """Return an answer's refresh token; ``None``: it has none that can be used."""
-        value = None
-        with suppress(LookupError):
-            value = self._value(self.refresh_token, response)
-        return response.optional(token_text, value, self.refresh_token.text)
+        value = self._find(self.refresh_token, response)
+        return None if value is None else response.optional(token_text, value, self.refresh_token.text)
 
     def _found(self, response: TokenResponse) -> dict[str, Any]:
         """Return the values at the paths, by name. Not a variable of `read`, since tracebacks show local variables."""
@@ -115,15 +113,21 @@ class AnswerReader:
         """Return an answer's lifetime as arguments of `TokenResponse.token`."""
         if self.lifetime is None:
             return {"default": self.default_lifetime}
-        name, value = self.lifetime.text, None
-        with suppress(LookupError):
-            value = self._value(self.lifetime, response)
+        name, value = self.lifetime.text, self._find(self.lifetime, response)
         if self.never and fits(text_of(value), self.never):
             return {}
         if value is None:
             return {"times": (name,), "default": self.default_lifetime}
         durations, instants = lifetime_of(value, name, self.unit)
         return {"durations": durations, "instants": instants}
+
+    def _find(self, path: Path, response: TokenResponse) -> Any:
+        """Return the value at a path; ``None``: there is none, or it is ``null``."""
+        if self.is_flat:
+            return response.fields.get(path.text)
+        with suppress(LookupError):
+            return self._value(path, response)
+        return None
 
     def _value(self, path: Path, response: TokenResponse) -> Any:
         """Return the value at a path; a plain name is first looked for next to the token.

@@ -127,6 +127,8 @@ class Verdict:
     declared: bool = False
 
 
+_SUCCESS, _UNREADABLE = Verdict(Kind.SUCCESS), Verdict(Kind.UNREADABLE)
+
 Hook: TypeAlias = Callable[[Answer, Verdict], Verdict]
 """A provider's override: called with an answer and its verdict by the common rules; returns the verdict to use."""
 
@@ -140,7 +142,10 @@ def classify(answer: Answer, hook: Hook | None = None) -> Verdict:
 
     Source: RFC 6749 §5, RFC 9110 §15.
     """
-    verdict = _by_common_rules(answer)
+    if answer.is_success and not answer.code:
+        verdict = _UNREADABLE if answer.fields is None else _SUCCESS
+    else:
+        verdict = _without_token(answer)
     return verdict if hook is None else hook(answer, verdict)
 
 
@@ -173,14 +178,13 @@ def rejects(*statuses: int, errors_in_successes: bool = False) -> Hook:
         if answer.is_success:
             return Verdict(Kind.REJECTED) if errors_in_successes and answer.code else verdict
         rejected = answer.status in rejecting and not answer.is_block
-        return Verdict(Kind.REJECTED) if rejected else Verdict(Kind.UNREADABLE)
+        return Verdict(Kind.REJECTED) if rejected else _UNREADABLE
 
     return hook
 
 
-def _by_common_rules(answer: Answer) -> Verdict:
-    if answer.is_success and not answer.code:
-        return Verdict(Kind.SUCCESS) if answer.fields is not None else Verdict(Kind.UNREADABLE)
+def _without_token(answer: Answer) -> Verdict:
+    """Return the meaning of a failure, or of a success with an error code, by the common rules."""
     asked = answer.asked_pause
     if answer.is_server_error:
         return Verdict(Kind.BUSY, asked)
@@ -192,7 +196,7 @@ def _by_common_rules(answer: Answer) -> Verdict:
         pause = quota_pause(answer.headers, answer.server_now, unless_told=False)
     if pause is not None and (answer.is_success or answer.is_client_error):
         return Verdict(Kind.BUSY, pause)
-    return Verdict(Kind.REJECTED) if _is_rejection(answer) else Verdict(Kind.UNREADABLE)
+    return Verdict(Kind.REJECTED) if _is_rejection(answer) else _UNREADABLE
 
 
 def _is_rejection(answer: Answer) -> bool:

@@ -231,10 +231,15 @@ class ResolvedCredentials:
 
 async def resolve(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
     """Obtain the values of all credentials. Raises as `Credential.resolve` does."""
-    resolved = [await credential.resolve(http) for credential in credentials]
-    return ResolvedCredentials(
-        credentials,
-        tuple(value for value, _, _ in resolved),
-        tuple((source, token) for _, source, token in resolved if source is not None and token is not None),
-        tuple(value for value, source, _ in resolved if source is None),
-    )
+    values: list[str] = []
+    sources: list[tuple[TokenSource, Token]] = []
+    own: list[str] = []
+    for credential in credentials:
+        constant = credential.source
+        value, source, token = (constant, None, None) if isinstance(constant, str) else await credential.resolve(http)
+        values.append(value)
+        if source is None or token is None:
+            own.append(value)
+        else:
+            sources.append((source, token))
+    return ResolvedCredentials(credentials, tuple(values), tuple(sources), tuple(own))

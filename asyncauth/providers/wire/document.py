@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -38,8 +38,13 @@ def read_document(body: bytes, content_type: str | None) -> object:
     Returns:
         ``None`` if the body is empty, HTML, damaged, or in an unsupported charset.
     """
-    text = _decoded(body, content_type)
-    return None if text is None else read_text(text)
+    try:
+        text: str | None = body.decode()
+    except ValueError:
+        text = None
+    if text is None or "\0" in text:  # UTF-16 would have many
+        text = _in_named_charset(body, content_type)
+    return None if text is None else read_text(text.removeprefix("\ufeff"))
 
 
 def read_text(text: str) -> object:
@@ -58,7 +63,7 @@ def read_text(text: str) -> object:
 
 def fields_of(document: object) -> Mapping[str, Any] | None:
     """Return the members of a document, which may be a form; ``None``: it has none."""
-    if isinstance(document, Mapping):
+    if isinstance(document, (dict, Mapping)):  # for a dict, the abstract class is not asked
         return cast("Mapping[str, Any]", document)
     if not isinstance(document, str) or _FORM.fullmatch(document) is None:
         return None
@@ -68,22 +73,14 @@ def fields_of(document: object) -> Mapping[str, Any] | None:
         return None
 
 
-def _decoded(body: bytes, content_type: str | None) -> str | None:
-    """Return a body's text; ``None``: its charset is not supported."""
-    for name in _charsets(body, content_type):
-        try:
-            text = body.decode(name)
-        except (ValueError, LookupError):
-            continue
-        if "\0" not in text:  # UTF-16 would have many
-            return text
-    return None
-
-
-def _charsets(body: bytes, content_type: str | None) -> Iterator[str]:
-    """Yield the charsets to try: UTF-8, then the one that the answer names, which few answers need."""
-    yield "utf-8-sig"
+def _in_named_charset(body: bytes, content_type: str | None) -> str | None:
+    """Return a body's text in the charset that the answer names; ``None``: it is not in that, or not supported."""
     start = body[:_NAMED_WITHIN].decode("latin-1")
     named = _CHARSET.search((content_type or "")[:_NAMED_WITHIN]) or _CHARSET.search(start)
-    if named is not None and _CHARSETS.fullmatch(named[1]):
-        yield named[1]
+    if named is None or not _CHARSETS.fullmatch(named[1]):
+        return None
+    try:
+        text = body.decode(named[1])
+    except (ValueError, LookupError):
+        return None
+    return None if "\0" in text else text

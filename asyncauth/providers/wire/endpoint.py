@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
     from yarl import URL
 
+    from asyncauth._core.try_state import TryState
     from asyncauth.providers.wire.error_fields import ErrorRules
 
 __all__ = ["Endpoint", "Request"]
@@ -56,6 +57,11 @@ _MOST_WARNINGS = 8
 """The most warnings per endpoint, since its server may write something different into each answer."""
 _MOST_RETRIES = 2
 """A request may lack a nonce, and then contain a wrong time."""
+
+_COMMON_HEADERS = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
+"""The headers of every token request. Its own type is one of them, or a session's default would apply."""
+_FORM_HEADERS = {**_COMMON_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
+_JSON_HEADERS = {**_COMMON_HEADERS, "Content-Type": "application/json"}
 
 LARGEST_ANSWER = 1 << 20
 """The most bytes of a token answer that are read, compressed or decompressed."""
@@ -84,25 +90,18 @@ class Request:
     content_type: str | None = None
     secrets: tuple[str, ...] = ()
 
-    def body(self) -> bytes | None:
-        """Return the body for aiohttp."""
+    def content(self) -> dict[str, Any]:
+        """Return the body and the headers without secrets, as arguments for aiohttp."""
         if self.form is not None:
-            fields = self.form.items() if isinstance(self.form, Mapping) else self.form
-            return urlencode(list(fields)).encode()  # a FormData makes a multipart's boundary as well: 20 µs
+            # Encoded here: a FormData makes a multipart's boundary as well, which takes 20 µs.
+            fields = self.form.items() if isinstance(self.form, (dict, Mapping)) else self.form
+            return {"data": urlencode(list(fields)).encode(), "headers": _FORM_HEADERS}
         if self.text is not None:
-            return self.text.encode()
-        return None if self.json is None else json.dumps(self.json).encode()
-
-    def common_headers(self) -> dict[str, str]:
-        """Return the headers of every token request, without secrets."""
-        common = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
+            typed = {} if self.content_type is None else {"Content-Type": self.content_type}
+            return {"data": self.text.encode(), "headers": {**_COMMON_HEADERS, **typed}}
         if self.json is not None:
-            common["Content-Type"] = "application/json"
-        elif self.text is not None and self.content_type is not None:
-            common["Content-Type"] = self.content_type
-        elif self.form is not None:  # otherwise a session's default would apply, or skip_auto_headers leave it out
-            common["Content-Type"] = "application/x-www-form-urlencoded"
-        return common
+            return {"data": json.dumps(self.json).encode(), "headers": _JSON_HEADERS}
+        return {"headers": _COMMON_HEADERS}
 
     async def authorize(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         """Send a request with `headers` and `query`, as an aiohttp client middleware.
@@ -185,13 +184,14 @@ class Endpoint:
             InvalidTokenResponse: The answer is unusable.
             AuthError: A credential could not be obtained.
         """
-        current_try().annotate = self.annotate
-        resolved = await self._resolve(credentials, http)
-        response = await self._ask(http, resolved, build)
+        state = current_try()
+        state.annotate = self.annotate
+        resolved = await self._resolve(state, credentials, http)
+        response = await self._ask(state, http, resolved, build)
         for _ in range(_MOST_RETRIES):
-            if should_retry is None or not isinstance(response, CredentialsRejected) or not should_retry(response):
+            if not isinstance(response, CredentialsRejected) or should_retry is None or not should_retry(response):
                 break
-            response = await self._ask(http, resolved, build)
+            response = await self._ask(state, http, resolved, build)
         repeat = False
         if isinstance(response, CredentialsRejected):
             if response.error in self.waits:
@@ -201,12 +201,13 @@ class Endpoint:
             if renewed is None:
                 raise response
             repeat, resolved = True, renewed
-            response = await self._ask(http, resolved, build)
+            response = await self._ask(state, http, resolved, build)
         if isinstance(response, CredentialsRejected):
             resolved.rejected_again()
             raise response
-        resolved.accepted(repeat=repeat)
-        return self._read(read, response, resolved)
+        if resolved.sources:
+            resolved.accepted(repeat=repeat)
+        return self._read(state, read, response, resolved)
 
     def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
         """Add this endpoint's name, step, URL and status to an error, where it has none, and return it."""
@@ -220,25 +221,29 @@ class Endpoint:
         """Return a redactor of secrets, declared values and the address' query, for a server's texts."""
         return Redactor(secrets, (*self.declared, *self.url.query.values()))
 
-    async def _resolve(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
+    async def _resolve(
+        self, state: TryState, credentials: tuple[Credential, ...], http: aiohttp.ClientSession
+    ) -> ResolvedCredentials:
         try:
             resolved = await resolve(credentials, http)
         except AuthError as error:
             problem = error.again()
         else:
-            known = self._known_rejection(resolved)
+            if state.credential_rejected is None and state.mark_of is None:
+                return resolved  # there is no rejection to compare it with, neither here nor in a store
+            known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
             if known is None:
                 return resolved
-            raise known
+            raise self.annotate(known)
         raise problem if problem.upstream else self.annotate(problem)
 
-    def _known_rejection(self, resolved: ResolvedCredentials) -> AuthError | None:
-        """Return the remembered rejection of credentials that must not be sent now, from this process or the store."""
-        state = current_try()
-        known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
-        return None if known is None else self.annotate(known)
-
-    def _read(self, read: Callable[[TokenResponse], _T], response: TokenResponse, resolved: ResolvedCredentials) -> _T:
+    def _read(
+        self,
+        state: TryState,
+        read: Callable[[TokenResponse], _T],
+        response: TokenResponse,
+        resolved: ResolvedCredentials,
+    ) -> _T:
         try:
             result = read(response)
         except InvalidTokenResponse as error:
@@ -256,7 +261,6 @@ class Endpoint:
             if response.ignored:
                 self._tell_ignored(response)
             return result
-        state = current_try()
         state.unanswered = True
         state.without_token += _counted(resolved)
         raise problem
@@ -270,16 +274,19 @@ class Endpoint:
                 _log.warning("%s: the token is used without a field of its answer: %s", name_of(self.provider), shown)
 
     async def _ask(
-        self, http: aiohttp.ClientSession, resolved: ResolvedCredentials, build: Callable[..., Request | AuthError]
+        self,
+        state: TryState,
+        http: aiohttp.ClientSession,
+        resolved: ResolvedCredentials,
+        build: Callable[..., Request | AuthError],
     ) -> TokenResponse | CredentialsRejected:
         """Send one request; return the answer, or the rejection. Other failures are raised."""
-        state = current_try()
         request = build(*resolved.values)
         if isinstance(request, AuthError):
             raise self.annotate(request)
         sent_at = state.clock.wall()
         state.note_sent()
-        answer = await self._send(http, request)
+        answer = await self._send(state, http, request)
         if isinstance(answer, AuthError):
             if not answer.transient:
                 state.without_token += _counted(resolved)
@@ -288,8 +295,9 @@ class Endpoint:
         waits = bool(self.waits) and not answer.is_server_error and answer.code in self.waits
         verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
         # An unreadable success is like no answer: the server may have replaced the refresh token.
-        state.unanswered = answer.is_success and verdict.kind is Kind.UNREADABLE
-        error = self._error(verdict, answer, resolved, request.secrets)
+        state.unanswered = verdict.kind is Kind.UNREADABLE and answer.is_success
+        success = verdict.kind is Kind.SUCCESS
+        error = None if success else self._error(state, verdict, answer, resolved, request.secrets)
         if error is not None and (answer.is_paced or not error.transient) and error.error not in self.waits:
             state.without_token += _counted(resolved)
         if isinstance(error, CredentialsRejected):
@@ -305,14 +313,13 @@ class Endpoint:
             answer.headers,
         )
 
-    async def _send(self, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
+    async def _send(self, state: TryState, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
         """Send one request. A failure is returned, not raised, since aiohttp's frames would show the secrets."""
         try:
             async with http.request(
                 self.method,
                 self.url,
-                data=request.body(),
-                headers=request.common_headers(),
+                **request.content(),
                 middlewares=self._middlewares(http, request),
                 raise_for_status=False,
                 allow_redirects=False,
@@ -320,12 +327,12 @@ class Endpoint:
             ) as response:
                 return await _received(response)
         except InsecureTransport as error:
-            current_try().unanswered = False
+            state.unanswered = False
             return error.again()
         except (aiohttp.ClientError, OSError) as error:
             trouble = trouble_of(error)
         if trouble.unsent:
-            current_try().unanswered = False
+            state.unanswered = False
         return (InvalidTokenResponse if trouble.lasting else TokenEndpointUnavailable)(str(trouble))
 
     def _middlewares(self, http: aiohttp.ClientSession, request: Request) -> tuple[ClientMiddlewareType, ...]:
@@ -345,15 +352,12 @@ class Endpoint:
         return await (handler(request) if authorize is None else authorize(request, handler))
 
     def _error(
-        self, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
-    ) -> AuthError | None:
-        """Return the error for a verdict; ``None``: it is a success."""
-        if verdict.kind is Kind.SUCCESS:
-            return None
+        self, state: TryState, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
+    ) -> AuthError:
+        """Return the error for a verdict that is not a success."""
         if verdict.kind is Kind.BUSY:
             error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=verdict.retry_after)
         elif verdict.kind is Kind.REJECTED:
-            state = current_try()
             error = _rejection(answer, resolved, verdict)
             error.declared = verdict.declared
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
@@ -401,7 +405,8 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
         if len(body) > LARGEST_ANSWER:
             response.close()
             break
-    plain = decompressed(bytes(body), response.headers.get("Content-Encoding"), LARGEST_ANSWER)
+    coding = response.headers.get("Content-Encoding")
+    plain = bytes(body) if coding is None else decompressed(bytes(body), coding, LARGEST_ANSWER)
     if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
         return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status is sufficient without a body)

@@ -132,7 +132,7 @@ class TokenResponse:
             InvalidTokenResponse: There is no token, it is not valid in a header, it was expired on arrival, or its type
                 says that it is not sent as a bearer token.
         """
-        value = self.text(name)
+        value = token_text(self.fields.get(name), name)
         jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.server_now)
         lifetime = expiry.lifetime(
             durations=[*durations, *jwt_durations],
@@ -145,9 +145,10 @@ class TokenResponse:
             problem = InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
             problem.expired = True
             raise problem
-        unread = next((field for field in times if field in self.fields), None)
-        if lifetime is None and unread is not None:
-            raise InvalidTokenResponse(f"{unread!r} is null, and no other field has the token's lifetime")
+        if lifetime is None:
+            unread = next((field for field in times if field in self.fields), None)
+            if unread is not None:
+                raise InvalidTokenResponse(f"{unread!r} is null, and no other field has the token's lifetime")
         scope = self.fields.get("scope")
         if not isinstance(scope, str) or any(secret and secret in scope for secret in self.sent):
             scope = None  # a server that repeats what was sent must not put it into the token's repr
