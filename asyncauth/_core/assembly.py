@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncauth._base.printable import name_of
 from asyncauth._core.provider_members import shared_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from asyncauth._core.cache import TokenState
     from asyncauth._core.emitter import Emitter
@@ -35,19 +34,7 @@ def new_emitter(provider: Provider, runtime: Runtime, options: OptionValues, ten
     # Imported with the first event: its classes take a twentieth of what `import aiohttp` takes.
     from asyncauth._core.emitter import Emitter  # noqa: PLC0415
 
-    try:
-        name, identity = provider.name, provider.identity
-    except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
-        name, identity = type(provider).__name__, None
-    return Emitter(
-        provider=name_of(name),
-        identity=identity,
-        tenant=tenant,
-        clock=runtime.clock,
-        listeners=runtime.listeners,
-        step=options.step,
-        intermediate=runtime.intermediate,
-    )
+    return Emitter(provider, runtime, tenant, options.step)
 
 
 def new_store_client(
@@ -84,7 +71,7 @@ def new_refresh(
     *,
     options: OptionValues,
     limiter: RequestLimiter | None,
-    emitter: Emitter,
+    emitter: Callable[[], Emitter],
     store_client: StoreClient | None,
 ) -> Refresh:
     """Return the work of a flight: see `Refresh` for the arguments.
@@ -95,7 +82,7 @@ def new_refresh(
         runtime: What the engine works with.
         options: What the provider declares.
         limiter: Where it waits for a slot; ``None``: it needs none.
-        emitter: What tells of its events.
+        emitter: Returns what tells of its events.
         store_client: The engine's entry in a store; ``None``: there is no store.
     """
     if store_client is None:

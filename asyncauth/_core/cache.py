@@ -18,6 +18,7 @@ from asyncauth._core.failures import FailureMemory, SharedHold, remember_failure
 from asyncauth._core.trial import Use, waits_for_proof
 from asyncauth._http.carrier import PLAIN, Carrier
 from asyncauth.errors import AuthError, InvalidTokenResponse, TokenEndpointUnavailable
+from asyncauth.token import with_times
 
 if TYPE_CHECKING:
     import threading
@@ -293,7 +294,7 @@ class TokenState:
         issued_at = wall - (now - sent_at)
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(
-            token=attrs.evolve(token, issued_at=issued_at, expires_at=expires_at),
+            token=with_times(token, issued_at, expires_at),
             authorization=carrier.text(token),
             since=now,
             fresh_until=sent_at + windows.fresh,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-import attrs
-
 from asyncauth import events
+from asyncauth._base.printable import name_of
 from asyncauth._core.failures import WhileBlocked
 from asyncauth._core.flight import FlightOrphaned
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of
-from asyncauth.telemetry.log import log, logs_refreshes
+from asyncauth.telemetry.log import log
 
 if TYPE_CHECKING:
     import contextvars
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
     from asyncauth._core.failures import FailureMemory
     from asyncauth._core.flight import Flight
     from asyncauth._core.listeners import Listeners
-    from asyncauth.clock import Clock
+    from asyncauth._core.runtime import Runtime
+    from asyncauth.provider import Provider
     from asyncauth.status import State
     from asyncauth.token import Token
 
-__all__ = ["Emitter"]
+__all__ = ["Emitter", "follows_refreshes"]
+
+_log = logging.getLogger("asyncauth.refresh")
 
 _T = TypeVar("_T")
 
 
-@attrs.frozen(kw_only=True, eq=False)
 class Emitter:
     """Tells of one manager's events. Telling never raises, and never waits.
 
-    Attributes:
-        provider: The provider's name.
-        identity: The provider's identity, of which events have a few digits.
-        tenant: The manager's key in its pool; ``None`` = it is in none.
-        clock: The manager's.
-        listeners: Who is told.
-        step: The provider's own name of its token request; ``None`` (default) = it has none.
-        intermediate: Whether the manager was made by the one of a chain's later step. Default ``False``.
+    One is made when there is an event to tell.
+
+    Args:
+        provider: The manager's.
+        runtime: The manager's.
+        tenant: The manager's key in its pool; ``None`` (default): it is in none.
+        step: The provider's own name of its token request; ``None`` (default): it has none.
     """
 
-    provider: str
-    identity: object = attrs.field(repr=False)
-    tenant: Hashable
-    clock: Clock
-    listeners: Listeners
-    step: str | None = None
-    intermediate: bool = False
+    __slots__ = ("_provider", "_runtime", "_step", "_tenant")
+
+    def __init__(self, provider: Provider, runtime: Runtime, tenant: Hashable = None, step: str | None = None) -> None:
+        self._provider = provider
+        self._runtime = runtime
+        self._tenant = tenant
+        self._step = step
 
     def refresh_started(self, state: State) -> None:
         """Tell that a refresh got under way.
@@ -59,8 +60,7 @@ class Emitter:
         Args:
             state: What the token was.
         """
-        if self._follows_refreshes():
-            self._tell(events.RefreshStarted(**self._stamp(), state=state))
+        self._tell(events.RefreshStarted(**self._stamp(), state=state))
 
     def refresh_succeeded(
         self,
@@ -82,8 +82,6 @@ class Emitter:
             waiters: How many callers waited to the end.
             callers: The contexts of those that did.
         """
-        if not self._follows_refreshes():
-            return
         kind = events.TokenAdopted if adopted else events.RefreshSucceeded
         self._tell(
             kind(
@@ -167,15 +165,15 @@ class Emitter:
     async def waiting_for(self, flight: Flight[_T]) -> _T:
         """Return a flight's result to a caller, and tell for how long the caller waited. Raises as `Flight.wait`."""
         flight.note_caller()
-        since = self.clock.monotonic()
+        since = self._runtime.clock.monotonic()
         try:
             result = await flight.wait()
         except FlightOrphaned:
             raise
         except BaseException as error:
-            self.request_waited(self.clock.monotonic() - since, error)
+            self.request_waited(self._runtime.clock.monotonic() - since, error)
             raise
-        self.request_waited(self.clock.monotonic() - since, None)
+        self.request_waited(self._runtime.clock.monotonic() - since, None)
         return result
 
     def request_waited(self, seconds: float, error: BaseException | None) -> None:
@@ -201,23 +199,28 @@ class Emitter:
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
+        try:
+            name, identity = self._provider.name, self._provider.identity
+        except Exception:  # noqa: BLE001 (a provider may be anybody's: no reason to have no token)
+            name, identity = type(self._provider).__name__, None
         return {
-            "provider": self.provider,
-            "account": _account_of(self.identity),
-            "tenant": self.tenant,
-            "step": self.step,
-            "intermediate": self.intermediate,
-            "at": self.clock.wall(),
+            "provider": name_of(name),
+            "account": _account_of(identity),
+            "tenant": self._tenant,
+            "step": self._step,
+            "intermediate": self._runtime.intermediate,
+            "at": self._runtime.clock.wall(),
         }
-
-    def _follows_refreshes(self) -> bool:
-        """Return whether anybody wants to know of refreshes that meet no trouble: most programs do not."""
-        return bool(self.listeners) or logs_refreshes()
 
     def _tell(self, event: events.Event) -> None:
         with contextlib.suppress(Exception):  # a log filter may be anybody's
             log(event)
-        self.listeners.tell(event)
+        self._runtime.listeners.tell(event)
+
+
+def follows_refreshes(listeners: Listeners) -> bool:
+    """Return whether anybody wants to know of refreshes that meet no trouble: most programs do not."""
+    return bool(listeners.queues) or _log.isEnabledFor(logging.DEBUG)
 
 
 def _account_of(identity: object) -> str | None:

@@ -334,7 +334,7 @@ class TokenEngine(Lifecycle):
                 self.runtime,
                 options=self.options,
                 limiter=None if self.keeper is None else self.keeper.limiter,
-                emitter=self.emitter(),
+                emitter=self.emitter,
                 store_client=self.store_client,
             )
             flight.take_up(refresh)

@@ -32,10 +32,6 @@ class Listeners:
             self._queues: tuple[ListenerQueue, ...] = ()  # replaced as a whole: read without a lock
             self._guard = new_guard()
 
-    def __bool__(self) -> bool:
-        """Return whether anybody listens."""
-        return bool(self.queues)
-
     @property
     def queues(self) -> tuple[ListenerQueue, ...]:
         """One per listener, in the order in which they were added."""

@@ -7,6 +7,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Protocol
 
+from asyncauth._core.emitter import follows_refreshes
 from asyncauth._core.failures import FailedTry, SharedHold, WhileBlocked, kind_of_failed_try
 from asyncauth._core.outages import EndpointNews
 from asyncauth._core.provider_options import endpoint_of
@@ -22,7 +23,7 @@ from asyncauth.errors import (
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from asyncauth._core.cache import TokenState
     from asyncauth._core.cached_token import CachedToken
@@ -69,14 +70,13 @@ class Refresh:
         runtime: The manager's.
         options: What the provider declares besides.
         limiter: Where it waits for a slot to ask the provider; ``None`` = it need not.
-        emitter: Where it tells of what happens.
+        emitter: Returns where it tells of what happens.
 
     Attributes:
         adopted: Whether the token that it brought is another process'.
         deadline: When it gives up, in seconds of the clock.
         rest: Where it rests between two tries.
         request: The last request to the provider; ``None``: there has been none.
-        emitter: As given.
     """
 
     __slots__ = (
@@ -84,6 +84,7 @@ class Refresh:
         "_asked_endpoint",
         "_at_once",
         "_clock",
+        "_emitter",
         "_given_up",
         "_hurries",
         "_judgement",
@@ -102,7 +103,6 @@ class Refresh:
         "_without_token",
         "adopted",
         "deadline",
-        "emitter",
         "request",
         "rest",
     )
@@ -115,10 +115,10 @@ class Refresh:
         *,
         options: OptionValues,
         limiter: RequestLimiter | None,
-        emitter: Emitter,
+        emitter: Callable[[], Emitter],
     ) -> None:
         self.adopted = False
-        self.emitter = emitter
+        self._emitter = emitter
         self._provider = provider
         self._options = options
         self._state = state
@@ -204,38 +204,45 @@ class Refresh:
         Raises:
             AuthError: No token could be obtained before the deadline, or a further try makes no sense.
         """
-        emitter, monotonic = self.emitter, self._clock.monotonic
+        monotonic, listeners = self._clock.monotonic, self._runtime.listeners
         since = monotonic()
-        emitter.refresh_started(self._state.phase(since))
+        if follows_refreshes(listeners):
+            self._emitter().refresh_started(self._state.phase(since))
         try:
             cached = await self._run(callers)
         except BaseException as error:
             seconds = monotonic() - since
-            emitter.refresh_failed(error, seconds=seconds, waiters=callers.waiting, callers=callers.callers)
+            self._emitter().refresh_failed(error, seconds=seconds, waiters=callers.waiting, callers=callers.callers)
             raise
         finally:
             if self._news is not None:
                 self._news.leave()
-        now = monotonic()
-        emitter.refresh_succeeded(
-            cached.token,
-            adopted=self.adopted,
-            usable_for=cached.usable_until - now,
-            seconds=now - since,
-            waiters=callers.waiting,
-            callers=callers.callers,
-        )
+        if follows_refreshes(listeners):
+            now = monotonic()
+            self._emitter().refresh_succeeded(
+                cached.token,
+                adopted=self.adopted,
+                usable_for=cached.usable_until - now,
+                seconds=now - since,
+                waiters=callers.waiting,
+                callers=callers.callers,
+            )
         return cached
 
     async def _run(self, callers: Callers) -> CachedToken:
         rejected: AuthError | None = None
         while True:
-            await self._wait_out(callers)
-            await self._wait_for_news(callers)
-            self._sent = self._withheld() is None  # else only another credential is
+            self._sent = True
+            if self._state.failure is not None or self._news is not None:
+                await self._wait_turn(callers)
+            self._asked_endpoint = False
             try:
-                cached = await self._try(callers)
+                cached = await self._try_once(callers)
+            except _NotNow:
+                pass
             except AuthError as error:
+                if self._news is not None:
+                    self._tell_news(self._news, error)
                 judgement, self._judgement = self._judgement, None
                 if not (self._goes_on(error, callers) if judgement is None else judgement):
                     if rejected is None or self._sent:
@@ -243,33 +250,31 @@ class Refresh:
                     break
                 rejected = error if isinstance(error, CredentialsRejected) else None
             else:
-                if cached is not None:
-                    return cached
+                if self._news is not None:
+                    self._tell_news(self._news, None)
+                return cached
         raise rejected  # what the server said: a second look at the credential brought nothing new
 
-    async def _try(self, callers: Callers) -> CachedToken | None:
-        """Make a try, and tell other tenants what it shows; ``None``: another one makes it."""
-        self._asked_endpoint = False
-        try:
-            cached = await self._try_once(callers)
-        except _NotNow:
-            return None
-        except AuthError as error:
-            self._tell_news(error)
-            raise
-        self._tell_news(None)
-        return cached
-
-    def _tell_news(self, error: AuthError | None) -> None:
+    def _tell_news(self, news: EndpointNews, error: AuthError | None) -> None:
         """Tell the other tenants of a pool whether their endpoint answers; ``None``: it has given a token."""
-        if self._news is not None and self._asked_endpoint and not self.adopted:
+        if self._asked_endpoint and not self.adopted:
             now, deadline = self._clock.monotonic(), self.deadline
-            self._news.tell(error, self._runtime.policy, now=now, deadline=deadline, random=self._runtime.random)
+            news.tell(error, self._runtime.policy, now=now, deadline=deadline, random=self._runtime.random)
 
     def _withheld(self) -> CredentialsRejected | None:
         """Return the refusal of a credential that must not be sent now, but may have changed since."""
         failure = self._state.failure
         return None if failure is None else failure.withheld(self._clock.monotonic())
+
+    async def _wait_turn(self, callers: Callers) -> None:
+        """Return when a try may be made, after a failure of this one's or of another tenant's.
+
+        Raises as `_wait_out` and `_wait_for_news` do.
+        """
+        await self._wait_out(callers)
+        if self._news is not None:
+            await self._wait_for_news(self._news, callers)
+        self._sent = self._withheld() is None  # else only another credential is
 
     async def _wait_out(self, callers: Callers) -> None:
         """Return when the last failure allows another try, or another process has a token.
@@ -315,14 +320,13 @@ class Refresh:
         finally:
             self._slots = None
 
-    async def _wait_for_news(self, callers: Callers) -> None:
+    async def _wait_for_news(self, news: EndpointNews, callers: Callers) -> None:
         """Return when this is the one to try, of the tenants of a pool whose endpoint is down.
 
         Raises:
             TokenEndpointUnavailable: It still was at the deadline.
         """
-        news = self._news
-        while news is not None and not self._at_once:
+        while not self._at_once:
             wakes, self._hurries = self.rest.wakes, False
             self._hurries = callers.callers_wait
             now, due = self._clock.monotonic(), news.due(callers_wait=self._hurries)
@@ -339,6 +343,8 @@ class Refresh:
     async def _try_once(self, callers: Callers) -> CachedToken:  # noqa: ARG002 (for subclasses)
         """Make a try, when it is this tenant's turn."""
         last = self._state.cached.last
+        if self._limiter is None:
+            return await self._fetch(last, TryState(self._clock))
         async with self._slot():
             return await self._fetch(last, TryState(self._clock))
 
@@ -360,7 +366,8 @@ class Refresh:
         )
         if self._given_up:
             raise asyncio.CancelledError  # before it began
-        context.credential_rejected = self._withheld()
+        if self._state.failure is not None:
+            context.credential_rejected = self._withheld()
         try:
             return await request.run()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
@@ -394,7 +401,7 @@ class Refresh:
                 answered=answered,
             )
         if not isinstance(error, StoreError):  # then none was made
-            self.emitter.token_request_failed(
+            self._emitter().token_request_failed(
                 error,
                 failure,
                 now=now,

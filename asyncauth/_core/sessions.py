@@ -28,7 +28,7 @@ from asyncauth.errors import ConfigurationError, ManagerClosed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterable
 
-__all__ = ["Http", "LoopEntry", "Sessions", "SharedSessions", "own_session", "run_each"]
+__all__ = ["Http", "LoopEntry", "Sessions", "SharedSessions", "close_here", "own_session", "run_each"]
 
 Http: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 """What ``http=`` takes: a session, or a function that makes one per event loop."""
@@ -68,6 +68,8 @@ class LoopEntry:
         Raises:
             ManagerClosed: `close` was called while it was being made.
         """
+        if self.session is not None and not self.session.closed:
+            return self.session
         async with self._making:
             if self.session is None or self.session.closed:
                 session = await make()
@@ -145,6 +147,14 @@ def own_session(timeout: float, **options: Any) -> aiohttp.ClientSession:
         max_field_size=LONGEST_HEADER,
         **options,
     )
+
+
+async def close_here(session: aiohttp.ClientSession) -> None:
+    """Close a session that was made for one refresh."""
+    if loop_of(session).is_closed():  # this is the garbage collector, and nothing can be waited for
+        session.detach()
+    else:
+        await session.close()
 
 
 def _check_cookies(session: aiohttp.ClientSession) -> None:
@@ -271,7 +281,16 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
-        """Give a session for one refresh on the running loop.
+        """Give a session for some requests on the running loop, see `obtain`."""
+        session, own = await self.obtain()
+        try:
+            yield session
+        finally:
+            if own:
+                await close_here(session)
+
+    async def obtain(self) -> tuple[aiohttp.ClientSession, bool]:
+        """Return a session for one refresh on the running loop, and whether `close_here` is to end it afterwards.
 
         The caller's own (``http=``) on its loop; else one that lives as long as the manager is entered here; else
         one for this refresh alone.
@@ -289,21 +308,12 @@ class Sessions:
                     raise ConfigurationError(
                         "the session given as http= is closed: keep it open as long as the manager"
                     )
-                yield http
-                return
+                return http, False
             self._note_left_out()
         entry = self.entry_here()
         if entry is not None:
-            yield await entry.open(self._new)
-            return
-        session = await self._new()
-        try:
-            yield session
-        finally:
-            if loop.is_closed():  # this is the garbage collector, and nothing can be waited for
-                session.detach()
-            else:
-                await session.close()
+            return await entry.open(self._new), False
+        return await self._new(), True
 
     def _note_left_out(self) -> None:
         if not self._left_out:
@@ -394,8 +404,6 @@ class SharedSessions(Sessions):
         """Return that no loop was left."""
         return []
 
-    @contextlib.asynccontextmanager
-    async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
-        """Give the pool's session on the running loop."""
-        async with self._owner.session() as session:
-            yield session
+    async def obtain(self) -> tuple[aiohttp.ClientSession, bool]:
+        """Return the pool's session on the running loop."""
+        return await self._owner.obtain()

@@ -15,6 +15,8 @@ from asyncauth._core.try_state import TryState
 from asyncauth.errors import AuthError, LockTimeout, StoreError, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncauth._core.cache import TokenState
     from asyncauth._core.cached_token import CachedToken
     from asyncauth._core.emitter import Emitter
@@ -52,7 +54,7 @@ class SharedRefresh(Refresh):
         runtime: The engine's.
         options: What the provider declares besides.
         limiter: Where it waits for a slot.
-        emitter: Where it tells of what happens.
+        emitter: Returns where it tells of what happens.
         store_client: The engine's entry in the store.
     """
 
@@ -66,7 +68,7 @@ class SharedRefresh(Refresh):
         *,
         options: OptionValues,
         limiter: RequestLimiter | None,
-        emitter: Emitter,
+        emitter: Callable[[], Emitter],
         store_client: StoreClient,
     ) -> None:
         super().__init__(provider, state, runtime, options=options, limiter=limiter, emitter=emitter)

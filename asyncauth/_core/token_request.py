@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from asyncauth._core.failures import remember_rejection
 from asyncauth._core.frames import bare
 from asyncauth._core.provider_members import FETCH
+from asyncauth._core.sessions import close_here
 from asyncauth._core.try_state import set_try
-from asyncauth._core.user_code import call_user, sanitize
+from asyncauth._core.user_code import sanitize
 from asyncauth.clock import within
 from asyncauth.errors import (
     AuthError,
@@ -124,13 +125,19 @@ class TokenRequest:
         token: Token | None = None
         set_try(context)  # in the flight's own context
         try:
-            async with self._runtime.sessions.session() as http:
+            http, own = await self._runtime.sessions.obtain()
+            try:
                 self.open = True
                 # A task of its own, so that what it brings can be kept whatever happens to us.
-                self.asked = asyncio.create_task(self._answered(http))
-                token = await within(self._clock, self._deadline - self._started, self.asked)
-            self.keeping = True
-            cached = self._cached_from(token)
+                loop = asyncio.get_running_loop()
+                answered: asyncio.Future[None] = loop.create_future()
+                self.asked = loop.create_task(self._answered(http, answered))
+                token = await within(self._clock, self._deadline - self._started, self.asked, answered)
+                self.keeping = True
+                cached = self._cached_from(token)
+            finally:
+                if own:
+                    await close_here(http)
         except (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise  # the refresh abandons it
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
@@ -175,13 +182,18 @@ class TokenRequest:
         if self.asked is not None:
             self.asked.cancel()
 
-    async def _answered(self, http: aiohttp.ClientSession) -> Token:
-        """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves."""
+    async def _answered(self, http: aiohttp.ClientSession, answered: asyncio.Future[None]) -> Token:
+        """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves.
+
+        Args:
+            http: The session to send with.
+            answered: Done at the end.
+        """
         problem: AuthError
         if not self.open:  # it was given up before this began
             raise asyncio.CancelledError
         try:
-            answer: object = call_user(self._provider.fetch, http, self._previous)
+            answer: object = self._provider.fetch(http, self._previous)
             if inspect.isawaitable(answer):
                 return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
@@ -193,6 +205,9 @@ class TokenRequest:
         else:
             kind = type(self._provider).__name__
             problem = ConfigurationError(f"{kind}.fetch must be an async function: write '{FETCH}'")
+        finally:
+            if not answered.done() and not answered.get_loop().is_closed():
+                answered.set_result(None)
         raise problem
 
     def _problem(self, error: BaseException) -> AuthError:

@@ -30,11 +30,6 @@ _TO_DO = {
 """What somebody should do about an error, by its class; about any other, nothing until a request fails."""
 
 
-def logs_refreshes() -> bool:
-    """Return whether a refresh without trouble writes lines: otherwise its events need not be made for the log."""
-    return _REFRESH.isEnabledFor(logging.DEBUG)
-
-
 def log(event: events.Event) -> None:
     """Write an event's line: whose token, what happened, what follows, and what to do if there is anything.
 

@@ -15,10 +15,11 @@ from random_kit import largest
 
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth._core.emitter import Emitter
-from asyncauth._core.listeners import Listeners
 from asyncauth._core.try_state import current_try
 from asyncauth.clock import Clock
+from asyncauth.manager import engine_of
 from asyncauth.stores import Entry, remains
+from asyncauth.testing import FakeProvider
 
 EXACT = RefreshPolicy(jitter=0.0, close_grace=0.0, idle_timeout=0.0)
 CALLS = ("load", "save", "delete", "lock", "unlock")
@@ -185,4 +186,4 @@ async def during(clock: Any, work: Any, *, seconds: float = 0.25, most: float = 
 
 def silent(clock: Clock) -> Emitter:
     """Return a report to which nobody listens."""
-    return Emitter(provider="fake", identity=None, tenant=None, clock=clock, listeners=Listeners())
+    return engine_of(TokenManager(FakeProvider(), clock=clock)).emitter()
