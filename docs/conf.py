@@ -69,8 +69,8 @@ intersphinx_mapping = {
     "attrs": ("https://www.attrs.org/en/stable", str(_INVENTORIES / "attrs.txt")),
 }
 nitpick_ignore_regex = [
-    # Of libraries that we don't refer to; nobody's; and what a manager is for `Blocking`.
-    ("py:class", r"(?:yarl|httpx)\..*|asyncauth\.pool\.Key|asyncauth\._core\.blocking\._Manager"),
+    # Of libraries that we don't refer to, and nobody's.
+    ("py:class", r"(?:yarl|httpx)\..*|asyncauth\.pool\.Key"),
 ]
 
 PUBLIC_MODULES = ("asyncauth", "asyncauth.events", "asyncauth.stores", "asyncauth.testing", "asyncauth.sandbox")

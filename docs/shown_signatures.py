@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 # Types that a signature names for its own module, written out.
 _TYPES = {
     "_App": "Callable[..., Awaitable[None]]",
-    "_Manager": "TokenManager",
     "_Url": "str | URL | Pattern[str]",
 }
+_GIVEN = frozenset({"Blocking"})
+"""Classes that users get from the library and never make: their constructors are not shown."""
 _FIELD = re.compile(r"attr_dict\['(\w+)'\]\.default")
 _PRIVATE = re.compile(r"(?:~?(?:\w+\.)+)?(?<!\w)(_[A-Za-z]\w*)\b(?!\.)")
 _CONSTANT = re.compile(r"(?<== )((?:\w+\.)?[A-Z][A-Z_]+)\b")
@@ -49,6 +50,8 @@ def show_values(  # noqa: PLR0917 (Sphinx calls it so)
     """Give the signature with values in place of the names that only the module itself knows."""
     if signature is None:
         return None
+    if what == "class" and thing.__name__ in _GIVEN:
+        return "", None
     if what == "class" and attrs.has(thing):
         signature = _FIELD.sub(lambda match: _default_of(thing, match[1]), signature).replace("NOTHING", "...")
     module = sys.modules[inspect.unwrap(thing).__module__]

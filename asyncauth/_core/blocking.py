@@ -51,8 +51,7 @@ class Blocking:
     If a call is interrupted (``Ctrl+C``, or an exception from a signal handler), a token request in progress has
     `RefreshPolicy.close_grace` to finish.
 
-    Args:
-        engine: A manager's. It need not be entered, and there is nothing to close.
+    The manager need not be entered, and there is nothing to close.
     """
 
     __slots__ = ("_engine",)

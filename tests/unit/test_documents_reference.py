@@ -40,7 +40,6 @@ def shown(what: str, thing: object, signature: str | None, returned: str | None 
             "(policy: RefreshPolicy = _DEFAULT_POLICY)",
             "(policy: RefreshPolicy = RefreshPolicy())",
         ),
-        ("class", asyncauth.Blocking, "(manager: ~asyncauth._core.blocking._Manager)", "(manager: TokenManager)"),
         ("function", asyncauth.testing.mock_aiohttp.get, "(url: _Url)", "(url: str | URL | Pattern[str])"),
         (
             "function",
@@ -53,6 +52,11 @@ def shown(what: str, thing: object, signature: str | None, returned: str | None 
 def test_a_signature_shows_values(what: str, thing: object, signature: str, seen: str) -> None:
     """A default is the value that a caller gets, and a type is one that a caller can name."""
     assert shown(what, thing, signature) == (seen, None)
+
+
+def test_a_class_that_users_never_make_shows_no_constructor() -> None:
+    """They get one from ``manager.blocking``; its argument is an object of the library's own."""
+    assert shown("class", asyncauth.Blocking, "(engine: TokenEngine)") == ("", None)
 
 
 def test_a_private_constant_is_shown_by_its_value() -> None:
