@@ -23,6 +23,7 @@ from asyncauth._core.failures import (
     FailureMemory,
     SharedHold,
     WhileBlocked,
+    is_outage,
     kind_of_failed_try,
     rejections_in_force,
     remember_failure,
@@ -172,6 +173,44 @@ def test_a_credential_goes_out_twenty_times_an_hour_and_no_more() -> None:
     upstream = TokenEndpointUnavailable("down")
     upstream.upstream = True
     assert after(upstream, failure, now=130.0).while_blocked is WhileBlocked.ASK
+
+
+def test_only_the_credential_that_was_sent_last_is_counted() -> None:
+    """Another one was answered earlier in the hour: it neither hides nor shortens the row."""
+    failure = unreadable(now=90.0, credential="b")
+    for number in range(20):
+        failure = unreadable(failure, now=100.0 + number)
+    assert failure.retry_at == 3_700
+
+
+def test_a_busy_answer_is_waited_out_as_long_as_a_busy_server() -> None:
+    """The credential went out, and nothing else was asked for: no longer than after no answer at all."""
+    busy = TokenEndpointUnavailable("busy")
+    failure = remember_failure(busy, None, POLICY, now=100.0, deadline=130.0, unit_random=1.0, answered=["a"])
+    assert (failure.retry_at, failure.while_blocked) == (100.25, WhileBlocked.WAIT)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "outage"),
+    [
+        (None, None, True),
+        (500, None, True),
+        (503, None, True),
+        (503, 5.0, False),
+        (None, 5.0, False),
+        (408, None, False),
+        (425, None, False),
+        (429, None, False),
+        (429, 5.0, False),
+    ],
+)
+def test_what_is_an_outage(status: int | None, retry_after: float | None, *, outage: bool) -> None:
+    """No answer, or a server's error; not what concerns one client alone, and nothing of another endpoint."""
+    error = TokenEndpointUnavailable("down", status=status, retry_after=retry_after)
+    assert is_outage(error) is outage
+    error.upstream = True
+    assert not is_outage(error)
+    assert not is_outage(InvalidTokenResponse("no", status=status))
 
 
 def test_a_refusal_that_asks_for_patience_is_paced() -> None:

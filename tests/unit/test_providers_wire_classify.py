@@ -261,3 +261,15 @@ def test_no_answer_is_too_odd(status: int, fields: dict[str, Any] | None, retry_
 def test_an_answers_repr_shows_nothing_of_it() -> None:
     """A server may repeat what was sent."""
     assert "at-1" not in repr(answer(200, {"access_token": "at-1"}))
+
+
+@pytest.mark.parametrize(("blanks", "is_page"), [(0, True), (1_018, True), (1_019, True), (1_020, False)])
+def test_a_page_is_known_by_its_first_kilobyte(blanks: int, *, is_page: bool) -> None:
+    """Blanks may come first; what begins later is not looked for."""
+    assert answer(403, body=b" " * blanks + b"<html>").is_page is is_page
+
+
+def test_the_common_rules_declare_nothing() -> None:
+    """Only a provider's own say makes a rejection a declared one."""
+    assert classify(answer(401)) == Verdict(Kind.REJECTED, declared=False)
+    assert rejects(418)(answer(418), classify(answer(418))) == Verdict(Kind.REJECTED, declared=False)
