@@ -111,11 +111,46 @@ def test_duration_names_the_field_it_cannot_read(value: object) -> None:
     assert len(str(caught.value)) < 120
 
 
+@pytest.mark.parametrize(("unit", "seconds"), [(0.001, 90.0), (1.0, 90_000.0), (60.0, 5_400_000.0)])
+def test_duration_in_another_unit(unit: float, seconds: float) -> None:
+    """Some servers count in milliseconds, some in minutes."""
+    assert expiry.duration("90000", "life", unit) == pytest.approx(seconds)
+    assert expiry.seconds_until("90000", None, unit) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("unit", "longest"), [(0.001, 10**12), (1.0, 10**9), (50.0, 2 * 10**7)])
+def test_no_lifetime_is_longer_than_31_years(unit: float, longest: int) -> None:
+    """A greater number is a Unix time that was not declared as one. The message shows it as the server sent it."""
+    assert expiry.lifetime_seconds(longest, "life", unit) == 1e9
+    with pytest.raises(InvalidTokenResponse, match=f"^life is {longest + 1000}: that looks like a Unix time") as caught:
+        expiry.lifetime_seconds(longest + 1000, "life", unit)
+    assert caught.value.quoted == f"{longest + 1000}"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(999_999_999, 999_999_999), (1_000_000_000, 60), (1_000_000_000_000, 60), (NOW, 700_000_060)]
+)
+def test_seconds_until_takes_a_large_number_for_a_unix_time(value: float, seconds: float) -> None:
+    """From 1e9 on; in milliseconds it is larger still."""
+    assert expiry.seconds_until(value, 999_999_940.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"), [("soon", '"soon"'), (math.inf, "inf"), (True, "a value of type bool"), (None, ""), ([], "")]
+)
+def test_an_error_says_which_part_of_it_the_server_sent(value: object, quoted: str) -> None:
+    """So that the part can be left out where the answer may hold a secret."""
+    with pytest.raises(InvalidTokenResponse) as caught:
+        expiry.duration(value, "expires_in")
+    assert (caught.value.quoted or "") == quoted
+
+
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, -1, "0", "-1", "-3600.5", "1e-400", -(10**300)])
 def test_duration_of_nothing_is_expired_on_arrival(value: object) -> None:
     """Zero and less never mean "never expires": the token was expired on arrival."""
-    with pytest.raises(InvalidTokenResponse, match=r"^expires_in is .*expired on arrival$"):
+    with pytest.raises(InvalidTokenResponse, match=r"^expires_in is .*expired on arrival$") as caught:
         expiry.duration(value, "expires_in")
+    assert caught.value.expired
 
 
 @pytest.mark.parametrize(
@@ -557,8 +592,9 @@ def test_lifetime_trusts_durations_before_instants(
 )
 def test_lifetime_of_nothing_is_expired_on_arrival(durations: list[float], instants: list[float], now: float) -> None:
     """A lifetime of zero or less is an error, not a token and not "never expires"."""
-    with pytest.raises(InvalidTokenResponse, match=r"expired on arrival$"):
+    with pytest.raises(InvalidTokenResponse, match=r"expired on arrival$") as caught:
         expiry.lifetime(durations=durations, instants=instants, now=now)
+    assert caught.value.expired
 
 
 # --- at the limits
