@@ -10,9 +10,17 @@ import aiohttp
 import pytest
 from random_kit import largest
 
-from asyncauth import CredentialsRejected, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    ManagerPool,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+)
 from asyncauth._core.failures import remember_failure
-from asyncauth._core.outages import Outage, Outages
+from asyncauth._core.outages import EndpointNews, Outage, Outages
 from asyncauth.testing import FakeClock, FakeProvider
 
 ENDPOINT = "https://auth.example.com/token"
@@ -196,6 +204,40 @@ def test_one_whom_callers_wait_for_takes_the_place_of_one_without() -> None:
     assert (background.woken, down.is_prober(background)) == (1, True)
     down.leave(background)
     assert not any(map(down.is_prober, (background, first, second)))
+
+
+def test_one_of_which_nothing_is_known_yet_is_followed_by_one_whom_callers_wait_for() -> None:
+    """The refresh whose failure began the outage has not said whether callers wait for it: it counts as without."""
+    down, began, other = outage(), Refresh(), Refresh()
+    down.failed(began, outage().failure)
+    assert down.is_prober(began)
+    assert down.due(other, callers_wait=True) == 100.25
+    down.failed(other, outage().failure)
+    assert down.is_prober(other)
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (None, False),
+        (InvalidTokenResponse("no"), False),
+        (CredentialsRejected("no"), False),
+        (TokenEndpointUnavailable("down"), True),
+        (TokenEndpointUnavailable("busy", status=429), True),
+    ],
+)
+async def test_what_ends_an_outage(error: AuthError | None, *, goes_on: bool) -> None:
+    """A token, or an answer that is final; not a server that is busy with one client, which may be down for others."""
+    outages, refresh, other = Outages(), Refresh(), Refresh()
+    news = EndpointNews(outages, ENDPOINT, refresh)
+
+    def tell(error: AuthError | None) -> None:
+        news.tell(error, RefreshPolicy(), now=100.0, deadline=130.0, random=largest)
+
+    tell(TokenEndpointUnavailable("down"))
+    assert EndpointNews(outages, ENDPOINT, other).due(callers_wait=False) == math.inf
+    tell(error)
+    assert (ENDPOINT in outages.here()) is goes_on
 
 
 def test_without_a_loop_nothing_is_known() -> None:
