@@ -1,4 +1,4 @@
-"""How a manager tells of what happens: each event is logged, and told to those who listen."""
+"""Makes the events of a manager, logs them, and passes them to the listeners."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class Emitter:
-    """Tells of one manager's events. Telling never raises, and never waits.
+    """Reports one manager's events. Reporting never raises and never waits.
 
     One is made when there is an event to tell.
 
@@ -43,7 +43,7 @@ class Emitter:
         provider: The manager's.
         runtime: The manager's.
         tenant: The manager's key in its pool; ``None`` (default): it is in none.
-        step: The provider's own name of its token request; ``None`` (default): it has none.
+        step: The provider's own name for its token request; ``None`` (default): it has none.
     """
 
     __slots__ = ("_provider", "_runtime", "_step", "_tenant")
@@ -55,10 +55,10 @@ class Emitter:
         self._step = step
 
     def refresh_started(self, state: State) -> None:
-        """Tell that a refresh got under way.
+        """Report that a refresh has begun.
 
         Args:
-            state: What the token was.
+            state: The token's state before.
         """
         self._tell(events.RefreshStarted(**self._stamp(), state=state))
 
@@ -72,15 +72,15 @@ class Emitter:
         waiters: int,
         callers: Sequence[contextvars.Context],
     ) -> None:
-        """Tell that a refresh brought a token; for the arguments see `events.RefreshSucceeded`.
+        """Report that a refresh obtained a token; for the arguments see `events.RefreshSucceeded`.
 
         Args:
-            token: What is held now.
-            adopted: Whether it is another process'.
-            usable_for: In seconds; ``inf`` = its lifetime is unknown.
+            token: The new token.
+            adopted: Whether another process obtained it.
+            usable_for: In seconds; ``inf``: its lifetime is unknown.
             seconds: How long the refresh took.
             waiters: How many callers waited to the end.
-            callers: The contexts of those that did.
+            callers: Their contexts.
         """
         kind = events.TokenAdopted if adopted else events.RefreshSucceeded
         self._tell(
@@ -98,7 +98,7 @@ class Emitter:
     def refresh_failed(
         self, error: BaseException, *, seconds: float, waiters: int, callers: Sequence[contextvars.Context]
     ) -> None:
-        """Tell that a refresh ended without a token; for the arguments see `refresh_succeeded`."""
+        """Report that a refresh ended without a token; for the arguments see `refresh_succeeded`."""
         self._tell(
             events.RefreshFailed(
                 **self._stamp(),
@@ -121,13 +121,13 @@ class Emitter:
         waiting: int,
         waiting_for: float | None,
     ) -> None:
-        """Tell that a try failed, and what is not tried for a while because of it.
+        """Report that a try failed, and any cool-down that follows.
 
         Args:
             error: The failure.
-            failure: What is remembered of it.
+            failure: The memory of it.
             now: Seconds on the manager's monotonic clock.
-            usable_for: Seconds for which the held token is usable.
+            usable_for: Seconds for which the cached token is usable.
             waiting: How many callers wait.
             waiting_for: Seconds for which the first of them has waited; ``None``: nobody waits.
         """
@@ -152,18 +152,18 @@ class Emitter:
                 self._tell(events.CoolDown(**self._stamp(), cause="retry_after", seconds=retry_in))
 
     def token_rejected(self, token: Token, cooldown: float) -> None:
-        """Tell that the API refused the current token.
+        """Report that the API answered 401 to the current token.
 
         Args:
-            token: The refused one.
-            cooldown: Seconds of the cool-down that begins, in which it stays; 0.0 = it was dropped.
+            token: The token.
+            cooldown: Seconds of the cool-down that begins, in which the token stays; 0.0: it was dropped.
         """
         self._tell(events.TokenRejected(**self._stamp(), fingerprint=token.fingerprint, dropped=cooldown == 0.0))
         if cooldown:
             self._tell(events.CoolDown(**self._stamp(), cause="refusals", seconds=cooldown))
 
     async def waiting_for(self, flight: Flight[_T]) -> _T:
-        """Return a flight's result to a caller, and tell for how long the caller waited. Raises as `Flight.wait`."""
+        """Return a flight's result to a caller, and report how long the caller waited. Raises as `Flight.wait`."""
         flight.note_caller()
         since = self._runtime.clock.monotonic()
         try:
@@ -177,25 +177,25 @@ class Emitter:
         return result
 
     def request_waited(self, seconds: float, error: BaseException | None) -> None:
-        """Tell that a caller had to wait.
+        """Report that a caller had to wait.
 
         Args:
             seconds: For how long.
-            error: What it got; ``None`` = a token.
+            error: The error that the caller got; ``None``: a token.
         """
         kind = None if error is None else type(error).__name__
         self._tell(events.RequestWaited(**self._stamp(), seconds=seconds, error=kind))
 
     def store_failed(self, trouble: str) -> None:
-        """Tell that the store can't be used."""
+        """Report that the store cannot be used."""
         self._tell(events.StoreFailed(**self._stamp(), trouble=trouble))
 
     def store_recovered(self) -> None:
-        """Tell that the store serves again."""
+        """Report that the store works again."""
         self._tell(events.StoreRecovered(**self._stamp()))
 
     def refresh_token_unsaved(self, trouble: str, *, lost: bool) -> None:
-        """Tell that a new refresh token could not be saved; ``lost`` = and that it is given up."""
+        """Report that a new refresh token could not be saved; ``lost``: and that it will not be tried again."""
         self._tell(events.RefreshTokenUnsaved(**self._stamp(), trouble=trouble, lost=lost))
 
     def _stamp(self) -> _Stamp:
@@ -219,18 +219,18 @@ class Emitter:
 
 
 def follows_refreshes(listeners: Listeners) -> bool:
-    """Return whether anybody wants to know of refreshes that meet no trouble: most programs do not."""
+    """Return whether events of refreshes without failures have a listener or a log handler: mostly not."""
     return bool(listeners.queues) or _log.isEnabledFor(logging.DEBUG)
 
 
 def _account_of(identity: object) -> str | None:
-    """Return the digits that tell a provider's account from others, of its ``identity``: see `events.Event`."""
-    # A provider may be anybody's, and its identity what no string is: no reason to have no token.
+    """Return the digits that distinguish a provider's account from others: see `events.Event`."""
+    # The identity of a user's own provider may not be a string; it gets a token all the same.
     return key_of(identity)[:8] if isinstance(identity, str) else None
 
 
 class _Stamp(TypedDict):
-    """What all events have."""
+    """The fields of every event."""
 
     provider: str
     account: str | None

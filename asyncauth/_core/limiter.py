@@ -1,4 +1,4 @@
-"""A bound on how many token requests are under way at once, for managers that share an endpoint's patience."""
+"""A limit on concurrent token requests, for the managers of a pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LoopSlots:
     """The slots on one event loop.
 
     Attributes:
-        answered_at: When a slot last brought an answer, in seconds of the clock.
+        answered_at: When a token request with a slot was last answered, in seconds of the clock.
         loop: The loop.
         taken: How many slots are taken.
     """
@@ -40,16 +40,16 @@ class LoopSlots:
 
     @property
     def free(self) -> bool:
-        """Whether a slot is had without waiting."""
+        """Whether a slot can be taken without waiting."""
         return self.taken < self._limit and not self.queued
 
     @property
     def queued(self) -> int:
-        """How many wait for a slot."""
+        """How many callers wait for a slot."""
         return sum(not waiter.done() for waiter in self._queue.copy())  # another thread may ask
 
     async def take(self, *, first: bool) -> None:
-        """Return when a slot is taken, in the order in which they were asked for.
+        """Wait for a slot and take it. Slots are taken in the order of the calls.
 
         Args:
             first: Whether to wait at the head of the queue.
@@ -65,12 +65,12 @@ class LoopSlots:
         try:
             await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled():  # a slot was handed over in this very moment
+            if waiter.done() and not waiter.cancelled():  # it got a slot at this very moment
                 self.give_back()
             raise
 
     def give_back(self) -> None:
-        """Give a slot to the next waiter."""
+        """Release a slot: the next caller in the queue gets it."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():
@@ -80,9 +80,9 @@ class LoopSlots:
 
 
 class RequestLimiter:
-    """Hands out slots: so many at a time on each event loop, first come, first served.
+    """Hands out a limited number of slots per event loop, first come, first served.
 
-    Each loop has slots of its own, so that one which stands still, or ends, takes none from the others.
+    Each loop has its own slots, so a loop that is blocked, or ends, takes none from the others.
 
     Args:
         limit: How many slots may be taken at the same time, on each loop.
@@ -101,12 +101,12 @@ class RequestLimiter:
 
     @property
     def queued(self) -> int:
-        """How many wait for a slot now, on all loops."""
+        """How many callers wait for a slot now, on all loops."""
         return sum(slots.queued for slots in self._open)
 
     @property
     def _open(self) -> list[LoopSlots]:
-        """The slots of loops on which something may still run."""
+        """The slots of the loops that are neither closed nor of a parent process."""
         found: list[LoopSlots] = []
         for known in self._slots.keyrefs():  # all at once: another thread may add its loop meanwhile
             loop = known()
@@ -124,20 +124,20 @@ class RequestLimiter:
 
     @contextlib.asynccontextmanager
     async def slot(self, clock: Clock, patience: float, *, first: bool = False) -> AsyncGenerator[float, None]:
-        """Wait for a slot, and keep it for the block, in which a token is asked for.
+        """Wait for a slot, and keep it for the block, which makes a token request.
 
         Args:
-            clock: What the seconds are counted by.
-            patience: Seconds to wait in a queue that does not move: each answer that another's slot brought starts
-                the count anew. So a long queue is waited for to its end while the endpoint serves, and given up,
-                by all who have waited for so long, when it does not.
-            first: Whether to queue at the head: it had a slot before, and gave it back for others to use.
+            clock: The clock that counts the seconds.
+            patience: Seconds to wait in a queue that does not move: each answer to a token request with a slot restarts
+                the count. So callers wait to the end of a long queue while the endpoint answers, and give up after this
+                time if it does not.
+            first: Whether to wait at the head of the queue: the refresh had a slot before, and released it.
 
         Yields:
-            How many seconds the slot was waited for.
+            How many seconds it waited for the slot.
 
         Raises:
-            TokenEndpointUnavailable: Nobody was answered for as long as that.
+            TokenEndpointUnavailable: No token request was answered for that long.
         """
         slots = self.slots_here()
         asked = clock.monotonic()
@@ -156,5 +156,5 @@ class RequestLimiter:
                 raise
             slots.answered_at = clock.monotonic()
         finally:
-            if not slots.loop.closed:  # else this is the garbage collector, and those who wait are gone as well
+            if not slots.loop.closed:  # else the garbage collector runs this, and the waiting callers are gone, too
                 slots.give_back()

@@ -1,7 +1,7 @@
-"""The events that one listener is still to be told, and the thread or task that tells it.
+"""One listener's pending events, and the thread or task that delivers them.
 
-A plain function is called in a thread, so it may block; a coroutine function runs in a task on the event loop where it
-was added. Either lasts as long as there is something to tell.
+A plain function is called in a thread, so it may block. A coroutine function runs in a task, on the event loop where it
+was added. The thread or task ends when all events are delivered.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "ListenerQueue"]
 
 Listener: TypeAlias = "Callable[[Event], Awaitable[None] | None]"
-"""A function, or an ``async`` one, that is told of each event."""
+"""A function, plain or ``async``, that is called with each event."""
 
 _MOST = 10_000
-"""Events that a listener may be behind; it is not told the ones that come then."""
+"""The most pending events of one listener; it misses further ones."""
 
 _PATIENCE = 1.0
-"""Seconds that an async listener has to end when it is cancelled."""
+"""Seconds within which a cancelled ``async`` listener must end."""
 
 _log = logging.getLogger("asyncauth.listeners")
 
 
 class ListenerQueue:
-    """One listener's events, told in their order, one after another. Safe to use from any thread.
+    """Delivers events to one listener, in order, one at a time. Safe to use from any thread.
 
-    What the listener raises is logged, once, by class and place.
+    If the listener raises an error, the log shows the error's class and place, once.
 
     Args:
         listener: A function of one event.
@@ -70,14 +70,14 @@ class ListenerQueue:
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can ever be told again: the listener's loop was closed, or is the parent process's."""
+        """Whether no event can be delivered any more: the listener's loop is closed, or a parent process'."""
         return self._loop is not None and self._loop.lost
 
     def put(self, event: Event) -> None:
-        """Add an event, and see to it that somebody tells it, if anybody can. Returns at once."""
+        """Add an event, and start a thread or task to deliver it if there is none. Returns at once."""
         if self.gone:
             return
-        if self._generation != generation():  # who would tell it, or held the lock, is in the parent process
+        if self._generation != generation():  # the thread that delivers, or holds the lock, is in the parent process
             self._start_over()
         with self._guard:
             full = len(self._events) >= _MOST
@@ -91,23 +91,23 @@ class ListenerQueue:
                 self._begin()
             except RuntimeError:  # no thread can be started
                 self._stop()
-            except BaseException:  # an interruption: or the next event would wait for a teller that never comes
+            except BaseException:  # an interruption: else later events would wait for a thread that was never started
                 self._stop()
                 raise
 
     def clear(self) -> None:
-        """Forget what is still to be told."""
+        """Drop the pending events."""
         if self._generation != generation():
             return
         with self._guard:
-            # Dropped after the lock is released: an event's tenant is anybody's object, and so is how it ends.
+            # Released after the lock: an event's tenant is a user's object, whose end may run any code.
             forgotten, self._events = self._events, deque()
         del forgotten
 
     def told(self) -> concurrent.futures.Future[None] | None:
-        """Return what is done when everything has been told. On an event loop only.
+        """Return a future that is done when all events are delivered. On an event loop only.
 
-        ``None``: everything has been, or the listener itself asks.
+        ``None``: all are delivered already, or the listener itself calls this.
         """
         if self._generation != generation() or self.gone or self._is_teller():
             return None
@@ -118,7 +118,7 @@ class ListenerQueue:
             return self._told
 
     async def end(self) -> None:
-        """End what tells the listener, and forget the rest, if that is a task on the running loop."""
+        """End the task that delivers, if it is on the running loop, and drop the pending events."""
         if self._loop is None or self.gone or not self._loop.here or self._is_teller():
             return
         self.clear()
@@ -186,7 +186,7 @@ class ListenerQueue:
         return self._teller is not None and self._teller in {threading.current_thread(), asyncio.current_task()}
 
     def _next(self) -> Event | None:
-        """Return the next event to tell; ``None``: that was all, and the next one begins anew."""
+        """Return the next event to deliver; ``None``: that was all. The next `put` starts a new thread or task."""
         with self._guard:
             if self._events:
                 return self._events.popleft()
@@ -194,7 +194,7 @@ class ListenerQueue:
         return None
 
     def _stop(self) -> None:
-        """Take note that nothing tells the listener any more, and forget what it was behind with."""
+        """Note that no thread or task delivers any more, and drop the pending events."""
         with self._guard:
             forgotten, self._events = self._events, deque()
             told, self._told, self._telling = self._told, None, False

@@ -1,4 +1,4 @@
-"""Who listens to events. Each is told beside the refresh, by a queue of its own, never in its way."""
+"""The listeners of a manager or pool. Each has its own queue, so it can neither slow down nor break a refresh."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Listener", "Listeners"]
 
 
 class Listeners:
-    """Hands each event to the queues of those who listen. Safe to use from any thread.
+    """Puts each event into the listeners' queues. Safe to use from any thread.
 
     Args:
-        owner: Whose listeners these are, as a pool's are its managers', and as a chain's are those of its steps: only
-            the owner waits for them and ends their tasks. ``None`` (default): it is the owner.
+        owner: The object that has the listeners. A pool's managers, and the earlier steps of a chain, share those of
+            their owner. Only the owner waits for listeners and ends their tasks. ``None`` (default): this is the owner.
     """
 
     __slots__ = ("_guard", "_owner", "_queues")
@@ -38,7 +38,7 @@ class Listeners:
         return self._queues if self._owner is None else self._owner.queues
 
     def add(self, listener: Listener) -> None:
-        """Tell a listener of events from now on. One that is there already is not added again.
+        """Add a listener: it receives later events. Does nothing if it was added already.
 
         Raises:
             ConfigurationError: It can't be called; or it is a coroutine function, and no event loop is running.
@@ -50,14 +50,14 @@ class Listeners:
             raise ConfigurationError(f"a listener is a function of one event, not {type(listener).__name__}")
         queue = ListenerQueue(listener)
         with self._guard:
-            # One that was added on a loop that has ended may be added again, on another.
+            # A listener whose event loop was closed may be added again on another one.
             known = tuple(each for each in self._queues if not each.gone)
             if not any(_same(each.listener, listener) for each in known):
                 known = (*known, queue)
             self._queues = known
 
     def remove(self, listener: Listener) -> None:
-        """Tell a listener nothing more, not even what it is behind with."""
+        """Remove a listener, with its pending events."""
         if self._owner is not None:
             self._owner.remove(listener)
             return
@@ -68,14 +68,14 @@ class Listeners:
             queue.clear()
 
     def tell(self, event: Event) -> None:
-        """Have everybody told. Returns at once."""
+        """Put an event into every queue. Returns at once."""
         for queue in self.queues:
             queue.put(event)
 
     async def settle(self, grace: float) -> None:
-        """Return when everybody has been told, or after ``grace`` seconds, which end what tells them on this loop.
+        """Return when all events are delivered, or after ``grace`` seconds. Ends the tasks on this loop that deliver.
 
-        Called by a listener, it does not wait for that one. Does nothing unless this is the owner.
+        If a listener calls this, it does not wait for that listener. Does nothing unless this is the owner.
         """
         if self._owner is not None:
             return
@@ -86,7 +86,7 @@ class Listeners:
                 await queue.end()
 
     async def catch_up(self, grace: float) -> None:
-        """Return when everybody has been told, or after ``grace`` seconds. Called by a listener: the others have."""
+        """Return when all events are delivered, or after ``grace`` seconds. A listener may call it."""
         telling = [asyncio.wrap_future(told) for told in (queue.told() for queue in self.queues) if told]
         try:
             if telling:
@@ -97,7 +97,7 @@ class Listeners:
 
 
 def _same(one: object, other: object) -> bool:
-    """Return whether two listeners are one: a bound method is another object each time it is looked up."""
+    """Return whether two listeners are the same: a bound method is a new object each time it is looked up."""
     if isinstance(one, types.MethodType | types.BuiltinMethodType):
         return type(one) is type(other) and one == other
     return one is other  # objects that compare equal, as empty collectors do, are still two

@@ -1,4 +1,4 @@
-"""Outages of token endpoints, as the tenants of a pool learn of them from each other: one asks, the others wait."""
+"""What the tenants of a pool tell each other about a token endpoint that is down: one asks it, the others wait."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Outage:
 
 
 class Outages:
-    """The outages that are known on each event loop, by endpoint. Nothing of one loop concerns another."""
+    """The known outages by endpoint, separate for each event loop."""
 
     __slots__ = ("_of_loop",)
 
@@ -105,17 +105,17 @@ class Outages:
         """Return the running loop's, to be read and changed."""
         try:
             return self._of_loop.setdefault(asyncio.get_running_loop(), {})
-        except RuntimeError:  # asked by a refresh that is closed as garbage, after its loop
+        except RuntimeError:  # called by a refresh that is collected after its loop was closed
             return {}
 
 
 class EndpointNews:
-    """What one refresh hears of its endpoint from the other tenants of a pool, and tells them.
+    """What one refresh learns about its endpoint from the other tenants of a pool, and tells them.
 
     Args:
         outages: The pool's.
         endpoint: The endpoint's address.
-        refresh: What is woken when there is news.
+        refresh: The refresh to wake when there is news.
     """
 
     __slots__ = ("_outages", "_refresh", "endpoint")

@@ -1,4 +1,4 @@
-"""The rest of a refresh between two tries, which any thread may end."""
+"""The pause of a refresh between two tries, which any thread may end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Rest"]
 
 
 class Rest:
-    """Where a refresh rests. When it is woken, the refresh looks again for how long to rest.
+    """The pauses of one refresh. After each wake-up, the refresh computes anew how long to pause.
 
     Args:
-        clock: What the seconds are counted by.
+        clock: The clock that counts the seconds.
 
     Attributes:
-        resting: What ends when the rest does; ``None``: the refresh does not rest.
-        wakes: How often it was woken.
-        leaving: Whether it rests no more: the event loop is about to end.
+        resting: Done when the pause ends; ``None``: there is no pause now.
+        wakes: How often `wake` was called.
+        leaving: Whether there are no more pauses: the event loop is about to end.
     """
 
     __slots__ = ("_clock", "leaving", "resting", "wakes")
@@ -34,23 +34,23 @@ class Rest:
         self.resting: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """End the rest that is under way. Any thread."""
+        """End the pause in progress. Any thread."""
         self.wakes += 1
         resting = self.resting
         if resting is not None:
             call_soon(resting.get_loop(), resting.cancel)  # or its loop was closed, and it with it
 
     def leave(self) -> None:
-        """End the rest, and let there be no other. Any thread."""
+        """End the pause, and allow no other. Any thread."""
         self.leaving = True
         self.wake()
 
     async def take(self, seconds: float, wakes: int) -> None:
-        """Rest until the time is up or `wake` is called.
+        """Pause until the time is up or `wake` is called.
 
         Args:
             seconds: For how long.
-            wakes: What `wakes` was before that was decided on: if it has changed since, there is no rest.
+            wakes: The value of `wakes` when this was decided: if it has changed since, there is no pause.
 
         Raises:
             CancelledError: The loop is about to end. A waiting caller makes the next try on another one.
@@ -60,7 +60,7 @@ class Rest:
         resting = asyncio.ensure_future(self._clock.sleep(seconds))
         self.resting = resting
         try:
-            if self.wakes == wakes:  # else another thread's came before there was something to cancel
+            if self.wakes == wakes:  # else another thread called wake() before there was something to cancel
                 await asyncio.wait((resting,))
         finally:
             self.resting = None

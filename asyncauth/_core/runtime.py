@@ -1,4 +1,4 @@
-"""What an engine works with, and the engines of a pool have in common."""
+"""What an engine works with, and what the engines of a pool share."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _UPSTREAM_SHARE = 0.9
 
 @attrs.frozen(eq=False, repr=False)
 class Runtime:
-    """One object for all that 100,000 engines would hold one by one.
+    """Settings and services, in one object: the 100,000 engines of a pool need not hold each of them.
 
     Attributes:
-        policy: When to renew, to give up, to try again.
-        clock: What all moments are read from.
-        random: Where the random numbers for jitter and backoff come from.
-        sessions: Where HTTP sessions come from.
-        listeners: Who is told of events.
-        guard: The lock of what a manager knows, held for moments, never while anything is awaited. Reentrant: a
-            flight whose loop was closed is ended by the garbage collector, at any moment, and takes it.
-        outages: What the engines of a pool tell each other of endpoints that are down; ``None``: it is in none.
-        intermediate: Whether the engine was made by another one, whose credential its token is.
+        policy: The settings for renewing, giving up and trying again.
+        clock: The clock for all times.
+        random: Returns the random numbers for jitter and backoff.
+        sessions: The HTTP sessions for token requests.
+        listeners: The listeners for events.
+        guard: The lock over a manager's state. It is held briefly, and never across an ``await``. Reentrant: the
+            garbage collector may end a flight whose loop was closed at any moment, and that takes the lock, too.
+        outages: What the engines of a pool know of endpoints that are down; ``None``: not in a pool.
+        intermediate: Whether another engine made this one, and uses its token as a credential.
     """
 
     policy: RefreshPolicy
@@ -54,17 +54,17 @@ class Runtime:
 
     @property
     def in_pool(self) -> bool:
-        """Whether it is a pool's."""
+        """Whether it belongs to a pool."""
         return self.outages is not None
 
     def shared(self) -> Runtime:
-        """Return what a pool's engines work with: opening and closing it is the pool's business alone."""
+        """Return what a pool's engines work with: only the pool opens and closes it."""
         return attrs.evolve(
             self, sessions=SharedSessions(self.sessions), listeners=Listeners(self.listeners), outages=Outages()
         )
 
     def upstream(self) -> Runtime:
-        """Return what an engine works with whose token is the credential of this one's."""
+        """Return what the upstream engine works with, whose token is this engine's credential."""
         # Upstream ends first, so that it says what went wrong: our own deadline could not tell which step it was.
         policy = attrs.evolve(self.policy, idle_timeout=0.0, deadline=_UPSTREAM_SHARE * self.policy.deadline)
         return attrs.evolve(
@@ -81,7 +81,7 @@ _STORE = ("load", "save", "delete", "lock")
 
 
 def check(policy: object, http: object, clock: object, random: object, store: object) -> None:
-    """Refuse what neither a manager nor a pool can work with.
+    """Refuse arguments that neither a manager nor a pool can use.
 
     Raises:
         ConfigurationError: One of these is not what its name says.

@@ -119,12 +119,12 @@ class StoreCalls:
             self._emitter.store_failed(self._placed(trouble))
 
     def note_unsaved(self, trouble: StoreTrouble) -> None:
-        """Tell that a new refresh token could not be saved yet."""
+        """Report that a new refresh token could not be saved yet."""
         self._emitter.refresh_token_unsaved(self._placed(trouble), lost=False)
         self._told_at = self._clock.monotonic()
 
     def note_lost(self, trouble: StoreTrouble) -> None:
-        """Tell that a new refresh token is given up."""
+        """Report that saving a new refresh token is given up."""
         self._emitter.refresh_token_unsaved(self._placed(trouble), lost=True)
 
     def note_success(self) -> None:

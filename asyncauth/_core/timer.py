@@ -21,7 +21,7 @@ _LONGEST_SLEEP = 60.0
 """Seconds: a loop's clock stands still during suspend, so nobody sleeps by it for longer than this."""
 
 _FEW = 64
-"""Handles among which void ones are not worth looking for."""
+"""The number of handles below which void ones are not searched for."""
 
 _log = logging.getLogger("asyncauth.schedule")
 
@@ -36,7 +36,7 @@ class TimerClient(Protocol):
     """Its current handle, on whichever loop; others that are still listed are void."""
 
     def found_by(self) -> tuple[Finder, Hashable]:
-        """Return what finds it, without holding it: called with the key, or with nothing where that is ``None``."""
+        """Return a function that finds it without holding it, and the argument for it; ``None``: no argument."""
         ...
 
     def on_time(self) -> None:
@@ -58,21 +58,21 @@ class TimerHandle(float):
     def __new__(cls, client: TimerClient, due: float) -> Self:
         """Return the handle. ``due`` is in seconds of the timer's clock."""
         self = super().__new__(cls, due)  # so called because this stands in for `__init__`
-        # Many clients share what finds them: a weak reference each would take more than all the rest.
+        # Many clients share this function: a weak reference for each would take more memory than everything else.
         self._find, self._key = client.found_by()
         return self
 
     @property
     def client(self) -> TimerClient | None:
-        """Whose it is; ``None`` = it is void: the client is gone, or has another one, or none."""
+        """The client; ``None``: the handle is void. The client is gone, or has another handle or none."""
         client = self._find() if self._key is None else self._find(self._key)
         return client if client is not None and client.timer_handle is self else None
 
 
 class Timer:
-    """What is due on one loop, by one clock, behind one task that ends when nothing is.
+    """The handles on one event loop for one clock, and the task that waits for the next one.
 
-    Belongs to its loop: nothing of it may be called from another thread.
+    Belongs to its loop: no method may be called from another thread.
     """
 
     __slots__ = ("_clock", "_many", "_task", "_wakes_at", "heap")
@@ -98,10 +98,10 @@ class Timer:
         return of_clock[known]
 
     def set(self, client: TimerClient, due: float) -> None:
-        """Call the client when it is due, in place of its last handle.
+        """Call the client when it is due. Replaces its last handle.
 
         Args:
-            client: Whose ``on_time`` is called.
+            client: The object whose ``on_time`` is called.
             due: When, in seconds of the clock's ``monotonic()``.
         """
         if len(self.heap) >= self._many:
@@ -112,7 +112,7 @@ class Timer:
             self._restart()
 
     async def sweep(self) -> None:
-        """Forget void handles; when there are no others, return after the timer's task has ended."""
+        """Drop void handles. If there are no others, return after the timer's task has ended."""
         self._discard_void()
         if not self.heap and (task := self._task) is not None:
             self._task = None
@@ -127,7 +127,7 @@ class Timer:
         self._task = loop.create_task(self._run(), context=contextvars.Context())
 
     def _forget_void(self) -> None:
-        """Keep the list short where clients come and go: no more than half of it is void after a long time."""
+        """Keep the list short when clients come and go: in the long run, at most half of it is void."""
         self.heap = [handle for handle in self.heap if handle.client is not None]
         heapq.heapify(self.heap)
         self._many = max(_FEW, 2 * len(self.heap))
@@ -154,7 +154,7 @@ class Timer:
 
     @staticmethod
     def wake(handle: TimerHandle) -> None:
-        """Tell a client that its time has come."""
+        """Call a client that is due."""
         client = handle.client
         if client is None:
             return
