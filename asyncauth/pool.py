@@ -25,6 +25,7 @@ from asyncauth.policy import RefreshPolicy
 from asyncauth.status import PoolStatus, Revocation
 
 if TYPE_CHECKING:
+    import threading
     from types import TracebackType
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -139,7 +140,7 @@ class ManagerPool(Generic[Key]):
         )
         self._max_size = max_size
         # Those that somebody holds. Each holds its engine, which keeps its place in the cache or returns to it.
-        self._managers: weakref.WeakValueDictionary[Key, TokenManager] = weakref.WeakValueDictionary()
+        self._handles: dict[Key, _Handle[Key]] = {}
 
     # What callers use
 
@@ -159,15 +160,21 @@ class ManagerPool(Generic[Key]):
                 Of any other exception, the error has only class and place, since its text may hold secrets.
         """
         check_key(key)
-        engine = await self._cache.get(key)
-        return self._managers.get(key) or self._new_manager(key, engine)
+        engine = self._cache.known(key) or await self._cache.get(key)
+        handle = self._handles.get(key)
+        manager = None if handle is None else handle()
+        return self._new_manager(key, engine) if manager is None else manager
 
     def _new_manager(self, key: Key, engine: TokenEngine) -> TokenManager:
         """Return a manager for an engine that has none, or whose manager no longer exists."""
         with self._cache.runtime.guard:  # another thread may have made one
-            manager = self._managers.get(key)
+            handle = self._handles.get(key)
+            manager = None if handle is None else handle()
             if manager is None:
-                manager = self._managers[key] = manager_of(engine)
+                manager = manager_of(engine)
+                made: _Handle[Key] = _Handle(manager, _forget)
+                made.key, made.handles, made.guard = key, self._handles, self._cache.runtime.guard
+                self._handles[key] = made
             return manager
 
     async def revoke(self, key: Key) -> Revocation:
@@ -263,6 +270,25 @@ class ManagerPool(Generic[Key]):
         once it has been closed completely.
         """
         await self._cache.close()
+
+
+class _Handle(weakref.ref[TokenManager], Generic[Key]):
+    """A weak reference to a tenant's manager, which takes itself off the pool's when the manager no longer exists.
+
+    A `weakref.WeakValueDictionary` takes 2 µs more for a manager that is made for one request.
+    """
+
+    __slots__ = ("guard", "handles", "key")
+
+    key: Key
+    handles: dict[Key, _Handle[Key]]
+    guard: threading.RLock
+
+
+def _forget(handle: _Handle[Any]) -> None:
+    with handle.guard:  # in which no thread makes another one
+        if handle.handles.get(handle.key) is handle:
+            del handle.handles[handle.key]
 
 
 class _TenantAuth:

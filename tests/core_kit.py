@@ -16,6 +16,7 @@ __all__ = [
     "cache_of",
     "closings_of",
     "engine_of",
+    "forget_manager",
     "given_by_another_thread",
     "life_of",
     "steps_of",
@@ -32,6 +33,11 @@ def cache_of(pool: ManagerPool[Any]) -> EngineCache[Any]:
 def given_by_another_thread(pool: ManagerPool[Any], key: str, engine: TokenEngine) -> TokenManager:
     """Return what ``get`` returns if another thread has made the tenant's manager just before."""
     return pool._new_manager(key, engine)
+
+
+def forget_manager(pool: ManagerPool[Any], key: str) -> None:
+    """Have a pool not know a tenant's manager any more, as if it had ended."""
+    del pool._handles[key]
 
 
 def life_of(opened: TokenManager | ManagerPool[Any] | TokenEngine) -> Lifecycle:

@@ -93,13 +93,20 @@ class EngineCache(Lifecycle, Generic[Key]):
 
     # How engines come
 
+    def known(self, key: Key) -> TokenEngine | None:
+        """Return a tenant's engine, and take note that somebody uses it; ``None``: there is none yet."""
+        with self.runtime.guard:
+            engine = self.engines.get(key) or self.retired.get(key)
+            if engine is not None:
+                self.note_use(engine)
+            return engine
+
     async def get(self, key: Key) -> TokenEngine:
         """Return a tenant's engine, see `ManagerPool.get`."""
         while True:
             with self.runtime.guard:
-                engine = self.engines.get(key) or self.retired.get(key)
+                engine = self.known(key)
                 if engine is not None:
-                    self.note_use(engine)
                     return engine
                 self.check_open()
                 making = self.making.get(key)

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import EXACT
-from core_kit import cache_of, engine_of, given_by_another_thread, store_client_of
+from core_kit import cache_of, engine_of, forget_manager, given_by_another_thread, store_client_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from random_kit import largest
@@ -296,6 +296,17 @@ async def test_two_threads_that_ask_at_once_get_one_manager(pools: Pools, tenant
     pool = pools(tenants)
     manager = await pool.get("a")
     assert given_by_another_thread(pool, "a", engine_of(manager)) is manager
+
+
+async def test_a_manager_that_goes_takes_no_other_with_it(pools: Pools, tenants: Tenants) -> None:
+    """The end of one that the pool does not know any more leaves its successor known."""
+    pool = pools(tenants)
+    old = await pool.get("a")
+    forget_manager(pool, "a")
+    new = await pool.get("a")
+    assert new is not old
+    del old
+    assert await pool.get("a") is new
 
 
 async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> None:
