@@ -18,7 +18,7 @@ from random_kit import largest
 from asyncauth import RefreshPolicy, Token, TokenManager
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
-pytest_plugins = ["harness.blocking", "harness.leftovers", "harness.loops", "harness.sinks"]
+pytest_plugins = ["harness.blocking", "harness.collecting", "harness.leftovers", "harness.loops", "harness.sinks"]
 
 
 def pytest_configure() -> None:
