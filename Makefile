@@ -21,7 +21,7 @@
 #   make audit   bandit on the package; make audit-dependencies: known vulnerabilities, from an advisory service
 #   make lint    ruff, and the words of all prose; make subjects: the subjects of commits; make format: ruff, and it changes what it can; make types: mypy and pyright
 #   make check   what CI runs: all tests on the newest Python, uvloop, the oldest dependencies, the modes, lint, audit, types,
-#                docs, the wheel with each extra
+#                docs, the wheel with each extra; each environment is made at the same time as the others
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -49,7 +49,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-fleet test-pages test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint subjects types docs pictures dist extras mutation measure bench check format coverage clean
+.PHONY: help demo quick test test-fleet test-pages test-newest test-all-pythons test-uvloop test-oldest test-modes test-browser fuzz attack soak recovery audit audit-dependencies lint subjects types docs pictures dist extras mutation measure bench environments computed check format coverage clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -91,12 +91,18 @@ test-pages: $(VENV)/.ready
 # Redis comes from the system's packages where it is missing (as root, on Debian and its like).
 test-fleet: $(VENV)/.ready
 	scripts/install_redis.sh
-	$(BIN)/python -m pytest $(PARALLEL_FLEETS) -m fleet $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL_FLEETS) -m fleet tests/integration $(ARGS)
 
 # All tests on one Python: make test-py3.12.
 test-py%: .venv-py%/.ready
+	$(MAKE) suite-py$*
+	$(MAKE) fleet-py$*
+
+suite-py%: .venv-py%/.ready
 	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL) -m "not fleet" $(ARGS)
-	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL_FLEETS) -m fleet $(ARGS)
+
+fleet-py%: .venv-py%/.ready
+	.venv-py$*/$(PROGRAMS)/python -m pytest $(PARALLEL_FLEETS) -m fleet tests/integration $(ARGS)
 
 test-newest: test-py$(NEWEST)
 
@@ -203,7 +209,22 @@ $(BENCH)/.ready: pyproject.toml
 bench: $(BENCH)/.ready
 	$(BENCH)/$(PROGRAMS)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-check: lint types audit test-newest test-uvloop test-oldest test-modes docs extras
+# Makes several targets at once, each with its output in one piece where make can do that.
+AT_ONCE = $(MAKE) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+environments: $(VENV)/.ready .venv-py$(NEWEST)/.ready $(OLDEST)/.ready $(BENCH)/.ready
+
+# What is one process that computes. The tests of fleets mostly wait, so it runs beside them.
+computed: types audit docs extras
+
+check:
+	$(AT_ONCE) --jobs 4 environments
+	$(MAKE) lint
+	$(MAKE) suite-py$(NEWEST)
+	$(AT_ONCE) --jobs 2 fleet-py$(NEWEST) computed
+	$(MAKE) test-uvloop
+	$(MAKE) test-oldest
+	$(MAKE) test-modes
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
