@@ -55,7 +55,7 @@ def closings_of(opened: TokenManager | ManagerPool[Any]) -> Closings:
 
 
 def work_of(manager: TokenManager) -> Work | None:
-    """Return the work of a manager's flight; ``None``: nothing is under way, or it has yet to begin."""
+    """Return the work of a manager's flight; ``None``: nothing is in progress, or it has yet to begin."""
     flight = engine_of(manager).flight
     return None if flight is None else flight.work
 

@@ -36,7 +36,7 @@ _OTHER_PAGES = (
 
 @attack("the sandbox under a strange Host, or for another web page")
 def sandbox_hosts(luck: random.Random, scale: int) -> Iterator[Try]:
-    """Nothing is told and nothing obeyed, on any port, whatever is asked and however."""
+    """The sandbox answers nothing and obeys nothing, on any port, for any request."""
     with asyncio.Runner() as runner:
         sandbox = runner.run(_started())
         assert sandbox.page_url is not None

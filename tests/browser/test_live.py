@@ -220,7 +220,7 @@ def reason_of(entry: Locator) -> Locator:
 
 
 async def test_what_cannot_be_used_changes_nothing(screen: Screen) -> None:
-    """A value that makes no sense is marked and not sent; one that the sandbox refuses is told, and put back."""
+    """A value that makes no sense is marked and not sent. One that the sandbox refuses is restored, with a notice."""
     entry = screen.card("peakly").locator("[data-name=lifetime]")
     for value in ("-1", ""):
         await entry.fill(value)

@@ -1,4 +1,4 @@
-"""The page for everybody: by keyboard alone, on a phone, in the dark theme, in Spanish, with a screen reader."""
+"""The page for everybody: with only a keyboard, on a phone, in the dark theme, in Spanish, with a screen reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No other page in the browser can work the sandbox, or read what its page is told."""
+"""No other page in the browser can control the sandbox, or read what its page receives."""
 
 from __future__ import annotations
 

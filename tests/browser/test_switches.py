@@ -133,7 +133,7 @@ async def test_a_fault_of_the_api(screen: Screen, kind: str) -> None:
 
 
 async def test_the_other_system_is_left_alone(screen: Screen) -> None:
-    """A switch works on its own system and step alone, with the options that were entered."""
+    """A switch affects only its own system and step, with the options that were entered."""
     await screen.turn("token_faults", "server_error", "pago_facil", step="createToken", status="599", times="2")
     assert await lifetime(peakly(screen.sandbox))
     (fault,) = screen.sandbox.pago_facil.token_faults.pending

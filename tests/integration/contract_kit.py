@@ -67,7 +67,7 @@ class Side:
 
 @contextlib.contextmanager
 def serving(name: str = PEAKLY, **options: Any) -> Iterator[Side]:
-    """Serve a system on a thread of its own, so that the client's loop is the client's alone."""
+    """Serve a system in its own thread, so that only the client uses the client's event loop."""
     with sandbox_in_thread(**{**CANARIES, **options}) as sandbox:
         yield Side(sandbox, name)
 

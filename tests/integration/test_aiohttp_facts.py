@@ -235,7 +235,7 @@ async def test_what_a_files_payload_is_made_of(tmp_path: Path) -> None:
 
 
 async def test_the_first_answer_must_be_released(api: Api) -> None:
-    """With one connection, a second try waits for ever for the connection of an answer that nobody released."""
+    """With one connection, a second try waits forever for a connection whose answer was not released."""
     api.good, api.denied = set(), b"x" * 3_000_000
 
     async def careless(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -360,7 +360,7 @@ async def test_the_default_port_makes_another_url() -> None:
 
 
 async def test_under_aioresponses_no_middleware_runs() -> None:
-    """aioresponses replaces what would call the middlewares: it serves for token requests alone."""
+    """aioresponses replaces the code that calls middlewares, so it is of use only for token requests."""
     from aioresponses import aioresponses
 
     notes = Notes()

@@ -229,7 +229,7 @@ def test_the_doctor_of_ones_own(shell: Shell, sandbox: Sandbox, own: str, attrib
 def test_the_doctor_makes_nothing_that_lasts(
     shell: Shell, sandbox: Sandbox, own: str, attribute: str, requests: int
 ) -> None:
-    """Of one's own chain of Pago Fácil's the login alone is tried, and a JWT is not sent."""
+    """For a user's own chain of Pago Fácil, only the login is tried, and a JWT is not sent."""
     ended = shell.run("doctor", f"{own}:{attribute}", "--json")
     assert (ended.code, sandbox.pago_facil.counts.token_requests) == (0, requests)
     mark, says = marks(ended)[f"{own}:{attribute} login"]

@@ -190,7 +190,7 @@ def test_a_place_without_a_system(shell: Shell) -> None:
 
 
 def test_a_password_that_cannot_be_right_is_not_sent(able: Shell, sandbox: Sandbox) -> None:
-    """A password with a line break at its end is told, and costs no login."""
+    """A password with a line break at its end is reported, without a login."""
     able.set(PEAKLY_PASSWORD=f"{sandbox.password}\n")
     ended = able.run("doctor", "peakly", "--base-url", sandbox.peakly.url)
     assert ended.code == 1
@@ -217,7 +217,7 @@ def test_a_port_where_nothing_listens(able: Shell) -> None:
 
 
 def test_a_host_without_an_address(able: Shell) -> None:
-    """A name that nobody knows is told as such, before any connection."""
+    """An unknown host name is reported as such, before any connection."""
     ended = able.run("doctor", "peakly", "--base-url", "https://no-such-host.invalid", "--timeout", "20")
     assert ended.code == 1
     assert lines(ended, "peakly DNS")[0].startswith("FAIL  peakly DNS              no-such-host.invalid has no address")
@@ -239,7 +239,7 @@ def test_a_server_without_a_date(able: Shell, sandbox: Sandbox) -> None:
     ],
 )
 def test_a_token_endpoint_in_trouble(able: Shell, sandbox: Sandbox, fault: str, said: str) -> None:
-    """Trouble of the token endpoint's own is told after one try, which is not repeated."""
+    """A problem of the token endpoint itself is reported after one try, which is not repeated."""
     getattr(sandbox.peakly.token_faults, fault)()
     ended = able.run("doctor", "peakly", "--base-url", sandbox.peakly.url, "--timeout", "0.5")
     assert ended.code == 1
@@ -325,7 +325,7 @@ def test_a_certificate_of_an_unknown_authority(shell: Shell, authority: trustme.
     ],
 )
 def test_trusted_certificates(trusting: Shell, authority: trustme.CA, left: timedelta, name: str, found: str) -> None:
-    """Of a trusted authority's certificate it is told when it ends, and whether it is for this host."""
+    """For a certificate of a trusted authority, the report says when it expires and whether it is for this host."""
     with https(authority, name, not_after=datetime.now(UTC) + left) as url:
         (line,) = lines(_looked(trusting, url), "peakly TLS")
     mark, _, said = found.partition(": ")
@@ -334,7 +334,7 @@ def test_trusted_certificates(trusting: Shell, authority: trustme.CA, left: time
 
 
 def test_a_port_that_speaks_no_tls(shell: Shell, sandbox: Sandbox) -> None:
-    """https to a port for http is told as a handshake that fails."""
+    """https to a port for http is reported as a handshake that fails."""
     ended = _looked(shell, sandbox.peakly.url.replace("http://127.0.0.1", "https://localhost"))
     assert "does not speak TLS" in lines(ended, "peakly TLS")[0]
 

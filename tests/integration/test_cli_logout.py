@@ -54,7 +54,7 @@ def client(sandbox: Sandbox) -> ClientCredentials:
 def test_an_oauth_clients_tokens_are_revoked(
     shell: Shell, sandbox: Sandbox, asked: list[dict[str, str]], tmp_path: Path
 ) -> None:
-    """The entry is found by the options that the program has; the server is told, and the entry goes."""
+    """The program's own options find the entry. The server revokes its tokens, and the entry is deleted."""
     store = FileStore(tmp_path)
     token = TokenManager(client(sandbox), store=store).blocking.token()
     shell.set(CLIENT_ID="reports", CLIENT_SECRET=CLIENT_SECRET, ASYNCAUTH_STORE=str(tmp_path))

@@ -217,7 +217,7 @@ def test_a_certificate_that_is_not_trusted(shell: Shell, sandbox: Sandbox) -> No
 
 
 def test_https_where_http_was_written(shell: Shell, sandbox: Sandbox) -> None:
-    """A server on this machine that speaks TLS alone: the line says to write https."""
+    """A server on this machine that only speaks TLS: the message says to write https."""
 
     def answer(listener: socket.socket) -> None:
         connection, _ = listener.accept()

@@ -76,7 +76,7 @@ def test_what_a_folder_holds(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_a_rejection_without_a_token(shell: Shell, tmp_path: Path) -> None:
-    """An entry that only remembers that a credential was rejected is told from one of a token."""
+    """An entry that only remembers a rejected credential looks different from one with a token."""
     rejection = Rejection(digest="ab12", until=time.time() + 60, times=1)
     fill(FileStore(tmp_path), _1a=Entry.without_token(rejections=(rejection,), now=time.time()))
     ended = shell.run("status", str(tmp_path))
@@ -135,7 +135,7 @@ def test_a_damaged_entry_is_told_and_ends_nothing(shell: Shell, tmp_path: Path) 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_a_file_that_others_can_read_is_marked(shell: Shell, tmp_path: Path) -> None:
-    """The mode of a file that is not its owner's alone stands out, in words."""
+    """The output says in words that other users may read a file."""
     fill(FileStore(tmp_path), _1a=a_token())
     (tmp_path / f"{ONE}.json").chmod(0o644)
     assert "0644 (others can read it)" in shell.run("status", str(tmp_path)).out
@@ -245,7 +245,7 @@ def test_a_redis_that_refuses_or_hangs(shell: Shell, redis: RedisServer) -> None
 
 
 def test_keys_that_are_none(shell: Shell, tmp_path: Path) -> None:
-    """A key that is not a Fernet key is told without being shown."""
+    """A key that is not a Fernet key is reported, but not shown."""
     shell.set(ASYNCAUTH_STORE_KEYS="no-fernet-key")
     ended = shell.run("status", str(tmp_path))
     assert (ended.code, "key 1 is not a Fernet key" in ended.err) == (2, True)

@@ -69,7 +69,7 @@ async def test_every_caller_is_cancelled() -> None:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 async def test_a_requests_own_timeout_leaves_the_refresh_alive(name: str) -> None:
-    """A request whose total timeout fires during the refresh fails alone: the next one uses that refresh's token."""
+    """If a request's total timeout fires during the refresh, only that request fails. The next uses the new token."""
     with serving(name, token_latency=0.5) as side:
         async with client(side.manager()) as http:
             with pytest.raises(TimeoutError):

@@ -235,7 +235,7 @@ def test_closed_during_a_refresh_it_leaves_nothing(
 
 @on_every_loop
 def test_closing_lets_a_request_under_way_finish(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A token request that is under way when the manager is closed gets its grace: its waiters get the token."""
+    """A token request that is in progress when the manager is closed gets its grace: its waiters get the token."""
 
     async def work(side: Side) -> Token:
         manager = await side.manager().__aenter__()

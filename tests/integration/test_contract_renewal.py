@@ -159,7 +159,7 @@ async def test_a_long_retry_after_holds_for_everybody_but_a_refresh_by_hand() ->
 
 
 async def test_retry_after_is_kept_in_the_background() -> None:
-    """A renewal that is told to wait waits as told, while callers go on with the token in hand."""
+    """A renewal honours `Retry-After`, while callers continue with the current token."""
     with serving(lifetime=4.0) as side:
         side.server.configure(truncate_expires_in=False)
         async with side.manager(attrs.evolve(WATCHED, deadline=0.5)) as manager:
@@ -188,7 +188,7 @@ async def test_a_servers_wrong_clock_changes_no_lifetime(name: str, skew: float)
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 async def test_absolute_expiries_go_by_the_servers_date(skew: float) -> None:
-    """An epoch, or a date alone, is read by the clock of the server that wrote it, two hours off either way."""
+    """An epoch or a bare date is read by the clock of the server that wrote it, even if that is two hours off."""
     with serving(lifetime=1000.0, clock_skew=skew) as side:
         side.server.token_faults.missing_fields("expires_in", ".issued")
         login = PagoFacilLogin(

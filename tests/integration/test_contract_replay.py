@@ -165,7 +165,7 @@ async def elsewhere(seen: list[str | None]) -> TestServer:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_no_token_follows_a_redirect_to_another_origin(status: int) -> None:
-    """A redirect to another origin, another port alone, is followed without the token, and back again with it."""
+    """A redirect to another origin (just another port) is followed without the token, and back again with it."""
     seen: list[str | None] = []
     other = await elsewhere(seen)
     with serving() as side:
@@ -191,7 +191,7 @@ async def test_each_hop_carries_its_own_origins_token() -> None:
 
 
 async def test_the_token_request_never_follows_a_redirect() -> None:
-    """A token endpoint that redirects gets the password alone: the place it names hears nothing."""
+    """Only the token endpoint gets the password, even if it redirects: the redirect's target gets nothing."""
     seen: list[str | None] = []
     other = await elsewhere(seen)
     with serving() as side:

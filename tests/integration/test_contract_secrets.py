@@ -345,7 +345,7 @@ def test_no_secret_is_shown_when_callers_are_cancelled_or_the_manager_closed(
 
 
 def test_no_secret_is_shown_by_a_callable_that_fails(log: pytest.LogCaptureFixture) -> None:
-    """A credential callable's own exception, text and frames, stays out of sight; its class and place are told."""
+    """The exception of a credential callable is not shown, nor its text and frames; its class and place are."""
 
     def broken() -> str:
         secret = MARK

@@ -147,7 +147,7 @@ def order(sandbox: Container, name: str, **body: Any) -> None:
 
 
 def test_the_page_does_what_it_says(machine: tuple[Container, list[Container]], tmp_path: Path) -> None:
-    """One token request for all replicas; a secret that was replaced counts without a restart; probes tell of it."""
+    """One token request for all replicas; a replaced secret counts without a restart; the probes show it."""
     sandbox, replicas = machine
     secret = tmp_path / "peakly_password.txt"
     (secret_is_written,) = [command for command in TYPED if "printf" in command]

@@ -1,4 +1,4 @@
-"""docs/why-not-a-lock.md: each naive block has the fault that the page tells of."""
+"""docs/why-not-a-lock.md: each naive block has the fault that the page describes."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_taskiq(ships: Fleet) -> None:
 
 @pytest.mark.skipif(redis.__version__.startswith("5.0."), reason="its pool waits for itself when it is cancelled")
 async def test_a_taskiq_worker_can_be_ended_at_any_moment(ships: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """taskiq cancels the reading once, and waits for its end: lost, the worker would read on for ever."""
+    """taskiq cancels the reading once, and waits for its end: a lost cancellation would let it read forever."""
     monkeypatch.setenv("REDIS_URL", ships.redis_url)
     broker: Any = runpy.run_path(str(EXAMPLES / "taskiq_worker.py"))["broker"]
     broker.block = 10

@@ -87,7 +87,7 @@ async def test_every_method_is_authorized(caller: Caller, api: Api, method: str)
 
 
 async def test_no_token_for_another_origin(caller: Caller, api: Api, other: Api, provider: FakeProvider) -> None:
-    """A request to another origin, another port alone, passes untouched and costs no token."""
+    """A request to another origin (just another port) is sent unchanged, and no token is obtained."""
     assert await caller.status(f"{other.url}/x") == 200
     assert await caller.status(f"{other.url}/x", headers={"Authorization": "Bearer mine"}) == 200
     assert other.bearers == [None, "mine"]
@@ -304,7 +304,7 @@ async def test_the_first_answer_is_let_go_of(
 async def test_a_first_answer_that_breaks_off(
     caller: Caller, api: Api, manager: TokenManager, provider: FakeProvider
 ) -> None:
-    """What is read of it is for its connection's sake alone: the request is sent again on another one."""
+    """The answer is read only to keep its connection usable: the request is sent again on another one."""
     await known(manager)
 
     async def break_off(request: web.Request) -> web.StreamResponse:
@@ -629,7 +629,7 @@ def place(request: pytest.FixtureRequest, api: Api, other: Api) -> Place:
 
 
 async def test_other_places(kind: Kind, api: Api, other: Api, place: Place) -> None:
-    """A token in another place goes to its origins alone on each hop, is renewed, and nothing of it is left."""
+    """A token in another place goes only to its origins on each hop, is renewed, and leaves no trace."""
     carried = fake_manager(api.url, carried_as=place.carried_as)
     await known(carried)
     api.good = {"token-2"}

@@ -103,7 +103,7 @@ async def test_every_method_is_authorized(api: Api, method: str) -> None:
 
 
 async def test_no_token_for_another_origin(api: Api, other: Api) -> None:
-    """A request to another origin, another port alone, passes untouched and costs no token."""
+    """A request to another origin (just another port) is sent unchanged, and no token is obtained."""
     async with Client(api) as client:
         assert await status_of(client.http, f"{other.url}/x") == 200
         assert other.bearers == [None]
@@ -197,7 +197,7 @@ async def test_a_websockets_token_is_renewed(api: Api) -> None:
 
 
 async def test_a_websocket_that_stays_refused(api: Api) -> None:
-    """Refused to the last, the handshake fails as aiohttp has it fail."""
+    """If the server refuses both tries, the handshake fails as it would without the library."""
     api.good = set()
     async with Client(api, known=True) as client:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -636,7 +636,7 @@ async def test_a_file_that_was_closed_meanwhile(api: Api, file: Path) -> None:
 
 
 class SlowFile(io.BufferedReader):
-    """A file on a slow disk, whose reads are under way when the answer comes."""
+    """A file on a slow disk, whose reads are in progress when the answer comes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         time.sleep(0.01)
@@ -645,7 +645,7 @@ class SlowFile(io.BufferedReader):
 
 @pytest.mark.parametrize("kind", ["file", "chunked", "multipart"])
 async def test_a_read_that_the_first_try_left_behind(api: Api, file: Path, kind: str) -> None:
-    """A read that is still under way when the 401 comes takes nothing of what the second try sends."""
+    """A read that is still in progress when the 401 comes takes nothing of what the second try sends."""
     api.good, api.early = {"token-2"}, True
     with SlowFile(file.open("rb", buffering=0)) as data:
         options: dict[str, Any] = {"data": multipart_of("text", data) if kind == "multipart" else data}

@@ -115,7 +115,7 @@ async def test_a_fleet_never_reuses_a_refresh_token(oidc: oidc_kit.Oidc, tmp_pat
 
 
 async def test_cancelled_callers_lose_no_rotated_token(oidc: oidc_kit.Oidc) -> None:
-    """Every caller of a renewal is cancelled while it is under way; what it brings is kept all the same."""
+    """Every caller is cancelled during a renewal; its token is kept all the same."""
     before = oidc.seen["revoked"]
     async with TokenManager(grant(oidc)) as manager:
         await manager.token()

@@ -53,7 +53,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[Api]:
-    """A server that says what a test has it say, at every path."""
+    """A server that gives the test's answers, on every path."""
     async with Api().serve() as api:
         api.good = None
         yield api
@@ -268,7 +268,7 @@ async def test_a_server_that_speaks_something_else(said: bytes) -> None:
 
 
 async def test_a_redirect_with_the_password(server: Api) -> None:
-    """A 307 of the token endpoint gets no second request: the password is posted to one address alone."""
+    """A 307 from the token endpoint causes no second request: the password is posted to one address only."""
     says(server, b"", status=307, Location="/elsewhere")
     with pytest.raises(InvalidTokenResponse, match="redirect"):
         await fetch(Peakly(username="ana", password=PASSWORD, base_url=server.url))

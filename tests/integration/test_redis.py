@@ -295,7 +295,7 @@ async def test_the_lease_is_extended_while_its_holder_lives(
 
 
 async def test_what_is_raised_under_a_lock_passes_through(redis: RedisServer) -> None:
-    """The lock is given back, and who held it is told of their own failure."""
+    """The lock is released, and its holder gets its own error."""
     async with RedisStore(redis.url) as store:
         with pytest.raises(ZeroDivisionError):
             async with store.lock(KEY):
@@ -326,7 +326,7 @@ async def test_a_lease_ends_with_its_holder(redis: RedisServer, monkeypatch: pyt
 async def test_a_lost_lease_is_known_and_nobody_elses_is_released(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis forgot the lock, and another took it: the late holder learns it, and leaves the other's alone."""
+    """Redis lost the lock, and another process took it: the late holder notices, and does not release the other's."""
     monkeypatch.setattr("asyncauth.stores.redis_lock._EXTEND_EVERY", 0.1)
     one, two = RedisStore(redis.url), RedisStore(redis.url)
     async with one, two:
@@ -509,7 +509,7 @@ def test_a_loop_that_ended_while_the_store_was_open_is_forgotten(redis: RedisSer
 
 
 def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that was under way when its loop was closed ends as garbage, perhaps on another loop: that one goes on."""
+    """A call whose loop was closed is collected as garbage, perhaps on another loop, which is not disturbed."""
 
     class Silent:
         """A client whose Redis never answers."""

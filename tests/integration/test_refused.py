@@ -111,7 +111,7 @@ async def test_an_error_in_a_200(api: Api) -> None:
 
 
 async def test_an_error_in_every_200(api: Api) -> None:
-    """Refused to the last, the caller gets the answer, and can read it; the cool-down bounds what it costs."""
+    """If both tries are refused, the caller gets the answer and can read it. A cool-down limits the token requests."""
     refusal = {"errors": [{"message": "no", "extensions": {"code": "UNAUTHENTICATED"}}]}
     forbids(api, "token-1", "token-2", "token-3", payload=refusal)
     manager = manager_for(api)

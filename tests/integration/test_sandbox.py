@@ -199,7 +199,7 @@ async def test_refresh_tokens_may_stay_and_may_expire(sandbox: Sandbox, call: Ca
 
 
 async def test_the_chain_of_tokens(sandbox: Sandbox, call: Caller) -> None:
-    """login, createToken and loginToken answer as documented, and the API takes both JWTs alone."""
+    """login, createToken and loginToken answer as documented, and the API accepts only the two JWTs."""
     base = sandbox.pago_facil.url
     status, headers, answer = await call("POST", f"{base}/login", json=CREDENTIALS)
     assert (status, set(answer)) == (200, {"access_token_jwt", "expires_in", "token_type"})
@@ -404,7 +404,7 @@ async def test_dead_tokens_leave_the_book(sandbox: Sandbox) -> None:
 
 
 async def test_revoking_kills_tokens_at_once(sandbox: Sandbox, call: Caller) -> None:
-    """revoke() kills all tokens of a system, or those of one step, and tells how many."""
+    """revoke() revokes all tokens of a system, or those of one step, and returns how many."""
     jwt, access = await login(sandbox, call), await created(sandbox, call)
     base = sandbox.pago_facil.url
     assert sandbox.pago_facil.revoke("createToken") == 1

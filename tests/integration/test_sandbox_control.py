@@ -142,7 +142,7 @@ async def test_an_order_leaves_a_port_to_take_it_back_on(sandbox: Sandbox, http:
 
 
 async def test_revoke_and_reset_over_http(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    """revoke tells how many tokens it killed; reset restores the start, or the counts alone."""
+    """revoke returns how many tokens it revoked; reset restores everything, or only the counts."""
     sandbox.peakly.settings.refresh_tokens = True
     async with http.post(f"{sandbox.peakly.url}/token", data=FORM):
         pass
@@ -226,7 +226,7 @@ async def test_this_machines_names_are_not_strange(sandbox: Sandbox, http: aioht
 
 
 async def test_other_pages_cannot_read(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    """A browser that says that another page asks is told nothing."""
+    """A request that the browser marks as another page's is refused."""
     headers = {"Sec-Fetch-Site": "cross-site"}
     assert (await order(http, f"{sandbox.peakly.url}/_sandbox/log", headers=headers, method="GET"))[0] == 403
 
@@ -280,7 +280,7 @@ def test_the_command_tells_what_it_cannot_do(capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_the_command_ends_with_a_line(line: str, words: bytes) -> None:
-    """What can't work is told in a line, without a traceback."""
+    """An impossible option causes one line of output, without a traceback."""
     command = [sys.executable, "-m", "asyncauth.sandbox"]
     ended = subprocess.run(["/bin/sh", "-c", line, "sh", *command], capture_output=True, check=False, timeout=30)
     assert ended.returncode in {1, 2}

@@ -1,4 +1,4 @@
-"""The sandbox's page on real sockets: who may use it, and what it is told."""
+"""The sandbox's page on real sockets: who may use it, and what it receives."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_nobody_else_can_give_orders(
 
 
 async def test_nothing_is_allowed_to_other_origins(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    """A browser that asks whether another page may send an order is told nothing that would let it."""
+    """A browser that asks whether another page may change settings gets no permission."""
     asked = {
         "Origin": "http://evil.example",
         "Access-Control-Request-Method": "POST",
@@ -295,7 +295,7 @@ async def test_a_listener_that_comes_back_goes_on(sandbox: Sandbox, http: aiohtt
 
 
 async def test_what_a_listener_gets_is_bounded(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    """A burst is told by its newest requests and the number of those left out; so are the tokens."""
+    """Of a burst, the page gets the newest requests and the number of the others; likewise for tokens."""
     async with listen(http, sandbox) as response:
         listener = Listener(response)
         await listener.next("requests")
@@ -382,7 +382,7 @@ async def test_a_long_look_leaves_time_to_others(sandbox: Sandbox, monkeypatch: 
 
 
 async def test_a_stream_tells_nothing_while_nothing_happens(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks again and again, and tells what is new as soon as there is something."""
+    """The server polls, and sends news as soon as there is any."""
     looks: list[int] = []
     state: dict[str, object] = {"turn": 1}
 

@@ -381,7 +381,7 @@ async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
 
 
 async def test_a_manager_that_fails_to_close(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What went wrong is told, after everything else was closed."""
+    """The error is raised after everything else was closed."""
 
     async def fails(self: TokenManager) -> None:
         await real(self)

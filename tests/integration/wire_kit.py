@@ -1,4 +1,4 @@
-"""A bad wire: a TCP front of a real server that carries whole requests and answers, and spoils them as it is told.
+"""A TCP proxy in front of a real server. It passes whole requests and answers, and damages them as tests say.
 
 The sandbox's faults begin where HTTP does. Here a connection breaks before a byte of a request is read, in the
 middle of the headers, or after the last byte of the answer. The connection may be encrypted, rightly or wrongly.
@@ -66,8 +66,8 @@ class Wire:
 
     Attributes:
         port: Where it listens; it keeps it for as long as it lives.
-        spoils: What is done to the next requests, one each; ``None`` = nothing. At its end nothing is done.
-        spoiled: How many were.
+        spoils: The damage to the next requests, one each; ``None``: none. After the last one, there is none.
+        spoiled: How many requests were damaged.
         held: How many connections it holds open without a word, or nearly.
     """
 
@@ -86,7 +86,7 @@ class Wire:
         self.spoils = itertools.cycle(spoils) if for_ever else iter(spoils)
 
     async def listen(self, tls: ssl.SSLContext | None = None) -> None:
-        """Listen anew, on the same port, and end what was under way."""
+        """Listen anew, on the same port, and end what was in progress."""
         await self.shut()
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]

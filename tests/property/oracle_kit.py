@@ -35,7 +35,7 @@ POLICY = RefreshPolicy()
 LONGEST_WAIT = POLICY.deadline + 10.0
 """Seconds that a caller may wait: a refresh, and a store that hangs while its token is saved."""
 _LOCK_TROUBLE = 40.0
-"""Seconds after a trouble in which a refresh that met it may still be under way, without the store."""
+"""Seconds after a trouble in which a refresh that met it may still be in progress, without the store."""
 _EPSILON = 1e-6
 _CONNECT = 0.02
 """Seconds that a connection takes at most: a manager counts from before it."""

@@ -138,7 +138,7 @@ def disturbed(scenario: Scenario, disturb: Callable[[Fleet, Process], None]) -> 
 
 @KINDS
 def test_a_caller_is_cancelled_at_every_step(scenario: Scenario) -> None:
-    """It takes nobody with it: the others get their token, from the one request that was under way."""
+    """It takes nobody with it: the others get their token, from the one request that was in progress."""
     for fleet in disturbed(scenario, lambda fleet, _: fleet.cancel(fleet.asking[0])):
         served(fleet)
         assert len(fleet.authority.requests) == scenario.requests
@@ -188,7 +188,7 @@ def test_closed_at_every_step(scenario: Scenario) -> None:
 @KINDS
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
 def test_closed_at_every_step_and_entered_at_once(scenario: Scenario, cancelled: int) -> None:
-    """Who enters while it is closed is served when what was ended has ended, however often close() is cancelled."""
+    """A caller that enters during the closing is served after it, however often close() is cancelled."""
 
     def close(fleet: Fleet, process: Process) -> None:
         closing = fleet.close(process, wait=False)
@@ -219,7 +219,7 @@ def test_a_second_loop_at_every_step(scenario: Scenario) -> None:
 @KINDS
 @pytest.mark.parametrize("kindly", [True, False], ids=["asyncio.run", "closed"])
 def test_the_loop_ends_at_every_step(scenario: Scenario, *, kindly: bool) -> None:
-    """A caller on another loop starts another flight; and who comes later, on a new loop, is served."""
+    """A caller on another loop starts another flight; a later caller on a new loop is served."""
 
     def end(fleet: Fleet, process: Process) -> None:
         fleet.get(process, fleet.new_loop(process))

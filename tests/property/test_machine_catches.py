@@ -128,7 +128,7 @@ def _failure_drops_the_token(patch: Patch) -> None:
 
 
 def _entering_waits_for_no_closing(patch: Patch) -> None:
-    """A manager is entered while what its closing gave up is still under way."""
+    """A manager is entered while what its closing gave up is still in progress."""
     patch.setattr(Closings, "pending", ())
 
 

@@ -62,7 +62,7 @@ async def test_a_loop_of_another_thread_is_alive_and_elsewhere(running: asyncio.
 
 
 def test_a_loop_that_stands_still_is_not_lost(other: asyncio.AbstractEventLoop) -> None:
-    """It may run again, and then does what it was told."""
+    """It may run again, and then does the work."""
     told: list[int] = []
     ref = LoopRef(other)
     assert seen(ref) == (False, False, False, False)
@@ -94,7 +94,7 @@ def test_a_loop_that_is_gone_counts_as_closed() -> None:
 
 
 async def test_a_parent_process_loop_is_lost_although_it_seems_to_run(forked: Forked) -> None:
-    """It is told nothing, and nothing is awaited of it: the pipe that would wake it up is the parent's as well."""
+    """It gets no work, and nobody waits for it: the pipe that would wake it up is also the parent's."""
     told: list[int] = []
     ref = LoopRef()
     with forked():

@@ -308,12 +308,12 @@ async def test_the_name_of_peaklys_key() -> None:
     ],
 )
 def test_durations(seconds: float, words: str) -> None:
-    """A duration is told in a unit that leaves a number people can grasp."""
+    """A duration is shown in a unit that gives a readable number."""
     assert in_words(seconds) == words
 
 
 def test_instants() -> None:
-    """An instant is told as RFC 3339 has it; one beyond any calendar as the number it is."""
+    """An instant is shown as in RFC 3339; one beyond any calendar, as a number."""
     assert moment(NOW) == "2023-11-14T22:13:20Z"
     assert moment(None) is None
     assert moment(1e18) == "1000000000000000000"

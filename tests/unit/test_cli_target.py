@@ -38,7 +38,7 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_does_not_go_together(said: str, options: dict[str, Any]) -> None:
-    """Options that belong to something else are told, before anything is sent or imported."""
+    """Options that do not fit are reported before anything is sent or imported."""
     with pytest.raises(Problem, match=said):
         Target(**options)
 

@@ -297,7 +297,7 @@ def test_a_chain_waits_for_its_upstream_s_renewal(make: Make, clock: FakeClock) 
 
 
 def test_a_tenants_manager_has_it_too(clock: FakeClock, loops: Loops) -> None:
-    """A manager of a pool serves callers without an event loop; its pool's listeners are told."""
+    """A pool's manager serves callers without an event loop; the pool's listeners receive the events."""
     heard: list[Event] = []
     pool: ManagerPool[str] = ManagerPool(lambda tenant: FakeProvider(clock=clock, name=tenant), clock=clock)
     pool.add_listener(heard.append)

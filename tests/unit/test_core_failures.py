@@ -253,7 +253,7 @@ def test_retry_after_at_the_edge_of_the_deadline(retry_after: float, retry_at: f
 
 
 def test_what_is_left_of_retry_after_is_told() -> None:
-    """A caller who meets the setback later is told what is left, and never less than nothing."""
+    """A caller that meets the failure later gets the time that is left, and never less than zero."""
     failure = after(TokenEndpointUnavailable("busy", retry_after=300.0))
     assert failure.seen(150.0).retry_after == 250
     assert failure.seen(500.0).retry_after == 0

@@ -250,7 +250,7 @@ def _there(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> a
 
 
 async def test_waiters_elsewhere_are_woken_by_their_own_loop(elsewhere: asyncio.AbstractEventLoop) -> None:
-    """What a waiter on another loop is told is told through that loop: nothing else is thread-safe."""
+    """A waiter on another loop gets its result through that loop: nothing else is thread-safe."""
     flight: Flight[int] = Flight()
     go, work = gated()
     flight.start(work)
@@ -287,7 +287,7 @@ async def test_end_from_another_loop_waits_for_the_end(elsewhere: asyncio.Abstra
 
 
 async def test_end_of_a_flight_whose_loop_stands_still() -> None:
-    """A loop that was stopped never ends its flight: the waiters are told at once."""
+    """A stopped loop never ends its flight: the waiters get an error at once."""
     flight: Flight[int] = Flight()
     loop = asyncio.new_event_loop()
 

@@ -58,7 +58,7 @@ async def test_a_credential_that_needs_the_token_it_is_for(clock: FakeClock) -> 
 
 
 async def test_two_managers_that_wait_for_each_other(clock: FakeClock) -> None:
-    """A circle is found however long it is; both callers are told."""
+    """A circle is found however long it is; both callers get the error."""
     managers: list[TokenManager] = []
     first = TokenManager(Asking(partial(_token_at, managers, 1)), clock=clock)
     second = TokenManager(Asking(partial(_token_at, managers, 2)), clock=clock)

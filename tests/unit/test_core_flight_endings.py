@@ -108,7 +108,7 @@ def interrupting(when: str) -> Any:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_flight_whose_start_is_interrupted_never_begins(when: str) -> None:
-    """Nobody joins it, and a task that was made for it all the same does nothing: another may be under way."""
+    """Nobody joins it, and a task that was made for it all the same does nothing: another may be in progress."""
     flight, begun = Flight[int](), list[int]()
 
     async def work() -> int:

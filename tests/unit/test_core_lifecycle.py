@@ -1,4 +1,4 @@
-"""Closings that overlap, are cancelled, or are under way when somebody enters: one fetch at a time, none left."""
+"""Closings that overlap, are cancelled, or are in progress when somebody enters: one fetch at a time, none left."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_entering_after_a_closing_that_was_cancelled_waits_for_the_fetch(t
 async def test_entering_waits_for_a_fetch_that_never_ends_once(
     tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fetch that does not end holds nobody up for ever, and nobody twice."""
+    """A fetch that does not end delays no caller forever, and none twice."""
     monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.05)
     manager = TokenManager(tidy, policy=AT_ONCE)
     caller = await fetching(tidy, manager)
@@ -422,7 +422,7 @@ async def test_who_leaves_while_it_is_closed_closes_nothing_of_who_waits_to_ente
 async def test_a_closing_that_begins_at_the_last_moment_is_waited_for(
     what: str, settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread's, between the last look at what is under way and the entering."""
+    """Another thread's, between the last look at what is in progress and the entering."""
     opened, begun = either(what, FakeProvider()), list[concurrent.futures.Future[None]]()
     await opened.close()
 

@@ -1,4 +1,4 @@
-"""Listeners that misbehave: each is told in order, none breaks or holds up what it hears of."""
+"""Listeners that misbehave: each receives its events in order, and none breaks or delays a refresh."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_listener_that_swallows_its_cancellation_is_not_told_the_rest() 
 
 @pytest.mark.not_eager(reason="it is about what comes before a task's first step")
 async def test_cancelled_before_its_first_step() -> None:
-    """Somebody cancels all tasks: what comes later is told all the same."""
+    """All tasks are cancelled: later events are delivered all the same."""
     listeners, heard = Listeners(), Heard()
     listeners.add(heard)
     listeners.tell(event(1))
@@ -148,7 +148,7 @@ async def test_a_listener_closes_the_manager(make: Make, provider: FakeProvider,
 
 
 def test_added_again_on_the_next_loop(make: Make, provider: FakeProvider) -> None:
-    """An async listener whose loop has ended may be added on another one, and is told there."""
+    """An async listener whose loop was closed may be added on another one, and receives events there."""
     manager, heard = make(provider, close_grace=10.0), Heard()
 
     async def job() -> None:
@@ -204,7 +204,7 @@ def test_a_loop_that_is_closed_in_the_middle_of_telling(caplog: pytest.LogCaptur
 
 
 async def test_a_task_factory_that_makes_no_task(caplog: pytest.LogCaptureFixture) -> None:
-    """A loop whose task factory takes no context: the listener is told nothing, which is logged, once."""
+    """A loop whose task factory takes no context: the listener receives nothing, which is logged once."""
     listeners, heard = Listeners(), Heard()
     listeners.add(heard)
     loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ async def test_a_task_factory_that_makes_no_task(caplog: pytest.LogCaptureFixtur
 def test_a_loop_that_is_closed_just_as_something_happens(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It seemed to be open a moment ago: its listener is told nothing, and nobody waits for it."""
+    """The loop was closed a moment ago: its listener receives nothing, and nobody waits for it."""
     listeners, heard = Listeners(), Heard()
     loop = asyncio.new_event_loop()
 
@@ -305,7 +305,7 @@ async def test_two_listeners_that_compare_equal_are_two() -> None:
 
 
 async def test_a_partial_of_an_async_callable() -> None:
-    """It is told on the loop, as what it is a partial of."""
+    """It is called on the loop, like the function that it wraps."""
     listeners, told = Listeners(), list[tuple[str, bool]]()
 
     class Labelled:
@@ -422,7 +422,7 @@ async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> 
 
 
 async def test_a_tenant_that_is_closed_takes_nobody_with_it(clock: FakeClock) -> None:
-    """A pool's listener that is slow is left alone until the pool itself is closed."""
+    """A pool does not cut short a slow listener until the pool itself is closed."""
     opened, told = asyncio.Event(), list[Any]()
 
     async def listener(event: events.Event) -> None:

@@ -27,7 +27,7 @@ ENDPOINT = "https://auth.example.com/token"
 
 
 class System:
-    """An endpoint that is down until an instant, for some accounts for ever; it notes who asked when."""
+    """An endpoint that is down until an instant, for some accounts forever. It records who asked when."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock, self.began = clock, clock.monotonic()

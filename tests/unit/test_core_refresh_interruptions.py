@@ -47,7 +47,7 @@ class Signalled(BaseException):
 
 
 class OneAtATime(FakeProvider):
-    """A provider that counts how many fetches are under way at once."""
+    """A provider that counts how many fetches are in progress at once."""
 
     def __init__(self) -> None:
         super().__init__(latency=0.001)

@@ -185,7 +185,7 @@ def test_it_works_without_an_event_loop(make: Make, provider: Revoking) -> None:
 async def test_what_remains_is_said_with_its_end(
     make: Make, provider: Revoking, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A token that the server would not revoke is told by fingerprint, with the reason and when it ends by itself."""
+    """The result has the fingerprint of a token that was not revoked, with the reason and its expiry."""
     caplog.set_level(logging.INFO, "asyncauth.manager")
     manager = make(provider)
     token = await manager.token()
@@ -282,7 +282,7 @@ def raising(*_: object) -> None:
     ids=["hangs", "cancelled", "raises", "not async"],
 )
 async def test_other_peoples_code_breaks_nothing(make: Make, clock: FakeClock, revoke: Any, said: str) -> None:
-    """Whatever a provider of a user's own does, the logout ends, and no secret of its errors is told."""
+    """Whatever a user's own provider does, the logout ends, and no secret in its errors is shown."""
 
     class Own(FakeProvider):
         async def revoke(self, http: object, token: str, kind: str) -> None: ...
@@ -354,7 +354,7 @@ def test_a_refresh_in_another_thread_is_waited_for_too(make: Make, clock: FakeCl
 async def test_a_refresh_that_waits_for_its_next_try_is_not_waited_for(
     make: Make, provider: Revoking, clock: FakeClock
 ) -> None:
-    """Nothing is under way between two tries: the logout goes on at once."""
+    """Between two tries no request is in progress: the logout continues at once."""
     manager = make(provider)
     provider.answers = [TokenEndpointUnavailable("down", retry_after=20)]
     waiting = asyncio.create_task(manager.token())

@@ -167,7 +167,7 @@ async def test_what_is_no_session() -> None:
 
 
 async def test_a_function_that_fails() -> None:
-    """Its error is told by class and place, or as network trouble; its text may hold secrets."""
+    """Its error is shown by class and place, or as a network problem: its text may hold secrets."""
 
     async def broken() -> aiohttp.ClientSession:
         raise KeyError(MARK)
@@ -189,7 +189,7 @@ async def test_a_function_that_cancels_itself() -> None:
 
 
 async def test_a_function_that_takes_for_ever() -> None:
-    """It may take as long as a token request: callers are told whose fault it is, and it is cancelled."""
+    """It may take as long as a token request. Then it is cancelled, and the error says whose fault it is."""
     ended = asyncio.Event()
 
     async def slow() -> aiohttp.ClientSession:

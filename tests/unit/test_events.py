@@ -1,4 +1,4 @@
-"""What managers tell of, and to whom: every refresh has one end, nobody who listens is in its way."""
+"""Which events listeners receive: every refresh has one end, and no listener can delay it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_refresh_from_start_to_end(
 async def test_a_failed_try_and_its_refresh(
     make: Make, clock: FakeClock, heard: Heard, settled: Callable[[], Any]
 ) -> None:
-    """Each failed try is told with when the next one is due; the refresh goes on, and has one end."""
+    """The event of a failed try says when the next one is due; the refresh goes on, and has one end."""
     provider = FakeProvider(clock=clock)
     down = TokenEndpointUnavailable("down", status=503)
     provider.answers = [down, down]
@@ -199,7 +199,7 @@ async def test_how_long_a_refresh_took_that_failed(
 
 
 async def test_what_the_store_does(clock: FakeClock, heard: Heard, settled: Callable[[], Any]) -> None:
-    """A token of another process is told as adopted; the store's trouble, its end, and an unsaved refresh token."""
+    """Events for another process' token, for the store's trouble and its end, and for an unsaved refresh token."""
     store = CommandedStore()
     rotating = Rotating(clock=clock)
     await manager(rotating, store, clock).token()
@@ -226,7 +226,7 @@ async def test_what_the_store_does(clock: FakeClock, heard: Heard, settled: Call
 
 
 async def test_a_store_that_is_down(clock: FakeClock, heard: Heard, settled: Callable[[], Any]) -> None:
-    """The trouble is told once a minute at most, without what the store said."""
+    """The trouble is reported at most once per minute, without the store's own text."""
     store = CommandedStore(faults={"load": "raise"})
     ours = manager(FakeProvider(clock=clock), store, clock)
     ours.add_listener(heard)
@@ -256,7 +256,7 @@ async def test_a_pool_tells_of_its_tenants(clock: FakeClock, heard: Heard, settl
 async def test_every_refresh_has_one_end_even_if_it_is_cut_short(
     make: Make, gate: Any, heard: Heard, settled: Callable[[], Any]
 ) -> None:
-    """close() during a refresh: its end is told before listeners are let go."""
+    """close() during a refresh: listeners receive its end before they are dropped."""
     provider = FakeProvider()
     provider.answers = [gate()]
     manager = make(provider, close_grace=0.05)
@@ -370,7 +370,7 @@ async def test_a_slow_async_listener_holds_up_nothing(make: Make, provider: Fake
 async def test_a_listener_that_raises_breaks_nothing(
     make: Make, provider: FakeProvider, kind: str, caplog: pytest.LogCaptureFixture, heard: Heard
 ) -> None:
-    """What it raises is logged once, by class and place; others and later events are told all the same."""
+    """Its error is logged once, by class and place. Other listeners and later events are served all the same."""
     told = 0
 
     def plain(event: events.Event) -> None:
@@ -426,7 +426,7 @@ async def test_a_listener_that_is_behind_misses_events(
 
 
 async def test_removed_in_the_middle(make: Make, provider: FakeProvider, heard: Heard, settled: Any) -> None:
-    """A removed listener is told nothing more, not even what it is behind with; the others are."""
+    """A removed listener receives nothing more, not even pending events; the others do."""
     manager = make(provider)
     token = await manager.token()
     other = Heard()
@@ -441,7 +441,7 @@ async def test_removed_in_the_middle(make: Make, provider: FakeProvider, heard: 
 
 
 async def test_events_from_another_thread(make: Make, provider: FakeProvider, heard: Heard) -> None:
-    """invalidate() in a thread without an event loop: an async listener is told where it was added."""
+    """invalidate() in a thread without an event loop: an async listener is called where it was added."""
     manager = make(provider, close_grace=10.0)
     token = await manager.token()
     manager.add_listener(heard)
@@ -451,7 +451,7 @@ async def test_events_from_another_thread(make: Make, provider: FakeProvider, he
 
 
 def test_an_async_listener_whose_loop_has_ended(make: Make, provider: FakeProvider, heard: Heard) -> None:
-    """Nobody is told on a loop that was closed, and the refreshes of the next one go on."""
+    """No listener is called on a closed loop, and refreshes on the next one go on."""
     manager = make(provider)
 
     async def first() -> None:
@@ -472,7 +472,7 @@ def test_an_async_listener_whose_loop_has_ended(make: Make, provider: FakeProvid
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()")
 def test_a_forked_child_tells_of_its_own_events(make: Make, provider: FakeProvider, heard: Heard) -> None:
-    """A plain listener is told of the child's events in the child; an async one's loop is the parent's: of nothing.
+    """A plain listener receives the child's events in the child. An async one does not: its loop is the parent's.
 
     One that is removed there is told nothing, either.
     """

@@ -120,7 +120,7 @@ async def test_headers_wait_for_a_token_as_token_does(provider: FakeProvider) ->
 async def test_stale_token_is_returned_at_once_and_one_refresh_gets_under_way(
     make: Make, provider: FakeProvider, clock: FakeClock, gate: Any, settled: Settled
 ) -> None:
-    """A stale token is handed out without waiting, to everybody, while one refresh is under way."""
+    """A stale token is handed out without waiting, to everybody, while one refresh is in progress."""
     manager = make(provider)
     first = await manager.token()
     await clock.advance(2880)
@@ -177,7 +177,7 @@ async def test_failing_renewal_is_noticed_by_nobody_until_the_token_runs_out(
 async def test_stale_callers_of_an_entered_manager_start_no_task_each(
     make: Make, provider: FakeProvider, clock: FakeClock, gate: Any, settled: Settled
 ) -> None:
-    """While a slow renewal is under way, a caller costs no task: not even the timer is started anew."""
+    """While a slow renewal is in progress, a caller costs no task: not even the timer is started anew."""
     held = gate()
     async with make(provider) as manager:
         await manager.token()
@@ -421,7 +421,7 @@ async def test_short_lived_flights_are_not_shared_with_later_callers(make: Make,
 
 
 async def test_previous_token_is_given_to_the_provider(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
-    """fetch() is told the last token obtained, a spent or refused one included: its refresh token still counts."""
+    """fetch() gets the last token obtained, even a spent or refused one: its refresh token still counts."""
     manager = make(provider)
     first = await manager.token()
     manager.invalidate(first)
@@ -446,7 +446,7 @@ async def test_current_needs_no_io(make: Make, provider: FakeProvider, clock: Fa
 
 
 def test_origins_and_identity_are_the_providers() -> None:
-    """A manager says where its token may go, and what tells it from others."""
+    """A manager has its token's origins and identity."""
     manager = TokenManager(FakeProvider(origins=["https://a.example", "https://b.example"], identity="me"))
     assert manager.origins == ("https://a.example", "https://b.example")
     assert manager.identity == "me"
@@ -508,7 +508,7 @@ def test_one_origin_may_be_a_text() -> None:
 
 
 async def test_a_fetch_that_is_no_coroutine_says_so() -> None:
-    """An own provider whose ``fetch`` is a plain function is told to write ``async def``."""
+    """If a user's own provider has a plain function as ``fetch``, the error says to write ``async def``."""
     with pytest.raises(ConfigurationError, match="async def fetch"):
         await TokenManager(Own()).token()
 

@@ -119,7 +119,7 @@ async def test_empty_token_is_never_the_current_one(make: Make, provider: FakePr
 async def test_refusal_during_a_renewal_does_not_hit_what_it_brings(
     make: Make, provider: FakeProvider, clock: FakeClock, gate: Any, settled: Settled
 ) -> None:
-    """A stale token that is refused while its renewal is under way makes callers wait for that, not for another."""
+    """A stale token that is refused while its renewal is in progress makes callers wait for that, not for another."""
     manager = make(provider)
     token = await manager.token()
     held = gate()

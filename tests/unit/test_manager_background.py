@@ -290,7 +290,7 @@ async def test_spent_token_that_only_a_caller_can_mend_is_left_to_callers(
 async def test_renewal_during_a_flight_by_hand_is_not_doubled(
     make: Make, provider: FakeProvider, clock: FakeClock, gate: Any
 ) -> None:
-    """The timer joins the flight that is under way rather than start another."""
+    """The timer joins the flight that is in progress rather than start another."""
     async with make(provider) as manager:
         await manager.token()
         held = gate()
@@ -457,7 +457,7 @@ async def test_lifetime_counts_from_when_the_request_was_sent(make: Make, clock:
 
 
 async def test_wall_clock_set_during_a_request_does_not_shift_the_lifetime(make: Make, clock: FakeClock) -> None:
-    """Setting the wall clock while a request is under way changes what is written down, not how long it lasts."""
+    """Setting the wall clock while a request is in progress changes what is written down, not how long it lasts."""
     provider = FakeProvider(clock=clock, lifetime=100.0, latency=20.0)
     manager = make(provider)
     waiting = asyncio.ensure_future(manager.token())

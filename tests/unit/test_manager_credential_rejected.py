@@ -285,7 +285,7 @@ async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, cl
 
 
 async def test_an_upstreams_look_is_not_ones_own(clock: FakeClock) -> None:
-    """What an upstream manager did not send is told as what it is, and not as one's own refusal."""
+    """An upstream rejection that was not sent is reported as such, not as a rejection of one's own credential."""
     unsent = CredentialsRejected("the upstream's")
     unsent.unsent = unsent.upstream = True
     own = CredentialsRejected("one's own")

@@ -260,7 +260,7 @@ async def test_success_forgets_the_backoff(make: Make, clock: FakeClock) -> None
 async def test_failure_is_seen_in_status_and_log(
     make: Make, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While a failing renewal bothers nobody, status() and the log tell of it."""
+    """status() and the log show a failing renewal, even while callers do not notice it."""
     caplog.set_level(logging.DEBUG, "asyncauth")
     provider = FakeProvider(clock=clock)
     manager = make(provider)
@@ -371,7 +371,7 @@ async def test_refresh_by_hand_ends_the_rest_of_a_flight(make: Make, clock: Fake
 async def test_refresh_by_hand_joins_the_request_under_way(
     make: Make, provider: FakeProvider, gate: Any, settled: Settled
 ) -> None:
-    """refresh() shares the flight that is under way."""
+    """refresh() shares the flight that is in progress."""
     manager = make(provider)
     held = gate()
     provider.answers = [held]
@@ -565,7 +565,7 @@ async def test_an_assertion_that_is_made_anew_each_time_is_paced(make: Make, clo
 
 
 async def test_a_second_look_that_fails_leaves_the_rejection(make: Make, clock: FakeClock) -> None:
-    """Callers are told what the server said, not that a vault failed a moment later."""
+    """Callers get the server's answer, not the failure of a vault a moment later."""
 
     class Vault(Callable_):
         async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
@@ -687,7 +687,7 @@ async def test_an_answer_that_came_too_late_is_asked_for_again(make: Make, clock
 
 
 async def test_an_endpoint_that_is_always_too_late_is_unavailable(make: Make, clock: FakeClock) -> None:
-    """The caller is told so by the deadline."""
+    """The caller gets that error by the deadline."""
     manager = make(FakeProvider(clock=clock, lifetime=2.0, latency=1.8))
     waiting = asyncio.ensure_future(outcome(manager))
     await clock.advance(30)
@@ -792,7 +792,7 @@ async def test_providers_base_exception_reaches_callers_as_an_auth_error(make: M
 
 
 async def test_fetch_that_is_no_coroutine_is_an_auth_error(make: Make, clock: FakeClock) -> None:
-    """A provider whose fetch() is a plain function is told so by an AuthError."""
+    """If fetch() is a plain function, an AuthError says so."""
 
     class Plain(FakeProvider):
         def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Any:
@@ -903,7 +903,7 @@ def test_answer_of_a_flight_whose_loop_was_closed_is_kept(make: Make, clock: Fak
 async def test_who_comes_during_a_refresh_by_hand_is_not_held_off(
     make: Make, provider: FakeProvider, gate: Any, settled: Callable[[], Any]
 ) -> None:
-    """After a refusal callers get it again, but those who find a refresh under way wait for what it brings."""
+    """After a refusal callers get it again, but those who find a refresh in progress wait for what it brings."""
     held = gate()
     provider.answers = [CredentialsRejected("no"), held]
     manager = make(provider)

@@ -205,7 +205,7 @@ async def test_waiters_get_manager_closed_when_the_grace_is_over(
 async def test_flight_that_ends_within_the_grace_serves_its_waiters(
     make: Make, provider: FakeProvider, gate: Any, settled: Settled
 ) -> None:
-    """close() lets a request that is under way finish: its waiters get the token, and it is kept for a reopening."""
+    """close() lets a request that is in progress finish: its waiters get the token, and it is kept for a reopening."""
     manager = make(provider, close_grace=30.0)
     held = gate()
     provider.answers = [held]
@@ -225,7 +225,7 @@ async def test_flight_that_ends_within_the_grace_serves_its_waiters(
 
 
 async def test_resting_flight_gets_no_grace(make: Make, provider: FakeProvider, clock: FakeClock) -> None:
-    """close() does not wait for a flight that rests between tries: nothing of it is under way."""
+    """close() does not wait for a flight that rests between tries: nothing of it is in progress."""
     manager = make(provider, close_grace=3600.0)
     provider.answers = [TokenEndpointUnavailable("down", retry_after=20.0)]
     waiting = asyncio.ensure_future(manager.token())

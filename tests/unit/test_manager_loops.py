@@ -133,7 +133,7 @@ def test_three_runs_in_a_row_may_each_enter(make: Callable[..., TokenManager], c
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_run_that_ended_during_a_flight_does_no_harm() -> None:
-    """asyncio.run() ends with a flight under way: the next run obtains a token as if nothing had been."""
+    """asyncio.run() ends with a flight in progress: the next run obtains a token as if nothing had been."""
     door = Door()
     provider = FakeProvider(answers=[door])
     manager = TokenManager(provider)

@@ -1,4 +1,4 @@
-"""ManagerPool: who is made, who is closed, who waits, and that tenants never mix."""
+"""ManagerPool: which managers are made and closed, which callers wait, and that tenants never mix."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_slow_factory_is_given_up_at_the_deadline(pools: Pools, clock: Fak
 
 
 async def test_factory_that_cancels_itself_fails(pools: Pools) -> None:
-    """A factory whose own awaiting was cancelled is a failure, not a cancellation of who waits for it."""
+    """If a factory's own await was cancelled, that is a failure, not a cancellation of its waiting callers."""
 
     async def factory(key: str) -> FakeProvider:
         raise asyncio.CancelledError
@@ -468,7 +468,7 @@ async def test_entering_a_pools_manager_changes_nothing(pools: Pools, tenants: T
 
 
 async def test_so_many_token_requests_at_a_time(pools: Pools, clock: FakeClock) -> None:
-    """Never more than the limit are under way; the rest are served in the order in which they came."""
+    """Never more than the limit are in progress; the rest are served in the order in which they came."""
     tenants = Tenants(clock, latency=1.0)
     pool = pools(tenants, limit=3)
     callers = [asyncio.ensure_future(value_of(pool, n)) for n in range(10)]
@@ -589,7 +589,7 @@ class Locks(MemoryStore):
 
 
 async def test_waiting_for_another_process_takes_no_slot(pools: Pools, clock: FakeClock) -> None:
-    """The locks of a killed process stop its own tenants alone. Nobody holds a lock while it waits for a slot."""
+    """The locks of a killed process delay only their own tenants. No tenant holds a lock while it waits for a slot."""
     store, tenants = Locks(), Tenants(clock, latency=1.0)
     async with pools(tenants, limit=2, store=store) as pool:
         store.dead = {store_client_of(await pool.get(n)).key for n in range(6)}

@@ -198,7 +198,7 @@ async def test_the_code_expires(mocked_http: MockedHttp) -> None:
 async def test_an_outage_is_no_refusal(
     mocked_http: MockedHttp, status: int, headers: dict[str, str], retry_after: float | None
 ) -> None:
-    """Where the server can't answer until the code ends, that is told, and for how long: nobody said no."""
+    """If the server cannot answer until the code expires, the error says so, and for how long: nobody refused."""
     mocked_http.answers(DEVICE, {**STARTED, "expires_in": 60})
     mocked_http.answers(URL, PENDING, status=400)
     mocked_http.answers(URL, {}, status=status, headers=headers, times=9)
@@ -217,7 +217,7 @@ async def test_a_firewalls_page_is_no_answer_to_a_poll(mocked_http: MockedHttp) 
 
 
 async def test_an_answer_that_may_have_used_the_code_up_ends_it(mocked_http: MockedHttp) -> None:
-    """A success that can't be read is told: polling again would find the code spent."""
+    """An unreadable success is an error: polling again would find the code spent."""
     mocked_http.answers(DEVICE, STARTED)
     mocked_http.answers(URL, body=b"<html>")
     assert type(await fails(device())) is InvalidTokenResponse
@@ -331,7 +331,7 @@ async def test_googles_spelling(mocked_http: MockedHttp) -> None:
 
 
 async def test_a_callback_that_fails(mocked_http: MockedHttp) -> None:
-    """What it raises is told by its class."""
+    """An error that it raises is shown by its class."""
     mocked_http.answers(DEVICE, STARTED)
 
     def show(prompt: DevicePrompt) -> None:

@@ -183,7 +183,7 @@ async def test_what_is_no_file_counts_as_absent(tmp_path: Path, make: Any) -> No
 
 
 async def test_a_second_damage_is_told_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning a damage, not one for ever."""
+    """One warning per damage, not only the first time."""
     store = FileStore(tmp_path)
     for _ in range(2):
         (tmp_path / f"{KEY}.json").write_text("{")
@@ -309,7 +309,7 @@ def test_what_is_no_path_is_refused(path: Any) -> None:
 
 @pytest.mark.parametrize("path", ["~no-such-user/x", "x" * 5000, "a\0b"])
 def test_what_can_be_no_folder_is_refused(path: str) -> None:
-    """A path that no folder can ever have is told at once, with the reason."""
+    """A path that cannot be a folder's is an error at once, with the reason."""
     with pytest.raises(ConfigurationError, match=r"FileStore can't use this path: .*[a-z]") as caught:
         FileStore(path)
     assert caught.value.__context__ is None

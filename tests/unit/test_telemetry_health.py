@@ -150,7 +150,7 @@ async def test_handlers_of_aiohttp(manager: TokenManager, provider: FakeProvider
 
 
 async def test_an_app_for_fastapi(manager: TokenManager, provider: FakeProvider) -> None:
-    """Mounted in one whose manager is made later; paths that it lacks are told."""
+    """Mounted in an app whose manager is made later; unknown paths get a 404."""
     app = FastAPI()
     app.mount("/health", health_app(lambda: app.state.manager))
     app.state.manager = manager

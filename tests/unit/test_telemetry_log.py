@@ -58,7 +58,7 @@ def failed(**fields: Any) -> events.TokenRequestFailed:
 def test_a_failed_token_request_says_whom_it_concerns(
     caplog: pytest.LogCaptureFixture, fields: dict[str, Any], shown: str
 ) -> None:
-    """Whether requests have a token, who waits and since when: 0.8 s are 0.8 s. The step is named once."""
+    """Whether requests have a token, how many wait and for how long: 0.8 s stays 0.8 s. The step is named once."""
     assert line(caplog, failed(**fields)) == (
         "WARNING shop login: token request failed: TokenEndpointUnavailable: "
         f"(https://shop.example/login, status 503): the server can't answer now [{shown}]"

@@ -149,7 +149,7 @@ async def test_an_error_that_every_call_gets_keeps_the_frames_of_the_last_alone(
 
 
 async def test_provider_takes_its_time_on_the_given_clock(clock: FakeClock) -> None:
-    """``latency`` passes on ``clock``; ``running`` says how many calls are under way."""
+    """``latency`` passes on ``clock``; ``running`` says how many calls are in progress."""
     provider = FakeProvider(clock=clock, latency=5)
     waiting = asyncio.ensure_future(TokenManager(provider, clock=clock).token())
     await clock.advance(4.999)
