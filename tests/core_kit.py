@@ -7,9 +7,9 @@ from typing import Any
 from asyncauth import ManagerPool, TokenManager
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.engine_cache import EngineCache
-from asyncauth._core.flight import Work
 from asyncauth._core.lifecycle import Closings, Lifecycle
 from asyncauth._core.store_client import StoreClient
+from asyncauth._core.work import Work
 from asyncauth.manager import engine_of
 
 __all__ = [

@@ -1,8 +1,9 @@
 """Single flight: one task and many waiters, on any event loop.
 
-Each waiter has its own future. If a waiter is cancelled or times out, the others and the task are not affected. Waiters
-and the task may be on different loops, in different threads. If the task's loop ends, the waiters are told that the
-flight was lost, and one of them starts another.
+Each waiter has its own future (`Waiters`). If a waiter is cancelled or times out, the others and the task are not
+affected. Waiters and the task may be on different loops, in different threads. Timers release the waiters at the
+deadline (`Watchdog`). If the task's loop ends, the waiters are told that the flight was lost, and one of them starts
+another.
 """
 
 from __future__ import annotations
@@ -11,31 +12,29 @@ import asyncio
 import concurrent.futures
 import contextvars
 import math
-import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
-from asyncauth._base.loops import GLANCE, LoopRef, call_soon
+from asyncauth._base.loops import LoopRef
+from asyncauth._core import chain
 from asyncauth._core.frames import bare
 from asyncauth._core.short_loop import note_unfinished
-from asyncauth.clock import SYSTEM_CLOCK
-from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed, TokenEndpointUnavailable
+from asyncauth._core.waiters import Waiters
+from asyncauth._core.watchdog import PATIENCE, RemoteWatchdog, Watchdog
+from asyncauth.clock import SYSTEM_CLOCK, boottime
+from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Iterator
 
+    from asyncauth._core.waiters import Failure, Waiter
+    from asyncauth._core.work import Work
     from asyncauth.clock import Clock
 
-__all__ = ["Flight", "FlightOrphaned", "Work"]
+__all__ = ["Flight", "FlightOrphaned"]
 
 _T = TypeVar("_T")
-
-_PATIENCE = 5.0
-"""Seconds after its deadline at which work that has not ended is abandoned; the next caller starts another."""
-
-_LONGEST_WATCH = 3600.0
-"""The most seconds between two checks whether work is overdue: some loops do not accept infinity."""
 
 _MOST_CALLERS = 128
 """The most contexts that are kept: as many as a span may have links."""
@@ -48,79 +47,9 @@ _running: contextvars.ContextVar[list[Flight[Any]]] = contextvars.ContextVar("as
 class FlightOrphaned(Exception):
     """The flight's event loop ended before the flight did, or an interruption ended its task."""
 
-
-class Work(Protocol):
-    """Work that may rest for a while."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way at the moment."""
-        ...
-
-    @property
-    def due(self) -> float:
-        """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
-        ...
-
-    def retry_now(self) -> None:
-        """Let it go on at once, if it rests. Any thread."""
-        ...
-
-    def nudge(self) -> None:
-        """Have it look again for how long it rests, since callers wait for it now. Any thread."""
-        ...
-
-    def leave(self) -> None:
-        """Have it end as soon as nothing is under way: its loop is about to end. Any thread."""
-        ...
-
-    def abandon(self) -> None:
-        """Keep what has come of it, if anything has, and send nothing more. Any thread."""
-        ...
-
-
-class _Waiter:
-    """A caller that waits for a flight.
-
-    Args:
-        released: Done when the wait is over: with ``None`` when the flight has an outcome, or with the error of a
-            wait that ends without one.
-        since: When the wait began, in seconds of the flight's clock.
-        flight: The flight whose work waits, in a chain; ``None``: a caller does.
-    """
-
-    __slots__ = ("flight", "released", "since")
-
-    def __init__(self, released: asyncio.Future[AuthError | None], since: float, flight: Flight[Any] | None) -> None:
-        self.released = released
-        self.since = since
-        self.flight = flight
-
-    @property
-    def pending(self) -> bool:
-        """Whether the wait goes on."""
-        return not self.released.done()
-
-    def release(self, error: AuthError | None) -> None:
-        """End the wait. Any thread."""
-        release_all((self,), error)
-
-    def release_here(self, error: AuthError | None) -> None:
-        """End the wait, on the caller's own loop."""
-        if not self.released.done():
-            self.released.set_result(error)
-
-
-def release_all(waiters: Iterable[_Waiter], error: AuthError | None) -> None:
-    """End waits, see `_Waiter.release`. Any thread."""
-    here = _running_loop()
-    for waiter in waiters:
-        loop = waiter.released.get_loop()
-        if loop is here:
-            if not waiter.released.done():  # as `release_here` does, without a call per waiter
-                waiter.released.set_result(error)
-        else:
-            call_soon(loop, waiter.release_here, error)  # or that loop was closed, and its waiters with it
+    def again(self) -> Self:
+        """Return a new one, for one caller."""
+        return type(self)()
 
 
 class Flight(Generic[_T]):
@@ -143,24 +72,29 @@ class Flight(Generic[_T]):
         waits_for: The flights that its own work waits for now.
         callers: The contexts of the first callers that noted theirs.
         work: The work, for callers that want it to try at once; ``None``: work that can't be hurried.
+        task: The task that does the work; ``None``: it was not started.
+        own_waiters: The callers that wait on its own loop; ``None``: it was not started.
+        remote_waiters: The callers that wait on other loops, by loop.
+        watchdog: What releases them at the deadline; ``None``: nothing is under way.
     """
 
     __slots__ = (
         "__weakref__",
-        "_clock",
         "_due",
         "_error",
         "_guard",
+        "_monotonic",
         "_result",
         "callers",
         "done",
         "hurried",
         "leaving",
         "loop",
+        "own_waiters",
+        "remote_waiters",
         "task",
-        "waiters",
         "waits_for",
-        "watch",
+        "watchdog",
         "work",
     )
 
@@ -170,30 +104,31 @@ class Flight(Generic[_T]):
         self.waits_for: list[Flight[Any]] = []
         self.work: Work | None = None
         self.loop: LoopRef | None = None
-        self._clock = clock
+        self._monotonic = clock.monotonic if clock is not SYSTEM_CLOCK else boottime  # a frame less per caller
         self._due = math.inf
         self._guard = new_guard()
-        self.waiters: list[_Waiter] = []
+        self.own_waiters: Waiters | None = None
+        self.remote_waiters: dict[asyncio.AbstractEventLoop, Waiters] = {}
         self.task: asyncio.Task[None] | None = None
-        self.watch: asyncio.TimerHandle | None = None
+        self.watchdog: Watchdog | None = None
         self._result: _T | None = None
         self._error: AuthError | FlightOrphaned | None = None
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, _T]], seconds: float = math.inf) -> None:
+    def start(self, work: Callable[[], Awaitable[_T]], seconds: float = math.inf) -> None:
         """Start the work on the running loop. It begins after this has returned.
 
         Call it under the lock under which others find the flight. Then nobody finds a flight that was not started,
         except one whose start was interrupted, which is `finished`.
 
         Args:
-            work: Makes the coroutine. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
+            work: Makes what is awaited. What it returns, or the ``AuthError`` it raises, is the flight's outcome.
             seconds: How long it may take, for as long as nothing else is known (`Work.due`).
         """
         if self.done:  # ended before it began
             return
         loop = asyncio.get_running_loop()
         self.loop = LoopRef(loop)
-        self._due = self._clock.monotonic() + seconds
+        self._due = self._monotonic() + seconds
         run = self._run(work)
         try:
             task = loop.create_task(run, context=contextvars.Context())
@@ -203,7 +138,8 @@ class Flight(Generic[_T]):
             return
         # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
         task.add_done_callback(self.task_ended)
-        self.watch = loop.call_later(min(seconds, _LONGEST_WATCH), self.look)
+        self.watchdog = Watchdog(self, loop, seconds)
+        self.own_waiters = Waiters(loop)
         self.task = task
         at_fork(self, _leave_to_parent)
         note_unfinished(self, loop)
@@ -221,8 +157,14 @@ class Flight(Generic[_T]):
     def after_fork(self) -> None:
         """Leave the task and the callers that wait for it to the parent process."""
         if not self.done:
-            leave_to_parent(self.task, self.waiters)
-        self.waiters = []
+            leave_to_parent(self.task, *self.waiters)
+        self.own_waiters, self.remote_waiters = None, {}
+
+    @property
+    def waiters(self) -> list[Waiters]:
+        """The callers that wait for it, on each loop."""
+        own = self.own_waiters
+        return [*(() if own is None else (own,)), *self.remote_waiters.values()]
 
     @property
     def finished(self) -> bool:
@@ -242,161 +184,98 @@ class Flight(Generic[_T]):
         return not self.done and task is not None and loop is not None and (task.done() or not loop.alive)
 
     @property
-    def _seconds_left(self) -> float:
+    def seconds_left(self) -> float:
         """The seconds until it should have ended."""
         work = self.work
-        return (self._due if work is None else work.due) - self._clock.monotonic()
+        return (self._due if work is None else work.due) - self._monotonic()
+
+    @property
+    def pending(self) -> Iterator[Waiter]:
+        """The callers that still wait, on each loop in the order in which they came."""
+        for waiters in self.waiters:
+            yield from waiters.pending
 
     @property
     def waiting(self) -> int:
-        """How many callers wait, without those that were cancelled."""
-        return sum(waiter.pending for waiter in self.waiters)
+        """How many callers wait."""
+        return sum(waiters.waiting for waiters in self.waiters)
 
     @property
     def waiting_for(self) -> float | None:
         """Seconds for which the first of them has waited; ``None``: nobody waits."""
-        since = next((waiter.since for waiter in self.waiters if waiter.pending), None)
-        return None if since is None else max(0.0, self._clock.monotonic() - since)
+        since = min((since for _, since, _ in self.pending), default=None)
+        return None if since is None else max(0.0, self._monotonic() - since)
 
     @property
     def callers_wait(self) -> bool:
         """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
-        unseen: list[Flight[Any]] = [self]  # a chain has an end: none waits for itself
-        while unseen:
-            for waiter in unseen.pop().waiters:
-                if waiter.pending:
-                    if waiter.flight is None or waiter.flight.done:
-                        return True
-                    unseen.append(waiter.flight)
-        return False
+        return chain.callers_wait(self)
 
     def note_caller(self) -> None:
         """Keep the caller's context, for tracing."""
         if len(self.callers) < _MOST_CALLERS:
             self.callers.append(contextvars.copy_context())
 
-    def wait(self) -> Coroutine[Any, Any, _T]:
-        """Return the flight's result, when it is awaited.
+    def wait(self, since: float | None = None) -> Awaitable[_T]:
+        """Return what a caller on the running loop awaits for the flight's result.
 
         Any number of callers may wait, each on its own loop; a cancelled one affects no other and not the flight.
         None waits for longer than the work may take.
+
+        Args:
+            since: When the wait began, in seconds of the flight's clock; ``None`` (default): now.
 
         Raises:
             AuthError: The flight failed, or did not end in time. Each caller gets an exception of its own, without
                 cause or traceback.
             ConfigurationError: The caller is part of the flight's own work, which would wait for itself.
-            FlightOrphaned: The flight's loop ended.
+            FlightOrphaned: The flight's loop ended, or its start was interrupted. The call itself may raise this.
         """
         running = _running.get(None)
-        return self._wait_within(running[0]) if running else self._outcome(None)
+        if running:
+            return self._wait_within(running[0])
+        return self._join(since, None)
 
     async def _wait_within(self, caller: Flight[Any]) -> _T:
         """Return the flight's result to the work of another one; see `wait`."""
         caller.waits_for.append(self)
         try:
-            if self._leads_to(caller):
+            if chain.leads_to(self, caller):
                 raise ConfigurationError(
                     "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
                     " asks for that same token; let it send its requests with a session that has no BearerAuth"
                 )
-            return await self._outcome(caller)
+            return await self._join(None, caller)
         finally:
             caller.waits_for.remove(self)
 
-    def _leads_to(self, flight: Flight[Any]) -> bool:
-        """Return whether this is the given flight, or waits for it directly or through other flights."""
-        unseen: list[Flight[Any]] = [self]
-        seen = set[Flight[Any]]()
-        while unseen:
-            each = unseen.pop()
-            if each is flight:
-                return True
-            if each not in seen:
-                seen.add(each)
-                unseen += each.waits_for
-        return False
-
-    async def _outcome(self, flight: Flight[Any] | None) -> _T:
-        """Return the result to a caller, or to the work of another flight; see `wait`."""
+    def _join(self, since: float | None, caller: Flight[Any] | None) -> asyncio.Future[_T]:
+        """Return a future for a caller, or for the work of another flight; see `wait`."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), self._clock.monotonic(), flight)
-        with self._guard:
-            if self.done:
-                waiter.release_here(None)
-            else:
-                self.waiters.append(waiter)
-        work = self.work
-        if self.waits_for:
-            self._nudge()
-        elif work is not None:
-            work.nudge()
-        own = self.loop
-        here = own is not None and own.get() is loop
-        error = await (waiter.released if here else self._wait_from_afar(waiter))
-        if error is not None:
-            raise error.again()
-        if self._error is None:
-            return self._result  # type: ignore[return-value]  # set by whoever set `done`
-        if isinstance(self._error, FlightOrphaned):
+        waiters = self.own_waiters
+        if waiters is None or waiters.loop is not loop:
+            waiters = self._remote_waiters(loop)
+        future = loop.create_future()
+        waiters.entries.append((future, self._monotonic() if since is None else since, caller))
+        if self.done:  # looked at after it was added, and set before all are released: no lock is needed
+            waiters.release_here(self._result, self._error)
+        elif (self.work is not None or self.waits_for) and not waiters.told:
+            chain.nudge(self)
+        return future
+
+    def _remote_waiters(self, loop: asyncio.AbstractEventLoop) -> Waiters:
+        """Return who waits on the running loop, which is not the flight's, or not in this process."""
+        if self.finished and not self.done:
             raise FlightOrphaned
-        raise self._error.again()
+        waiters = self.remote_waiters.get(loop)
+        if waiters is None:
+            waiters = self.remote_waiters[loop] = Waiters(loop)
+            RemoteWatchdog(self, waiters)
+        return waiters
 
-    def _nudge(self) -> None:
-        """Tell the work, and the flights that it waits for, that a caller waits now."""
-        unseen: list[Flight[Any]] = [self]
-        while unseen:
-            flight = unseen.pop()
-            work = flight.work
-            if work is not None:
-                work.nudge()
-            if flight.waits_for:
-                unseen += list(flight.waits_for)
-
-    async def _wait_from_afar(self, waiter: _Waiter) -> AuthError | None:
-        """Wait on a loop that is not the flight's, and check whether the flight's loop still runs.
-
-        A check counts only if the next one confirms it: a loop between two ``run_until_complete()`` calls is not lost
-        yet, and a loop that was blocked until now may be about to end the flight.
-        """
-        lost, asked = False, None
-        try:
-            while True:
-                await asyncio.wait((waiter.released,), timeout=GLANCE)
-                if not waiter.pending:
-                    return waiter.released.result()
-                if self.done:  # the task was interrupted before it released this waiter
-                    return None
-                lost_before, lost = lost, self.orphaned
-                if lost and lost_before:
-                    self.abandon(FlightOrphaned())
-                elif self._seconds_left > 0:
-                    asked = None
-                elif asked is None:
-                    asked = self._ask_loop()
-                elif not asked.is_set():
-                    self.abandon(_blocked())
-        finally:
-            waiter.released.cancel()  # if the caller was: wait() leaves it pending
-
-    def _ask_loop(self) -> threading.Event:
-        """Return an event that is set as soon as the flight's loop runs anything."""
-        runs = threading.Event()
-        cast("LoopRef", self.loop).call_soon(runs.set)  # it was started, or nobody would wait
-        return runs
-
-    def look(self, doubted: bool = False) -> None:  # noqa: FBT001, FBT002 (a callback's argument)
-        """Release the waiters at the deadline, and end the flight soon after. On its own loop, with one timer."""
-        left, task = self._seconds_left, self.task
-        if self.done or task is None:
-            return
-        if left <= 0 and doubted:
-            if left <= -_PATIENCE:
-                self.abandon(_overdue())
-                return
-            for waiter in list(self.waiters):
-                waiter.release(_overdue())  # each an error of its own
-        pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
-        self.watch = task.get_loop().call_later(pause, self.look, left <= 0)
+    def forget_waiters(self, waiters: Waiters) -> None:
+        """Let go of a loop's waiters, none of whom waits any more. On that loop only."""
+        self.remote_waiters.pop(waiters.loop, None)
 
     def retry_now(self) -> None:
         """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""
@@ -419,18 +298,17 @@ class Flight(Generic[_T]):
         self.leaving = True
         if self.work is not None:
             self.work.leave()
-        await asyncio.wait((task,), timeout=max(0.0, self._seconds_left + _PATIENCE) if patience is None else patience)
+        await asyncio.wait((task,), timeout=max(0.0, self.seconds_left + PATIENCE) if patience is None else patience)
         if not task.done():
             self.abandon(FlightOrphaned())
-            await asyncio.wait((task,), timeout=_PATIENCE)
+            await asyncio.wait((task,), timeout=PATIENCE)
 
     async def finish(self) -> None:
         """Tell the waiters that the manager was closed, and return when nothing is under way any more.
 
         May be called from any loop.
         """
-        for waiter in self.waiters:
-            waiter.release(_closed())
+        self.release(_closed())
         under_way = self._under_way()
         if under_way is not None:
             _, loop = under_way
@@ -473,7 +351,7 @@ class Flight(Generic[_T]):
                 if not cancelled:
                     task.cancel()
                 cancelled = False
-                await asyncio.wait((task,), timeout=_PATIENCE)
+                await asyncio.wait((task,), timeout=PATIENCE)
 
     def abandon(self, error: AuthError | FlightOrphaned) -> None:
         """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
@@ -506,7 +384,7 @@ class Flight(Generic[_T]):
                 end()
         return ended
 
-    async def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[_T]]) -> None:
         if self.task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
             await asyncio.sleep(0)
         if self.done or self.task is not asyncio.current_task():
@@ -532,8 +410,9 @@ class Flight(Generic[_T]):
 
     def task_ended(self, task: asyncio.Task[None]) -> None:
         """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
-        if self.watch is not None:
-            self.watch.cancel()
+        if self.watchdog is not None:
+            self.watchdog.stop()
+            self.watchdog = None
         if not task.cancelled():
             task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
         self.settle(error=FlightOrphaned())
@@ -543,17 +422,22 @@ class Flight(Generic[_T]):
         with self._guard:
             if not self.done:
                 self._result, self._error = result, error
-                self.done = True  # from here on nobody is added
-        release_all(self.waiters, None)
-        self.waiters = []  # last: if this is interrupted, the next call releases them
+                self.done = True
+        self.release()
 
+    def release(self, failure: Failure | None = None) -> None:
+        """Give all who wait an error, or the outcome. Any thread.
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the running loop; ``None``: there is none, as in a task that is closed as garbage after its loop."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+        Args:
+            failure: What each gets an exception of its own of; ``None`` (default): they get the outcome.
+        """
+        result, failure = (self._result, self._error) if failure is None else (None, failure)
+        for waiters in self.waiters:
+            waiters.release(result, failure)
+
+    def lose(self) -> None:
+        """End it as lost with its loop. Any thread."""
+        self.abandon(FlightOrphaned())
 
 
 def _leave_to_parent(flight: Flight[Any]) -> None:
@@ -562,13 +446,3 @@ def _leave_to_parent(flight: Flight[Any]) -> None:
 
 def _closed() -> ManagerClosed:
     return ManagerClosed("the manager was closed while a token was being obtained")
-
-
-def _overdue() -> TokenEndpointUnavailable:
-    return TokenEndpointUnavailable("no token by the deadline: the provider ignores that its request was cancelled")
-
-
-def _blocked() -> TokenEndpointUnavailable:
-    return TokenEndpointUnavailable(
-        "no token by the deadline: the event loop of the refresh, in another thread, is blocked"
-    )

@@ -68,7 +68,8 @@ def _no_waiter_but_the_first_is_woken(patch: Patch) -> None:
     land = Flight.settle
 
     def first(flight: Flight[Any], **outcome: Any) -> None:
-        del flight.waiters[1:]
+        for waiters in flight.waiters:
+            del waiters.entries[1:]
         land(flight, **outcome)
 
     patch.setattr(Flight, "settle", first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed
-from asyncauth._core.flight import Flight, FlightOrphaned, _Waiter
+from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.waiters import Waiters
+from asyncauth.testing import FakeClock
 
 
 def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
@@ -59,14 +62,14 @@ async def test_failure_is_there_for_who_comes_late() -> None:
     assert errors[0] is not errors[1]
 
 
-async def test_flight_that_was_never_started_can_be_ended() -> None:
-    """A flight between its making and its start: its waiters get ManagerClosed."""
+async def test_nobody_waits_for_a_flight_that_was_never_started() -> None:
+    """Its start was interrupted: who would wait starts another, and it can be ended."""
     flight: Flight[int] = Flight()
-    waiting = asyncio.ensure_future(flight.wait())
-    await asyncio.sleep(0)
+    with pytest.raises(FlightOrphaned):
+        await flight.wait()
     await flight.end(0)
     with pytest.raises(ManagerClosed):
-        await waiting
+        await flight.wait()
 
 
 async def test_flight_that_was_ended_does_not_start() -> None:
@@ -173,7 +176,8 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
     """A flight that lands after a waiter's loop was closed wakes the others."""
     flight: Flight[int] = Flight()
     loop = asyncio.new_event_loop()
-    flight.waiters.append(_Waiter(loop.create_future(), 0.0, None))
+    flight.remote_waiters[loop] = waiters = Waiters(loop)
+    waiters.entries.append((loop.create_future(), 0.0, None))
     loop.close()
 
     async def use() -> int:
@@ -254,7 +258,11 @@ async def test_waiters_elsewhere_are_woken_by_their_own_loop(elsewhere: asyncio.
     flight: Flight[int] = Flight()
     go, work = gated()
     flight.start(work)
-    waiting = _there(elsewhere, flight.wait())
+
+    async def wait() -> int:
+        return await flight.wait()
+
+    waiting = _there(elsewhere, wait())
     while not flight.waiting:  # noqa: ASYNC110 (nothing tells)
         await asyncio.sleep(0.001)
     go.set()
@@ -318,3 +326,78 @@ async def test_who_waits_for_two_that_wait_for_a_third_goes_round_no_circle() ->
     await asyncio.sleep(0)
     go.set()
     assert await outer.wait() == 7
+
+
+class Nudged:
+    """Work that counts how often it is told that a caller waits."""
+
+    idle, due = True, math.inf
+
+    def __init__(self) -> None:
+        self.nudges = 0
+
+    def nudge(self) -> None:
+        self.nudges += 1
+
+    def retry_now(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+async def test_the_first_who_waits_tells_the_work() -> None:
+    """Those who come while it waits need not; the next one after it was cancelled does."""
+    flight, work = Flight[int](), Nudged()
+    go, run = gated()
+    flight.start(run)
+    flight.work = work
+    nudges = []
+    for cancelled in (False, False, True, False):
+        waiting = asyncio.ensure_future(flight.wait())
+        nudges.append(work.nudges)
+        if cancelled:
+            waiting.cancel()
+    assert nudges == [1, 1, 1, 2]
+    go.set()
+    assert await waiting == 7
+
+
+async def test_a_caller_tells_work_that_another_flight_waits_for_in_the_background() -> None:
+    """Nobody waited for either until now."""
+    upstream, downstream, work = Flight[int](), Flight[int](), Nudged()
+    go, run = gated()
+    upstream.start(run)
+    upstream.work = work
+
+    async def ask() -> int:
+        return await upstream.wait()
+
+    downstream.start(ask)
+    await asyncio.sleep(0)
+    assert (work.nudges, upstream.waiting, upstream.callers_wait) == (1, 1, False)
+    waiting = asyncio.ensure_future(upstream.wait())
+    assert (work.nudges, upstream.waiting, upstream.callers_wait) == (2, 2, True)
+    go.set()
+    assert await waiting == await downstream.wait() == 7
+
+
+async def test_the_longest_wait_is_told() -> None:
+    """Of those who wait still, on whatever loop."""
+    clock = FakeClock()
+    flight = Flight[int](clock)
+    go, run = gated()
+    flight.start(run)
+
+    def waits() -> tuple[int, float | None]:
+        return flight.waiting, flight.waiting_for
+
+    assert waits() == (0, None)
+    first, second = flight.wait(clock.monotonic() - 9.0), flight.wait()
+    await clock.advance(2)
+    assert waits() == (2, 11.0)
+    asyncio.ensure_future(first).cancel()
+    assert waits() == (1, 2.0)
+    go.set()
+    assert await second == 7
+    assert waits() == (0, None)

@@ -28,8 +28,9 @@ Forked = Callable[[], contextlib.AbstractContextManager[None]]
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
-    monkeypatch.setattr("asyncauth._core.flight.GLANCE", 0.01)
-    monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._core.watchdog.PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.05)
     monkeypatch.setattr("asyncauth._base.loops.GLANCE", 0.01)
 
 
@@ -249,8 +250,10 @@ async def test_a_watch_that_comes_too_late_does_nothing() -> None:
     """The flight has landed, and its task has yet to end."""
     flight = Flight[int]()
     flight.start(never, seconds=60)
+    watchdog = flight.watchdog
+    assert watchdog is not None
     await flight.end(0)
-    flight.look()
+    watchdog.look()
     with pytest.raises(ManagerClosed):
         await flight.wait()
 
@@ -283,8 +286,8 @@ async def test_a_loop_that_runs_ends_its_flight_itself(elsewhere: Thread) -> Non
 
     async def start() -> None:
         flight.start(never)
-        assert flight.watch is not None
-        flight.watch.cancel()
+        assert flight.watchdog is not None
+        flight.watchdog.stop()
 
     await elsewhere.run(start())
     flight.work = Work(due=-math.inf)
@@ -318,19 +321,22 @@ async def test_who_forgets_a_flight_leaves_the_next_one_as_it_is() -> None:
     await flight.wait()
 
 
-async def test_a_waiter_elsewhere_needs_no_word(elsewhere: Thread) -> None:
-    """An interruption may swallow what would wake it: it looks by itself."""
-    flight = Flight[int]()
+async def test_a_waiter_elsewhere_needs_no_word(elsewhere: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption may swallow what would wake it: its own loop looks by itself."""
+    flight, swallowed = Flight[int](), list[object]()
 
     async def start() -> None:
         flight.start(never)
 
+    async def settle() -> None:
+        flight.settle(result=7)
+
     await elsewhere.run(start())
     waiting = asyncio.ensure_future(flight.wait())
-    await asyncio.sleep(0)
-    flight.waiters.clear()
-    flight.settle(result=7)
+    monkeypatch.setattr("asyncauth._core.waiters.call_soon", lambda *call: swallowed.append(call))
+    await elsewhere.run(settle())
     assert await asyncio.wait_for(waiting, 5) == 7
+    assert swallowed
 
 
 @pytest.mark.parametrize("turns", range(4))

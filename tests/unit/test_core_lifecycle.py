@@ -529,7 +529,7 @@ async def test_a_fetch_that_swallows_its_cancellation_is_cancelled_again(
     settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """close() does not wait for its end, which may never come."""
-    monkeypatch.setattr("asyncauth._core.flight._PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.05)
     swallowed: list[int] = []
 
     class Stubborn(FakeProvider):
