@@ -137,10 +137,13 @@ def obtain(engine: TokenEngine, use: Use = Use.BY_HAND) -> CachedToken:
     cached = engine.state.cached
     if use is Use.BY_HAND and boottime() < cached.fast_until:
         return cached
-    at_hand = None if engine.closing else engine.at_hand(use)
+    guard = engine.runtime.guard
+    with guard:
+        at_hand = None if engine.closing else engine.at_hand(use)
     while at_hand is None:
         _run(engine, engine.obtain)
-        at_hand = engine.at_hand(use, stale=True)
+        with guard:
+            at_hand = engine.at_hand(use, stale=True)
     return at_hand
 
 

@@ -191,18 +191,21 @@ class TokenEngine(Lifecycle):
                 if self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG):
                     await self.emitter().waiting_for(flight)
                 else:
-                    await flight.wait()
+                    await flight.wait(self.used_at)
             except FlightOrphaned:
                 self.forget(flight)
             # Whatever came of the flight: its token may have got a 401, or have run out, since.
-            with guard:
-                now = clock.monotonic()
-                cached = state.hand_out(use, now)
+            now, cached = clock.monotonic(), state.cached
+            if cached.predecessor is not None:
+                with guard:
+                    cached = state.hand_out(use, now)
             if now < cached.usable_until:
                 return cached
 
     def at_hand(self, use: Use = Use.BY_HAND, *, stale: bool = False) -> CachedToken | None:
         """Return a usable token if nothing is to be begun for it; else ``None``. No I/O; needs no event loop.
+
+        Under the guard.
 
         Args:
             use: What it is for.
@@ -214,27 +217,27 @@ class TokenEngine(Lifecycle):
         state, clock = self.state, self.runtime.clock
         if self.keeper is not None:
             self.keeper.note_use(self)
-        with self.runtime.guard:
-            if self.closed:
-                self._check_open()
-            flight = self.flight  # as `forget_orphaned` does: each waiting caller comes here
-            if flight is not None and flight.finished:
-                self.forget(flight)
-            cached, now = state.cached, clock.monotonic()
-            serving = cached.serving(now)
-            self.used_at = now
-            if now < cached.fresh_until:
-                if clock is SYSTEM_CLOCK and serving is cached:
-                    cached.fast_until = cached.fresh_until
-            elif now < serving.usable_until:
-                if not stale and self.flight is None and state.may_try(now):
-                    return None
-            else:
-                blocking = state.blocking_failure(now)
-                if blocking is not None and self.flight is None:
-                    raise blocking
+        if self.closed:
+            self._check_open()
+        self.used_at = now = clock.monotonic()
+        flight = self.flight
+        if flight is not None and not flight.done and now >= state.cached.serving(now).usable_until:
+            return None  # ten thousand callers may come here; a flight that was lost says so to those who wait for it
+        self.forget_orphaned()
+        cached = state.cached
+        serving = cached.serving(now)
+        if now < cached.fresh_until:
+            if clock is SYSTEM_CLOCK and serving is cached:
+                cached.fast_until = cached.fresh_until
+        elif now < serving.usable_until:
+            if not stale and self.flight is None and state.may_try(now):
                 return None
-            return state.hand_out(use, now)
+        else:
+            blocking = state.blocking_failure(now)
+            if blocking is not None:
+                raise blocking
+            return None
+        return state.hand_out(use, now)
 
     async def refresh(self) -> Token:
         """Obtain a new token now, and return it, see `TokenManager.refresh`."""
