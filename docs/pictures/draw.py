@@ -137,7 +137,7 @@ def states(palette: Palette) -> Drawing:
     drawing.line("M558 122 L472 122")
     drawing.text(514, 140, "a token\narrived")
     drawing.line("M630 144 C630 200 610 250 575 288")
-    drawing.text(640, 190, "refreshes failed\nto its end, or the API\nrefused it (401)", anchor="start")
+    drawing.text(640, 190, "refreshes failed until\nit expired, or the API\nrefused it (401)", anchor="start")
     drawing.line("M370 144 C370 210 400 250 450 288")
     drawing.text(364, 232, "the API refused it (401)", anchor="end")
     drawing.line("M500 288 C490 240 450 190 430 146")
