@@ -119,7 +119,7 @@ def _printed(where: str, how: str, options: tuple[str, ...]) -> None:
             env={**os.environ, **credentials(sandbox)},
             capture_output=True,
             check=False,
-            timeout=50,
+            timeout=250,  # seconds: it ends what hangs
         )
         printed = ended.stdout.decode() + ended.stderr.decode()
         assert "Traceback" not in printed

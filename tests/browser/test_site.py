@@ -22,7 +22,7 @@ async def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Si
     return built
 
 
-@pytest.mark.timeout(240)  # the first one builds
+@pytest.mark.timeout(600)  # the first one builds
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_no_page_scrolls_sideways(site: Site, width: int) -> None:

@@ -40,7 +40,7 @@ def outcomes(folder: Path, conftest: str, tests: Mapping[str, str], *options: st
         capture_output=True,
         check=False,
         text=True,
-        timeout=50,
+        timeout=250,  # seconds: it ends what hangs, and leaves a busy machine its time
     )
     results = re.findall(r"^(PASSED|FAILED|ERROR) .*?(test_\d+\.py)", ended.stdout, re.MULTILINE)
     assert {file for _, file in results} == set(names), ended.stdout + ended.stderr

@@ -78,7 +78,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             check=False,
-            timeout=50,
+            timeout=250,  # seconds: it ends what hangs
             env={**os.environ, **environ},
         )
         out, err = ended.stdout.decode(), ended.stderr.decode()

@@ -15,7 +15,7 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PATIENCE = 40.0
+PATIENCE = 120.0
 """Seconds that one command may take on a machine that has a lot to do."""
 
 CANNOT_RUN = {

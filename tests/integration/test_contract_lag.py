@@ -32,11 +32,13 @@ class Laggard:
         lag: For how long it does not, in seconds.
         issued: When each token was issued.
         sent: Each request's token, and whether it was good.
+        crowd: How many requests it refuses at least, whenever they come.
         held: What keeps its answers back, once they are decided.
         url: Its origin.
     """
 
     lag: float = LAG
+    crowd: int = 0
     issued: dict[str, float] = attrs.field(factory=dict[str, float])
     sent: list[tuple[str, bool]] = attrs.field(factory=list[tuple[str, bool]])
     held: asyncio.Event | None = None
@@ -49,8 +51,9 @@ class Laggard:
 
     async def call(self, request: web.Request) -> web.Response:
         value = request.headers["Authorization"].removeprefix("Bearer ")
-        good = time.monotonic() - self.issued[value] >= self.lag
+        aged = time.monotonic() - self.issued[value] >= self.lag
         body = await request.read()
+        good = aged and len(self.sent) >= self.crowd
         self.sent.append((value, good))
         if self.held is not None:
             await self.held.wait()
@@ -113,6 +116,7 @@ async def test_no_request_fails_at_a_renewal(api: Laggard) -> None:
 
 async def test_a_cold_start_waits_for_the_api(api: Laggard) -> None:
     """The first token is sent once more after a second: all of a crowd are answered 200."""
+    api.lag, api.crowd = 0.0, 20
     async with client(api) as (_, http):
         assert set(await asyncio.gather(*(call(http, api, "bytes") for _ in range(20)))) == {200}
     assert len(api.issued) == 1

@@ -45,7 +45,7 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.pages
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)  # a page has many commands
 @pytest.mark.parametrize("page", pages(), ids=_name)
 def test_every_block_of_a_page_runs_as_printed(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """A reader who copies a page's blocks from top to bottom sees what the page shows."""

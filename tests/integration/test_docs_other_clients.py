@@ -44,7 +44,7 @@ def grpc_server(folder: Path) -> Iterator[dict[str, str]]:
             process.stdin.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)  # a page has many commands
 def test_the_page_of_other_clients(tmp_path: Path) -> None:
     """A reader who copies its blocks from top to bottom sees what it shows."""
     servers, here = tmp_path / "servers", tmp_path / "here"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.fleet,
-    pytest.mark.timeout(180),  # several waits of `PATIENCE`, on a machine that has a lot to do
     pytest.mark.skipif(sys.platform == "win32", reason="there is no redis-server for it"),
 ]
 

@@ -25,7 +25,7 @@ from redis_kit import aside, engines, has_tls, needs_redis, redis_server
 
 from asyncauth.stores import RedisStore
 
-pytestmark = [needs_redis, pytest.mark.fleet, pytest.mark.timeout(180)]
+pytestmark = [needs_redis, pytest.mark.fleet]
 
 EACH_GRANT = pytest.mark.parametrize("grant", GRANTS)
 ROTATING = pytest.mark.parametrize("grant", ["refresh", "password"])

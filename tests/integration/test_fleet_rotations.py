@@ -26,7 +26,7 @@ from rotation_kit import (
     snapshot,
 )
 
-pytestmark = [pytest.mark.fleet, needs_redis, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fleet, needs_redis]
 
 SOON = 1.5 + 2.0
 """Seconds in which everybody is served again: the promise, and what Redis and two idle cores add to it."""

@@ -18,7 +18,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.lock import Lock
 from redis_kit import RedisServer, aside, needs_redis, redis_server
 
-from asyncauth import ManagerPool, Token, TokenManager
+from asyncauth import ManagerPool, RefreshPolicy, Token, TokenManager
 from asyncauth.provider import key_of
 from asyncauth.stores import EncryptedStore, RedisStore, TokenStore, dumps
 from asyncauth.testing import FakeProvider, StoreConformance
@@ -446,7 +446,9 @@ async def test_the_managers_of_a_pool_share_a_client(redis: RedisServer) -> None
     store = RedisStore(redis.url)
     for closes in (False, True):
         connections(redis)
-        async with ManagerPool[int](lambda key: FakeProvider(name=str(key)), store=store, limit=3) as pool:
+        async with ManagerPool[int](
+            lambda key: FakeProvider(name=str(key)), store=store, limit=3, policy=RefreshPolicy(store_timeout=30.0)
+        ) as pool:
             managers = [await pool.get(key) for key in range(20)]
             for _ in range(2):
                 await asyncio.gather(*(manager.refresh() for manager in managers))

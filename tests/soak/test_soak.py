@@ -36,7 +36,6 @@ def nothing_kept_of_the_log(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_kept_of_the_log")
-@pytest.mark.timeout(240)
 @pytest.mark.leaves_tasks(reason="loops end while a token is on its way")
 def test_no_request_fails_that_need_not_and_nothing_is_left() -> None:
     """Whatever happens meanwhile, requests fail only where the contract says so; no task, thread or socket is left.
