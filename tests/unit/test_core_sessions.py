@@ -258,6 +258,19 @@ async def test_a_session_that_comes_after_the_end_is_closed() -> None:
     assert maker.made[0].closed
 
 
+async def test_two_requests_at_once_make_one_session() -> None:
+    """Who comes while the session is being made gets the same one."""
+    entry, maker = LoopEntry(), Maker()
+
+    async def make() -> aiohttp.ClientSession:
+        await asyncio.sleep(0)
+        return maker()
+
+    one, other = await asyncio.gather(entry.open(make), entry.open(make))
+    assert [one] == maker.made == [other]
+    await entry.close()
+
+
 # --- A given session
 
 

@@ -918,8 +918,8 @@ async def test_who_comes_during_a_refresh_by_hand_is_not_held_off(
     assert (await caller).value == (await by_hand).value == "from-the-gate"
 
 
-async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still() -> None:
-    """Its name and identity are for events, and for people."""
+async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still(caplog: pytest.LogCaptureFixture) -> None:
+    """Its name and identity are for events, which name its class instead, and for people."""
 
     class Forgetful:
         name = "forgetful"
@@ -938,7 +938,9 @@ async def test_a_provider_that_can_no_more_say_who_it_is_gives_tokens_still() ->
     provider = Forgetful()
     manager = TokenManager(provider)
     provider.awake = False
-    assert (await manager.token()).value == "x"
+    with caplog.at_level(logging.DEBUG, logger="asyncauth.refresh"):
+        assert (await manager.token()).value == "x"
+    assert "Forgetful: refresh started" in caplog.text
 
 
 async def test_what_a_provider_raises_when_it_was_given_up_is_nobodys_failure(

@@ -6,12 +6,13 @@ import base64
 import copy
 import hashlib
 import math
+from typing import Any
 
 import attrs
 import pytest
 
 from asyncauth import Token
-from asyncauth.token import digest, fingerprint
+from asyncauth.token import digest, fingerprint, with_times
 
 
 def test_repr_shows_times_and_a_fingerprint_and_no_secret() -> None:
@@ -112,3 +113,17 @@ def test_the_repr_hides_a_token_that_the_server_repeats() -> None:
     for secret in ("access-token-1234", "refresh-token-1234"):
         token = Token("access-token-1234", refresh_token="refresh-token-1234", scope=secret, token_type=secret)
         assert "-1234" not in repr(token)
+
+
+def test_other_times_leave_the_rest_of_a_token_as_it_is() -> None:
+    """Neither a field nor the class of a user's own token is lost when the manager sets its times."""
+
+    @attrs.frozen(repr=False)
+    class Mine(Token):
+        region: str = attrs.field(default="", kw_only=True)
+
+    fields: dict[str, Any] = {"token_type": "DPoP", "refresh_token": "refresh-1", "scope": "read", "extra": {"n": 1}}
+    for token in (Token("access-1", **fields), Mine("access-1", region="north", **fields)):
+        moved = with_times(token, 5.0, 9.0)
+        assert moved == attrs.evolve(token, issued_at=5.0, expires_at=9.0)
+        assert type(moved) is type(token)
