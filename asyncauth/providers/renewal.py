@@ -76,7 +76,7 @@ async def fetch_alone(
     """
     if previous is None:
         return await grant()
-    problem = CredentialsRejected("the refresh token was rotated, and its successor is lost: obtain a new one")
+    problem: CredentialsRejected | None = None
     if previous.refresh_token is not None:
         try:
             return await renew(previous)
@@ -85,7 +85,9 @@ async def fetch_alone(
         if not ends(problem):
             raise problem
     if not _differs(await given(), previous):
-        raise problem
+        raise problem or CredentialsRejected(
+            "the refresh token was rotated, and its successor is lost: obtain a new one"
+        )
     return await grant()
 
 

@@ -259,7 +259,7 @@ async def test_a_session_that_comes_after_the_end_is_closed() -> None:
 
 
 async def test_two_requests_at_once_make_one_session() -> None:
-    """Who comes while the session is being made gets the same one."""
+    """A caller that comes while the session is being made gets the same one."""
     entry, maker = LoopEntry(), Maker()
 
     async def make() -> aiohttp.ClientSession:
