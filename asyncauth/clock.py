@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "within"]
+__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "end_wait", "within"]
 
 _T = TypeVar("_T")
 
@@ -82,8 +82,8 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
         clock: The clock.
         seconds: The most seconds.
         work: The work.
-        ended: A future that the work completes as its last step, which saves a turn of the event loop. ``None``
-            (default): it does not.
+        ended: A future that the work completes with `end_wait` as its last step, which saves a turn of the event loop.
+            ``None`` (default): it does not.
 
     Raises:
         TimeoutError: The time ran out. The work was cancelled and has ended.
@@ -93,13 +93,13 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
     loop = task.get_loop()
     # Not `asyncio.wait`, nor a task that sleeps by the loop's clock: for each token request, they cost more than this.
     ended = loop.create_future() if ended is None else ended
-    task.add_done_callback(partial(_end, ended))
+    task.add_done_callback(partial(end_wait, ended))
     by_loop = isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
     if by_loop:
-        timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, _end, ended)
+        timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, end_wait, ended)
     else:
         timer = asyncio.ensure_future(clock.sleep(seconds))
-        timer.add_done_callback(partial(_end, ended))
+        timer.add_done_callback(partial(end_wait, ended))
     try:
         await ended
         is_over = by_loop and task.done()
@@ -123,6 +123,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
             await asyncio.gather(*parts, return_exceptions=True)
 
 
-def _end(ended: asyncio.Future[None], _: object = None) -> None:
-    if not ended.done():
+def end_wait(ended: asyncio.Future[None], _: object = None) -> None:
+    """Complete the future that `within` waits for, unless it is complete or its loop was closed."""
+    if not ended.done() and not ended.get_loop().is_closed():
         ended.set_result(None)

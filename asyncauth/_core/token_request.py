@@ -13,7 +13,7 @@ from asyncauth._core.provider_members import FETCH
 from asyncauth._core.sessions import close_here
 from asyncauth._core.try_state import set_try
 from asyncauth._core.user_code import sanitize
-from asyncauth.clock import within
+from asyncauth.clock import end_wait, within
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -206,8 +206,7 @@ class TokenRequest:
             kind = type(self._provider).__name__
             problem = ConfigurationError(f"{kind}.fetch must be an async function: write '{FETCH}'")
         finally:
-            if not answered.done() and not answered.get_loop().is_closed():
-                answered.set_result(None)
+            end_wait(answered)
         raise problem
 
     def _problem(self, error: BaseException) -> AuthError:

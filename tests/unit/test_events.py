@@ -29,6 +29,7 @@ from asyncauth import (
     TokenManager,
     events,
 )
+from asyncauth._core.emitter import Emitter
 from asyncauth.telemetry.log import log
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -573,3 +574,20 @@ def test_events_are_frozen_and_plain(kind: type[Any]) -> None:
     assert event.as_dict()["tenant"] == "('a', 1)"
     assert time.time() > event.at
     assert isinstance(event, events.Event)
+
+
+async def test_a_refresh_that_nobody_follows_makes_no_events(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events of a refresh without trouble are made for a listener, or for a log that writes them, and else not."""
+    told: list[str] = []
+    for name in ("refresh_started", "refresh_succeeded"):
+        monkeypatch.setattr(Emitter, name, lambda *_, name=name, **__: told.append(name))
+    manager = TokenManager(FakeProvider())
+    with caplog.at_level(logging.INFO, logger="asyncauth.refresh"):
+        await manager.refresh()
+        assert told == []
+        manager.add_listener(lambda _: None)
+        await manager.refresh()
+        assert told == ["refresh_started", "refresh_succeeded"]
+    await manager.close()
