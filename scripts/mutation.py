@@ -168,8 +168,9 @@ def _changes(module: str, source: str) -> Iterator[tuple[Survivor, str]]:
         operator = cosmic_ray.plugins.get_operator(each.operator_name)(**each.operator_args)
         try:
             changed = cosmic_ray.mutating.mutate_code(source, operator, each.occurrence)
-        except AttributeError:
-            continue  # it replaces no exception that has a dot in its name
+            compile(changed, module, "exec")
+        except (AttributeError, SyntaxError):
+            continue  # it replaces no exception that has a dot in its name; some changes are no Python
         diff = list(difflib.unified_diff(lines, changed.splitlines(), n=0))[2:]
         added = " ".join(text[1:].strip() for text in diff if text.startswith("+"))
         yield Survivor(module, line, code.strip(), added, each.operator_name.removeprefix("core/")), changed

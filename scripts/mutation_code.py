@@ -7,7 +7,7 @@ import gc
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -51,18 +51,19 @@ def living_in(file: str) -> list[FunctionType]:
     return [each for each in gc.get_objects() if isinstance(each, FunctionType) and each.__code__.co_filename == file]
 
 
-def replace(living: Iterable[FunctionType], before: CodeType, changed: CodeType) -> None:
-    """Give the functions of an imported module the changed module's code."""
+def with_code(living: Iterable[FunctionType], before: CodeType, changed: CodeType, work: Callable[[], int]) -> int:
+    """Give the functions of an imported module the changed module's code, and do some work."""
     old = functions(before)
     new = {key: code for key, code in functions(changed).items() if code != old[key]}
     for each in living:
         code = new.get((each.__code__.co_qualname, each.__code__.co_firstlineno))
         if code is not None:
             each.__code__ = code
+    return work()
 
 
-def replace_values(name: str, living: Iterable[FunctionType], changed: CodeType) -> None:
-    """Give an imported module the changed module's constants and its functions' defaults."""
+def with_values(name: str, living: Iterable[FunctionType], changed: CodeType, work: Callable[[], int]) -> int:
+    """Give an imported module the changed module's constants and its functions' defaults, and do some work."""
     module = sys.modules[name]
     space = {"__name__": name, "__file__": module.__file__}
     exec(changed, space)  # noqa: S102 (the module itself, with one change)
@@ -78,6 +79,7 @@ def replace_values(name: str, living: Iterable[FunctionType], changed: CodeType)
             for other in list(sys.modules.values()):
                 if vars(other).get(key) is value:
                     setattr(other, key, space[key])
+    return work()
 
 
 def lines_concerned(before: ast.Module, changed: ast.Module) -> set[int] | None:

@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -57,11 +57,42 @@ FIRST_TESTS, FIRST_FILES = 25, 2
 
 @attrs.frozen
 class Change:
-    """One change of the module: its number, the module's changed source, and the tests that execute its line."""
+    """One change of the module.
+
+    Attributes:
+        number: Its number.
+        source: The module's changed source.
+        tests: The tests that execute what is changed.
+        is_replaceable: Whether only functions and constants change, which can be replaced in an imported module.
+    """
 
     number: int
     source: str
     tests: frozenset[str]
+    is_replaceable: bool
+
+
+class Module:
+    """The module that is changed, and the changed lines and sources."""
+
+    def __init__(self, module: str, sources: list[tuple[int, str]]) -> None:
+        self.path = Path("asyncauth", f"{module}.py").resolve()
+        self.name = f"asyncauth.{module.replace('/', '.')}"
+        self.sources = sources
+        self._source = self.path.read_text(encoding="utf-8")
+        self.code = compile(self._source, self.path, "exec")
+
+    def changes(self, by_line: Mapping[str, list[str]], every: Iterable[str]) -> Iterator[Change]:
+        """Yield the changes, with the tests that execute what they change; every test if none is known to."""
+        tree = ast.parse(self._source)
+        statements = mutation_code.statements(tree)
+        outside = mutation_code.imported(self.code)
+        for number, (line, changed) in enumerate(self.sources):
+            on_import = mutation_code.imported(compile(changed, self.path, "exec")) != outside
+            concerned = mutation_code.lines_concerned(tree, ast.parse(changed)) if on_import else set(statements[line])
+            lines = concerned or mutation_code.lines_of_function(tree, line)
+            tests = {test for each in lines for test in by_line.get(str(each), [])} - {""}
+            yield Change(number, changed, frozenset(tests or every), is_replaceable=bool(concerned))
 
 
 @attrs.define
@@ -78,28 +109,9 @@ class Results:
 
     def note(self, change: Change, by: str) -> None:
         """Add the result of a change, which a test caught or, if `by` is empty, none did."""
-        self.catches[by] += 1
+        self.catches[by] += bool(by)
         with self.file.open("a", encoding="utf-8") as results:
             results.write(json.dumps([change.number, by]) + "\n")
-
-
-class Recorder:
-    """A plugin of pytest that notes, for each test, the lines of one module that it executes and its time."""
-
-    def __init__(self, file: Path) -> None:
-        self.coverage = coverage.Coverage(data_file=None, include=[str(file)], config_file=False)
-        self.seconds: dict[str, float] = {}
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Run a test."""
-        self.coverage.switch_context(item.nodeid)
-        started = time.perf_counter()
-        try:
-            return (yield)
-        finally:
-            self.seconds[item.nodeid] = time.perf_counter() - started
-            self.coverage.switch_context("")
 
 
 class Selection:
@@ -121,110 +133,109 @@ class Selection:
 
 
 class Replacements:
-    """A plugin of pytest that runs the collected tests on each change, in a fork per change."""
+    """A plugin of pytest that runs the collected tests: first without a change, then on each change, in a fork each."""
 
-    def __init__(self, file: str, before: CodeType, changes: list[Change], results: Results, log: Path) -> None:
-        self._file = file
-        self._name = "asyncauth" + file.rpartition("/asyncauth")[2].removesuffix(".py").replace("/", ".")
-        self._before = before
-        self._changes = changes
+    def __init__(self, module: Module, results: Results, known: Path) -> None:
+        self._module = module
         self._results = results
-        self._log = log
+        self._known = known
+        self._log = known.with_name("log")
         self._living = list[FunctionType]()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try each change."""
         gc.collect()
-        self._living = mutation_code.living_in(self._file)
+        self._living = mutation_code.living_in(str(self._module.path))
         gc.freeze()  # forks do not touch what they only read
         items = {item.nodeid: item for item in session.items}
-        broken = self._broken(items, self._before, self._results.ordered(items), most=len(items))
+        broken = self._broken(items, self._module.code, [*items])
         if broken:
-            print("left out, as they fail in a fork:", *broken, file=sys.stderr)
-        able = items.keys() - set(broken)
-        for change in self._changes:
-            changed = compile(change.source, self._file, "exec")
-            by = self._broken(items, changed, self._results.ordered(change.tests & able), most=1)
-            self._results.note(change, by[0] if by else "")
+            print("a test fails without any change:", *broken, file=sys.stderr)
+            return True
+        self._results.seconds, by_line = json.loads(self._known.read_text(encoding="utf-8"))
+        for change in self._module.changes(by_line, self._results.seconds):
+            if change.is_replaceable:
+                changed = compile(change.source, self._module.path, "exec")
+                self._results.note(change, self._broken(items, changed, self._results.ordered(change.tests)))
         return True
 
-    def _broken(self, items: Mapping[str, pytest.Item], changed: CodeType, tests: list[str], *, most: int) -> list[str]:
-        """Return the tests that fail with the changed code: at most so many."""
-
-        def run() -> int:
-            with self._log.open("w", buffering=1, encoding="utf-8") as log:
-                mutation_code.replace(self._living, self._before, changed)
-                if mutation_code.imported(changed) != mutation_code.imported(self._before):
-                    mutation_code.replace_values(self._name, self._living, changed)
-                failures = 0
-                for test, following in itertools.zip_longest(tests, tests[1:], fillvalue=""):
-                    item = items[test]
-                    item.config.pluginmanager.getplugin("capturemanager").read_global_capture()
-                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=items.get(following))
-                    failed = item.session.testsfailed > failures
-                    failures = item.session.testsfailed
-                    log.write(f"{'failed' if failed else 'passed'} {test}\n")
-                    if failed and failures >= most:
-                        break
-            return 0
-
+    def _broken(self, items: Mapping[str, pytest.Item], changed: CodeType, tests: list[str]) -> str:
+        """Return the first of some tests that fails with the changed code; "" if none does."""
+        before = self._module.code
+        work = functools.partial(self._run, items, tests)
+        if changed is before:
+            work = functools.partial(self._look, work)
+        elif mutation_code.imported(changed) == mutation_code.imported(before):
+            work = functools.partial(mutation_code.with_code, self._living, before, changed, work)
+        else:
+            work = functools.partial(mutation_code.with_values, self._module.name, self._living, changed, work)
         self._log.write_text("", encoding="utf-8")
-        ended = in_fork(run, LONGEST_RUN * most) == 0
-        log = self._log.read_text(encoding="utf-8").splitlines()
-        broken = [test for outcome, _, test in (line.partition(" ") for line in log) if outcome == "failed"]
-        return broken if ended else [*broken, [*tests, "importing it"][len(log)]]
+        if in_fork(work, LONGEST_RUN if changed is not before else 10 * LONGEST_RUN) == 0:
+            return ""
+        passed = len(self._log.read_text(encoding="utf-8").splitlines())
+        return [*tests, "importing it"][passed]
+
+    def _run(
+        self, items: Mapping[str, pytest.Item], tests: list[str], note: Callable[[str], object] = lambda _: None
+    ) -> int:
+        """Run tests up to the first that fails, and write down those that pass."""
+        with self._log.open("w", buffering=1, encoding="utf-8") as log:
+            for test, following in itertools.zip_longest(tests, tests[1:], fillvalue=""):
+                item = items[test]
+                item.config.pluginmanager.getplugin("capturemanager").read_global_capture()
+                note(test)
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=items.get(following))
+                if item.session.testsfailed:
+                    return 1
+                log.write(f"{test}\n")
+        return 0
+
+    def _look(self, run: Callable[..., int]) -> int:
+        """Run the tests, and write down for how long each runs, and which lines of the module it executes."""
+        recorded = coverage.Coverage(data_file=None, include=[str(self._module.path)], config_file=False)
+        began = list[tuple[str, float]]()
+
+        def note(test: str) -> None:
+            recorded.switch_context(test)
+            began.append((test, time.perf_counter()))
+
+        with recorded.collect():
+            code = run(note=note)
+        began.append(("", time.perf_counter()))
+        seconds = {test: ended - since for (test, since), (_, ended) in itertools.pairwise(began)}
+        by_line = recorded.get_data().contexts_by_lineno(str(self._module.path))
+        self._known.write_text(json.dumps([seconds, by_line]), encoding="utf-8")
+        return code
 
 
 def main(module: str, changes: str, results: str, *tests: str) -> int:
     """Try each change; return 1 if a test fails without one."""
     for needed in NEEDED:
         importlib.import_module(needed)
-    path = Path("asyncauth", f"{module}.py").resolve()
-    source = path.read_text(encoding="utf-8")
-    before = compile(source, str(path), "exec")
-    outside = mutation_code.imported(before)
-    known, failed, log = (Path(changes).with_name(name) for name in ("known.json", "failed", "log"))
-    if in_fork(lambda: _look(path, tests, known), 10 * LONGEST_RUN, quiet=True) != 0:
-        print("a test fails without any change", file=sys.stderr)
+    changed = Module(module, json.loads(Path(changes).read_text(encoding="utf-8")))
+    known, failed = (Path(changes).with_name(name) for name in ("known.json", "failed"))
+    plugin = Replacements(changed, Results(Path(results), {}), known)
+    in_fork(
+        lambda: pytest.main([*OPTIONS, LONGEST_TEST, *tests], plugins=[plugin]),
+        LONGEST_RUN * (10 + len(changed.sources)),
+        quiet=True,
+    )
+    if not known.exists():
         return 1
     seconds, by_line = json.loads(known.read_text(encoding="utf-8"))
     noted = Results(Path(results), seconds)
-    tree = ast.parse(source)
-    lines_of = mutation_code.statements(tree)
-    inside, others = list[Change](), list[Change]()
-    for number, (line, changed) in enumerate(json.loads(Path(changes).read_text(encoding="utf-8"))):
-        try:
-            on_import = mutation_code.imported(compile(changed, str(path), "exec")) != outside
-        except SyntaxError:
-            noted.note(Change(number, changed, frozenset()), "compiling it")
-            continue
-        lines = lines_of.get(line, range(line, line + 1))
-        concerned = mutation_code.lines_concerned(tree, ast.parse(changed)) if on_import else set(lines)
-        run_by = {
-            test
-            for each in concerned or mutation_code.lines_of_function(tree, line)
-            for test in by_line.get(str(each), [])
-        }
-        change = Change(number, changed, frozenset(run_by - {""} or seconds))  # "": while it was imported
-        (inside if concerned else others).append(change)
-    replacements = Replacements(str(path), before, inside, noted, log)
-    if inside:
-        in_fork(
-            lambda: pytest.main([*OPTIONS, LONGEST_TEST, *tests], plugins=[replacements]),
-            LONGEST_RUN * len(inside),
-            quiet=True,
-        )
     sys.dont_write_bytecode = True
-    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
-    for change in others:
-        path.write_text(change.source, encoding="utf-8")
+    Path(importlib.util.cache_from_source(str(changed.path))).unlink(missing_ok=True)
+    for change in changed.changes(by_line, seconds):
+        if change.is_replaceable:
+            continue
+        changed.path.write_text(change.source, encoding="utf-8")
         failed.unlink(missing_ok=True)
         order = noted.ordered(change.tests)
         caught = any(in_fork(functools.partial(_run, part, failed), LONGEST_RUN, quiet=True) for part in _parts(order))
         by = failed.read_text(encoding="utf-8") if failed.exists() else "importing it"
         noted.note(change, by if caught else "")
-    path.write_text(source, encoding="utf-8")
     return 0
 
 
@@ -252,16 +263,6 @@ def in_fork(work: Callable[[], int], limit: float, *, quiet: bool = False) -> in
             return -1
         time.sleep(0.005)
     return os.waitstatus_to_exitcode(done[1])
-
-
-def _look(file: Path, tests: Iterable[str], known: Path) -> int:
-    recorder = Recorder(file)
-    recorder.coverage.start()
-    code = pytest.main([*OPTIONS, *tests], plugins=[recorder])
-    recorder.coverage.stop()
-    by_line = recorder.coverage.get_data().contexts_by_lineno(str(file))
-    known.write_text(json.dumps([recorder.seconds, by_line]), encoding="utf-8")
-    return int(code)
 
 
 def _run(tests: list[str], failed: Path) -> int:
