@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from asyncauth._core.known_entry import KnownEntry
@@ -63,12 +64,56 @@ def test_anothers_mark_is_waited_out(clock: FakeClock, seconds: float, *, only_w
     assert known.seconds_to_wait(only_way=only_way) == 0.0
 
 
-def test_a_mark_of_long_ago_is_not_waited_out(clock: FakeClock) -> None:
-    """Its process has died; the refresh token may be spent all the same."""
-    known, marked = KnownEntry(clock), entry(1, in_use_since=clock.wall() - 301.0)
+@pytest.mark.parametrize(("ago", "seconds"), [(299.0, 20.0), (300.0, 0.0), (301.0, 0.0), (-299.0, 20.0), (-300.0, 0.0)])
+def test_a_mark_of_long_ago_is_not_waited_out(ago: float, seconds: float) -> None:
+    """Its process has died; the refresh token may be spent all the same. Also where the clock is at 1 s."""
+    clock = FakeClock(wall=1_000_000.0, monotonic=1.0)
+    known, marked = KnownEntry(clock), entry(1, in_use_since=clock.wall() - ago)
     known.note_read(marked)
     assert known.doubtful(marked)
-    assert known.seconds_to_wait(only_way=True) == 0.0
+    assert known.seconds_to_wait(only_way=True) == seconds
+
+
+@pytest.mark.parametrize(("only_way", "seconds"), [(False, 0.0), (True, 1.0)])
+def test_a_store_that_was_set_back_has_a_second_to_heal(clock: FakeClock, seconds: float, *, only_way: bool) -> None:
+    """From when it was first seen; where there is another way to a token, it is taken at once."""
+    known = KnownEntry(clock)
+    known.note_read(entry(2))
+    known.note_read(entry(1))
+    assert known.doubtful(entry(1))
+    assert known.seconds_to_wait(only_way=only_way) == seconds
+    clock.suspend(0.75)
+    known.note_read(entry(1))
+    assert known.seconds_to_wait(only_way=only_way) == seconds / 4
+    known.note_read(entry(2))
+    assert not known.doubtful(entry(2))
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_of_a_store_that_was_not_read_nothing_is_known(clock: FakeClock, *, forgotten: bool) -> None:
+    """It counts as empty: an entry is unsaved once its refresh token has been rotated."""
+    known = KnownEntry(clock)
+    assert not known.differs_from(None)
+    if forgotten:
+        known.note_read(entry(5))
+        known.forget()
+    known.hold(entry(0))
+    assert (known.unsaved, known.unsaved_refresh_token) == (False, False)
+    known.hold(entry(1))
+    assert (known.unsaved, known.unsaved_refresh_token) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("refresh_token", "rotations", "held"), [(None, 0, False), (None, 1, True), ("refresh-0", 0, True)]
+)
+def test_only_an_entry_that_had_a_refresh_token_is_held(
+    clock: FakeClock, refresh_token: str | None, rotations: int, *, held: bool
+) -> None:
+    """Any other says nothing that a process would have to remember."""
+    known = KnownEntry(clock)
+    stored = attrs.evolve(entry(rotations), refresh_token=refresh_token)
+    assert known.note_read(stored) is held
+    assert (known.held is not None) is held
 
 
 def test_ones_own_mark_is_no_doubt(clock: FakeClock) -> None:
