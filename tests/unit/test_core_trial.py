@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from asyncauth import RefreshPolicy, Token
+from asyncauth._core.api_401s import Api401Memory, after_401_by_hand
 from asyncauth._core.cache import TokenState
 from asyncauth._core.cached_token import CachedToken
 from asyncauth._core.snapshot import snapshot
@@ -67,7 +68,8 @@ def test_probes_that_nobody_made_are_passed_over(at: float, probe_at: float) -> 
 
 @pytest.mark.parametrize(("at", "last"), [(9.999, False), (10.0, True), (60.0, True)])
 def test_a_last_probe_is_one_after_ten_seconds(at: float, *, last: bool) -> None:
-    """From then on a 401 counts as it does for any token."""
+    """From then on a 401 counts as it does for any token. A trial does not begin with its last probe."""
+    assert not Trial.begun(at).last
     assert Trial.begun(0.0).probed(at).last is last
 
 
@@ -324,3 +326,15 @@ def test_a_token_that_was_requested_before_the_401_is_not_waited_for(cold: Token
     assert refused(cold, 1000.0, again=True, repeat=True) == (0.0, None)
     obtained(cold, "replacement", now=1000.0)
     assert refused(cold, 1000.0, again=True, repeat=True) == (None, 1.0)
+
+
+@pytest.mark.parametrize(("until", "drops"), [(1000.0, 1), (2000.0, 0)])
+def test_a_predecessor_is_dropped_by_hand_during_a_foreign_cool_down(
+    state: TokenState, until: float, drops: int
+) -> None:
+    """That concerns 401s with foreign challenges alone; a caller tells of no challenges."""
+    cached = state.cached.on_trial(Trial.begun(1001.0))
+    assert cached.predecessor is not None
+    memory = Api401Memory(until=until, foreign_until=2000.0)
+    after = after_401_by_hand(cached, memory, POLICY, cached.predecessor.token, repeat=False, now=1001.1)
+    assert after.memory.drops == drops
