@@ -139,11 +139,11 @@ def _score(module: str, before: Score | None) -> Score:
             text=True,
             check=False,
         )
-        print(done.stderr, end="", file=sys.stderr)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         caught_by: dict[int, str] = dict(json.loads(line) for line in lines)
     if done.returncode or len(caught_by) != len(changes):
-        raise SystemExit(f"the tests of {module} could not be run on {len(changes) - len(caught_by)} changes")
+        left = len(changes) - len(caught_by)
+        raise SystemExit(f"the tests of {module} could not be run on {left} changes:\n{done.stderr[-2000:]}")
     survivors = sorted(change for number, (change, _) in enumerate(changes) if not caught_by[number])
     total = len(changes) if before is None else before.total
     return Score(module, total - len(survivors), tuple(survivors))

@@ -245,10 +245,10 @@ def in_fork(work: Callable[[], int], limit: float, *, quiet: bool = False) -> in
     if child == 0:
         code = 1
         try:
-            os.setsid()
+            os.setpgid(0, 0)  # to be killed with what it starts; in the session, or its niceness would be its own
             nowhere = os.open(os.devnull, os.O_RDWR)
             resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-            for stream in range(3 * quiet):
+            for stream in range(2 * quiet):
                 os.dup2(nowhere, stream)
             code = work()
         except BaseException:  # noqa: BLE001 (the fork ends here, whatever it is)
