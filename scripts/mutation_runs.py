@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -82,7 +82,7 @@ class Module:
         self._source = self.path.read_text(encoding="utf-8")
         self.code = compile(self._source, self.path, "exec")
 
-    def changes(self, by_line: Mapping[str, list[str]], every: Iterable[str]) -> Iterator[Change]:
+    def changes(self, by_line: Mapping[str, list[str]], every: Collection[str]) -> Iterator[Change]:
         """Yield the changes, with the tests that execute what they change; every test if none is known to."""
         tree = ast.parse(self._source)
         statements = mutation_code.statements(tree)
@@ -91,7 +91,7 @@ class Module:
             on_import = mutation_code.imported(compile(changed, self.path, "exec")) != outside
             concerned = mutation_code.lines_concerned(tree, ast.parse(changed)) if on_import else set(statements[line])
             lines = concerned or mutation_code.lines_of_function(tree, line)
-            tests = {test for each in lines for test in by_line.get(str(each), [])} - {""}
+            tests = {test for each in lines for test in by_line.get(str(each), [])} & set(every)
             yield Change(number, changed, frozenset(tests or every), is_replaceable=bool(concerned))
 
 
@@ -149,11 +149,10 @@ class Replacements:
         self._living = mutation_code.living_in(str(self._module.path))
         gc.freeze()  # forks do not touch what they only read
         items = {item.nodeid: item for item in session.items}
-        broken = self._broken(items, self._module.code, [*items])
-        if broken:
-            print("a test fails without any change:", *broken, file=sys.stderr)
-            return True
+        self._broken(items, self._module.code, [*items])
         self._results.seconds, by_line = json.loads(self._known.read_text(encoding="utf-8"))
+        if broken := items.keys() - self._results.seconds.keys():
+            print("left out, as they fail without any change:", *sorted(broken), file=sys.stderr)
         for change in self._module.changes(by_line, self._results.seconds):
             if change.is_replaceable:
                 changed = compile(change.source, self._module.path, "exec")
@@ -177,18 +176,21 @@ class Replacements:
         return [*tests, "importing it"][passed]
 
     def _run(
-        self, items: Mapping[str, pytest.Item], tests: list[str], note: Callable[[str], object] = lambda _: None
+        self, items: Mapping[str, pytest.Item], tests: list[str], note: Callable[[str], object] | None = None
     ) -> int:
-        """Run tests up to the first that fails, and write down those that pass."""
+        """Run tests up to the first that fails, or all of them if they are noted, and write down those that pass."""
         with self._log.open("w", buffering=1, encoding="utf-8") as log:
             for test, following in itertools.zip_longest(tests, tests[1:], fillvalue=""):
                 item = items[test]
                 item.config.pluginmanager.getplugin("capturemanager").read_global_capture()
-                note(test)
+                if note is not None:
+                    note(test)
+                failed = item.session.testsfailed
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=items.get(following))
-                if item.session.testsfailed:
+                if item.session.testsfailed == failed:
+                    log.write(f"{test}\n")
+                elif note is None:
                     return 1
-                log.write(f"{test}\n")
         return 0
 
     def _look(self, run: Callable[..., int]) -> int:
@@ -203,14 +205,15 @@ class Replacements:
         with recorded.collect():
             code = run(note=note)
         began.append(("", time.perf_counter()))
-        seconds = {test: ended - since for (test, since), (_, ended) in itertools.pairwise(began)}
+        passed = set(self._log.read_text(encoding="utf-8").splitlines())
+        seconds = {test: ended - since for (test, since), (_, ended) in itertools.pairwise(began) if test in passed}
         by_line = recorded.get_data().contexts_by_lineno(str(self._module.path))
         self._known.write_text(json.dumps([seconds, by_line]), encoding="utf-8")
         return code
 
 
 def main(module: str, changes: str, results: str, *tests: str) -> int:
-    """Try each change; return 1 if a test fails without one."""
+    """Try each change; return 1 if the tests cannot be collected."""
     for needed in NEEDED:
         importlib.import_module(needed)
     changed = Module(module, json.loads(Path(changes).read_text(encoding="utf-8")))
