@@ -139,9 +139,9 @@ def _score(module: str, before: Score | None) -> Score:
             text=True,
             check=False,
         )
-        print(
-            *(f"{module}: {line}" for line in done.stderr.splitlines() if line.startswith("left out")), sep="\n", end=""
-        )
+        for line in done.stderr.splitlines():
+            if line.startswith("left out"):
+                print(f"{module}: {line}")
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         caught_by: dict[int, str] = dict(json.loads(line) for line in lines)
     if done.returncode or len(caught_by) != len(changes):
