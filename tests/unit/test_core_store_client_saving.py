@@ -124,3 +124,37 @@ async def test_a_failed_save_is_over_once_the_store_has_something_new(
     store.tokens[client.key] = other
     await client.load()
     assert not client.calls.failing
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_what_was_deleted_is_not_watched(client: StoreClient, clock: FakeClock, *, forgotten: bool) -> None:
+    """A rotated refresh token is looked at for a while, unless it was taken out of the store."""
+    await client.save(entry(clock), lock_handle=LOCKED)
+    client.watch()
+    if forgotten:
+        await client.forget(await client.load())
+    async with client.locking() as wait:
+        assert wait is not None
+    assert (client.saving is None) is forgotten
+    await client.close()
+
+
+@pytest.mark.parametrize(("refresh_token", "told"), [("refresh-2", 1), (None, 0)])
+async def test_only_a_refresh_token_is_told_of_as_unsaved(
+    client: StoreClient,
+    store: CommandedStore,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    refresh_token: str | None,
+    told: int,
+) -> None:
+    """An entry without one can be unsaved, too: nothing would be lost with it."""
+    store.faults["save"] = "raise"
+    saving = asyncio.create_task(
+        client.save(entry(clock, refresh_token=refresh_token, rotations=2), lock_handle=LOCKED)
+    )
+    await clock.advance(5.0)
+    await saving
+    assert client.known.unsaved
+    assert len([each for each in caplog.records if "refresh token" in each.getMessage()]) == told
