@@ -173,7 +173,7 @@ def _changes(module: str, source: str) -> Iterator[tuple[Survivor, str]]:
             changed = cosmic_ray.mutating.mutate_code(source, operator, each.occurrence)
             compile(changed, module, "exec")
         except (AttributeError, SyntaxError):
-            continue  # it replaces no exception that has a dot in its name; some changes are no Python
+            continue  # it replaces no exception that has a dot in its name; some changes are not valid Python
         diff = list(difflib.unified_diff(lines, changed.splitlines(), n=0))[2:]
         added = " ".join(text[1:].strip() for text in diff if text.startswith("+"))
         yield Survivor(module, line, code.strip(), added, each.operator_name.removeprefix("core/")), changed
