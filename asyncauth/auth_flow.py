@@ -81,21 +81,21 @@ class ServedOrigins:
                     if isinstance(manager, (list, tuple))
                     else "write TokenManager(…) around it"
                 )
-                raise ConfigurationError(f"this takes TokenManagers, not {kind}: {what}")
+                raise ConfigurationError(f"this takes TokenManagers, not {kind}", advice=what)
             self._add(engine_of(manager))
 
     def _add(self, engine: TokenEngine) -> None:
         served, in_the_clear = places_of(origins_of(engine.provider), engine.options.insecure_hosts)
         if not served:
             raise ConfigurationError(
-                f"{engine!r} has no origins, so no request may carry its token:"
-                " give its provider origins=('https://api.example.com',)"
+                f"{engine!r} has no origins, so no request may carry its token",
+                advice="give its provider origins=('https://api.example.com',)",
             )
         for place in served:
             if place in self._engines:
                 origin = "{}://{}".format(*place)
                 raise ConfigurationError(
-                    f"two managers for {origin}: a request carries only one token, so pass only one of them"
+                    f"two managers for {origin}: a request carries only one token", advice="pass only one of them"
                 )
         self._engines.update(dict.fromkeys(served, engine))
         self._in_the_clear |= in_the_clear

@@ -15,7 +15,11 @@
 
 `AuthError` is an ``aiohttp.ClientError``, so code that handles a session's errors handles these, too. No error holds a
 secret in its message, its fields or its chain. Its text (``str``) is one line without control characters, whatever name
-a provider has.
+a provider has. The parts of the text always stand in this order: what happened, where, what the server said, what to
+do::
+
+    the server rejected the password [peakly token, https://api.peakly.co/token, status 401]; the server says "…":
+    check it
 """
 
 from __future__ import annotations
@@ -43,7 +47,8 @@ class AuthError(aiohttp.ClientError):
     """No usable token is available.
 
     Attributes:
-        message: The problem and what to do, without the provider, step, endpoint and status.
+        message: What happened, without the place and the server's words.
+        advice: What to do; ``""``: the message says it, or nothing is known.
         provider: The provider's name (``"peakly"``); ``None``: no provider was involved.
         step: The provider's own name for the request that failed (``"createToken"``); ``None``: it has no name, or no
             request failed.
@@ -62,6 +67,7 @@ class AuthError(aiohttp.ClientError):
         self,
         message: str = "",
         *,
+        advice: str = "",
         provider: str | None = None,
         step: str | None = None,
         endpoint: str | None = None,
@@ -72,6 +78,7 @@ class AuthError(aiohttp.ClientError):
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.advice = advice
         self.provider = provider
         self.step = step
         self.endpoint = endpoint
@@ -82,14 +89,18 @@ class AuthError(aiohttp.ClientError):
         self.upstream = False
 
     def __str__(self) -> str:
-        place = " ".join(name_of(part) for part in (self.provider, self.step) if part)
-        answer = "" if self.status is None else f"status {self.status}"
-        where = ", ".join(part for part in (self.endpoint, answer) if part)
+        name = " ".join(name_of(part) for part in (self.provider, self.step) if part)
+        status = "" if self.status is None else f"status {self.status}"
+        where = ", ".join(part for part in (name, self.endpoint, status) if part)
         said = ": ".join(part for part in (self.error, self.error_description) if part)
-        text = f"{self.message} (the server says: {said})" if said else self.message
-        prefix = f"{place} ({where})" if place and where else place or where
+        # Always in this order: what happened, where, what the server said, what to do.
+        parts = (
+            f"{self.message} [{where}]" if where else self.message,
+            f'; the server says "{said}"' if said else "",
+            f": {self.advice}" if self.advice else "",
+        )
         # Users' and servers' texts may be in it; a log shows it on one line.
-        return printable(f"{prefix}: {text}" if prefix else text)
+        return printable("".join(parts).lstrip(" ;:"))
 
     def again(self) -> Self:
         """Return a new error of the same class with the same message and fields, and no cause or traceback.
@@ -142,9 +153,9 @@ class InvalidTokenResponse(AuthError):
     expired: bool = False
 
     @classmethod
-    def quoting(cls, message: str, quoted: str) -> Self:
+    def quoting(cls, message: str, quoted: str, *, advice: str = "") -> Self:
         """Return an error whose message contains ``quoted``, a part of the answer."""
-        error = cls(message)
+        error = cls(message, advice=advice)
         error.quoted = quoted
         return error
 

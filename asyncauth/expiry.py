@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "EXPIRED_ADVICE",
+    "FORM_ADVICE",
     "duration",
     "epoch",
     "finite",
@@ -48,6 +50,11 @@ __all__ = [
     "server_now",
     "try_http_date",
 ]
+
+EXPIRED_ADVICE: Final = "is it counted in another unit, or does the server hand out old tokens?"
+"""What to do about a token that had expired on arrival."""
+FORM_ADVICE: Final = "tell the provider the field's form, or ask the server's operator"
+"""What to do about a field that can't be read."""
 
 _MILLISECONDS_FROM: Final = 1e11  # as seconds it would be the year 5138; as milliseconds it is 1973
 _LONGEST_DURATION: Final = 1e9  # seconds, 31 years; as an instant it is 2001
@@ -89,7 +96,9 @@ def duration(value: object, field: str, unit: float = 1.0) -> float:
     seconds = number * unit
     if seconds <= 0:
         problem = InvalidTokenResponse.quoting(
-            f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival", f"{number:g}"
+            f"{_clean(field, _MAX_TEXT)} is {number:g}: the token was expired on arrival",
+            f"{number:g}",
+            advice=EXPIRED_ADVICE,
         )
         problem.expired = True
         raise problem
@@ -105,9 +114,9 @@ def lifetime_seconds(value: object, field: str, unit: float = 1.0) -> float:
     seconds = duration(value, field, unit)
     if seconds > _LONGEST_DURATION:
         raise InvalidTokenResponse.quoting(
-            f"{_clean(field, _MAX_TEXT)} is {seconds / unit:.15g}: that looks like a Unix time, not like a lifetime; "
-            'if it is one, declare unit="epoch_seconds"',
+            f"{_clean(field, _MAX_TEXT)} is {seconds / unit:.15g}: that looks like a Unix time, not like a lifetime",
             f"{seconds / unit:.15g}",
+            advice='if it is one, declare unit="epoch_seconds"',
         )
     return seconds
 
@@ -290,7 +299,9 @@ def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: floa
             return None
         seconds = earliest - now
     if seconds <= 0:
-        problem = InvalidTokenResponse(f"the token has {seconds:g} s to live: it was expired on arrival")
+        problem = InvalidTokenResponse(
+            f"the token has {seconds:g} s to live: it was expired on arrival", advice=EXPIRED_ADVICE
+        )
         problem.expired = True
         raise problem
     return seconds
@@ -363,8 +374,8 @@ def _unreadable(value: object, field: str, expected: str) -> InvalidTokenRespons
     excerpt = _excerpt(value)
     message = f"{_clean(field, _MAX_TEXT)} can't be read: {excerpt} is not {expected}"
     if excerpt.startswith('"') or isinstance(value, (int, float)):
-        return InvalidTokenResponse.quoting(message, excerpt)
-    return InvalidTokenResponse(message)
+        return InvalidTokenResponse.quoting(message, excerpt, advice=FORM_ADVICE)
+    return InvalidTokenResponse(message, advice=FORM_ADVICE)
 
 
 def _excerpt(value: object) -> str:

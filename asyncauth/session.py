@@ -76,8 +76,8 @@ def check_rest(arguments: Mapping[str, object]) -> None:
     for name in _MANAGERS_OWN:
         if name in arguments:
             raise ConfigurationError(
-                f"{name}= is an argument of TokenManager: make TokenManager(…, {name}=…), and pass that instead of the"
-                " provider"
+                f"{name}= is an argument of TokenManager",
+                advice=f"make TokenManager(…, {name}=…), and pass that instead of the provider",
             )
 
 
@@ -108,7 +108,9 @@ def managers_of(
             made.append(manager)
     for name, given in (("store", store), ("http", http)):
         if given is not None and not made:
-            raise ConfigurationError(f"{name}= is for providers only; for a manager, write TokenManager(…, {name}=…)")
+            raise ConfigurationError(
+                f"{name}= is for providers only", advice=f"for a manager, write TokenManager(…, {name}=…)"
+            )
     return managers, made
 
 
@@ -150,7 +152,7 @@ def client_session(
     if not hasattr(middlewares, "__iter__"):
         kind = type(middlewares).__name__
         raise ConfigurationError(
-            f"middlewares= takes a sequence of middlewares, not {kind}; leave it out if there are none"
+            f"middlewares= takes a sequence of middlewares, not {kind}", advice="leave it out if there are none"
         )
     managers, made = managers_of(managers_or_providers, store=store, http=http, way=partial(_way_of, aiohttp_kwargs))
     auth = BearerAuth(*managers, refused=refused, repeat=repeat)
@@ -196,8 +198,8 @@ def wrap_session(
         raise ConfigurationError(f"wrap_session takes an aiohttp.ClientSession, not {type(session).__name__}")
     if type(session) not in {aiohttp.ClientSession, _OwningSession}:
         raise ConfigurationError(
-            f"wrap_session would lose what {type(session).__name__} does beyond aiohttp.ClientSession: make it with"
-            " middlewares=(BearerAuth(manager),), or pass that to each request"
+            f"wrap_session would lose what {type(session).__name__} does beyond aiohttp.ClientSession",
+            advice="make it with middlewares=(BearerAuth(manager),), or pass that to each request",
         )
     auth = BearerAuth(*managers, refused=refused, repeat=repeat)
     if session.closed:

@@ -175,7 +175,8 @@ class TokenState:
             )
         if cached.usable_until <= now:
             raise TokenEndpointUnavailable(
-                f"the answer came too late: its token lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s"
+                f"the answer came too late: its token lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s",
+                advice="ask the server's operator why it is so slow",
             )
         cached.replacement = before.api_401
         return cached

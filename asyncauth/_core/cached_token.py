@@ -140,6 +140,9 @@ NOTHING = CachedToken(Token(""))
 """What a manager holds before its first token."""
 
 
+_FIELD = "look at the field of the answer that the provider reads"
+
+
 def checked_lifetime(token: object, carrier: Carrier) -> float | None:
     """Return the seconds that what a provider returned lives, if it is a token that can be sent.
 
@@ -151,15 +154,17 @@ def checked_lifetime(token: object, carrier: Carrier) -> float | None:
         raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
     flaw = type_flaw(token)
     if flaw is not None:
-        raise ConfigurationError(f"fetch() returned a Token whose {flaw}")
+        raise ConfigurationError(f"fetch() returned a Token whose {flaw}", advice="look at how fetch() makes it")
     if not token.value or not is_visible_ascii(token.value):
-        raise InvalidTokenResponse("the access token is empty, or holds characters that can't travel in a header")
+        raise InvalidTokenResponse(
+            "the access token is empty, or holds characters that can't travel in a header", advice=_FIELD
+        )
     if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
-        raise InvalidTokenResponse("the token type can't travel in a header")
+        raise InvalidTokenResponse("the token type can't travel in a header", advice=_FIELD)
     lifetime = _lifetime_of(token)
     flaw = carrier.flaw(token)
     if flaw is not None:
-        raise InvalidTokenResponse(flaw)
+        raise InvalidTokenResponse(flaw, advice=_FIELD)
     return lifetime
 
 
@@ -168,7 +173,10 @@ def _lifetime_of(token: Token) -> float | None:
     if lifetime is None or lifetime == math.inf:
         return None
     if not lifetime > 0:  # NaN too
-        problem = InvalidTokenResponse("the token was expired on arrival")
+        problem = InvalidTokenResponse(
+            "the token was expired on arrival",
+            advice="is expires_at the Unix time of its end, and not its lifetime?",
+        )
         problem.expired = True
         raise problem
     return lifetime

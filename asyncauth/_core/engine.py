@@ -265,7 +265,9 @@ class TokenEngine(Lifecycle):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ManagerClosed("the manager was closed: use it inside its 'async with'", provider=self.provider.name)
+            raise ManagerClosed(
+                "the manager was closed", advice="use it inside its 'async with'", provider=self.provider.name
+            )
 
     def clear_backoff(self) -> None:
         """Let the next try be made at once, here and further upstream, whatever is being waited out."""

@@ -144,7 +144,7 @@ class EngineCache(Lifecycle, Generic[Key]):
     def check_open(self) -> None:
         """Raise `ManagerClosed` if this was closed."""
         if self.closed:
-            raise ManagerClosed("the pool was closed: use it inside its 'async with'")
+            raise ManagerClosed("the pool was closed", advice="use it inside its 'async with'")
 
     def note_use(self, engine: TokenEngine) -> None:
         """Take note that somebody uses an engine, and have it back if it was retired. Raises as `check_open` does."""

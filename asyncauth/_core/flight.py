@@ -134,7 +134,12 @@ class Flight(Generic[_T]):
             task = loop.create_task(run, context=contextvars.Context())
         except Exception as error:  # noqa: BLE001 (a task factory may be anybody's)
             run.close()
-            self.settle(error=AuthError(f"no task could be made for the refresh ({type(error).__name__})"))
+            self.settle(
+                error=AuthError(
+                    f"no task could be made for the refresh ({type(error).__name__})",
+                    advice="is the event loop closing, or its task factory at fault?",
+                )
+            )
             return
         # A task that is cancelled before its first step runs nothing of its coroutine, not even a `finally`.
         task.add_done_callback(self.task_ended)
@@ -243,7 +248,8 @@ class Flight(Generic[_T]):
             if chain.leads_to(self, caller):
                 raise ConfigurationError(
                     "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
-                    " asks for that same token; let it send its requests with a session that has no BearerAuth"
+                    " asks for that same token",
+                    advice="let it send its requests with a session that has no BearerAuth",
                 )
             return await self._join(None, caller)
         finally:
@@ -402,7 +408,7 @@ class Flight(Generic[_T]):
             raise bare(error)  # noqa: B904 (it is the same one)
         except BaseException as error:  # noqa: BLE001
             # A loss would make each waiter start another flight, without end. By its class alone: see above.
-            self.settle(error=AuthError(f"the refresh raised {type(error).__name__}"))
+            self.settle(error=AuthError(f"the refresh raised {type(error).__name__}", advice="report this bug"))
         finally:
             running.clear()
             # Cancelled by the end of its loop, or by somebody who cancels all tasks.
@@ -445,4 +451,6 @@ def _leave_to_parent(flight: Flight[Any]) -> None:
 
 
 def _closed() -> ManagerClosed:
-    return ManagerClosed("the manager was closed while a token was being obtained")
+    return ManagerClosed(
+        "the manager was closed while a token was being obtained", advice="end its callers before it is closed"
+    )

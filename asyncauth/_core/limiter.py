@@ -146,7 +146,8 @@ class RequestLimiter:
             now = clock.monotonic()
             if now - max(asked, slots.answered_at) > patience:
                 raise TokenEndpointUnavailable(
-                    f"no request before this one in the queue was answered for {patience:.3g} s: it was not sent"
+                    f"no request before this one in the queue was answered for {patience:.3g} s: it was not sent",
+                    advice="look at the token endpoint; if it answers, raise limit=",
                 )
             try:
                 yield now - asked

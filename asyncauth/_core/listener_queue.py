@@ -224,5 +224,5 @@ def _running_loop() -> LoopRef:
         return LoopRef()
     except RuntimeError:
         raise ConfigurationError(
-            "an async listener runs on the event loop where it is added: add it inside a coroutine"
+            "an async listener runs on the event loop where it is added", advice="add it inside a coroutine"
         ) from None

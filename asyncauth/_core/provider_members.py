@@ -32,7 +32,7 @@ def check_members(provider: object) -> None:
         ConfigurationError: It lacks a member, or its ``fetch`` can't be called as a manager calls it.
     """
     if isinstance(provider, type):
-        raise ConfigurationError(f"TokenManager takes a provider, not its class: write {provider.__name__}(…)")
+        raise ConfigurationError("TokenManager takes a provider, not its class", advice=f"write {provider.__name__}(…)")
     kind = type(provider).__name__
     if not isinstance(provider, Provider):
         missing = [name for name in _MEMBERS if not hasattr(provider, name)]
@@ -44,11 +44,13 @@ def check_members(provider: object) -> None:
     fetch: Any = getattr(provider, "fetch", None)
     function = getattr(fetch, "__func__", None)
     if not (_takes(function, 3) if inspect.isfunction(function) else _takes_uncached(fetch, 2)):
-        raise ConfigurationError(f"{kind}.fetch can't be called with a session and the previous token: write '{FETCH}'")
+        raise ConfigurationError(
+            f"{kind}.fetch can't be called with a session and the previous token", advice=f"write '{FETCH}'"
+        )
     revoke: Any = getattr(provider, "revoke", None)
     if revoke is not None and not _takes_uncached(revoke, 3):
         raise ConfigurationError(
-            f"{kind}.revoke can't be called with a session, a token and its kind: write '{REVOKE}'"
+            f"{kind}.revoke can't be called with a session, a token and its kind", advice=f"write '{REVOKE}'"
         )
 
 
@@ -62,7 +64,9 @@ def origins_of(provider: Provider) -> tuple[str, ...]:
     if isinstance(origins, str):
         return (origins,)
     if not isinstance(origins, Iterable):
-        raise ConfigurationError(f"the provider's origins are {type(origins).__name__}, not a tuple of str")
+        kind = type(origins).__name__
+        advice = "write origins = ('https://api.example.com',)"
+        raise ConfigurationError(f"the provider's origins are {kind}, not a tuple of str", advice=advice)
     return tuple(origins)
 
 
@@ -97,11 +101,13 @@ def shared_identity(provider: Provider, *, bound: bool) -> str:
     kind = type(provider).__name__
     if not _is_of_the_library(provider):
         raise ConfigurationError(
-            f"a token of {kind} can't be shared: its identity is None; set it to a str without secrets that"
-            " differs wherever the token does"
+            f"a token of {kind} can't be shared: its identity is None",
+            advice="set it to a str without secrets that differs wherever the token does",
         )
     whose = "dpop_key=" if bound else "account='…'"
-    raise ConfigurationError(f"a token of {kind} can't be shared: nothing says whose it is; write {kind}(…, {whose})")
+    raise ConfigurationError(
+        f"a token of {kind} can't be shared: nothing says whose it is", advice=f"write {kind}(…, {whose})"
+    )
 
 
 def _takes_uncached(function: Callable[..., object], count: int) -> bool:

@@ -43,11 +43,12 @@ class OptionValues(NamedTuple):
             InsecureTransport: See there, too.
         """
         if self.prover is not None:
-            raise ConfigurationError("a DPoP token goes with a proof for each request: let BearerAuth send it")
+            raise ConfigurationError("a DPoP token goes with a proof for each request", advice="let BearerAuth send it")
         if self.header is None:
             raise ConfigurationError(
-                f"no header carries this token: let BearerAuth send it, or pass"
-                f" params={{{self.carrier.name!r}: (await manager.token()).value}}"
+                "no header carries this token",
+                advice="let BearerAuth send it, or pass"
+                f" params={{{self.carrier.name!r}: (await manager.token()).value}}",
             )
         return self.header if url is None or is_served(url, origins, self.insecure_hosts) else None
 

@@ -335,6 +335,7 @@ class Refresh:
             if now >= self.deadline:
                 raise TokenEndpointUnavailable(
                     "the endpoint is down, as another tenant's token requests show",
+                    advice="try again later",
                     provider=self._provider.name,
                     endpoint=news.endpoint,
                 )

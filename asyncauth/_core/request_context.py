@@ -137,6 +137,7 @@ class RequestContext:
         self,
         message: str,
         *,
+        advice: str = "",
         status: int | None = None,
         error: str | None = None,
         error_description: str | None = None,
@@ -146,12 +147,15 @@ class RequestContext:
         The manager remembers them by it, and shares that through the store.
 
         Args:
-            message: What is wrong and what to do. No secrets.
+            message: What is wrong. No secrets.
+            advice: What to do; ``""`` (default): the message says it.
             status: The answer's HTTP status; ``None`` (default): it is not shown.
             error: The server's error code; ``None`` (default): it has none.
             error_description: The server's own message. It must not repeat a secret. ``None`` (default): none.
         """
-        problem = CredentialsRejected(message, status=status, error=error, error_description=error_description)
+        problem = CredentialsRejected(
+            message, advice=advice, status=status, error=error, error_description=error_description
+        )
         self._state.note_rejected(problem, self._state.sent)
         return problem
 

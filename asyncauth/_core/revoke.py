@@ -13,6 +13,7 @@ from asyncauth._core.provider_members import REVOKE
 from asyncauth._core.store_trouble import StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
 from asyncauth._core.user_code import call_user, sanitize
+from asyncauth._http.trouble import LATE
 from asyncauth.clock import within
 from asyncauth.entry import LONGEST
 from asyncauth.errors import AuthError, ConfigurationError, TokenEndpointUnavailable
@@ -189,17 +190,21 @@ async def _revoke(
 ) -> AuthError | None:
     """Revoke a token, in as many tries as there is time for; return why that failed."""
     if not isinstance(provider, RevokingProvider):
-        return ConfigurationError("its provider has no way to revoke a token")
+        return ConfigurationError(
+            "its provider has no way to revoke a token", advice="give it a revoke method, if the API can"
+        )
     clock, pause = runtime.clock, _FIRST_PAUSE
     while True:
         try:
             await within(clock, until - clock.monotonic(), _ask(thing, provider, http, runtime))
         except TimeoutError:
-            return TokenEndpointUnavailable("no answer in time")
+            return TokenEndpointUnavailable(LATE.says, advice=LATE.do)
         except AuthError as error:
             problem = error.again()
         except InterruptedError:
-            problem = AuthError("the revocation was interrupted")
+            problem = AuthError(
+                "the revocation was interrupted", advice="look for what cancels the provider's revoke()"
+            )
         else:
             return None
         rest = max(pause, problem.retry_after or 0.0)
@@ -220,7 +225,9 @@ async def _ask(thing: _Condemned, provider: RevokingProvider, http: aiohttp.Clie
     except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
         problem = sanitize(error, "the revocation")
     else:
-        problem = ConfigurationError(f"{type(provider).__name__}.revoke must be an async function: write '{REVOKE}'")
+        problem = ConfigurationError(
+            f"{type(provider).__name__}.revoke must be an async function", advice=f"write '{REVOKE}'"
+        )
     raise problem
 
 

@@ -75,7 +75,10 @@ class LoopEntry:
                 session = await make()
                 if self._closed:
                     await session.close()
-                    raise ManagerClosed("the manager was closed while a session for its token requests was being made")
+                    raise ManagerClosed(
+                        "the manager was closed while a session for its token requests was being made",
+                        advice="end its callers before it is closed",
+                    )
                 self.session = session
             return self.session
 
@@ -161,7 +164,8 @@ def _check_cookies(session: aiohttp.ClientSession) -> None:
     """Refuse a session that keeps cookies. Raises `ConfigurationError`."""
     if not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
         raise ConfigurationError(
-            "http= would carry one tenant's cookies to another: make it with cookie_jar=aiohttp.DummyCookieJar()"
+            "http= would carry one tenant's cookies to another",
+            advice="make it with cookie_jar=aiohttp.DummyCookieJar()",
         )
 
 
@@ -306,7 +310,7 @@ class Sessions:
             if loop_of(http) is loop:
                 if http.closed:
                     raise ConfigurationError(
-                        "the session given as http= is closed: keep it open as long as the manager"
+                        "the session given as http= is closed", advice="keep it open as long as the manager"
                     )
                 return http, False
             self._note_left_out()

@@ -122,7 +122,8 @@ class SharedRefresh(Refresh):
         store_client.calls.note(problem)
         if store_client.calls.strict or self._options.needs_lock:
             kind = LockTimeout if problem.lock_timeout else StoreError
-            raise kind(f"the token store fails: {problem}", provider=self._provider.name)
+            advice = "look for a process that hangs" if problem.lock_timeout else "is the store up and reachable?"
+            raise kind(f"the token store fails: {problem}", advice=advice, provider=self._provider.name)
         # No refresh token without the lock: another process may be using it up at this moment.
         last = before.last
         last = None if last is None else attrs.evolve(last, refresh_token=None)

@@ -204,7 +204,7 @@ class TokenRequest:
             problem = sanitize(error, "the token request")
         else:
             kind = type(self._provider).__name__
-            problem = ConfigurationError(f"{kind}.fetch must be an async function: write '{FETCH}'")
+            problem = ConfigurationError(f"{kind}.fetch must be an async function", advice=f"write '{FETCH}'")
         finally:
             end_wait(answered)
         raise problem
@@ -217,7 +217,9 @@ class TokenRequest:
         expired = isinstance(problem, InvalidTokenResponse) and problem.expired
         if expired and self._state.ends_about(self._clock.monotonic()):
             return TokenEndpointUnavailable(
-                "the server gave the same token again, which ends just now", retry_after=_NEXT_TOKEN
+                "the server gave the same token again, which ends just now",
+                advice="try again after its end",
+                retry_after=_NEXT_TOKEN,
             )
         # An interruption, most likely, says nothing of the next request: it holds nobody off who needs a token.
         problem.upstream = problem.upstream or not isinstance(error, Exception)
@@ -307,7 +309,11 @@ class TokenRequest:
             if locked is not None and locked.used:
                 locked.hold(locked.entry.with_refresh_token(None))
         # Or a process that runs an event loop a job would ask once a job, and never see an answer.
-        error = TokenEndpointUnavailable("the event loop ended before the answer came", provider=self._provider.name)
+        error = TokenEndpointUnavailable(
+            "the event loop ended before the answer came",
+            advice="close the manager before its event loop ends",
+            provider=self._provider.name,
+        )
         error.upstream = True  # it holds nobody off who needs a token now
         now, deadline = self._clock.monotonic(), self._deadline
         self._state.fail(error, now=now, deadline=deadline, unit_random=self._runtime.random())

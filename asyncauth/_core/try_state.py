@@ -94,7 +94,7 @@ class TryState:
         if rejected is not None and rejected.credential is not None and rejected.credential == credential.digest:
             known = rejected.again()
         elif credential.mark in self.rejected:
-            known = CredentialsRejected(f"the server rejected the {names} that another process sent; check it")
+            known = CredentialsRejected(f"the server rejected the {names} that another process sent", advice="check it")
             known.credential, known.may_change, known.elsewhere = credential.digest, credential.may_change, True
             self.mark = credential.mark
         else:
@@ -124,8 +124,11 @@ class TryState:
     def no_answer_in_time(self) -> TokenEndpointUnavailable:
         """Return the error of a try whose time was over."""
         if not self.may_have_sent:
-            return TokenEndpointUnavailable("the credential could not be obtained in time: nothing was sent")
-        return TokenEndpointUnavailable(str(LATE))
+            return TokenEndpointUnavailable(
+                "the credential could not be obtained in time: nothing was sent",
+                advice="look at what supplies it, such as a vault",
+            )
+        return TokenEndpointUnavailable(LATE.says, advice=LATE.do)
 
     def note_sent(self) -> None:
         """Note that a token request is sent now, and was not answered yet."""

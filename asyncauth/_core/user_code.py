@@ -51,8 +51,9 @@ def sanitize(error: BaseException, what: str) -> AuthError:
         return again
     kind = type(error).__name__
     if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)) and not isinstance(error, _NO_NETWORK):
-        return TokenEndpointUnavailable(f"{what} failed: {trouble_of(error)}")
-    return AuthError(f"{what} raised {kind}{place_of(error)}")
+        trouble = trouble_of(error)
+        return TokenEndpointUnavailable(f"{what} failed: {trouble.says}", advice=trouble.do)
+    return AuthError(f"{what} raised {kind}{place_of(error)}", advice="look at that code")
 
 
 _NO_NETWORK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)

@@ -156,10 +156,14 @@ def _ask(loop: LoopRef | None) -> threading.Event:
 
 
 def _overdue() -> TokenEndpointUnavailable:
-    return TokenEndpointUnavailable("no token by the deadline: the provider ignores that its request was cancelled")
+    return TokenEndpointUnavailable(
+        "no token by the deadline: the provider ignores that its request was cancelled",
+        advice="let its fetch() pass CancelledError on",
+    )
 
 
 def _blocked() -> TokenEndpointUnavailable:
     return TokenEndpointUnavailable(
-        "no token by the deadline: the event loop of the refresh, in another thread, is blocked"
+        "no token by the deadline: the event loop of the refresh, in another thread, is blocked",
+        advice="look for the code that blocks it, such as a synchronous request",
     )

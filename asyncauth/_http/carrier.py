@@ -69,8 +69,8 @@ class Carrier(NamedTuple):
         carrier = _parsed(carried_as, scheme)
         if bound and carrier != PLAIN:
             raise ConfigurationError(
-                "a DPoP token goes into the Authorization header, after DPoP: leave carried_as and scheme out"
-                " (RFC 9449 §7.1)"
+                "a DPoP token goes into the Authorization header, after DPoP",
+                advice="leave carried_as and scheme out (RFC 9449 §7.1)",
             )
         return carrier
 
@@ -174,7 +174,7 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
     if place == "header" and name.lower() in _FRAMING:
         raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets that header itself")
     if scheme is not None and place != "header":
-        raise ConfigurationError(f"scheme= is for headers only: leave it out for a token in a {place}")
+        raise ConfigurationError("scheme= is for headers only", advice=f"leave it out for a token in a {place}")
     if scheme and not _WORD().fullmatch(scheme):
         raise ConfigurationError("scheme= takes one word such as 'Token', or '' for none")
     if place == "header" and name.lower() == "authorization":

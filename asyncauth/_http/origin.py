@@ -86,7 +86,7 @@ def absolute_url(text: str | URL, argument: str, *, query: bool = False) -> URL:
         complete = url.absolute and url.host is not None and url.scheme in _WEB and url.port is not None
     del text  # as url, below: a traceback with local variables must not show a secret
     if url is None:
-        raise ConfigurationError(f"{argument} is not a URL: write one such as {example!r}")
+        raise ConfigurationError(f"{argument} is not a URL", advice=f"write one such as {example!r}")
     if not complete:
         del url
         raise ConfigurationError(f"{argument} must be absolute, such as {example!r}")
@@ -155,8 +155,9 @@ def require_secure(url: URL, argument: str, insecure_hosts: Collection[str] = ()
     """
     if _WEB.get(url.scheme) != "https" and not _may_be_insecure(url.host, insecure_hosts):
         raise InsecureTransport(
-            f"{argument} is plain http to {url.host}: a token or password would be sent unencrypted; use https"
-            f" (http is accepted for loopback hosts, and for those that insecure_hosts=({url.host!r},) names)"
+            f"{argument} is plain http to {url.host}, so a token or password would be sent unencrypted",
+            advice=f"use https"
+            f" (http is accepted for loopback hosts, and for those that insecure_hosts=({url.host!r},) names)",
         )
 
 
@@ -173,8 +174,8 @@ def check_proxy(url: URL, proxy: URL, insecure_hosts: Collection[str] = ()) -> N
     """
     if _WEB.get(url.scheme) == "http" and not _may_be_insecure(proxy.host, insecure_hosts):
         raise InsecureTransport(
-            f"plain http through the proxy {proxy.host}, which can read what you send: write https, or keep"
-            f" {url.host} from the proxy (no_proxy), or name the proxy in insecure_hosts="
+            f"plain http through the proxy {proxy.host}, which can read what you send",
+            advice=f"write https, or keep {url.host} from the proxy (no_proxy), or name the proxy in insecure_hosts=",
         )
 
 
@@ -253,7 +254,7 @@ def places_of(origins: tuple[str, ...], insecure_hosts: frozenset[str]) -> tuple
 
 def in_the_clear_error(url: URL) -> InsecureTransport:
     """Return the error for a request by plain http to a host that is served by https."""
-    return InsecureTransport(f"plain http to {url.host}: write https, or what you send can be read")
+    return InsecureTransport(f"plain http to {url.host}", advice="write https, or what you send can be read")
 
 
 def _is_ambiguous(text: str) -> bool:

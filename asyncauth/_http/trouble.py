@@ -21,19 +21,19 @@ class Trouble(NamedTuple):
 
     Attributes:
         says: The problem.
-        do: What to do or to check; ``""`` (default): nothing in particular.
+        do: What to do or to check.
         unsent: Whether the server certainly did not receive the request (default ``False``).
         lasting: Whether the same request would fail in the same way again, although the server answers (default
             ``False``).
     """
 
     says: str
-    do: str = ""
+    do: str
     unsent: bool = False
     lasting: bool = False
 
     def __str__(self) -> str:
-        return f"{self.says}; {self.do}" if self.do else self.says
+        return f"{self.says}: {self.do}"
 
 
 LATE = Trouble("no answer in time", "is the server overloaded, or does a firewall drop what is sent there?")
@@ -60,6 +60,8 @@ _RUNNING = "is the server running, and are host and port right?"
 _SPELLED = "is it spelled right, and has this machine a network and a name server?"
 _TLS_PORT = "is this the port for https, and does a proxy stand between?"
 _CLIENT_CERTIFICATE = "the server wants a client certificate: give http= a session that has one"
+_HTTP = "are host and port right?"
+_LATER = "try again later"
 _LONGER = "give http= a session with a larger max_field_size"
 _PROXY_AUTH = 407
 
@@ -102,19 +104,19 @@ def trouble_of(error: BaseException) -> Trouble:  # noqa: C901, PLR0911, PLR0912
             than = "this session reads" if limit is None else f"{limit[1]} bytes, which is all that this session reads"
             return _lasting(f"a header of the answer is longer than {than}", _LONGER)
         case aiohttp.ClientResponseError() if isinstance(cause, HttpProcessingError):
-            return Trouble(f"the answer is not HTTP ({type(cause).__name__})")
+            return Trouble(f"the answer is not HTTP ({type(cause).__name__})", _HTTP)
         case aiohttp.ClientPayloadError():
-            return Trouble("the answer broke off")
+            return Trouble("the answer broke off", _BETWEEN)
         case OSError() if isinstance(cause, ssl.SSLError):
             reason = _reason(cause)
             wanted = "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason
-            return Trouble(f"the server broke TLS off ({reason})", _CLIENT_CERTIFICATE if wanted else "")
+            return Trouble(f"the server broke TLS off ({reason})", _CLIENT_CERTIFICATE if wanted else _LATER)
         case ConnectionError() | aiohttp.ClientOSError():
-            return Trouble(f"the connection broke before the answer came ({_reason(error)})")
+            return Trouble(f"the connection broke before the answer came ({_reason(error)})", _BETWEEN)
         case OSError():
-            return Trouble(f"no answer was received ({_reason(error)})")
+            return Trouble(f"no answer was received ({_reason(error)})", _LATER)
         case _:
-            return Trouble(f"no answer was received ({type(error).__name__})")
+            return Trouble(f"no answer was received ({type(error).__name__})", _LATER)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -42,7 +42,7 @@ def check_plain(url: URL, what: str, insecure_hosts: Collection[str]) -> None:
         insecure_hosts: Hosts to which plain http may go, by `insecure_hosts_of`.
 
     Raises:
-        Problem: It would travel in the clear.
+        Problem: It would be sent unencrypted.
     """
     host = (url.host or "").rstrip(".").lower()
     if url.scheme != "http" or is_loopback(host) or host in insecure_hosts:
@@ -51,6 +51,6 @@ def check_plain(url: URL, what: str, insecure_hosts: Collection[str]) -> None:
     inside = "." not in host or host.replace(".", "").isdecimal() or ":" in host
     permit = f" (or permit it, in a network of containers, with --insecure-host {host})" if inside else ""
     raise Problem(
-        f"{what} is plain http: a token or password would travel in the clear; write"
+        f"{what} is plain http to {url.host}, so a token or password would be sent unencrypted: use"
         f" {url.origin().with_scheme('https')}{permit}"
     )

@@ -176,7 +176,7 @@ def _way_of(httpx_arguments: dict[str, Any]) -> Http | None:
         proxy = given if isinstance(given, httpx.Proxy) else httpx.Proxy(given)
         if proxy.url.scheme not in {"http", "https"}:
             raise ConfigurationError(
-                "token requests can't go through a SOCKS proxy: give http= a function, or pass a TokenManager"
+                "token requests can't go through a SOCKS proxy", advice="give http= a function, or pass a TokenManager"
             )
         user, password = proxy.auth or (None, None)
         way["proxy"] = URL(str(proxy.url)).with_user(user).with_password(password)

@@ -92,8 +92,8 @@ class _Blocking:
     async def obtain(self, engine: TokenEngine, use: Use) -> CachedToken:
         if _is_asyncio_here():
             raise ConfigurationError(
-                "an httpx.Client would stop the event loop that is running in this thread: use async_client;"
-                " or call it in another thread, as asyncio.to_thread() does"
+                "an httpx.Client would stop the event loop that is running in this thread",
+                advice="use async_client; or call it in another thread, as asyncio.to_thread() does",
             )
         return obtain(engine, use)
 

@@ -166,7 +166,7 @@ def base_address(
         return url
     if not isinstance(environment, str) or environment not in hosts:
         known = " or ".join(map(repr, hosts))
-        raise ConfigurationError(f"there is no environment {environment!r}: write {known}, or give base_url=")
+        raise ConfigurationError(f"there is no environment {environment!r}", advice=f"write {known}, or give base_url=")
     return URL(hosts[environment])
 
 
@@ -178,7 +178,11 @@ def checked_text(value: object, name: str) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         kind = "empty" if isinstance(value, str) else type(value).__name__
-        raise ConfigurationError(f"{name} takes a str that is not empty, not {kind}: is an environment variable unset?")
+        raise ConfigurationError(
+            f"{name} takes a str that is not empty, not {kind}", advice="is an environment variable unset?"
+        )
     if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ConfigurationError(f"{name} contains a character that can't be sent: was it read with surrogateescape?")
+        raise ConfigurationError(
+            f"{name} contains a character that can't be sent", advice="was it read with surrogateescape?"
+        )
     return value

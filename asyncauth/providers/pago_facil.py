@@ -163,7 +163,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         if self._newer:  # the same three fields, wrapped
             data = response.fields.get("data")
             if not isinstance(data, dict):
-                raise InvalidTokenResponse("the answer has no 'data'")
+                raise InvalidTokenResponse("the answer has no 'data'", advice="check the address")
             response = attrs.evolve(response, fields=data)
         return _read_jwt(response)
 

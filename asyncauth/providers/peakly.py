@@ -48,6 +48,7 @@ class Peakly(PasswordGrant):
 
     name: str = "peakly"
     _cannot_revoke: str = "Peakly has no way to revoke a token"
+    _how_to_revoke: str = "the token ends by itself"
 
     def __init__(
         self,

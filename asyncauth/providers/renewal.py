@@ -86,7 +86,7 @@ async def fetch_alone(
             raise problem
     if not _differs(await given(), previous):
         raise problem or CredentialsRejected(
-            "the refresh token was rotated, and its successor is lost: obtain a new one"
+            "the refresh token was rotated, and its successor is lost", advice="obtain a new one"
         )
     return await grant()
 

@@ -90,7 +90,9 @@ class Place:
         if self.way == "basic" and ":" in self.name:
             raise ConfigurationError("a user name can't contain a colon (RFC 7617 §2)")
         if self.way == "bearer" and self.name:
-            raise ConfigurationError("a bearer credential has no name: give it alone, or as 'bearer:' beside others")
+            raise ConfigurationError(
+                "a bearer credential has no name", advice="give it alone, or as 'bearer:' beside others"
+            )
         if self.way in _NAMES and self.way != "basic" and not self.name:
             raise ConfigurationError(f"the name of a credential's {_NAMES[self.way]} is empty")
 
@@ -142,7 +144,7 @@ class DeclaredCredentials:
         name = _NAMES.get(checked_way(self.sent_as))
         if self.names is None and name is not None:
             raise ConfigurationError(
-                f"sent_as={self.sent_as!r} needs the credential's {name}: write credential={{{name!r}: …}}"
+                f"sent_as={self.sent_as!r} needs the credential's {name}", advice=f"write credential={{{name!r}: …}}"
             )
 
 

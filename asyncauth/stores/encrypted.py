@@ -57,7 +57,9 @@ class EncryptedStore:
             from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 (an extra)
         except ImportError:
             given.clear()
-            raise ConfigurationError("EncryptedStore needs cryptography: pip install 'asyncauth[crypto]'") from None
+            raise ConfigurationError(
+                "EncryptedStore needs cryptography", advice="pip install 'asyncauth[crypto]'"
+            ) from None
         fernets: list[Fernet] = []
         usable = True
         while given and usable:
@@ -68,7 +70,8 @@ class EncryptedStore:
         if not usable:  # raised here: otherwise the chain would include a frame of Fernet's, which shows the key
             given.clear()
             raise ConfigurationError(
-                f"EncryptedStore: key {len(fernets) + 1} is not a Fernet key; make one with Fernet.generate_key()"
+                f"EncryptedStore: key {len(fernets) + 1} is not a Fernet key",
+                advice="make one with Fernet.generate_key()",
             )
         if not fernets:
             raise ConfigurationError("EncryptedStore takes at least one key: Fernet.generate_key() makes one")

@@ -52,7 +52,7 @@ class FileStore:
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
         if importlib.util.find_spec("filelock") is None:
-            raise ConfigurationError("FileStore needs filelock: pip install 'asyncauth[file]'")
+            raise ConfigurationError("FileStore needs filelock", advice="pip install 'asyncauth[file]'")
         name = _name(path)
         if not isinstance(name, str) or not name:
             kind = "an empty path" if name == "" else type(name).__name__

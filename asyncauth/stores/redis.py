@@ -88,7 +88,7 @@ class RedisStore:
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= takes a str, not {type(prefix).__name__}")
         if importlib.util.find_spec("redis") is None:
-            raise ConfigurationError("RedisStore needs redis-py: pip install 'asyncauth[redis]'")
+            raise ConfigurationError("RedisStore needs redis-py", advice="pip install 'asyncauth[redis]'")
         if isinstance(self._given, str):
             if not self._given.startswith(("redis://", "rediss://", "unix://")):
                 raise ConfigurationError("RedisStore takes a URL such as 'redis://localhost:6379/0', or a client")
@@ -122,7 +122,8 @@ class RedisStore:
         loop = asyncio.get_running_loop()
         if self._of_parent:
             raise ConfigurationError(
-                "RedisStore's client has connections of the parent process: make client and store after the fork"
+                "RedisStore's client has connections of the parent process",
+                advice="make client and store after the fork",
             )
         self._used = True
         with self._guard:
@@ -169,7 +170,9 @@ class RedisStore:
         except Exception:  # noqa: BLE001 (a ValueError, a TypeError for an unknown option, …)
             flawed = True
         if flawed:
-            raise ConfigurationError("RedisStore can't use this URL: is its port a number, and each option redis-py's?")
+            raise ConfigurationError(
+                "RedisStore can't use this URL", advice="is its port a number, and each option redis-py's?"
+            )
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncGenerator[Any, None]:

@@ -108,10 +108,11 @@ def _until(usable_for: float | None) -> str:
 def _failure(event: events.TokenRequestFailed) -> str:
     """Return what failed, whom it concerns, when the next try comes, and what to do."""
     what = "no token from an earlier step" if event.upstream else "token request failed"
-    message = event.message.removeprefix(f"{_step(event)} ")  # the line begins with it
+    place = f" [{_step(event)}"  # the line begins with it
+    message = event.message.replace(f"{place}, ", " [", 1).replace(f"{place}]", "", 1)
     to_do = _TO_DO.get(event.error) or ("no action needed" if event.usable_for != 0 else None)
     parts = [_consequence(event), f"next try in {in_seconds(event.retry_in)}", *([] if to_do is None else [to_do])]
-    return f"{what}: {event.error}: {message} [{'; '.join(parts)}]"
+    return f"{what}: {event.error}: {message} ({'; '.join(parts)})"
 
 
 def _consequence(event: events.TokenRequestFailed) -> str:

@@ -21,7 +21,7 @@ try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
 except ImportError:
-    raise ConfigurationError("OpenTelemetry needs its API: pip install 'asyncauth[otel]'") from None
+    raise ConfigurationError("OpenTelemetry needs its API", advice="pip install 'asyncauth[otel]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -259,9 +259,9 @@ def test_no_token_ends_with_3(shell: Shell, sandbox: Sandbox) -> None:
         (("https://api.example.com/x",), "whose token"),
         (("https://api.peaky.co/x", "--as", "peakly"), "is not peakly's"),
         (("https://api.pgf.cl/x", "--as", "peakly"), "is not peakly's"),
-        (("http://api.peakly.co/x", "--as", "peakly"), "write https://api.peakly.co\n"),
-        (("http://api.peakly.co/x",), "write https://api.peakly.co\n"),
-        (("http://shop:8080/x", "--as", "peakly"), "write https://shop:8080 (or permit it, in a network of containers"),
+        (("http://api.peakly.co/x", "--as", "peakly"), "use https://api.peakly.co\n"),
+        (("http://api.peakly.co/x",), "use https://api.peakly.co\n"),
+        (("http://shop:8080/x", "--as", "peakly"), "use https://shop:8080 (or permit it, in a network of containers"),
     ],
 )
 def test_wrong_usage(shell: Shell, sandbox: Sandbox, arguments: tuple[str, ...], said: str) -> None:
@@ -277,5 +277,5 @@ def test_plain_http_is_refused(shell: Shell) -> None:
     ended = shell.run("request", "http://api.example.com/x", "--as", "peakly", "--environment", "qa")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        "asyncauth: the URL is plain http: a token or password would travel in the clear; write https://api.example.com\n"
+        "asyncauth: the URL is plain http to api.example.com, so a token or password would be sent unencrypted: use https://api.example.com\n"
     )

@@ -80,7 +80,7 @@ async def test_cold_a_lasting_fault_fails_by_the_deadline(kind: str) -> None:
                 calls = (status_of(http, side.url()) for _ in range(20))
                 errors = await asyncio.gather(*calls, return_exceptions=True)
             assert {(type(error), str(error)) for error in errors} == {(TokenEndpointUnavailable, str(errors[0]))}
-            assert "peakly token (http://" in str(errors[0])
+            assert "[peakly token, http://" in str(errors[0])
             side.server.token_faults.clear()
             await manager.token()  # the wait outlives the flight; it does not outlive the outage by much
         assert side.server.counts.api_requests == 0

@@ -169,7 +169,8 @@ async def test_a_proxy_that_wants_credentials(safe: Place, authority: trustme.CA
     async with ForwardProxy(credentials=held).serve() as proxy:
         tls = trusting(authority)
         words = await why_not(safe.provider(), makes(tls, proxy=proxy.url))
-        assert "the proxy refuses to connect (status 407); give it its credentials" in words
+        assert words.startswith("the proxy refuses to connect (status 407) [")
+        assert words.endswith("]: give it its credentials (proxy_auth)")
         with_password = proxy.url.replace("//", f"//me:{password}@")
         assert await TokenManager(safe.provider(), http=makes(tls, proxy=with_password)).token()
 

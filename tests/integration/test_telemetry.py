@@ -177,7 +177,7 @@ async def test_failures_are_counted_by_type(monitor: Monitor) -> None:
     assert monitor.metric("cool_downs", asyncauth_cool_down_cause="credentials") == 1
     (refresh,) = monitor.refreshes
     assert refresh.status.status_code is StatusCode.ERROR
-    assert refresh.status.description == "fake (status 401): no"
+    assert refresh.status.description == "no [fake, status 401]"
     assert [event.name for event in refresh.events] == ["token request failed"] * 2
     assert [(event.attributes or {})["error.type"] for event in refresh.events] == [
         "TokenEndpointUnavailable",

@@ -161,7 +161,9 @@ async def test_who_never_had_its_turn_is_told_by_the_deadline(
     await clock.advance(31.0)
     errors = [each.exception() for each in waiting]
     assert all(isinstance(each, TokenEndpointUnavailable) for each in errors)
-    assert any(f"({ENDPOINT}): the endpoint is down, as another tenant's" in str(each) for each in errors)
+    assert any(
+        "the endpoint is down, as another tenant's" in str(each) and f", {ENDPOINT}]" in str(each) for each in errors
+    )
 
 
 async def test_by_hand_a_tenant_asks_at_once(clock: FakeClock, system: System, pool: ManagerPool[str]) -> None:

@@ -106,7 +106,7 @@ def test_what_has_no_signature_is_left_to_the_call() -> None:
 async def test_a_fetch_that_is_not_async() -> None:
     """The error names the class, and how the method is written."""
     manager = TokenManager(with_fetch(lambda self, http, previous: Token("token-1")))
-    says = "Source.fetch must be an async function: write 'async def fetch(self, http, previous)'"
+    says = "Source.fetch must be an async function [source]: write 'async def fetch(self, http, previous)'"
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         await manager.token()
 
@@ -150,7 +150,7 @@ def test_what_is_no_store_at_all(store: Any) -> None:
 def test_a_store_and_no_identity() -> None:
     """A class of a user's own is to set it; there is no argument for it, as the library's providers have."""
     with pytest.raises(
-        ConfigurationError, match="a token of Source can't be shared: its identity is None; set it"
+        ConfigurationError, match="a token of Source can't be shared: its identity is None: set it"
     ) as own:
         TokenManager(Source(), store=MemoryStore())
     assert "account" not in str(own.value)

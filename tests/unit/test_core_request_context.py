@@ -157,7 +157,7 @@ async def test_a_rejected_credential_is_sent_once_per_cooldown(acme: Acme, clock
     for _ in range(5):
         error = await outcome(manager, clock)
         assert isinstance(error, CredentialsRejected)
-        assert str(error) == "acme (status 401): check the secret (the server says: no: who?)"
+        assert str(error) == 'check the secret [acme, status 401]; the server says "no: who?"'
     await clock.advance(58)
     await outcome(manager, clock)
     assert acme.server.received == ["wrong"]

@@ -194,7 +194,7 @@ async def test_what_remains_is_said_with_its_end(
     assert not revocation.complete
     (left,) = revocation.remaining
     assert (left.kind, left.fingerprint, left.expires_at) == ("access_token", token.fingerprint, NOW + 3600)
-    assert left.error == "CredentialsRejected: no (the server says: unsupported_token_type)"
+    assert left.error == 'CredentialsRejected: no; the server says "unsupported_token_type"'
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "fake: logged out: 1 revoked, 1 not")
     ]
@@ -255,7 +255,10 @@ async def test_a_provider_without_revocation_says_so(make: Make, clock: FakeCloc
     manager = make(provider)
     await manager.token()
     (left,) = (await manager.revoke()).remaining
-    assert left.error == "ConfigurationError: its provider has no way to revoke a token"
+    assert (
+        left.error
+        == "ConfigurationError: its provider has no way to revoke a token: give it a revoke method, if the API can"
+    )
     assert left.expires_at == NOW + 3600
 
 

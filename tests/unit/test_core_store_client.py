@@ -406,7 +406,7 @@ async def test_different_identities_share_nothing(clock: FakeClock, store: Comma
 def test_without_an_identity_there_is_no_sharing(clock: FakeClock, store: CommandedStore) -> None:
     """A provider that cannot say whose token it gets is refused, and so is an object that is not a store."""
     with pytest.raises(
-        ConfigurationError, match="a token of FakeProvider can't be shared: its identity is None; set it"
+        ConfigurationError, match="a token of FakeProvider can't be shared: its identity is None: set it"
     ):
         manager(FakeProvider(identity=None), store, clock)
     with pytest.raises(ConfigurationError, match=r"write PagoFacilJWT\(…, account='…'\)"):

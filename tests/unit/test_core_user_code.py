@@ -26,7 +26,8 @@ def test_network_trouble_is_transient(error: Exception, why: str) -> None:
     """Its cause is named, as that of the library's own token requests."""
     found = sanitize(error, "the thing")
     assert type(found) is TokenEndpointUnavailable
-    assert str(found) == f"the thing failed: {why}"
+    assert found.message == f"the thing failed: {why}"
+    assert found.advice
 
 
 def test_error_of_ours_stays_what_it_is() -> None:
@@ -39,7 +40,7 @@ def test_error_of_ours_stays_what_it_is() -> None:
 
 def test_anything_else_is_a_fault_with_its_place() -> None:
     """Class and innermost place, not the text; no place where there is none."""
-    assert str(sanitize(KeyError(MARK), "the thing")) == "the thing raised KeyError"
+    assert str(sanitize(KeyError(MARK), "the thing")) == "the thing raised KeyError: look at that code"
 
     def inner() -> None:
         raise KeyError(MARK)

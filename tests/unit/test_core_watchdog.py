@@ -82,8 +82,14 @@ class Flight:
         self.told.append("lost")
 
 
-IGNORED = "no token by the deadline: the provider ignores that its request was cancelled"
-BLOCKED = "no token by the deadline: the event loop of the refresh, in another thread, is blocked"
+IGNORED = (
+    "no token by the deadline: the provider ignores that its request was cancelled: let its fetch() pass"
+    " CancelledError on"
+)
+BLOCKED = (
+    "no token by the deadline: the event loop of the refresh, in another thread, is blocked: look for the code that"
+    " blocks it, such as a synchronous request"
+)
 
 
 def on_its_own_loop(flight: Flight, seconds: float) -> tuple[Watchdog, Loop]:

@@ -39,19 +39,22 @@ def test_only_some_errors_can_be_mended_by_a_retry() -> None:
     [
         (AuthError("no"), "no"),
         (AuthError(), ""),
-        (AuthError("no", provider="p"), "p: no"),
-        (AuthError("no", step="s"), "s: no"),
-        (AuthError("no", provider="p", step="s"), "p s: no"),
-        (AuthError("no", endpoint="https://e.example/t"), "https://e.example/t: no"),
-        (AuthError("no", status=500), "status 500: no"),
-        (AuthError("no", provider="p", step="s", endpoint="e", status=0), "p s (e, status 0): no"),
-        (AuthError("no", error="invalid_grant"), "no (the server says: invalid_grant)"),
-        (AuthError("no", error="a", error_description="b"), "no (the server says: a: b)"),
-        (AuthError("no", provider="p", error_description="b"), "p: no (the server says: b)"),
+        (AuthError("no", advice="do"), "no: do"),
+        (AuthError(advice="do"), "do"),
+        (AuthError("no", provider="p"), "no [p]"),
+        (AuthError("no", step="s"), "no [s]"),
+        (AuthError("no", provider="p", step="s"), "no [p s]"),
+        (AuthError("no", endpoint="https://e.example/t"), "no [https://e.example/t]"),
+        (AuthError("no", status=500), "no [status 500]"),
+        (AuthError("no", provider="p", step="s", endpoint="e", status=0), "no [p s, e, status 0]"),
+        (AuthError("no", error="invalid_grant"), 'no; the server says "invalid_grant"'),
+        (AuthError("no", error="a", error_description="b"), 'no; the server says "a: b"'),
+        (AuthError("no", provider="p", error_description="b"), 'no [p]; the server says "b"'),
+        (AuthError("no", advice="do", provider="p", error="a"), 'no [p]; the server says "a": do'),
     ],
 )
-def test_text_says_where_and_what(error: AuthError, text: str) -> None:
-    """The text is put together from place, message and the server's own words, as far as they are known."""
+def test_text_says_what_where_why_and_what_to_do(error: AuthError, text: str) -> None:
+    """The known parts in one order: what happened, where, what the server said, what to do."""
     assert str(error) == text
 
 

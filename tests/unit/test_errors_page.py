@@ -25,23 +25,45 @@ MAKERS = {
 """What makes an error under another name."""
 
 
-_TEXT = (ast.Constant, ast.JoinedStr)
+_KNOWN = (ast.Constant, ast.JoinedStr, ast.IfExp)
 
 
-def templates(node: ast.expr | None, scope: ast.AST) -> Iterator[str]:
-    """Yield the texts that an expression can be, with … for what varies."""
+def templates(node: ast.expr | None, *scopes: ast.AST) -> Iterator[str]:
+    """Yield the texts that an expression can be, with … for what varies.
+
+    Args:
+        node: The expression.
+        scopes: Where the names in it may be assigned, the nearest first.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
         parts = ["…" if isinstance(part, ast.FormattedValue) else str(part.value) for part in node.values]  # type: ignore[attr-defined]
         yield re.sub("…+", "…", "".join(parts))
     elif isinstance(node, ast.IfExp):
-        yield from templates(node.body, scope)
-        yield from templates(node.orelse, scope)
+        yield from templates(node.body, *scopes)
+        yield from templates(node.orelse, *scopes)
     elif isinstance(node, ast.Name):
-        for each in ast.walk(scope):
-            if isinstance(each, ast.Assign) and _last(each.targets[0]) == node.id and isinstance(each.value, _TEXT):
-                yield from templates(each.value, scope)
+        for scope in scopes:
+            texts = [
+                each.value
+                for each in ast.walk(scope)
+                if isinstance(each, ast.Assign) and _last(each.targets[0]) == node.id and isinstance(each.value, _KNOWN)
+            ]
+            for text in texts:
+                yield from templates(text, *scopes)
+            if texts:
+                return
+
+
+def whole(call: ast.Call, *scopes: ast.AST) -> Iterator[str]:
+    """Yield the texts of the error that a call makes: its message, and what to do after a colon."""
+    advice = next((each.value for each in call.keywords if each.arg == "advice"), None)
+    for text in templates(call.args[0], *scopes):
+        if advice is None:
+            yield text
+        for to_do in () if advice is None else tuple(templates(advice, *scopes)) or ("…",):
+            yield f"{text}: {to_do}"
 
 
 def _last(node: ast.expr) -> str:
@@ -73,7 +95,7 @@ def in_the_code() -> set[tuple[str, str]]:
             for node in ast.walk(scope):
                 if isinstance(node, ast.Call):
                     kinds = classes(node, scope) if node.args else ()
-                    found |= {(kind, text) for kind in kinds for text in templates(node.args[0], scope)}
+                    found |= {(kind, text) for kind in kinds for text in (whole(node, scope, tree) if kinds else ())}
     return {(kind, text) for kind, text in found if " " in text}
 
 

@@ -113,7 +113,7 @@ async def test_a_failed_try_and_its_refresh(
         account=ACCOUNT,
         at=heard.events[0].at,
         error="TokenEndpointUnavailable",
-        message="fake (status 503): down",
+        message="down [fake, status 503]",
         status=503,
         upstream=False,
         retry_in=0.25,

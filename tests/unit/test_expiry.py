@@ -108,7 +108,7 @@ def test_duration_names_the_field_it_cannot_read(value: object) -> None:
     """A value that is not a finite number is an error that names the field, in a short message."""
     with pytest.raises(InvalidTokenResponse, match=r"^expires_in can't be read: ") as caught:
         expiry.duration(value, "expires_in")
-    assert len(str(caught.value)) < 120
+    assert len(caught.value.message) < 120
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [(0.001, 90.0), (1.0, 90_000.0), (60.0, 5_400_000.0)])
@@ -148,7 +148,7 @@ def test_an_error_says_which_part_of_it_the_server_sent(value: object, quoted: s
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, -1, "0", "-1", "-3600.5", "1e-400", -(10**300)])
 def test_duration_of_nothing_is_expired_on_arrival(value: object) -> None:
     """Zero and less never mean "never expires": the token was expired on arrival."""
-    with pytest.raises(InvalidTokenResponse, match=r"^expires_in is .*expired on arrival$") as caught:
+    with pytest.raises(InvalidTokenResponse, match=r"^expires_in is .*expired on arrival: is it counted") as caught:
         expiry.duration(value, "expires_in")
     assert caught.value.expired
 
@@ -175,7 +175,7 @@ def test_error_shows_a_short_clean_excerpt(value: object, shown: str) -> None:
     """An error shows a text of up to 16 printable ASCII characters; of any other, a token perhaps, only the length."""
     with pytest.raises(InvalidTokenResponse) as caught:
         expiry.duration(value, "expires_in")
-    assert str(caught.value) == f"expires_in can't be read: {shown} is not a number of seconds"
+    assert caught.value.message == f"expires_in can't be read: {shown} is not a number of seconds"
 
 
 def test_error_bounds_the_field_too() -> None:
@@ -226,7 +226,7 @@ def test_epoch_refuses_the_absurd(value: object) -> None:
     """A negative, absurd or unreadable instant is an error that names the field."""
     with pytest.raises(InvalidTokenResponse, match=r"^expiration_date can't be read: ") as caught:
         expiry.epoch(value, "expiration_date")
-    assert len(str(caught.value)) < 150
+    assert len(caught.value.message) < 150
 
 
 # --- HTTP dates
@@ -310,7 +310,9 @@ def test_http_date_reaches_from_the_year_1_to_9999(text: str, instant: float) ->
 )
 def test_http_date_names_the_field_it_cannot_read(value: object) -> None:
     """A value that is not an HTTP date is an error that names the field, or None where the header may be ignored."""
-    with pytest.raises(InvalidTokenResponse, match=r"^\.expires can't be read: .* is not an HTTP date$"):
+    with pytest.raises(
+        InvalidTokenResponse, match=r"^\.expires can't be read: .* is not an HTTP date: tell the provider"
+    ):
         expiry.http_date(value, ".expires")
     assert expiry.try_http_date(value) is None
 
@@ -592,7 +594,7 @@ def test_lifetime_trusts_durations_before_instants(
 )
 def test_lifetime_of_nothing_is_expired_on_arrival(durations: list[float], instants: list[float], now: float) -> None:
     """A lifetime of zero or less is an error, not a token and not "never expires"."""
-    with pytest.raises(InvalidTokenResponse, match=r"expired on arrival$") as caught:
+    with pytest.raises(InvalidTokenResponse, match=r"expired on arrival: is it counted") as caught:
         expiry.lifetime(durations=durations, instants=instants, now=now)
     assert caught.value.expired
 

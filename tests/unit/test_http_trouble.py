@@ -56,12 +56,12 @@ RESET = os.strerror(errno.ECONNRESET)
 UNSENT = [
     (
         aiohttp.ClientConnectorError(KEY, OSError(errno.ECONNREFUSED, MARK)),
-        f"no connection to api.example.com:443 could be made ({REFUSED}); is the server running",
+        f"no connection to api.example.com:443 could be made ({REFUSED}): is the server running",
     ),
     (aiohttp.ClientConnectorError(KEY, OSError(MARK)), "could be made (OSError)"),
     (
         aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
-        "api.example.com has no address (Name or service not known); is it spelled right",
+        "api.example.com has no address (Name or service not known): is it spelled right",
     ),
     (aiohttp.ClientConnectorDNSError(KEY, OSError(None, MARK)), "api.example.com has no address (OSError)"),
     (
@@ -70,23 +70,23 @@ UNSENT = [
     ),
     (
         aiohttp.ClientConnectorSSLError(KEY, ssl_error("WRONG_VERSION_NUMBER")),
-        "api.example.com:443 makes no TLS handshake (WRONG_VERSION_NUMBER); is this the port for https",
+        "api.example.com:443 makes no TLS handshake (WRONG_VERSION_NUMBER): is this the port for https",
     ),
     (aiohttp.ClientConnectorSSLError(KEY, ssl_error(None)), "makes no TLS handshake (SSLError)"),
     (
         aiohttp.ClientConnectorCertificateError(KEY, untrusted(62)),
-        "the TLS certificate of api.example.com is for another host; is the host's name right?",
+        "the TLS certificate of api.example.com is for another host: is the host's name right?",
     ),
     (
         aiohttp.ClientConnectorCertificateError(KEY, untrusted(20)),
-        "is signed by an authority that this machine does not know; if the certificate is your company's",
+        "is signed by an authority that this machine does not know: if the certificate is your company's",
     ),
     (
         aiohttp.ClientConnectorCertificateError(KEY, ValueError(MARK)),
-        "the TLS certificate of api.example.com is not trusted; if",
+        "the TLS certificate of api.example.com is not trusted: if",
     ),
-    (proxy_error(407), "the proxy refuses to connect (status 407); give it its credentials"),
-    (proxy_error(403), "the proxy refuses to connect (status 403); does it allow this host?"),
+    (proxy_error(407), "the proxy refuses to connect (status 407): give it its credentials"),
+    (proxy_error(403), "the proxy refuses to connect (status 403): does it allow this host?"),
 ]
 
 PERHAPS_SENT = [
@@ -98,7 +98,7 @@ PERHAPS_SENT = [
     (ConnectionResetError(MARK), "the connection broke before the answer came (ConnectionResetError)"),
     (
         os_error(ssl_error("TLSV13_ALERT_CERTIFICATE_REQUIRED")),
-        "the server broke TLS off (TLSV13_ALERT_CERTIFICATE_REQUIRED); the server wants a client certificate",
+        "the server broke TLS off (TLSV13_ALERT_CERTIFICATE_REQUIRED): the server wants a client certificate",
     ),
     (os_error(ssl_error("UNEXPECTED_MESSAGE")), "the server broke TLS off (UNEXPECTED_MESSAGE)"),
     (ssl_error("UNEXPECTED_MESSAGE"), "the server broke TLS off (UNEXPECTED_MESSAGE)"),

@@ -212,7 +212,7 @@ async def test_flight_has_a_deadline_for_all_its_tries(make: Make, clock: FakeCl
     await clock.advance(0.001)
     error = await waiting
     assert isinstance(error, TokenEndpointUnavailable)
-    assert str(error).startswith("fake: no answer in time; is the server overloaded, or")
+    assert str(error).startswith("no answer in time [fake]: is the server overloaded, or")
     assert not manager.status().refreshing
 
 
@@ -274,9 +274,9 @@ async def test_failure_is_seen_in_status_and_log(
     assert status.refreshing
     assert status.healthy
     assert not status.cooling_down
-    assert status.last_error == "TokenEndpointUnavailable: fake: down"
+    assert status.last_error == "TokenEndpointUnavailable: down [fake]"
     assert status.next_refresh_in == pytest.approx(0.15)
-    assert "[the current token is usable for 11.5 min; next try in 0.2 s; no action needed]" in caplog.text
+    assert "(the current token is usable for 11.5 min; next try in 0.2 s; no action needed)" in caplog.text
 
 
 # --- Retry-After

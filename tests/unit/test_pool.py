@@ -911,7 +911,7 @@ async def test_status_tells_people_what_there_is(pools: Pools, tenants: Tenants,
         "waiting_for": None,
         "made": 4,
         "closed": 1,
-        "failing": {"d": "CredentialsRejected: fake-d: wrong password"},
+        "failing": {"d": "CredentialsRejected: wrong password [fake-d]"},
         "failures": 1,
         "healthy": True,
     }

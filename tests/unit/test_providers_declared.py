@@ -512,7 +512,7 @@ async def test_a_provider_without_a_credential(mocked_http: MockedHttp) -> None:
     mocked_http.mock.get(f"{url}?scopes=storage", status=403, payload={"error": "no such account"})
     error = await failure(provider)
     assert isinstance(error, CredentialsRejected)
-    assert error.message == "the server rejected the request; check it"
+    assert (error.message, error.advice) == ("the server rejected the request", "check it")
 
 
 async def test_everything_about_the_answer_can_be_declared(mocked_http: MockedHttp) -> None:

@@ -59,7 +59,8 @@ async def test_a_rejection_that_says_nothing_of_the_credential(mocked_http: Mock
     mocked_http.answers(URL, {"error": code}, status=400)
     error = await failure(password())
     assert isinstance(error, CredentialsRejected)
-    assert error.message == f"the server rejected the request, not the password; check {check}"
+    assert error.message == "the server rejected the request, not the password"
+    assert error.advice == f"check {check}"
 
 
 # --- Password
@@ -336,7 +337,9 @@ async def test_how_the_api_takes_the_token(
 async def test_a_type_that_is_no_bearer_token(mocked_http: MockedHttp, options: dict[str, Any]) -> None:
     """It is an error that says what to give, unless it is declared how the token is carried (RFC 8693 §2.2.1)."""
     mocked_http.answers(URL, answer(token_type="N_A"), times=2)
-    assert "token_type is N_A, which is not sent as Bearer: give scheme=" in str(await failure(password()))
+    error = await failure(password())
+    assert error.message == "token_type is N_A, which is not sent as Bearer"
+    assert error.advice == "give scheme=, if the API takes it anyway"
     assert (await fetch(password(**options))).value == "at-1"
 
 

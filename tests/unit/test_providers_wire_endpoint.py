@@ -154,7 +154,7 @@ async def test_no_token_endpoint(mocked_http: MockedHttp, status: int) -> None:
     assert type(error) is InvalidTokenResponse
     assert not error.transient
     assert error.status == status
-    assert "address" in error.message
+    assert error.advice == "check the address"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,8 @@ async def test_a_firewall_is_no_rejection(mocked_http: MockedHttp, status: int, 
     mocked_http.answers(ADDRESS, status=status, body=body, headers=HTML)
     error = await failure(peakly())
     assert type(error) is InvalidTokenResponse
-    assert "firewall" in error.message
+    assert "not rejected" in error.message
+    assert "firewall" in error.advice
     assert (error.status, error.endpoint) == (status, ADDRESS)
 
 
@@ -297,8 +298,8 @@ async def test_the_error_reads_well(mocked_http: MockedHttp) -> None:
     """An error names provider, step, address, status, what is wrong, and what the server says."""
     mocked_http.answers(ADDRESS, {"error": "invalid_grant", "error_description": "Nope."}, status=400)
     assert str(await failure(peakly())) == (
-        f"peakly token ({ADDRESS}, status 400): the server rejected the password; check it"
-        " (the server says: invalid_grant: Nope.)"
+        f"the server rejected the password [peakly token, {ADDRESS}, status 400]"
+        '; the server says "invalid_grant: Nope.": check it'
     )
 
 

@@ -79,7 +79,7 @@ async def test_without_a_token_it_is_not_ready_and_says_why(manager: TokenManage
     await fail(manager)
     status, body = await readiness(manager, lambda: manager)
     assert (status, body["healthy"]) == (503, False)
-    assert [each["last_error"] for each in body["managers"]] == ["CredentialsRejected: fake: no"] * 2
+    assert [each["last_error"] for each in body["managers"]] == ["CredentialsRejected: no [fake]"] * 2
     assert provider.calls == 1
 
 
@@ -144,7 +144,7 @@ async def test_handlers_of_aiohttp(manager: TokenManager, provider: FakeProvider
     await fail(manager)
     answers: list[web.Response] = [await ready(request), await live_handler(request)]
     assert [answer.status for answer in answers] == [503, 200]
-    assert json.loads(answers[0].text or "")["managers"][0]["last_error"] == "CredentialsRejected: fake: no"
+    assert json.loads(answers[0].text or "")["managers"][0]["last_error"] == "CredentialsRejected: no [fake]"
     assert json.loads(answers[1].text or "") == ALIVE
     assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
 
@@ -160,7 +160,7 @@ async def test_an_app_for_fastapi(manager: TokenManager, provider: FakeProvider)
     provider.answers = [REJECTED]
     await fail(manager)
     status, body = await ask(app, "/health/ready")
-    assert (status, body["managers"][0]["last_error"]) == (503, "CredentialsRejected: fake: no")
+    assert (status, body["managers"][0]["last_error"]) == (503, "CredentialsRejected: no [fake]")
     assert await ask(app, "/health/ready", method="HEAD") == (503, None)
     assert await ask(app, "/health/live") == (200, ALIVE)
 

@@ -12,7 +12,7 @@ from asyncauth.telemetry.log import log
 
 FAILED: dict[str, Any] = {
     "error": "TokenEndpointUnavailable",
-    "message": "shop login (https://shop.example/login, status 503): the server can't answer now",
+    "message": "the server can't answer now [shop login, https://shop.example/login, status 503]: try again later",
     "status": 503,
     "upstream": False,
     "retry_in": 0.25,
@@ -20,7 +20,7 @@ FAILED: dict[str, Any] = {
 }
 REJECTED: dict[str, Any] = FAILED | {
     "error": "CredentialsRejected",
-    "message": "shop login: the server rejected the password",
+    "message": "the server rejected the password [shop login]: check it",
 }
 
 
@@ -61,7 +61,7 @@ def test_a_failed_token_request_says_whom_it_concerns(
     """Whether requests have a token, how many wait and for how long: 0.8 s stays 0.8 s. The step is named once."""
     assert line(caplog, failed(**fields)) == (
         "WARNING shop login: token request failed: TokenEndpointUnavailable: "
-        f"(https://shop.example/login, status 503): the server can't answer now [{shown}]"
+        f"the server can't answer now [https://shop.example/login, status 503]: try again later ({shown})"
     )
 
 
@@ -82,14 +82,15 @@ def test_a_failed_token_request_says_what_to_do(
     caplog: pytest.LogCaptureFixture, error: str, usable_for: float, to_do: str
 ) -> None:
     """What somebody has to fix is said whether or not a token still serves; a passing outage needs nobody."""
-    assert line(caplog, failed(error=error, usable_for=usable_for)).endswith(f"; {to_do}]")
+    assert line(caplog, failed(error=error, usable_for=usable_for)).endswith(f"; {to_do})")
 
 
 def test_a_later_step_repeats_an_earlier_one_s_failure_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     """The line names both steps: the one that needs a token, and the one whose request failed."""
     event = events.TokenRequestFailed(provider="shop", step="exchange", at=0.0, **REJECTED | {"upstream": True})
     assert line(caplog, event).startswith(
-        "DEBUG shop exchange: no token from an earlier step: CredentialsRejected: shop login: the server rejected"
+        "DEBUG shop exchange: no token from an earlier step: CredentialsRejected: "
+        "the server rejected the password [shop login]: check it ("
     )
 
 

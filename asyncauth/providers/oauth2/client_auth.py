@@ -93,16 +93,20 @@ class Client:
         if auth not in _METHODS:
             raise ConfigurationError(f"client_auth is one of {', '.join(map(repr, _METHODS))}")
         if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
-            raise ConfigurationError("client_id takes a str that is not empty: is an environment variable unset?")
+            raise ConfigurationError(
+                "client_id takes a str that is not empty", advice="is an environment variable unset?"
+            )
         credential = None if auth == "none" else key if auth == "private_key_jwt" else secret
         if auth == "private_key_jwt" and credential is None:
             raise ConfigurationError("client_auth='private_key_jwt' needs private_key=, in PEM or as a JWK")
         if auth == "none" and secret is not None:
-            raise ConfigurationError("client_auth='none' sends no client_secret: leave one of the two out")
+            raise ConfigurationError("client_auth='none' sends no client_secret", advice="leave one of the two out")
         if credential is None and confidential and auth != "none" and key is not None:
             raise ConfigurationError("private_key= needs client_auth='private_key_jwt'")
         if credential is None and confidential and auth != "none":
-            raise ConfigurationError(f"client_auth={auth!r} needs client_secret=: is an environment variable unset?")
+            raise ConfigurationError(
+                f"client_auth={auth!r} needs client_secret=", advice="is an environment variable unset?"
+            )
         if client_id is None and (credential is not None or confidential):
             raise ConfigurationError("client_id is missing")
         if auth == "client_secret_basic_raw" and ":" in (client_id or ""):

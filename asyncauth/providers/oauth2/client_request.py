@@ -126,8 +126,8 @@ class ClientRequest:
         """Return a rejection with advice, if the client's authentication or its clock may be the reason."""
         code = rejected.error
         if code in _REJECTS_CLIENT or (rejected.status == _UNAUTHORIZED and code not in _REJECTS_ANOTHER):
-            rejected.message += self._advice
+            rejected.advice += self._advice
         clocks = difference() if self.is_to_blame(rejected) else None
         if clocks is not None:
-            rejected.message += f"; {clocks}"
+            rejected.advice += f"; {clocks}"
         return rejected

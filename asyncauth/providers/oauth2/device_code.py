@@ -158,7 +158,11 @@ class DeviceCode(OAuthProvider):
             if clock.monotonic() + interval >= ends_at:
                 if not isinstance(pending, CredentialsRejected):
                     raise pending  # it is unknown whether the person approved
-                raise endpoint.annotate(CredentialsRejected("nobody approved in time", error="expired_token"))
+                raise endpoint.annotate(
+                    CredentialsRejected(
+                        "nobody approved in time", advice="show the code where somebody sees it", error="expired_token"
+                    )
+                )
 
     async def _start(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> _Started:
         """Request a device code (RFC 8628 §3.1)."""
@@ -211,5 +215,7 @@ def _shown(response: TokenResponse, name: str) -> str:
     """Return a field that will be shown to a person."""
     value = response.fields.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise InvalidTokenResponse(f"the answer has no {name!r} that can be shown")
+        raise InvalidTokenResponse(
+            f"the answer has no {name!r} that can be shown", advice="check device_authorization_url="
+        )
     return value

@@ -127,7 +127,9 @@ class Issuer:
     def _checked(self, response: TokenResponse) -> Mapping[str, Any]:
         if response.fields.get("issuer") != self.name:
             # Anyone may have written metadata of another name (RFC 8414 §3.3).
-            raise InvalidTokenResponse("the metadata is another issuer's: compare the two to the last character")
+            raise InvalidTokenResponse(
+                "the metadata is another issuer's", advice="compare the two to the last character"
+            )
         return response.fields
 
     def _address(self, metadata: Mapping[str, Any], name: str) -> URL:
@@ -136,6 +138,7 @@ class Issuer:
         if not isinstance(address, str):
             raise InvalidTokenResponse(
                 f"the issuer's metadata has no {name!r}",
+                advice="give that endpoint's address as an argument",
                 provider=self._provider,
                 step="discovery",
                 endpoint=self.name,
@@ -157,7 +160,8 @@ def _closest(first: AuthError | None, other: AuthError) -> AuthError:
     """
     if isinstance(other, InvalidTokenResponse) and other.status is not None:  # there is none at this place
         other = InvalidTokenResponse(
-            "the issuer has no metadata: check issuer=, or give token_url= instead",
+            "the issuer has no metadata",
+            advice="check issuer=, or give token_url= instead",
             provider=other.provider,
             step=other.step,
             endpoint=other.endpoint,

@@ -119,7 +119,9 @@ def load_key(
     try:
         signing.sign({}, {})
     except Exception:  # noqa: BLE001 (joserfc's own classes, and cryptography's)
-        return ConfigurationError(f"{argument} can't sign with {signing.algorithm[:16]!r}: give the key's algorithm=")
+        return ConfigurationError(
+            f"{argument} can't sign with {signing.algorithm[:16]!r}", advice="give the key's algorithm="
+        )
     return signing
 
 
@@ -142,7 +144,7 @@ def _jwk_module() -> Any:
     try:
         module: types.ModuleType = importlib.import_module("joserfc.jwk")
     except ImportError:
-        return ConfigurationError("signed JWTs need joserfc: pip install 'asyncauth[jwt]'")
+        return ConfigurationError("signed JWTs need joserfc", advice="pip install 'asyncauth[jwt]'")
     return module
 
 

@@ -73,7 +73,8 @@ class OAuthProvider(EndpointProvider):
     _revocation_url: URL | None
     _answer: AnswerReader
     _server_clock: ServerClock
-    _cannot_revoke: str = "the server's revocation endpoint is not known: give revocation_url=, or issuer="
+    _cannot_revoke: str = "the server's revocation endpoint is not known"
+    _how_to_revoke: str = "give revocation_url=, or issuer="
     _signs: bool = False
     """Whether the grant's own fields contain an assertion that is signed for each request."""
 
@@ -169,7 +170,7 @@ class OAuthProvider(EndpointProvider):
         elif self._issuer is not None:
             await self._at_known(REVOCATION, revocation_at(self._issuer.url, self._endpoint), http, revoke)
         else:
-            raise ConfigurationError(self._cannot_revoke)
+            raise ConfigurationError(self._cannot_revoke, advice=self._how_to_revoke)
 
     async def _at_known(
         self,
@@ -291,9 +292,14 @@ class OAuthProvider(EndpointProvider):
         token = self._token(response, self._answer.refreshed(response))
         bound = token.token_type.lower() == "dpop"
         if bound and self.prover is None:
-            raise InvalidTokenResponse("the token is bound to a key (token_type DPoP): give dpop=True or dpop_key=")
+            raise InvalidTokenResponse(
+                "the token is bound to a key (token_type DPoP)", advice="give dpop=True or dpop_key="
+            )
         if self.prover is not None and not bound:
-            raise InvalidTokenResponse(f"the token is not bound to a key: its type is {token.token_type}, not DPoP")
+            raise InvalidTokenResponse(
+                f"the token is not bound to a key: its type is {token.token_type}, not DPoP",
+                advice="leave dpop out, or have it enabled for this client",
+            )
         if kept is None or token.refresh_token is not None:
             return token
         return attrs.evolve(token, refresh_token=kept.refresh_token)

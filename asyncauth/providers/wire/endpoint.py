@@ -253,7 +253,7 @@ class Endpoint:
             redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
             if error.quoted is not None:
                 message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
-            problem = InvalidTokenResponse(message)
+            problem = InvalidTokenResponse(message, advice=error.advice)
             problem.expired = error.expired
             _, problem.error_description = server_message(response.fields, redactor)
             self.annotate(problem)
@@ -333,7 +333,8 @@ class Endpoint:
             trouble = trouble_of(error)
         if trouble.unsent:
             state.unanswered = False
-        return (InvalidTokenResponse if trouble.lasting else TokenEndpointUnavailable)(str(trouble))
+        kind = InvalidTokenResponse if trouble.lasting else TokenEndpointUnavailable
+        return kind(trouble.says, advice=trouble.do)
 
     def _middlewares(self, http: aiohttp.ClientSession, request: Request) -> tuple[ClientMiddlewareType, ...]:
         authorize = request.authorize if request.headers or request.query else None
@@ -356,26 +357,32 @@ class Endpoint:
     ) -> AuthError:
         """Return the error for a verdict that is not a success."""
         if verdict.kind is Kind.BUSY:
-            error: AuthError = TokenEndpointUnavailable("the server can't answer now", retry_after=verdict.retry_after)
+            error: AuthError = TokenEndpointUnavailable(
+                "the server can't answer now", advice="try again later", retry_after=verdict.retry_after
+            )
         elif verdict.kind is Kind.REJECTED:
             error = _rejection(answer, resolved, verdict)
             error.declared = verdict.declared
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
         elif answer.is_success:
-            error = InvalidTokenResponse(
-                "the answer is not a JSON object"
+            error = (
+                InvalidTokenResponse("the answer is not a JSON object", advice="check the address")
                 if answer.fields is None
-                else "the answer is an error, and brings no token"
+                else InvalidTokenResponse(
+                    "the answer is an error, and brings no token", advice="ask the server's operator what it means"
+                )
             )
         elif answer.is_block:
             error = InvalidTokenResponse(
-                "an HTML page or nothing came in place of a token endpoint's answer: a firewall or a proxy may have "
-                "blocked the request; the credential was not rejected"
+                "an HTML page or nothing came in place of a token endpoint's answer; the credential was not rejected",
+                advice="does a firewall or a proxy block the request?",
             )
         elif answer.is_redirect:
-            error = InvalidTokenResponse("the server redirects, which a token request never follows: check the address")
+            error = InvalidTokenResponse(
+                "the server redirects, which a token request never follows", advice="check the address"
+            )
         else:
-            error = InvalidTokenResponse("the answer is not a token endpoint's; check the address")
+            error = InvalidTokenResponse("the answer is not a token endpoint's", advice="check the address")
         declared = None if self.errors is None else self.errors.said(answer)
         document = answer.fields if answer.is_success else answer.document  # a text may be a token
         redactor = self._redactor((*resolved.values, *made))
@@ -388,8 +395,8 @@ def _rejection(answer: Answer, resolved: ResolvedCredentials, verdict: Verdict) 
     code = None if verdict.declared else next(error_codes(answer.document), None)
     what = None if code is None else REQUEST_CODES.get(code)
     if what is None:
-        return CredentialsRejected(f"the server rejected the {resolved.names}; check it")
-    return CredentialsRejected(f"the server rejected the request, not the {resolved.names}; check {what}")
+        return CredentialsRejected(f"the server rejected the {resolved.names}", advice="check it")
+    return CredentialsRejected(f"the server rejected the request, not the {resolved.names}", advice=f"check {what}")
 
 
 def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
@@ -408,9 +415,13 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     coding = response.headers.get("Content-Encoding")
     plain = bytes(body) if coding is None else decompressed(bytes(body), coding, LARGEST_ANSWER)
     if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
-        return InvalidTokenResponse("the answer is larger than 1 MiB", status=status)
+        return InvalidTokenResponse("the answer is larger than 1 MiB", advice="check the address", status=status)
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status is sufficient without a body)
-        return TokenEndpointUnavailable("the answer was damaged on its way: it can't be decompressed", status=status)
+        return TokenEndpointUnavailable(
+            "the answer was damaged on its way: it can't be decompressed",
+            advice="does a proxy change answers on their way?",
+            status=status,
+        )
     now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
     document = read_document(plain or b"", response.headers.get("Content-Type"))
     return Answer(

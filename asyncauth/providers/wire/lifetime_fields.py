@@ -49,7 +49,9 @@ def _clock_reading(value: object, field: str) -> float:
     """
     match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST_DATE else None
     if match is None:
-        raise InvalidTokenResponse(f"{field} can't be read: it is not a duration such as 177:05:38")
+        raise InvalidTokenResponse(
+            f"{field} can't be read: it is not a duration such as 177:05:38", advice=expiry.FORM_ADVICE
+        )
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
@@ -68,4 +70,4 @@ def iso_date(value: object, field: str) -> float:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             pass
-    raise InvalidTokenResponse(f"{field} can't be read: it is not an ISO 8601 date and time")
+    raise InvalidTokenResponse(f"{field} can't be read: it is not an ISO 8601 date and time", advice=expiry.FORM_ADVICE)

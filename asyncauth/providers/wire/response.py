@@ -16,6 +16,8 @@ from asyncauth.token import Token
 
 __all__ = ["TokenResponse", "secrets_of", "token_text"]
 
+_FITS = "check the address, and that the provider fits the API"
+
 _T = TypeVar("_T")
 
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
@@ -142,13 +144,18 @@ class TokenResponse:
         lifetime = default if lifetime is None else lifetime
         expires_at = None if lifetime is None else self.sent_at + lifetime
         if expires_at == self.sent_at:
-            problem = InvalidTokenResponse(f"the token has {lifetime:g} s to live: it was expired on arrival")
+            problem = InvalidTokenResponse(
+                f"the token has {lifetime:g} s to live: it was expired on arrival", advice=expiry.EXPIRED_ADVICE
+            )
             problem.expired = True
             raise problem
         if lifetime is None:
             unread = next((field for field in times if field in self.fields), None)
             if unread is not None:
-                raise InvalidTokenResponse(f"{unread!r} is null, and no other field has the token's lifetime")
+                raise InvalidTokenResponse(
+                    f"{unread!r} is null, and no other field has the token's lifetime",
+                    advice="ask the server's operator for the lifetime",
+                )
         scope = self.fields.get("scope")
         if not isinstance(scope, str) or any(secret and secret in scope for secret in self.sent):
             scope = None  # a server that repeats what was sent must not put it into the token's repr
@@ -172,11 +179,13 @@ def token_text(value: object, name: str) -> str:
         InvalidTokenResponse: The value is not a token.
     """
     if not isinstance(value, str) or not value:
-        raise InvalidTokenResponse(f"the answer has no {name!r}" if value is None else f"{name!r} is not a token")
+        raise InvalidTokenResponse(
+            f"the answer has no {name!r}" if value is None else f"{name!r} is not a token", advice=_FITS
+        )
     if value[: len(_CARRIED)].lower() == _CARRIED:
         value = value[len(_CARRIED) :].strip()
     if not is_visible_ascii(value):
-        raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header")
+        raise InvalidTokenResponse(f"{name!r} holds characters that can't travel in a header", advice=_FITS)
     return value
 
 
@@ -193,7 +202,8 @@ def _token_type(value: object, *, any_type: bool) -> str:
     kind = value.lower() if isinstance(value, str) else ""
     if kind in _NOT_BEARER and not any_type:
         raise InvalidTokenResponse(
-            f"token_type is {_NOT_BEARER[kind]}, which is not sent as Bearer: give scheme=, if the API takes it anyway"
+            f"token_type is {_NOT_BEARER[kind]}, which is not sent as Bearer",
+            advice="give scheme=, if the API takes it anyway",
         )
     return "DPoP" if kind == "dpop" else "Bearer"
 
