@@ -119,8 +119,8 @@ class Blocking:
         except RuntimeError:
             return
         raise ConfigurationError(
-            f"blocking.{call} would stop the event loop that is running in this thread: write"
-            f" 'await manager.{call}'; or call it in another thread, as asyncio.to_thread() does"
+            f"blocking.{call} would stop the event loop that is running in this thread",
+            advice=f"write 'await manager.{call}'; or call it in another thread, as asyncio.to_thread() does",
         )
 
 

@@ -151,7 +151,8 @@ def checked_lifetime(token: object, carrier: Carrier) -> float | None:
         InvalidTokenResponse: It is one that can't be used.
     """
     if not isinstance(token, Token):
-        raise ConfigurationError(f"fetch() must return a Token, not {type(token).__name__}")
+        kind = type(token).__name__
+        raise ConfigurationError(f"fetch() must return a Token, not {kind}", advice="return Token(value, expires_at=…)")
     flaw = type_flaw(token)
     if flaw is not None:
         raise ConfigurationError(f"fetch() returned a Token whose {flaw}", advice="look at how fetch() makes it")

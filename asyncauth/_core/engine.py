@@ -307,7 +307,7 @@ class TokenEngine(Lifecycle):
         """
         flight = self.flight
         if flight is None:
-            flight = self.flight = Flight(self.runtime.clock)
+            flight = self.flight = Flight(self.runtime.clock, self.provider)
             flight.start(partial(self._fly, flight), self.runtime.policy.deadline)
         if self.keeper is not None:
             self.keeper.note_flight(self)  # not a use, but the pool must not close the engine now

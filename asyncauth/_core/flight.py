@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import math
 from functools import partial
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from asyncauth._core.waiters import Failure, Waiter
     from asyncauth._core.work import Work
     from asyncauth.clock import Clock
+    from asyncauth.provider import Provider
 
 __all__ = ["Flight", "FlightOrphaned"]
 
 _T = TypeVar("_T")
+_Failed = TypeVar("_Failed", bound="Failure")
 
 _MOST_CALLERS = 128
 """The most contexts that are kept: as many as a span may have links."""
@@ -63,6 +66,7 @@ class Flight(Generic[_T]):
 
     Args:
         clock: What `Work.due` and the seconds are counted by.
+        provider: The provider whose name the flight's own errors show; ``None`` (default): it is for none.
 
     Attributes:
         done: Whether it has an outcome.
@@ -84,6 +88,7 @@ class Flight(Generic[_T]):
         "_error",
         "_guard",
         "_monotonic",
+        "_provider",
         "_result",
         "callers",
         "done",
@@ -98,7 +103,7 @@ class Flight(Generic[_T]):
         "work",
     )
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, provider: Provider | None = None) -> None:
         self.done = self.hurried = self.leaving = False
         self.callers: list[contextvars.Context] = []
         self.waits_for: list[Flight[Any]] = []
@@ -113,6 +118,7 @@ class Flight(Generic[_T]):
         self.watchdog: Watchdog | None = None
         self._result: _T | None = None
         self._error: AuthError | FlightOrphaned | None = None
+        self._provider = provider
 
     def start(self, work: Callable[[], Awaitable[_T]], seconds: float = math.inf) -> None:
         """Start the work on the running loop. It begins after this has returned.
@@ -427,7 +433,7 @@ class Flight(Generic[_T]):
         """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
         with self._guard:
             if not self.done:
-                self._result, self._error = result, error
+                self._result, self._error = result, None if error is None else self._named(error)
                 self.done = True
         self.release()
 
@@ -437,9 +443,16 @@ class Flight(Generic[_T]):
         Args:
             failure: What each gets an exception of its own of; ``None`` (default): they get the outcome.
         """
-        result, failure = (self._result, self._error) if failure is None else (None, failure)
+        result, failure = (self._result, self._error) if failure is None else (None, self._named(failure))
         for waiters in self.waiters:
             waiters.release(result, failure)
+
+    def _named(self, failure: _Failed) -> _Failed:
+        """Return a failure, which names the provider from now on."""
+        if isinstance(failure, AuthError) and failure.provider is None and self._provider is not None:
+            with contextlib.suppress(Exception):  # a provider may be anybody's: callers must be released all the same
+                failure.provider = self._provider.name
+        return failure
 
     def lose(self) -> None:
         """End it as lost with its loop. Any thread."""

@@ -47,7 +47,7 @@ class Listeners:
             self._owner.add(listener)
             return
         if not callable(listener):
-            raise ConfigurationError(f"a listener is a function of one event, not {type(listener).__name__}")
+            raise ConfigurationError(f"add_listener takes a function of one event, not {type(listener).__name__}")
         queue = ListenerQueue(listener)
         with self._guard:
             # A listener whose event loop was closed may be added again on another one.

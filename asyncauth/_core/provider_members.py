@@ -40,7 +40,9 @@ def check_members(provider: object) -> None:
             raise ConfigurationError(f"TokenManager takes a provider, such as Peakly(…), not {kind}")
         if missing:
             names = " and no ".join(missing)
-            raise ConfigurationError(f"{kind} has no {names}: a provider has name, origins, identity and fetch")
+            raise ConfigurationError(
+                f"{kind} has no {names}", advice="a provider has name, origins, identity and fetch"
+            )
     fetch: Any = getattr(provider, "fetch", None)
     function = getattr(fetch, "__func__", None)
     if not (_takes(function, 3) if inspect.isfunction(function) else _takes_uncached(fetch, 2)):

@@ -241,6 +241,7 @@ class Refresh:
             except _NotNow:
                 pass
             except AuthError as error:
+                error.provider = error.provider or self._provider.name
                 if self._news is not None:
                     self._tell_news(self._news, error)
                 judgement, self._judgement = self._judgement, None

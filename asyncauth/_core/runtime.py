@@ -105,7 +105,7 @@ def check(policy: object, http: object, clock: object, random: object, store: ob
         )
     if lacking:
         names = "() and no ".join(lacking)
-        raise ConfigurationError(f"{_kind(store)} has no {names}(): a store has load, save, delete and lock")
+        raise ConfigurationError(f"{_kind(store)} has no {names}()", advice="a store has load, save, delete and lock")
 
 
 def _is_function(thing: object) -> bool:

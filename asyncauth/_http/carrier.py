@@ -172,7 +172,9 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
     if place == "header" and name.lower() == "cookie":
         raise ConfigurationError("carried_as= takes 'cookie:NAME' for a cookie, so that other cookies stay")
     if place == "header" and name.lower() in _FRAMING:
-        raise ConfigurationError(f"carried_as= can't be the header {name}: aiohttp sets that header itself")
+        raise ConfigurationError(
+            f"carried_as= can't be the header {name}, which aiohttp sets itself", advice="name the API's own"
+        )
     if scheme is not None and place != "header":
         raise ConfigurationError("scheme= is for headers only", advice=f"leave it out for a token in a {place}")
     if scheme and not _WORD().fullmatch(scheme):

@@ -142,7 +142,7 @@ class PagoFacilLogin(_PagoFacilProvider):
         credential = Credential(password, "password")
         del password  # a traceback with local variables must not show it
         if generation not in (1, 2):
-            raise ConfigurationError("generation is 1 (/login) or 2 (/users/login)")
+            raise ConfigurationError("generation= takes 1 (/login) or 2 (/users/login)")
         self._username = checked_text(username, "username")
         self._newer = generation == 2  # noqa: PLR2004
         hosts = insecure_hosts_of(insecure_hosts)

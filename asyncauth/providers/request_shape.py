@@ -86,15 +86,19 @@ class Place:
             ConfigurationError: It is.
         """
         if self.way == "header" and not HEADER_NAME.fullmatch(self.name):
-            raise ConfigurationError(f"{self.name!r} is not a valid name of a header")
+            raise ConfigurationError(
+                f"{self.name!r} is not a valid name of a header", advice="write the header's name alone"
+            )
         if self.way == "basic" and ":" in self.name:
-            raise ConfigurationError("a user name can't contain a colon (RFC 7617 §2)")
+            raise ConfigurationError(
+                "a user name can't contain a colon (RFC 7617 §2)", advice="ask for another user name"
+            )
         if self.way == "bearer" and self.name:
             raise ConfigurationError(
                 "a bearer credential has no name", advice="give it alone, or as 'bearer:' beside others"
             )
         if self.way in _NAMES and self.way != "basic" and not self.name:
-            raise ConfigurationError(f"the name of a credential's {_NAMES[self.way]} is empty")
+            raise ConfigurationError(f"the name of a credential's {_NAMES[self.way]} is empty", advice="write it")
 
 
 @attrs.frozen(repr=False)
@@ -186,22 +190,29 @@ class RequestShape:
             ConfigurationError: They do.
         """
         if len(set(self.places)) < len(self.places):
-            raise ConfigurationError("two credentials have the same place")
+            raise ConfigurationError("two credentials have the same place", advice="give one of them another name")
         bodies = {each for each in (self.sent_as, *(place.way for place in self.places)) if each in _BODIES}
         if len(bodies) > 1:
-            raise ConfigurationError(f"a request has one body, not {' and '.join(sorted(bodies))}")
+            raise ConfigurationError(
+                f"a request has one body, not {' and '.join(sorted(bodies))}", advice="send both in the same one"
+            )
         header_names = [place.name.lower() for place in self.places if place.way == "header"]
         header_names += ["authorization" for place in self.places if place.way in _IN_AUTHORIZATION]
         header_names += [name.lower() for name in self.headers]
         twice = sorted({name for name in header_names if header_names.count(name) > 1})
         if twice:
-            raise ConfigurationError(f"the header {twice[0]!r} is declared twice")
+            raise ConfigurationError(f"the header {twice[0]!r} is declared twice", advice="leave one of the two out")
         for place in self.places:
             if self._is_free(place):
                 continue
             if isinstance(self.fields, str):
-                raise ConfigurationError(f"fields= has no {{{place.name}}}, where the credential would go")
-            raise ConfigurationError(f"fields= already has {place.name!r}, which is for the credential")
+                raise ConfigurationError(
+                    f"fields= has no {{{place.name}}}, where the credential would go",
+                    advice="write it there, in braces",
+                )
+            raise ConfigurationError(
+                f"fields= already has {place.name!r}, which is for the credential", advice="leave it out of fields="
+            )
 
     def _is_free(self, place: Place) -> bool:
         """Return whether the fields leave a place free for a credential."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStore"]
 
+_USABLE = "name a folder that this process can make or use"
+
 _POLL = 0.05
 """Seconds between checks of a lock that another process holds."""
 _FAREWELL = 0.5
@@ -195,13 +197,15 @@ def _folder(name: str) -> Path | ConfigurationError:
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:
-        return ConfigurationError(f"FileStore can't use this path: {error}")
+        return ConfigurationError(f"FileStore can't use this path: {error}", advice=_USABLE)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return path
     except (OSError, ValueError) as error:
-        return ConfigurationError(f"FileStore can't use this path: {getattr(error, 'strerror', None) or error}")
+        return ConfigurationError(
+            f"FileStore can't use this path: {getattr(error, 'strerror', None) or error}", advice=_USABLE
+        )
     return path if stat.S_ISDIR(mode) else ConfigurationError(f"FileStore takes a folder, and {path} is a file")
 
 

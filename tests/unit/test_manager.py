@@ -490,7 +490,7 @@ class Own:
         (lambda: PagoFacil(jwt="a", environment=[]), "no environment"),  # type: ignore[arg-type]
         (lambda: PagoFacil(jwt="a", account=""), "account takes a str"),
         (lambda: PagoFacil(jwt="a", account={}), "account takes a str"),  # type: ignore[arg-type]
-        (lambda: PagoFacilLogin(username="a", password="b", generation=[]), "generation is 1"),  # type: ignore[arg-type]
+        (lambda: PagoFacilLogin(username="a", password="b", generation=[]), "generation= takes 1"),  # type: ignore[arg-type]
     ],
 )
 def test_arguments_that_cant_work_are_told_apart(make_it: Callable[[], Any], words: str) -> None:

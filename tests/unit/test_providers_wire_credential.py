@@ -170,7 +170,8 @@ async def test_a_bad_bearer(*, mocked_http: MockedHttp, value: Any, words: str, 
         error = caught.value
     assert type(error) is ConfigurationError
     assert "jwt" in error.message
-    assert words in error.message or (called and "not str" in error.message)
+    shown = f"{error.message}: {error.advice}"
+    assert words in shown or (called and "not str" in shown)
     keeps_quiet(error, "my-secret", "my\nsecret", "my secret", "my\x00secret", "my\\nsecret", "my\\x00secret")
     assert not mocked_http.sent
 

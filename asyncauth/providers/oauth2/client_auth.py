@@ -108,9 +108,12 @@ class Client:
                 f"client_auth={auth!r} needs client_secret=", advice="is an environment variable unset?"
             )
         if client_id is None and (credential is not None or confidential):
-            raise ConfigurationError("client_id is missing")
+            raise ConfigurationError("client_id is missing", advice="give client_id=")
         if auth == "client_secret_basic_raw" and ":" in (client_id or ""):
-            raise ConfigurationError("client_auth='client_secret_basic_raw' can't send a client_id with a colon")
+            raise ConfigurationError(
+                "client_auth='client_secret_basic_raw' can't send a client_id with a colon",
+                advice="use 'client_secret_basic'",
+            )
         return cls(
             id=client_id,
             auth=auth,

@@ -114,7 +114,10 @@ class DeviceCode(OAuthProvider):
         if not callable(show):
             raise ConfigurationError("show takes a function that shows a DevicePrompt to a person, such as print")
         if given.issuer is None and given.token_url is not None and device_authorization_url is None:
-            raise ConfigurationError("device_authorization_url= is missing, the server's address for device codes")
+            raise ConfigurationError(
+                "device_authorization_url= is missing, the server's address for device codes",
+                advice="give it, or issuer=",
+            )
         # A number that is too large for a float would fail each refresh.
         if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= _LONGEST:
             raise ConfigurationError("deadline takes a positive number of seconds")

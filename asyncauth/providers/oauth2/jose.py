@@ -110,10 +110,11 @@ def load_key(
     key = _imported(jwk, text if fields is None else {name: fields[name] for name in _MATERIAL if name in fields})
     if key is None:
         return ConfigurationError(
-            f"{argument} is not an RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON"
+            f"{argument} is not an RSA, EC or Ed25519 key in PEM without a passphrase, or JWK as JSON",
+            advice="convert it with 'openssl pkey'",
         )
     if not key.is_private:
-        return ConfigurationError(f"{argument} is a public key: it takes the private one")
+        return ConfigurationError(f"{argument} is a public key", advice="give the private one")
     kept = _texts(fields)
     signing = SigningKey(key, algorithm or kept.get("alg") or _algorithm(key), key_id or kept.get("kid"))
     try:

@@ -85,7 +85,9 @@ class JWTBearer(OAuthProvider):
         self._signs = ready_made is None
         credential = ready_made or given.secrets.key
         if credential is None:
-            raise ConfigurationError("give assertion=, or private_key= to sign one with")
+            raise ConfigurationError(
+                "JWTBearer has no assertion to send", advice="give assertion=, or private_key= to sign one with"
+            )
         if not isinstance(assertion_lifetime, (int, float)) or not 1 <= assertion_lifetime <= _LONGEST:
             raise ConfigurationError("assertion_lifetime= takes the assertion's lifetime in seconds, from 1 to 86400")
         iss = assertion_issuer or client_id
@@ -95,7 +97,7 @@ class JWTBearer(OAuthProvider):
             raise ConfigurationError("claims= takes a mapping of JSON values")
         if not _SAID_OTHERWISE.isdisjoint(claims or ()):
             raise ConfigurationError(
-                "claims= can't say iss, sub or aud: assertion_issuer=, subject= and assertion_audience= do"
+                "claims= can't say iss, sub or aud", advice="use assertion_issuer=, subject= or assertion_audience="
             )
         self._claims = {**(claims or {}), "iss": iss, "sub": subject or iss}
         self._audience = assertion_audience or given.issuer or str(given.token_url)

@@ -116,5 +116,7 @@ def _extra(extra: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     taken = sorted(_RESERVED & set(extra))
     if taken:
         del extra
-        raise ConfigurationError(f"extra can't contain {', '.join(taken)}: the provider has arguments for that")
+        raise ConfigurationError(
+            f"extra can't contain {', '.join(taken)}", advice="use the provider's own arguments for that"
+        )
     return tuple(extra.items())

@@ -228,7 +228,10 @@ class OAuthProvider(EndpointProvider):
     @property
     def _known_issuer(self) -> Issuer:
         if self._issuer is None:
-            raise ConfigurationError("give token_url=, or issuer= to read it from the server's metadata")
+            raise ConfigurationError(
+                "the address of the token endpoint is missing",
+                advice="give token_url=, or issuer= to read it from the server's metadata",
+            )
         return self._issuer
 
     async def _ask(

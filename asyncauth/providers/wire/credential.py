@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Credential", "CredentialLike", "ResolvedCredentials", "resolve"]
 
+_SOURCE = "look at where it comes from"
+
 CredentialLike: TypeAlias = "str | Callable[[], str | Awaitable[str]] | TokenSource | Provider | Credential"
 
 
@@ -70,12 +72,13 @@ class Credential:
         if isinstance(self.source, str):
             flaw = self._flaw(self.source)
             if flaw is not None:
-                raise ConfigurationError(f"{self.name} {flaw}")
+                says, advice = flaw
+                raise ConfigurationError(f"{self.name} {says}", advice=advice)
         elif not (_is_source(self.source) or isinstance(self.source, Provider) or callable(self.source)):
             kind = type(self.source).__name__
-            hint = ": is an environment variable unset?" if kind == "NoneType" else ""
             raise ConfigurationError(
-                f"{self.name} takes a str, a callable that returns one, or a TokenManager, not {kind}{hint}"
+                f"{self.name} takes a str, a callable that returns one, or a TokenManager, not {kind}",
+                advice="is an environment variable unset?" if kind == "NoneType" else "",
             )
 
     @property
@@ -124,7 +127,8 @@ class Credential:
         if flaw is None:
             return value, None, None
         del value
-        raise ConfigurationError(f"the value that the {self.name} callable returned {flaw}")
+        says, advice = flaw
+        raise ConfigurationError(f"the value that the {self.name} callable returned {says}", advice=advice)
 
     @property
     def may_change(self) -> bool:
@@ -139,19 +143,19 @@ class Credential:
             problem = sanitize(error, f"the {self.name} callable")
         raise problem
 
-    def _flaw(self, value: object) -> str | None:
-        """Return the flaw of a value, without the value; ``None``: it has none."""
+    def _flaw(self, value: object) -> tuple[str, str] | None:
+        """Return the flaw of a value, without the value, and what to do; ``None``: it has none."""
         if not isinstance(value, str):
-            return f"is {type(value).__name__}, not str"
+            return f"is {type(value).__name__}, not str", _SOURCE
         if not value:
-            return "is empty"
+            return "is empty", _SOURCE
         if (self.bearer or self.header) and value != value.strip():
-            return "begins or ends with white space: strip() it"
+            return "begins or ends with white space", "strip() it"
         least = "\x21" if self.bearer else "\x20"
         if (self.bearer or self.header) and not all(least <= char <= "\x7e" for char in value):
-            return "holds characters that can't travel in a header"
+            return "holds characters that can't travel in a header", _SOURCE
         if not self.multiline and any(char in "\r\n\0" or "\ud800" <= char <= "\udfff" for char in value):
-            return "holds a line break or another character that can't be sent: strip() it"
+            return "holds a line break or another character that can't be sent", "strip() it"
         return None
 
     def __repr__(self) -> str:
