@@ -210,7 +210,7 @@ class ListenerQueue:
             self._complained = True
             with contextlib.suppress(Exception):  # a log filter may be anybody's, and so is the listener's name
                 name = name_of(getattr(self.listener, "__qualname__", type(self.listener).__qualname__))
-                _log.error("listener %s %s; this is said once", name, what)
+                _log.error("listener %s %s: fix it; this is said once", name, what)
 
 
 def _is_async(listener: object) -> bool:

@@ -94,9 +94,11 @@ class _Logout:
         self._state.forget(held)
         revocation = Revocation(tokens=tuple(tokens), store=trouble)
         if tokens:
-            level = logging.INFO if revocation.complete else logging.WARNING
+            level, rest = logging.INFO, ""
+            if not revocation.complete:
+                level, rest = logging.WARNING, "; the result of revoke() says what remains valid"
             counts = (len(revocation.revoked), len(revocation.remaining))
-            _log.log(level, "%s: logged out: %d revoked, %d not", name_of(self._provider.name), *counts)
+            _log.log(level, "%s: logged out: %d revoked, %d not%s", name_of(self._provider.name), *counts, rest)
         return revocation
 
     async def _revoke(self, tokens: Iterable[Token | None]) -> list[TokenRevocation]:

@@ -163,4 +163,8 @@ class Timer:
             client.on_time()
         except Exception as error:  # noqa: BLE001 (one manager's fault must not end the timer of all)
             # The class alone: a text or a traceback from here may hold anything.
-            _log.error("%r could not be renewed: %s", client, type(error).__name__)
+            _log.error(
+                "%r could not be renewed by its timer: %s; its callers renew it: report this bug",
+                client,
+                type(error).__name__,
+            )

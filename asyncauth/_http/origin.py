@@ -137,7 +137,9 @@ def _may_be_insecure(host: str | None, insecure_hosts: Collection[str]) -> bool:
     if host not in _warned:
         _warned.add(host)
         _log.warning(
-            "plain http to %s, as insecure_hosts= permits: tokens and credentials can be read on the way", host
+            "plain http to %s, as insecure_hosts= permits: tokens and credentials can be read on the way;"
+            " no action needed in a network of your own",
+            host,
         )
     return True
 

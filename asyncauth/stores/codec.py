@@ -163,7 +163,13 @@ class Reader:
         """Log that an entry counts as absent, once until it is readable again."""
         if key not in self._told:
             self._told.add(key)
-            _log.warning("%s: entry %s… is treated as absent: %s", self._place, key[:8], flaw)
+            _log.warning(
+                "%s: entry %s… is treated as absent: %s; if this repeats,"
+                " do all processes have one version and its keys?",
+                self._place,
+                key[:8],
+                flaw,
+            )
 
     def forget(self, key: str) -> None:
         """Record that the entry is readable, so that its next flaw is logged again."""

@@ -22,12 +22,17 @@ _STARTED = {
 }
 """Why a refresh began, by what the token was."""
 _TO_DO = {
+    "AuthError": "fix the code that it names",
     "CredentialsRejected": "fix the credential",
     "ConfigurationError": "fix the configuration",
     "InsecureTransport": "fix the configuration",
+    "StoreError": "look at the store",
+    "LockTimeout": "look for a process that hangs",
     "InvalidTokenResponse": "if this persists, check the endpoint's address and the provider's settings",
 }
-"""What somebody should do about an error, by its class; about any other, nothing until a request fails."""
+"""What somebody should do about an error, by its class, whether or not a token still serves."""
+_PASSES = ("no action needed", "if this persists, look at the token endpoint")
+"""What to do about any other: while a token is usable, and without one."""
 
 
 def log(event: events.Event) -> None:
@@ -110,8 +115,8 @@ def _failure(event: events.TokenRequestFailed) -> str:
     what = "no token from an earlier step" if event.upstream else "token request failed"
     place = f" [{_step(event)}"  # the line begins with it
     message = event.message.replace(f"{place}, ", " [", 1).replace(f"{place}]", "", 1)
-    to_do = _TO_DO.get(event.error) or ("no action needed" if event.usable_for != 0 else None)
-    parts = [_consequence(event), f"next try in {in_seconds(event.retry_in)}", *([] if to_do is None else [to_do])]
+    to_do = _TO_DO.get(event.error) or _PASSES[event.usable_for == 0]
+    parts = (_consequence(event), f"next try in {in_seconds(event.retry_in)}", to_do)
     return f"{what}: {event.error}: {message} ({'; '.join(parts)})"
 
 

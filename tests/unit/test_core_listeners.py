@@ -216,7 +216,7 @@ async def test_a_task_factory_that_makes_no_task(caplog: pytest.LogCaptureFixtur
         loop.set_task_factory(None)
     assert heard.events == []
     assert [record.getMessage() for record in caplog.records] == [
-        "listener Heard can't be told (TypeError); this is said once"
+        "listener Heard can't be told (TypeError): fix it; this is said once"
     ]
     listeners.tell(event(2))
     await listeners.settle(10)

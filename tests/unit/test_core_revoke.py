@@ -196,7 +196,7 @@ async def test_what_remains_is_said_with_its_end(
     assert (left.kind, left.fingerprint, left.expires_at) == ("access_token", token.fingerprint, NOW + 3600)
     assert left.error == 'CredentialsRejected: no; the server says "unsupported_token_type"'
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", "fake: logged out: 1 revoked, 1 not")
+        ("WARNING", "fake: logged out: 1 revoked, 1 not; the result of revoke() says what remains valid")
     ]
     assert revocation.as_dict()["complete"] is False
     assert MARK not in repr(revocation)

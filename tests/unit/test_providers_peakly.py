@@ -414,7 +414,8 @@ async def test_what_is_ignored_is_told_once(mocked_http: MockedHttp, caplog: pyt
         mocked_http.answers(URL, answer(**changes))
         await fetch(provider)
     assert [each.getMessage() for each in caplog.records] == [
-        f"peakly: the token is used without a field of its answer: 'refresh_token' {flaw}"
+        f"peakly: the token is used without a field of its answer: 'refresh_token' {flaw}; no action needed while"
+        " requests succeed"
         for flaw in ("holds characters that can't travel in a header", "is not a token")
     ]
 

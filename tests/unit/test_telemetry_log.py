@@ -22,6 +22,7 @@ REJECTED: dict[str, Any] = FAILED | {
     "error": "CredentialsRejected",
     "message": "the server rejected the password [shop login]: check it",
 }
+PERSISTS = "if this persists, look at the token endpoint"
 
 
 def line(caplog: pytest.LogCaptureFixture, event: events.Event) -> str:
@@ -44,14 +45,14 @@ def failed(**fields: Any) -> events.TokenRequestFailed:
             {"usable_for": None},
             "the current token is usable until the API answers 401 to it; next try in 0.2 s; no action needed",
         ),
-        ({}, "there is no usable token; next try in 0.2 s"),
+        ({}, f"there is no usable token; next try in 0.2 s; {PERSISTS}"),
         (
             {"waiting": 1, "waiting_for": 2.0},
-            "there is no usable token; 1 caller has waited for 2 s; next try in 0.2 s",
+            f"there is no usable token; 1 caller has waited for 2 s; next try in 0.2 s; {PERSISTS}",
         ),
         (
             {"waiting": 3, "waiting_for": 0.6},
-            "there is no usable token; 3 callers have waited for 0.6 s; next try in 0.2 s",
+            f"there is no usable token; 3 callers have waited for 0.6 s; next try in 0.2 s; {PERSISTS}",
         ),
     ],
 )
@@ -75,7 +76,10 @@ def test_a_failed_token_request_says_whom_it_concerns(
         ("InvalidTokenResponse", 0.0, "if this persists, check the endpoint's address and the provider's settings"),
         ("TokenEndpointUnavailable", 60.0, "no action needed"),
         ("SomebodysError", 60.0, "no action needed"),
-        ("SomebodysError", 0.0, "next try in 0.2 s"),
+        ("SomebodysError", 0.0, PERSISTS),
+        ("AuthError", 60.0, "fix the code that it names"),
+        ("StoreError", 0.0, "look at the store"),
+        ("LockTimeout", 0.0, "look for a process that hangs"),
     ],
 )
 def test_a_failed_token_request_says_what_to_do(

@@ -271,7 +271,11 @@ class Endpoint:
             if flaw not in self.warned and len(self.warned) < _MOST_WARNINGS:
                 self.warned.add(flaw)
                 shown = cleaned(flaw, self._redactor((*response.sent, *secrets_of(response.fields))))
-                _log.warning("%s: the token is used without a field of its answer: %s", name_of(self.provider), shown)
+                _log.warning(
+                    "%s: the token is used without a field of its answer: %s; no action needed while requests succeed",
+                    name_of(self.provider),
+                    shown,
+                )
 
     async def _ask(
         self,
