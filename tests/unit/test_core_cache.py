@@ -10,13 +10,16 @@ import pytest
 from asyncauth import (
     AuthError,
     CredentialsRejected,
+    InvalidTokenResponse,
     RefreshPolicy,
     Token,
     TokenEndpointUnavailable,
 )
 from asyncauth._core.cache import TokenState
-from asyncauth._core.cached_token import NOTHING, CachedToken
+from asyncauth._core.cached_token import NOTHING, CachedToken, Fallback, checked_lifetime
 from asyncauth._core.snapshot import snapshot
+from asyncauth._core.trial import Trial
+from asyncauth._http.carrier import PLAIN
 
 POLICY = RefreshPolicy(jitter=0.0)
 
@@ -134,3 +137,43 @@ def test_refusals_from_many_threads_drop_a_token_once() -> None:
         thread.join()
     assert sorted(found, key=str) == [0.0] + [None] * 7
     assert state.failures.api_401s.drops == 1
+
+
+def test_before_the_first_token_nothing_is_known() -> None:
+    """No token has been current at any time, nor does the server seem to cache its tokens."""
+    assert (NOTHING.since, NOTHING.fresh_until, NOTHING.usable_until) == (-math.inf, -math.inf, -math.inf)
+    assert (NOTHING.replacement, NOTHING.accepted, NOTHING.again) == (False, False, False)
+
+
+@pytest.mark.parametrize(("now", "served"), [(49.9, "old"), (50.0, "new")])
+def test_a_predecessor_serves_up_to_its_end(now: float, served: str) -> None:
+    """Not at it: it is spent from then on."""
+    old = CachedToken(Token("old"), usable_until=50.0)
+    new = CachedToken(Token("new"), usable_until=100.0, fallback=Fallback(old, Trial.begun(1.0)))
+    assert new.serving(now).token.value == served
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("", "Bearer"), ("a b", "Bearer"), ("a\nb", "Bearer"), ("ñ", "Bearer"), ("a", "a b"), ("a", "ñ"), ("a", "")],
+)
+def test_what_cannot_travel_in_a_header_is_no_token(value: str, kind: str) -> None:
+    """Visible ASCII in the token; letters, digits and hyphens in its type."""
+    with pytest.raises(InvalidTokenResponse, match=r"can't travel in a header$"):
+        checked_lifetime(Token(value, token_type=kind), PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "lifetime"), [(None, None), (math.inf, None), (100.25, 0.25), (101.0, 1.0), (3700.0, 3600.0)]
+)
+def test_how_long_a_token_lives(expires_at: float | None, lifetime: float | None) -> None:
+    """However short that is; one without an end lives for an unknown time."""
+    assert checked_lifetime(Token("a", issued_at=100.0, expires_at=expires_at), PLAIN) == lifetime
+
+
+@pytest.mark.parametrize("expires_at", [100.0, 99.0, math.nan])
+def test_a_token_that_does_not_live(expires_at: float) -> None:
+    """It was expired on arrival."""
+    with pytest.raises(InvalidTokenResponse, match=r"^the token was expired on arrival$") as caught:
+        checked_lifetime(Token("a", issued_at=100.0, expires_at=expires_at), PLAIN)
+    assert caught.value.expired
