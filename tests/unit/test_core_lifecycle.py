@@ -474,6 +474,20 @@ async def test_a_chain_is_entered_whole_and_again() -> None:
         assert chain.calls == times
 
 
+async def test_a_chain_is_left_whole_on_each_loop() -> None:
+    """What is further upstream keeps nothing on a loop that was left, while the chain stays open on another one."""
+    chain = Chain(FakeProvider())
+    manager = TokenManager(chain, policy=AT_ONCE)
+
+    async def enter_and_leave() -> None:
+        async with manager:
+            await manager.token()
+
+    async with manager:
+        await asyncio.to_thread(asyncio.run, enter_and_leave())
+        assert [entry.loop.here for entry in chain.manager.runtime.sessions.entries] == [True]
+
+
 @pytest.mark.parametrize("by", ["manager", "pool", "tenant"])
 async def test_a_closing_that_is_cancelled_further_upstream_is_waited_for(
     tidy: Tidy, settled: Settled, by: str
