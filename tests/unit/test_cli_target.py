@@ -103,9 +103,9 @@ def test_a_clients_variables() -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://api.example.com:81", r"write https://api\.example\.com:81$"),
-        ("http://login:8080", r"write https://login:8080 \(or permit it, .*--insecure-host login\)$"),
-        ("http://10.0.0.7", r"write https://10\.0\.0\.7 \(or permit it"),
+        ("http://api.example.com:81", r"use https://api\.example\.com:81$"),
+        ("http://login:8080", r"use https://login:8080 \(or permit it, .*--insecure-host login\)$"),
+        ("http://10.0.0.7", r"use https://10\.0\.0\.7 \(or permit it"),
     ],
 )
 def test_plain_http(url: str, said: str) -> None:

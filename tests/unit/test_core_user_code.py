@@ -18,7 +18,7 @@ from asyncauth._http.trouble import LATE
     [
         (aiohttp.ClientError(MARK), "no answer was received (ClientError)"),
         (OSError(MARK), "no answer was received (OSError)"),
-        (TimeoutError(MARK), str(LATE)),
+        (TimeoutError(MARK), LATE.says),
         (ConnectionResetError(), "the connection broke before the answer came (ConnectionResetError)"),
     ],
 )
