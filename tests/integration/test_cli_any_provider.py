@@ -153,9 +153,7 @@ def test_plain_http_to_a_container(shell: Shell, command: str) -> None:
     ended = shell.run(command, *more, "--token-url", "http://login:8080/token")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "--token-url is plain http" in ended.err
-    assert (
-        "write https://login:8080 (or permit it, in a network of containers, with --insecure-host login)" in ended.err
-    )
+    assert "use https://login:8080 (or permit it, in a network of containers, with --insecure-host login)" in ended.err
     there = ("--token-url", "http://login.invalid:8080/token", "--insecure-host", "login.invalid", "--timeout", "0.2")
     permitted = shell.run(command, *more, *there)
     assert permitted.code == (1 if command == "doctor" else 3)  # it is asked, and there is no such host
@@ -190,7 +188,7 @@ def test_a_request_of_ones_own(shell: Shell, sandbox: Sandbox, own: str) -> None
     nowhere = shell.run("request", f"{sandbox.peakly.url}/api/check", "--as", f"{own}:bare")
     assert "it has no origins" in nowhere.err
     plain = shell.run("request", "http://api.example.com/x", "--as", f"{own}:manager")
-    assert (plain.code, "write https://api.example.com\n" in plain.err) == (2, True)
+    assert (plain.code, "use https://api.example.com\n" in plain.err) == (2, True)
     assert sandbox.peakly.counts.token_requests == 1
 
 
