@@ -139,9 +139,9 @@ class RemoteWatchdog:
             flight.lose()
         elif flight.seconds_left > 0:
             self._asked = None
-        elif self._asked is None:
-            self._asked = _ask(flight.loop)
-        elif not self._asked.is_set():
+        elif self._asked is None or self._asked.is_set():
+            self._asked = _ask(flight.loop)  # also after an answer: it may be blocked since
+        else:
             flight.abandon(_blocked())
         if not flight.done:
             self._watch()

@@ -171,6 +171,19 @@ async def test_a_loop_that_does_not_answer_by_the_next_check_is_blocked(*, block
     assert len(loop.timers) == (0 if blocked else 1)
 
 
+async def test_a_loop_that_is_blocked_after_its_answer_is_noticed() -> None:
+    """It is asked at each check: it may have answered, and be blocked before it could end its flight."""
+    flight_loop = Answering(blocked=False)
+    flight = Flight(flight_loop, -0.1, -0.35, -0.6)
+    loop, _ = await from_afar(flight)
+    loop.fire()
+    flight_loop.blocked = True
+    loop.fire()
+    assert flight.told == []
+    loop.fire()
+    assert flight.told == [f"abandoned: {BLOCKED}"]
+
+
 async def test_a_deadline_that_moves_is_asked_for_anew() -> None:
     """What a blocked loop did not answer before does not count any more."""
     flight = Flight(Answering(blocked=True), -0.1, 3.0, -0.1, -0.35)
