@@ -281,13 +281,15 @@ class Flight(Generic[_T]):
             raise FlightOrphaned
         waiters = self.remote_waiters.get(loop)
         if waiters is None:
-            waiters = self.remote_waiters[loop] = Waiters(loop)
-            RemoteWatchdog(self, waiters)
+            waiters = Waiters(loop)
+            RemoteWatchdog(self, waiters)  # first: if this is interrupted, the next caller is watched over all the same
+            self.remote_waiters[loop] = waiters
         return waiters
 
     def forget_waiters(self, waiters: Waiters) -> None:
         """Let go of a loop's waiters, none of whom waits any more. On that loop only."""
-        self.remote_waiters.pop(waiters.loop, None)
+        if self.remote_waiters.get(waiters.loop) is waiters:
+            del self.remote_waiters[waiters.loop]
 
     def retry_now(self) -> None:
         """Let the work go on at once, if it rests, or as soon as it begins. Any thread."""

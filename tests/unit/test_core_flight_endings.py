@@ -298,6 +298,33 @@ async def test_a_loop_that_runs_ends_its_flight_itself(elsewhere: Thread) -> Non
     assert await asyncio.wait_for(waiting, 5) == 7
 
 
+async def test_callers_elsewhere_are_watched_over_although_the_first_was_interrupted(
+    elsewhere: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interruption of the caller that begins the watch leaves no place that nobody watches."""
+    flight: Flight[int] = Flight()
+    watched = []
+
+    async def start() -> None:
+        flight.start(never)
+
+    def begin(*arguments: Any) -> None:
+        watched.append(arguments)
+        if len(watched) == 1:
+            raise KeyboardInterrupt
+
+    await elsewhere.run(start())
+    monkeypatch.setattr("asyncauth._core.flight.RemoteWatchdog", begin)
+    with pytest.raises(KeyboardInterrupt):
+        flight.wait()
+    waiting = flight.wait()
+    (_, abandoned), (_, waiters) = watched
+    flight.forget_waiters(abandoned)  # its timer may go on
+    assert flight.waiters == [flight.own_waiters, waiters]
+    flight.settle(result=7)
+    assert await waiting == 7
+
+
 async def test_a_task_that_ends_before_it_is_watched_is_lost() -> None:
     """The start was interrupted between the two."""
     flight = Flight[int]()
