@@ -25,7 +25,6 @@ from asyncauth.policy import RefreshPolicy
 from asyncauth.status import PoolStatus, Revocation
 
 if TYPE_CHECKING:
-    import threading
     from types import TracebackType
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -141,6 +140,7 @@ class ManagerPool(Generic[Key]):
         self._max_size = max_size
         # Those that somebody holds. Each holds its engine, which keeps its place in the cache or returns to it.
         self._handles: dict[Key, _Handle[Key]] = {}
+        self._gone: list[_Handle[Key]] = []  # of managers that no longer exist, until the next one is made
 
     # What callers use
 
@@ -167,14 +167,20 @@ class ManagerPool(Generic[Key]):
 
     def _new_manager(self, key: Key, engine: TokenEngine) -> TokenManager:
         """Return a manager for an engine that has none, or whose manager no longer exists."""
+        handles, gone = self._handles, self._gone
         with self._cache.runtime.guard:  # another thread may have made one
-            handle = self._handles.get(key)
+            while gone:
+                last = gone.pop()
+                if handles.get(last.key) is last:
+                    del handles[last.key]
+            handle = handles.get(key)
             manager = None if handle is None else handle()
             if manager is None:
                 manager = manager_of(engine)
-                made: _Handle[Key] = _Handle(manager, _forget)
-                made.key, made.handles, made.guard = key, self._handles, self._cache.runtime.guard
-                self._handles[key] = made
+                # Its callback takes no lock: the garbage collector may call it in a thread that holds any other one.
+                made: _Handle[Key] = _Handle(manager, gone.append)
+                made.key = key
+                handles[key] = made
             return manager
 
     async def revoke(self, key: Key) -> Revocation:
@@ -273,22 +279,14 @@ class ManagerPool(Generic[Key]):
 
 
 class _Handle(weakref.ref[TokenManager], Generic[Key]):
-    """A weak reference to a tenant's manager, which takes itself off the pool's when the manager no longer exists.
+    """A weak reference to a tenant's manager.
 
     A `weakref.WeakValueDictionary` takes 2 µs more for a manager that is made for one request.
     """
 
-    __slots__ = ("guard", "handles", "key")
+    __slots__ = ("key",)
 
     key: Key
-    handles: dict[Key, _Handle[Key]]
-    guard: threading.RLock
-
-
-def _forget(handle: _Handle[Any]) -> None:
-    with handle.guard:  # in which no thread makes another one
-        if handle.handles.get(handle.key) is handle:
-            del handle.handles[handle.key]
 
 
 class _TenantAuth:

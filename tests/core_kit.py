@@ -40,6 +40,11 @@ def forget_manager(pool: ManagerPool[Any], key: str) -> None:
     del pool._handles[key]
 
 
+def known_managers(pool: ManagerPool[Any]) -> set[Any]:
+    """Return the tenants whose manager a pool takes for one that somebody holds."""
+    return set(pool._handles)
+
+
 def life_of(opened: TokenManager | ManagerPool[Any] | TokenEngine) -> Lifecycle:
     """Return what is entered and closed."""
     if isinstance(opened, ManagerPool):

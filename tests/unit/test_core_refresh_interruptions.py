@@ -103,14 +103,10 @@ class Interruption:
         raise self._error
 
 
-_FINALIZERS = {"__del__", "_forget"}
-"""The names of such functions, and of the callbacks of weak references."""
-
-
 def _in_finalizer(frame: FrameType | None) -> bool:
     """Return whether something else is ended just now, where nothing can be raised."""
     while frame is not None:
-        if frame.f_code.co_name in _FINALIZERS:
+        if frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import EXACT
-from core_kit import cache_of, engine_of, forget_manager, given_by_another_thread, store_client_of
+from core_kit import cache_of, engine_of, forget_manager, given_by_another_thread, known_managers, store_client_of
 from harness.canary import MARK
 from harness.loops import close_under_its_tasks
 from random_kit import largest
@@ -307,6 +307,30 @@ async def test_a_manager_that_goes_takes_no_other_with_it(pools: Pools, tenants:
     assert new is not old
     del old
     assert await pool.get("a") is new
+
+
+async def test_the_end_of_a_manager_waits_for_no_lock(pools: Pools, tenants: Tenants) -> None:
+    """The garbage collector may end one in a thread that holds another lock. The next one takes it off the pool's."""
+    pool = pools(tenants)
+    guard, held, release = cache_of(pool).runtime.guard, threading.Event(), threading.Event()
+    manager = await pool.get("a")
+    gone = weakref.ref(manager)
+
+    def hold() -> None:
+        with guard:
+            held.set()
+            release.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    del manager
+    assert gone() is None
+    release.set()
+    thread.join()
+    assert known_managers(pool) == {"a"}
+    await pool.get("b")
+    assert known_managers(pool) == set()
 
 
 async def test_held_manager_reopens_on_use(pools: Pools, tenants: Tenants) -> None:
