@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import sys
 import warnings
 import weakref
@@ -74,10 +75,15 @@ _cut_off: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
 def close_under_its_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Close a loop in the middle of what its tasks do, as a program does that is in a hurry. asyncio says no word."""
-    for task in asyncio.all_tasks(loop):
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
         forgive(task)
         _cut_off.add(task)
     loop.close()
+    for task in tasks:
+        coroutine = task.get_coro()
+        if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            coroutine.close()  # Python would warn that a task before its first step was never awaited
 
 
 @pytest.hookimpl(wrapper=True)
