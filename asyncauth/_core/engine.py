@@ -174,6 +174,7 @@ class TokenEngine(Lifecycle):
         state, guard, clock = self.state, self.runtime.guard, self.runtime.clock
         if self.keeper is not None:
             await self.keeper.ready(self)
+        uncounted = 1  # a caller counts once, though it may wait for several flights in turn
         while True:
             with guard:
                 cached = self.at_hand(use)
@@ -186,7 +187,8 @@ class TokenEngine(Lifecycle):
                     cached = self.at_hand(use, stale=True)
                     if cached is not None:
                         return cached
-                state.waits += 1
+                state.waits += uncounted
+                uncounted = 0
             try:
                 if self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG):
                     await self.emitter().waiting_for(flight)

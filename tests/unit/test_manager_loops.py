@@ -315,7 +315,10 @@ def test_waiter_starts_another_flight_when_the_flights_loop_ends(
     threads: Callable[[], LoopThread],
     closed: bool,  # noqa: FBT001
 ) -> None:
-    """If the flight's loop is closed, or stands still for good, a waiter on another loop starts another flight."""
+    """If the flight's loop is closed, or stands still for good, a waiter on another loop starts another flight.
+
+    A caller that waits for both flights counts as one.
+    """
     one, other = threads(), threads()
     door = Door()
     provider = FakeProvider(answers=[door])
@@ -330,6 +333,7 @@ def test_waiter_starts_another_flight_when_the_flights_loop_ends(
         one.stop()
     assert {wait().value for wait in waiting} == {"token-1"}
     assert provider.calls == 2
+    assert manager.status().waits == 6
 
 
 def test_refresh_by_hand_survives_the_end_of_the_flights_loop(threads: Callable[[], LoopThread]) -> None:
