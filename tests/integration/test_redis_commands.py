@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, get_args
@@ -86,18 +87,31 @@ async def refuse_and_replace(manager: TokenManager) -> Token:
     return await manager.token()
 
 
+async def refresh_in_store(manager: TokenManager, redis: RedisServer) -> Token:
+    """Refresh, whatever is being waited out, until the store takes part: on a busy machine even it may be late."""
+    while True:
+        unlock(redis)
+        with contextlib.suppress(StoreError):
+            token = await manager.refresh()
+            if manager.status().store == "ok":
+                unlock(redis)
+                return token
+
+
 @pytest.mark.parametrize("needs_lock", [False, True], ids=["with a password", "only a refresh token"])
 @pytest.mark.parametrize("fault", get_args(Fault))
 async def test_every_command_in_turn(redis: RedisServer, proxy: RedisProxy, fault: Fault, *, needs_lock: bool) -> None:
     """At whichever command it fails, and however: a token is had, and afterwards the store is used again."""
     provider = Rotating(needs_lock)
-    first = process(provider, proxy.url)
-    await first.token()
-    proxy.watch()
-    await refuse_and_replace(first)
-    commands = list(proxy.commands)
+    async with process(provider, proxy.url, PATIENT) as patient:
+        await patient.token()
+        proxy.watch()
+        await refuse_and_replace(patient)
+        commands = list(proxy.commands)
     assert len(commands) > 8, commands
 
+    first = process(provider, proxy.url)
+    await first.token()
     for number in range(1, len(commands) + 1):
         case = f"{fault} at command {number}, {commands[number - 1]}, of {commands}"
         proxy.watch(fault, number)
@@ -107,11 +121,8 @@ async def test_every_command_in_turn(redis: RedisServer, proxy: RedisProxy, faul
             # Without the lock no refresh token is sent, and there is no other way: said so, and nothing was sent.
             assert needs_lock, case
         proxy.watch()
-        unlock(redis)
-        token = await first.refresh()  # whatever is being waited out
-        unlock(redis)
+        token = await refresh_in_store(first, redis)
         assert provider.stolen == 0, case
-        assert first.status().store == "ok", case
 
         sent = len(provider.sent)
         other = process(provider, proxy.url, PATIENT)

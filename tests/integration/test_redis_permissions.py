@@ -21,7 +21,7 @@ from redis_kit import RedisServer, needs_redis, redis_server
 
 from asyncauth import Token, TokenManager
 from asyncauth.stores import RedisStore, dumps
-from asyncauth.stores.redis_lock import Comparison
+from asyncauth.stores.redis_lock import Comparison, RedisLock
 from asyncauth.testing import FakeProvider, StoreConformance
 
 pytestmark = needs_redis
@@ -148,17 +148,28 @@ async def test_deleting_compares_without_scripts(redis: RedisServer, monkeypatch
     assert stored.value == new.value
 
 
-async def test_a_lock_that_could_not_be_given_back_is_not_taken(redis: RedisServer) -> None:
+async def test_a_lock_that_could_not_be_given_back_is_not_taken(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither scripts nor transactions: nobody waits for a lease, the status says so, and each has its own token."""
     url = allow(redis, NEITHER)
-    managers = [TokenManager(FakeProvider(), store=RedisStore(url)) for _ in range(2)]
-    began = time.monotonic()
-    for manager in managers:
+    tries: list[RedisLock] = []
+    acquire = RedisLock.acquire
+
+    async def acquire_counted(lock: RedisLock) -> bool:
+        tries.append(lock)
+        return await acquire(lock)
+
+    monkeypatch.setattr(RedisLock, "acquire", acquire_counted)
+    providers = [FakeProvider() for _ in range(2)]
+    for provider in providers:
+        manager = TokenManager(provider, store=RedisStore(url))
         await manager.token()
         await manager.refresh()
         assert manager.status().store == "lock: NoPermissionError"
+    assert [provider.calls for provider in providers] == [2, 2]
+    assert len(tries) <= 4  # one per refresh: none is made again after a while
     assert locks(redis) == []
-    assert time.monotonic() - began < 3
 
 
 async def test_a_lock_that_is_not_given_back_is_told(redis: RedisServer) -> None:
