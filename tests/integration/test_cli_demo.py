@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -28,8 +28,7 @@ def test_a_short_run_as_json() -> None:
     assert tokens["least"] <= tokens["made"] - tokens["without_token"]
     # What renewing in time costs beyond the least, what jitter brings forward, and two repeats after the revocation.
     assert tokens["made"] - tokens["without_token"] <= tokens["paced"] + 8
-    assert report["latency"]["p50"] < 0.25
-    assert report["latency"]["p50"] <= report["latency"]["p99"] <= report["latency"]["max"]
+    assert 0 < report["latency"]["p50"] <= report["latency"]["p99"] <= report["latency"]["max"]
     assert "endpoints are down" in ended.err
     assert ended.has_none_of(DEFAULT_PASSWORD)
 
@@ -47,19 +46,27 @@ def test_plain_lines_without_a_terminal() -> None:
     assert ended.has_none_of(DEFAULT_PASSWORD)
 
 
+def requests_in(line: str) -> int:
+    """Return how many requests a line of the progress counts. Fails at the end of the progress."""
+    assert line, "it has ended by itself"
+    found = re.search(r"(\d+) requests, \d+ failed", line)
+    return 0 if found is None else int(found[1])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_ctrl_c_ends_with_the_report_so_far() -> None:
-    """SIGINT ends a run at once with the report so far, exit code 130, and no traceback."""
+    """SIGINT ends a run early with the report so far, exit code 130, and no traceback."""
     command = [sys.executable, "-W", "error", "-X", "dev", "-m", "asyncauth.cli", "demo", "--seconds", "40", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
-        time.sleep(1)
+        while requests_in(process.stderr.readline()) < 3:  # each system's first, and one on schedule
+            pass
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     report: dict[str, Any] = json.loads(out)
     assert (process.returncode, report["interrupted"], report["failed"]) == (130, True, 0)
-    assert report["requests"] >= 2  # each system's first at least, on whatever machine
+    assert 2 < report["requests"] < 40 * 300
     assert "300 requests per second" in first
     assert "Traceback" not in err
     assert "Warning" not in err

@@ -21,6 +21,8 @@ _REVOCATION_AT, _OUTAGE_FROM, _SLOW_FROM, _SLOW_UNTIL = 0.23, 0.45, 0.72, 0.95
 """Shares of the run."""
 _OUTAGE_BY = 0.60
 """Share of the run by which the outage begins even if no renewal comes due."""
+_SLOW_BY = 0.85
+"""Share of the run by which the slow spell begins even if a manager has no usable token."""
 _OUTAGE = 2.0
 _SLOWNESS = 0.5
 _GLANCE = 0.005
@@ -85,13 +87,14 @@ class Mishaps:
         self.announce("the token endpoints answer again")
 
         await self._until(started, _SLOW_FROM)
-        await self._once(self._recovered, started + _SLOW_UNTIL * self.seconds)
-        latency, length = _SLOWNESS * self._scale, started + _SLOW_UNTIL * self.seconds - loop.time()
-        if length <= 0:
-            return
+        await self._once(self._recovered, started + _SLOW_BY * self.seconds)
+        latency = _SLOWNESS * self._scale
+        length = max(
+            latency, started + _SLOW_UNTIL * self.seconds - loop.time()
+        )  # one answer's, if the machine is late
         self._begin("slow endpoint", f"the token endpoints take {latency:.3g} s per answer, for {length:.3g} s", length)
         self.sandbox.configure(token_latency=latency)
-        await self._until(started, _SLOW_UNTIL)
+        await asyncio.sleep(length)
         self.sandbox.configure(token_latency=0.0)
         self.announce("the token endpoints are as fast as before")
 
