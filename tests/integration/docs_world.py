@@ -97,6 +97,7 @@ def world(folder: Path) -> Iterator[dict[str, str]]:
                 "PYTHONPATH": os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "UVICORN_LOOP": "asyncio",  # uvloop has a resolver of its own, which knows no names of this world
+                "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60",  # a worker of a busy machine may not answer within 5 s
                 "PYTHONUNBUFFERED": "1",
                 "SSL_CERT_FILE": str(folder / "authority.pem"),
                 "REQUESTS_CA_BUNDLE": str(folder / "authority.pem"),

@@ -263,9 +263,10 @@ def test_what_is_not_a_provider(shell: Shell, own: str) -> None:
 @pytest.mark.parametrize("command", ["token", "doctor"])
 def test_a_manager_that_is_late(shell: Shell, sandbox: Sandbox, own: str, command: str) -> None:
     """--timeout holds for one's own manager as well, whatever its policy says."""
-    sandbox.configure(token_latency=0.3)
-    ended = shell.run(command, f"{own}:manager", "--timeout", "0.1")
+    sandbox.configure(token_latency=60)
     if command == "token":
+        ended = shell.run(command, f"{own}:manager", "--timeout", "0.1")
         assert (ended.code, ended.err) == (3, f"asyncauth: {own}:manager gave no token within 0.1 s\n")
-    else:
-        assert (ended.code, "no answer within 0.1 s" in ended.out) == (1, True)
+    else:  # it looks at the network first, which has as long for each step, on however busy a machine
+        ended = shell.run(command, f"{own}:manager", "--timeout", "1")
+        assert (ended.code, "no answer within 1 s" in ended.out) == (1, True)

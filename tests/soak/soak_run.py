@@ -157,10 +157,10 @@ class Soak:
         """The part of all requests that only the machine's slowness excuses."""
         return self.slow / max(1, self.outcomes.total())
 
-    def run(self, seconds: float) -> None:
-        """Run one event loop after another, for so long."""
+    def run(self, seconds: float, least: int) -> None:
+        """Run one event loop after another, for so long; see `soak`."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or (not self.unexcused and min(self.outcomes["200"], self.lifetimes) <= least):
             asyncio.run(self._loop(min(self.luck.uniform(1.0, 4.0), max(1.0, end - time.monotonic()))))
             asyncio.run(self._use_store())
             self.measures.append(measured(*self.measures[:1]))
@@ -374,11 +374,14 @@ def troubles(seed: int) -> Iterator[tuple[str, random.Random]]:
         yield own.choices(kinds, weights)[0], own
 
 
-def soak(seconds: float, seed: int) -> Soak:
-    """Run for so long, with the faults that the seed gives."""
+def soak(seconds: float, seed: int, least: int = 0) -> Soak:
+    """Run with the faults that the seed gives, for so long.
+
+    A busy machine gets the time that it needs for more than ``least`` requests with a 200, and as many lifetimes.
+    """
     with sandbox_in_thread(**CANARIES) as sandbox, redis_server() as redis:
         run = Soak(sandbox, redis, random.Random(seed), troubles(seed))  # noqa: S311 (the same)
-        run.run(seconds)
+        run.run(seconds, least)
     return run
 
 
