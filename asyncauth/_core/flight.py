@@ -433,9 +433,10 @@ class Flight(Generic[_T]):
 
     def settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
         """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
+        named = None if error is None else self._named(error)  # outside of the lock: it asks a user's provider
         with self._guard:
             if not self.done:
-                self._result, self._error = result, None if error is None else self._named(error)
+                self._result, self._error = result, named
                 self.done = True
         self.release()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness.canary import MARK
 
-from asyncauth import AuthError, ManagerClosed
+from asyncauth import AuthError, ManagerClosed, Token
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.waiters import Waiters
 from asyncauth.testing import FakeClock
@@ -188,6 +188,30 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
         return await flight.wait()
 
     assert asyncio.run(use()) == 7
+
+
+def test_a_provider_is_asked_for_its_name_without_a_lock() -> None:
+    """Its property may be anybody's, and wait for a thread that ends the same flight."""
+    ended: list[bool] = []
+
+    class Asking:
+        origins = ()
+        identity = None
+
+        @property
+        def name(self) -> str:
+            thread = threading.Thread(target=flight.settle, kwargs={"result": 7}, daemon=True)
+            thread.start()
+            thread.join(1)
+            ended.append(not thread.is_alive())
+            return "asking"
+
+        async def fetch(self, http: Any, previous: Token | None) -> Token:
+            raise NotImplementedError
+
+    flight: Flight[int] = Flight(provider=Asking())
+    flight.settle(error=AuthError("no"))
+    assert ended == [True]
 
 
 def test_outcome_without_a_running_loop() -> None:
