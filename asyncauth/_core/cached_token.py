@@ -85,7 +85,7 @@ class CachedToken:
 
     @property
     def last(self) -> Token | None:
-        """The last token that was obtained, usable or not; ``None`` = there has been none."""
+        """The last token that was obtained, usable or not; ``None``: there has been none."""
         return self.token if self.token.value else None
 
     def serving(self, now: float) -> CachedToken:

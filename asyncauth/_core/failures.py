@@ -66,7 +66,7 @@ class RejectedCredential(NamedTuple):
 
     Attributes:
         error: What the server said last.
-        credential: The credential's digest; ``None`` = it is unknown.
+        credential: The credential's digest; ``None``: it is unknown.
         times: How often it was rejected.
         until: Before this it is not sent again, in seconds of the manager's monotonic clock.
         ask_at: When one that may change may be looked at again.

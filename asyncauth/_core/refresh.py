@@ -69,7 +69,7 @@ class Refresh:
         state: The manager's.
         runtime: The manager's.
         options: What the provider declares besides.
-        limiter: Where it waits for a slot to ask the provider; ``None`` = it need not.
+        limiter: Where it waits for a slot to ask the provider; ``None``: it need not wait.
         emitter: Returns where it tells of what happens.
 
     Attributes:

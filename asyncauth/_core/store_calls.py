@@ -45,7 +45,7 @@ class StoreCalls:
         emitter: Where it tells of what happens.
 
     Attributes:
-        trouble: What is the matter with the store; ``None`` = nothing is known of any.
+        trouble: What is wrong with the store; ``None``: nothing, as far as is known.
         failing: Whether the last save failed.
         stuck: Whether the lock could not be given back, and no process is known to have had it since.
     """
