@@ -56,7 +56,8 @@ def requests_in(line: str) -> int:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_ctrl_c_ends_with_the_report_so_far() -> None:
     """SIGINT ends a run early with the report so far, exit code 130, and no traceback."""
-    command = [sys.executable, "-W", "error", "-X", "dev", "-m", "asyncauth.cli", "demo", "--seconds", "40", "--json"]
+    options = ["--seconds", "40", "--rate", "20", "--json"]  # a rate that the slowest machine keeps up with
+    command = [sys.executable, "-W", "error", "-X", "dev", "-m", "asyncauth.cli", "demo", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -66,8 +67,8 @@ def test_ctrl_c_ends_with_the_report_so_far() -> None:
         out, err = process.communicate(timeout=120)
     report: dict[str, Any] = json.loads(out)
     assert (process.returncode, report["interrupted"], report["failed"]) == (130, True, 0)
-    assert 2 < report["requests"] < 40 * 300
-    assert "300 requests per second" in first
+    assert 2 < report["requests"] < 40 * 20
+    assert "20 requests per second" in first
     assert "Traceback" not in err
     assert "Warning" not in err
 
