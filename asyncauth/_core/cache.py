@@ -316,7 +316,7 @@ class TokenState:
         """Remember a failed try; see `remember_failure` for the arguments."""
         with self.guard:
             failure = remember_failure(
-                error,
+                error.again(),  # without its traceback, whose frames hold the whole refresh
                 self.failure,
                 self._policy,
                 now=now,

@@ -162,7 +162,8 @@ class EndpointNews:
         outage = outages.get(self.endpoint)
         if error is not None and is_outage(error):
             before = None if outage is None else outage.failure
-            failure = remember_failure(error, before, policy, now=now, deadline=deadline, unit_random=random())
+            bare = error.again()  # without its traceback, whose frames hold the whole refresh
+            failure = remember_failure(bare, before, policy, now=now, deadline=deadline, unit_random=random())
             if outage is None:
                 outage = outages[self.endpoint] = Outage(failure)
             outage.failed(self._refresh, failure)

@@ -145,6 +145,7 @@ class TokenRequest:
             if self._abandoned:
                 raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
             problem = self._problem(error)
+            error.__traceback__ = None  # whose frames hold the task that holds this, until the garbage is collected
         else:
             try:
                 if locked is not None:
@@ -163,7 +164,10 @@ class TokenRequest:
         problem.provider = problem.provider or self._provider.name
         self.asked_endpoint = token is None and context.may_have_sent
         self.without_token, self.keeping = context.counted(problem), False
-        raise problem
+        try:
+            raise problem
+        finally:
+            del problem  # as above
 
     def hurry(self) -> None:
         """Have it send whatever credential there is. Any thread."""

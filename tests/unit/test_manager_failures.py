@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import math
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -957,3 +959,24 @@ async def test_what_a_provider_raises_when_it_was_given_up_is_nobodys_failure(
     flight.work.abandon()
     late.open()
     assert (await asyncio.wait_for(waiting, 5)).value == "token-1"
+
+
+async def test_a_failed_refresh_leaves_nothing_but_the_memory_of_its_failure(settled: Settled) -> None:
+    """What it held is released at its end, although its failure is remembered."""
+
+    class Failing(FakeProvider):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            flights.append(weakref.ref(engine_of(manager).flight))
+            raise ValueError
+
+    flights: list[weakref.ref[object]] = []
+    manager = TokenManager(Failing())
+    gc.disable()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(AuthError):
+                await manager.refresh()
+        await settled()
+        assert [flight() for flight in flights] == [None, None]
+    finally:
+        gc.enable()
