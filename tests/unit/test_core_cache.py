@@ -159,8 +159,9 @@ def test_a_predecessor_serves_up_to_its_end(now: float, served: str) -> None:
 )
 def test_what_cannot_travel_in_a_header_is_no_token(value: str, kind: str) -> None:
     """Visible ASCII in the token; letters, digits and hyphens in its type."""
-    with pytest.raises(InvalidTokenResponse, match=r"can't travel in a header$"):
+    with pytest.raises(InvalidTokenResponse) as caught:
         checked_lifetime(Token(value, token_type=kind), PLAIN)
+    assert caught.value.message.endswith("can't travel in a header")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,7 @@ def test_how_long_a_token_lives(expires_at: float | None, lifetime: float | None
 @pytest.mark.parametrize("expires_at", [100.0, 99.0, math.nan])
 def test_a_token_that_does_not_live(expires_at: float) -> None:
     """It was expired on arrival."""
-    with pytest.raises(InvalidTokenResponse, match=r"^the token was expired on arrival$") as caught:
+    with pytest.raises(InvalidTokenResponse) as caught:
         checked_lifetime(Token("a", issued_at=100.0, expires_at=expires_at), PLAIN)
+    assert caught.value.message == "the token was expired on arrival"
     assert caught.value.expired
