@@ -256,7 +256,6 @@ class TokenRequest:
         context, locked = self.context, self._locked
         if isinstance(token, Token) and token.refresh_token is not None:
             # It came with an access token of no use; the one that was sent is spent.
-            context.unanswered = True
             self._state.lose_refresh_token(self._before, successor=token.refresh_token)
             if locked is not None:
                 await locked.save(locked.with_refresh_token_of(token, context))

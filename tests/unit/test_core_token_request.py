@@ -1,0 +1,184 @@
+"""One token request: what it says of itself meanwhile, and what is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from core_kit import engine_of
+
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
+from asyncauth._core.token_request import TokenRequest
+from asyncauth._core.try_state import TryState
+from asyncauth.stores import Entry
+from asyncauth.testing import FakeClock, FakeProvider
+
+POLICY = RefreshPolicy(jitter=0.0)
+
+
+class Locked:
+    """A store's entry under its lock; it notes what it is told, and what the request says of itself then."""
+
+    used = False
+    entry = Entry.of(Token("before", issued_at=0.0))
+
+    def __init__(self) -> None:
+        self.told = list[tuple[str, bool, bool]]()
+        self.request: TokenRequest | None = None
+
+    @property
+    def store_client(self) -> Any:
+        return self
+
+    calls = store_client
+    refresh_time = 0.0
+
+    def renewed(self, token: Token, _: TryState) -> Entry:
+        return Entry.of(token)
+
+    def with_refresh_token_of(self, token: Token, _: TryState) -> Entry:
+        return Entry.of(token)
+
+    async def save(self, _: Entry) -> None:
+        self._note("save")
+
+    async def settle(self, _: Entry) -> None:
+        self._note("settle")
+
+    def _note(self, call: str) -> None:
+        assert self.request is not None
+        self.told.append((call, self.request.open, self.request.keeping))
+
+
+def request_of(provider: FakeProvider, clock: FakeClock, locked: Any = None) -> tuple[TokenRequest, Any]:
+    """Return a request that was not made yet, and what it reports to."""
+    engine = engine_of(TokenManager(provider, policy=POLICY, clock=clock))
+    request = TokenRequest(
+        provider,
+        engine.state,
+        engine.runtime,
+        options=engine.options,
+        context=TryState(clock),
+        previous=None,
+        locked=locked,
+        deadline=clock.monotonic() + 30.0,
+    )
+    if locked is not None:
+        locked.request = request
+    return request, engine.state
+
+
+def says(request: TokenRequest) -> dict[str, bool]:
+    return {"open": request.open, "keeping": request.keeping, "asked_endpoint": request.asked_endpoint}
+
+
+def spent(clock: FakeClock, refresh_token: str | None) -> Token:
+    return Token("spent", issued_at=clock.wall(), expires_at=clock.wall() - 100.0, refresh_token=refresh_token)
+
+
+async def test_a_request_says_how_far_it_is(clock: FakeClock) -> None:
+    """It is open from its beginning until its token is saved, and the endpoint has answered at its end only."""
+    provider, locked = FakeProvider(clock=clock), Locked()
+    request, state = request_of(provider, clock, locked)
+    meanwhile = list[dict[str, bool]]()
+
+    def answer() -> Token:
+        meanwhile.append(says(request))
+        return provider.token()
+
+    provider.answers = answer
+    assert says(request) == {"open": False, "keeping": False, "asked_endpoint": False}
+    cached = await request.run()
+    assert meanwhile == [{"open": True, "keeping": False, "asked_endpoint": False}]
+    assert locked.told == [("save", True, True)]
+    assert (request.open, request.asked_endpoint) == (False, True)
+    assert state.cached is cached
+
+
+async def test_a_failed_request_keeps_nothing_any_more(clock: FakeClock) -> None:
+    """A token of no use may bring a refresh token, which is saved first."""
+    provider, locked = FakeProvider(clock=clock, answers=spent(clock, "next")), Locked()
+    request, _ = request_of(provider, clock, locked)
+    with pytest.raises(InvalidTokenResponse):
+        await request.run()
+    assert locked.told == [("save", True, True)]
+    assert says(request) == {"open": False, "keeping": False, "asked_endpoint": False}
+
+
+async def test_a_rejection_of_no_known_credential_is_not_shared(clock: FakeClock) -> None:
+    """A provider that tells nothing of what it sends: other processes could not tell which credential it was."""
+    locked = Locked()
+    request, _ = request_of(FakeProvider(clock=clock, answers=CredentialsRejected("no")), clock, locked)
+    with pytest.raises(CredentialsRejected):
+        await request.run()
+    assert request.rejection is None
+    assert locked.told == []
+
+
+async def test_a_request_that_has_not_begun_is_no_failure(clock: FakeClock) -> None:
+    """A flight that gives it up before its first step has asked nobody."""
+    request, state = request_of(FakeProvider(clock=clock), clock)
+    request.abandon()
+    assert state.failure is None
+
+
+async def test_a_request_is_given_up_once(clock: FakeClock, settled: Callable[[], Any]) -> None:
+    """The flight and its task may both do it: it counts as one failure."""
+    request, state = request_of(FakeProvider(clock=clock, latency=5.0), clock)
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    request.abandon()
+    failure = state.failure
+    assert isinstance(failure.error, TokenEndpointUnavailable)
+    request.abandon()
+    assert state.failure is failure
+    assert not request.open
+    request.end()
+    with pytest.raises((AuthError, asyncio.CancelledError)):
+        await running
+
+
+@pytest.mark.parametrize("garbage", [None, "spent"])
+async def test_an_answer_of_no_use_that_comes_at_the_end_of_its_loop(clock: FakeClock, garbage: str | None) -> None:
+    """It is there, but nobody has looked at it yet: it counts as no answer."""
+    provider = FakeProvider(clock=clock)
+    request, state = request_of(provider, clock)
+
+    def answer() -> Any:
+        asyncio.get_running_loop().call_soon(request.abandon)  # before the waiting task goes on
+        return garbage if garbage is None else spent(clock, None)
+
+    provider.answers = answer
+    with pytest.raises(asyncio.CancelledError):
+        await request.run()
+    assert isinstance(state.failure.error, TokenEndpointUnavailable)
+    assert state.cached.last is None
+
+
+async def test_without_a_store_renewal_begins_earlier_by_the_request_alone(clock: FakeClock) -> None:
+    """By as many seconds as the request took; calls to a store would come on top of that."""
+    provider = FakeProvider(clock=clock, lifetime=30.0)
+    request, _ = request_of(provider, clock)
+    began = clock.monotonic()
+
+    async def answer() -> Token:
+        token = provider.token()
+        await clock.sleep(8.0)
+        return token
+
+    provider.answers = answer
+    running = asyncio.ensure_future(request.run())
+    await clock.advance(8.0)
+    cached = await running
+    assert cached.fresh_until == pytest.approx(began + POLICY.windows(30.0, slowest=8.0).fresh)
+    assert POLICY.windows(30.0, slowest=8.0).fresh < POLICY.windows(30.0, slowest=7.0).fresh
