@@ -15,7 +15,7 @@ from harness.canary import MARK
 from asyncauth import AuthError, ManagerClosed, Token
 from asyncauth._core.flight import Flight, FlightOrphaned
 from asyncauth._core.waiters import Waiters
-from asyncauth.testing import FakeClock
+from asyncauth.testing import FakeClock, FakeProvider
 
 
 def gated() -> tuple[asyncio.Event, Callable[[], Coroutine[Any, Any, int]]]:
@@ -37,7 +37,9 @@ async def test_outcome_is_there_for_who_comes_late() -> None:
         return 7
 
     assert not flight.orphaned
+    assert flight.here is False
     flight.start(work)
+    assert flight.here is True
     assert await flight.wait() == 7
     assert await flight.wait() == 7
     assert flight.done
@@ -425,3 +427,196 @@ async def test_the_longest_wait_is_told() -> None:
     go.set()
     assert await second == 7
     assert waits() == (0, None)
+
+
+async def test_the_deadline_counts_from_the_start(clock: FakeClock) -> None:
+    """As long as the work says nothing else."""
+    flight: Flight[int] = Flight(clock)
+    go, work = gated()
+    flight.start(work, 30.0)
+    await clock.advance(10.0)
+    assert flight.seconds_left == 20.0
+    go.set()
+    await flight.wait()
+
+
+async def test_what_a_parent_process_has_in_progress_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task and the callers stay as they are in a forked child; of a flight that has ended nothing is kept."""
+    kept = list[object]()
+    monkeypatch.setattr("asyncauth._core.flight.leave_to_parent", lambda *things: kept.extend(things))
+    flight: Flight[int] = Flight()
+    go, work = gated()
+    flight.start(work)
+    waiting = asyncio.ensure_future(flight.wait())
+    parents = flight.waiters
+    flight.after_fork()
+    assert kept == [flight.task, *parents]
+    assert flight.waiting == 0
+    waiting.cancel()
+    go.set()
+    assert await flight.wait() == 7
+    kept.clear()
+    flight.after_fork()
+    assert kept == []
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """The seconds for which the flight's task is waited for, each time; it ends in none of them."""
+    waits = list[float | None]()
+
+    async def wait(_: object, *, timeout: float | None) -> None:  # noqa: ASYNC109 (asyncio's own name)
+        waits.append(timeout)
+
+    monkeypatch.setattr(asyncio, "wait", wait)
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("seconds", "patience", "waited"), [(10.0, None, 15.0), (-5.5, None, 0.0), (10.0, 2.0, 2.0), (10.0, 0.0, 0.0)]
+)
+async def test_work_that_outlasts_its_loop_is_given_up(
+    clock: FakeClock, waits: list[float | None], seconds: float, patience: float | None, waited: float
+) -> None:
+    """It has until its deadline and 5 s more, or as long as the caller allows; then it is cancelled."""
+    flight: Flight[int] = Flight(clock)
+    _, work = gated()
+    flight.start(work, seconds)
+    waiting = flight.wait()
+    await asyncio.sleep(0)
+    await flight.leave(patience)
+    assert waits == [waited, 5.0]
+    with pytest.raises(FlightOrphaned):
+        await waiting
+    assert flight.task is not None
+    with contextlib.suppress(asyncio.CancelledError):
+        await flight.task
+    assert flight.task.cancelled()
+
+
+async def test_nothing_is_in_progress_before_the_start_and_after_the_end(waits: list[float | None]) -> None:
+    """Leaving a loop and closing wait for no such flight."""
+    flight: Flight[int] = Flight()
+    await flight.leave(None)
+    await flight.finish()
+    assert flight.waiting == 0
+
+    async def work() -> int:
+        return 7
+
+    flight.start(work)
+    assert await flight.wait() == 7
+    await asyncio.sleep(0)
+    await flight.leave(None)
+    await flight.finish()
+    assert waits == []
+    assert not flight.leaving
+
+
+async def test_finish_waits_for_the_work_though_its_callers_do_not() -> None:
+    """They get ManagerClosed at once; what the work brings is kept."""
+    flight: Flight[int] = Flight()
+    go, work = gated()
+    flight.start(work)
+    waiting = flight.wait()
+    finishing = asyncio.ensure_future(flight.finish())
+    with pytest.raises(ManagerClosed):
+        await waiting
+    assert not finishing.done()
+    go.set()
+    await finishing
+    assert await flight.wait() == 7
+
+
+async def test_a_second_closing_does_not_cut_short_what_is_cleared_up() -> None:
+    """The first has cancelled the work already."""
+    flight: Flight[int] = Flight()
+    go, clear_up = gated()
+
+    async def work() -> int:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            await clear_up()
+
+    flight.start(work)
+    await asyncio.sleep(0)
+    closings = [asyncio.ensure_future(flight.end(0)) for _ in range(2)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert flight.task is not None
+    assert flight.task.cancelling() == 1
+    assert not flight.ended().done()
+    go.set()
+    await asyncio.gather(*closings)
+
+
+async def test_work_that_ignores_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while each time, until it ends."""
+    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.001)
+    flight: Flight[int] = Flight()
+    cancellations = 0
+
+    async def work() -> int:
+        nonlocal cancellations
+        while cancellations < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancellations += 1
+        return 7
+
+    flight.start(work)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(flight.end(0), 2)
+    assert cancellations == 3
+
+
+async def test_a_flight_whose_start_was_interrupted_can_be_given_up() -> None:
+    """It has a loop and no task."""
+    flight: Flight[int] = Flight()
+    loop = asyncio.get_running_loop()
+
+    def interrupted(_: object, work: Any, **__: object) -> Any:
+        work.close()
+        raise KeyboardInterrupt
+
+    loop.set_task_factory(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flight.start(gated()[1])
+    loop.set_task_factory(None)
+    flight.lose()
+    with pytest.raises(FlightOrphaned):
+        await flight.wait()
+
+
+async def test_the_end_of_a_flight_can_be_waited_for_in_any_thread() -> None:
+    """It comes with the end of the task; a flight that is not under way has ended."""
+    flight: Flight[int] = Flight()
+    assert flight.ended().done()
+    go, work = gated()
+    flight.start(work)
+    ended = flight.ended()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not ended.done()
+    go.set()
+    await asyncio.wrap_future(ended)
+    assert flight.done
+    assert flight.ended().done()
+
+
+@pytest.mark.parametrize(
+    ("provider", "named", "shown"), [("ours", None, "ours"), ("ours", "theirs", "theirs"), (None, None, None)]
+)
+async def test_an_error_names_the_provider(provider: str | None, named: str | None, shown: str | None) -> None:
+    """Unless it names another one, further upstream."""
+    flight: Flight[int] = Flight(provider=None if provider is None else FakeProvider(name=provider))
+
+    async def work() -> int:
+        raise AuthError("no", provider=named)
+
+    flight.start(work)
+    with pytest.raises(AuthError) as caught:
+        await flight.wait()
+    assert caught.value.provider == shown

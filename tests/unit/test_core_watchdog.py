@@ -113,10 +113,10 @@ def test_callers_are_released_by_the_second_check_after_the_deadline() -> None:
 
 def test_a_deadline_that_moves_is_followed() -> None:
     """Work may say that it may take longer, and an overdue flight may get more time."""
-    flight = Flight(None, 12.0, -1.0, 7.0, 0.1, -1.0)
+    flight = Flight(None, 12.0, -1.0, 0.5, 7.0, 0.1, -1.0)
     _, loop = on_its_own_loop(flight, 30.0)
-    waits = [loop.fire() for _ in range(5)]
-    assert waits == [30.0, 12.0, 0.25, 7.0, 0.25]
+    waits = [loop.fire() for _ in range(6)]
+    assert waits == [30.0, 12.0, 0.25, 0.5, 7.0, 0.25]
     assert flight.told == []
 
 
