@@ -13,7 +13,7 @@
 #                ARGS="--fleet": a Redis that several managers share, with faults at random
 #   make recovery  how long callers wait beyond the end of an outage, and what it costs the token endpoint: 3 min
 #   make test-browser  the sandbox's page and the documentation in Chromium, some 100 s
-#   make mutation  changes each deciding module in every way, to see that a test notices: an hour; docs/mutation.md
+#   make mutation  changes each deciding module in every way, to see that a test notices: 15 min of CPU; docs/mutation.md
 #   make bench   speed beside other libraries: results/ in benchmarks/; QUICK=1: what is counted alone, < 1 min
 #   make measure  how large the package is, and how much of it a cold token() passes through
 #   make docs    the documentation, to docs/_build/html; make pictures makes its pictures anew

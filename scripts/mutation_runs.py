@@ -4,7 +4,7 @@ Run by mutation.py in a copy of the tree: python -P mutation_runs.py MODULE CHAN
 CHANGES is a JSON file: [[line, the changed module's source], …]. RESULTS becomes one: whether each was caught, by what.
 
 The first run changes nothing. It measures how long each test takes and which lines it executes. After it, a change is
-tried with the tests that execute its line alone, those first that caught the most changes, then the quickest.
+tried with the tests that execute its line alone, those first that caught the most changes.
 
 If a change concerns only functions and constants, the fork is one of a process that has collected the tests, and
 replaces them there. This takes less than a tenth of the time. For other changes, the module is imported anew.
@@ -48,8 +48,10 @@ NEEDED = (
 OPTIONS = ["-x", "-q", "--no-header", "--tb=no", "--hypothesis-profile=quick"]
 OPTIONS += ["-W", "ignore:Module already imported so cannot be rewritten"]  # which only plugins need
 OPTIONS += [part for plugin in ("randomly", "xdist", "cacheprovider") for part in ("-p", f"no:{plugin}")]
-LONGEST_TEST, LONGEST_RUN = "--timeout=15", 90.0
-"""How long a change may take, in seconds. One that takes longer counts as caught."""
+LONGEST_TEST, LONGEST_RUN = "--timeout=5", 30.0
+"""How long one test, and all tests of a change, may take, in seconds. A change that takes longer counts as caught."""
+QUICK = 0.1
+"""The most seconds that a quick test takes. The others run last."""
 MOST_MEMORY = 4 << 30
 FIRST_TESTS, FIRST_FILES = 25, 2
 """How many tests of how many files a first run has. A second one, with the rest, follows if none of them fails."""
@@ -104,8 +106,18 @@ class Results:
     catches: collections.Counter[str] = attrs.field(factory=collections.Counter)
 
     def ordered(self, tests: Iterable[str]) -> list[str]:
-        """Return the likeliest first."""
-        return sorted(tests, key=lambda test: (-self.catches[test], self.seconds[test]))
+        """Return the likeliest first: those that have caught the most, then quick ones, in the order of their files."""
+        files = {file: place for place, file in enumerate(dict.fromkeys(map(_file, self.seconds)))}
+
+        def place(test: str) -> tuple[int, bool, int, float]:
+            seconds = self.seconds[test]
+            return -self.catches[test], seconds > QUICK, files[_file(test)], seconds
+
+        return sorted(tests, key=place)
+
+    def longest(self, tests: Iterable[str]) -> float:
+        """Return how long some tests may take: more than without a change, on a machine that is busy."""
+        return max(LONGEST_RUN, 4 * sum(self.seconds.get(test, 0.0) for test in tests))
 
     def note(self, change: Change, by: str) -> None:
         """Add the result of a change, which a test caught or, if `by` is empty, none did."""
@@ -170,7 +182,7 @@ class Replacements:
         else:
             work = functools.partial(mutation_code.with_values, self._module.name, self._living, changed, work)
         self._log.write_text("", encoding="utf-8")
-        if in_fork(work, LONGEST_RUN if changed is not before else 10 * LONGEST_RUN) == 0:
+        if in_fork(work, self._results.longest(tests) if changed is not before else 30 * LONGEST_RUN) == 0:
             return ""
         passed = len(self._log.read_text(encoding="utf-8").splitlines())
         return [*tests, "importing it"][passed]
@@ -221,7 +233,7 @@ def main(module: str, changes: str, results: str, *tests: str) -> int:
     plugin = Replacements(changed, Results(Path(results), {}), known)
     in_fork(
         lambda: pytest.main([*OPTIONS, LONGEST_TEST, *tests], plugins=[plugin]),
-        LONGEST_RUN * (10 + len(changed.sources)),
+        LONGEST_RUN * (30 + len(changed.sources)),
         quiet=True,
     )
     if not known.exists():
@@ -236,7 +248,9 @@ def main(module: str, changes: str, results: str, *tests: str) -> int:
         changed.path.write_text(change.source, encoding="utf-8")
         failed.unlink(missing_ok=True)
         order = noted.ordered(change.tests)
-        caught = any(in_fork(functools.partial(_run, part, failed), LONGEST_RUN, quiet=True) for part in _parts(order))
+        caught = any(
+            in_fork(functools.partial(_run, part, failed), noted.longest(part), quiet=True) for part in _parts(order)
+        )
         by = failed.read_text(encoding="utf-8") if failed.exists() else "importing it"
         noted.note(change, by if caught else "")
     return 0
@@ -269,16 +283,20 @@ def in_fork(work: Callable[[], int], limit: float, *, quiet: bool = False) -> in
 
 
 def _run(tests: list[str], failed: Path) -> int:
-    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    files = dict.fromkeys(map(_file, tests))
     return int(pytest.main([*OPTIONS, LONGEST_TEST, *files], plugins=[Selection(tests, failed)]))
 
 
 def _parts(tests: list[str]) -> Iterator[list[str]]:
     """Yield the tests in two parts: a few of few files, and the rest."""
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:FIRST_FILES]
-    first = [test for test in tests if test.partition("::")[0] in files][:FIRST_TESTS]
+    files = list(dict.fromkeys(map(_file, tests)))[:FIRST_FILES]
+    first = [test for test in tests if _file(test) in files][:FIRST_TESTS]
     rest = [test for test in tests if test not in set(first)]
     yield from (part for part in (first, rest) if part)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 if __name__ == "__main__":
