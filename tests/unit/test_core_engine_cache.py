@@ -1,0 +1,87 @@
+"""A pool's engines: when idle ones are looked for, and what is in progress."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from core_kit import cache_of, engine_of, store_client_of
+
+from asyncauth import ManagerClosed, ManagerPool, Token
+from asyncauth._core.store_client import StoreClient
+from asyncauth.provider import Provider, TokenSource
+from asyncauth.stores import MemoryStore
+from asyncauth.testing import FakeClock, FakeProvider
+
+
+class Chain(FakeProvider):
+    """Its credential is another provider's token."""
+
+    def __init__(self, upstream: Provider | TokenSource, **given: Any) -> None:
+        super().__init__(**given)
+        self.upstream: Any = upstream
+
+    def chained(self, manage: Callable[[Provider], TokenSource]) -> Chain:
+        return Chain(manage(self.upstream), clock=self.clock)
+
+    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        await self.upstream.token()
+        return await super().fetch(http, previous)
+
+
+async def test_idle_engines_are_looked_for_32_times_per_idle_timeout_at_most(clock: FakeClock) -> None:
+    """Those that become idle within a 32nd of it go together."""
+    pool = ManagerPool[int](lambda _: FakeProvider(clock=clock), clock=clock, idle_timeout=320.0)
+    async with pool:
+        for number in range(10):
+            await pool.get(number)
+            await clock.advance(1.0)
+        await clock.advance(310.0)
+        assert len(cache_of(pool).engines) == 9
+        await clock.advance(9.9)
+        assert len(cache_of(pool).engines) == 9
+        await clock.advance(0.1)
+        assert len(cache_of(pool).engines) == 0
+
+
+async def test_a_pools_flights_are_those_of_its_engines(clock: FakeClock, settled: Callable[[], Any]) -> None:
+    """And those of its factory."""
+    pool = ManagerPool[str](lambda _: FakeProvider(clock=clock, latency=1.0), clock=clock)
+    manager = await pool.get("a")
+    assert list(cache_of(pool).flights()) == []
+    waiting = asyncio.ensure_future(manager.token())
+    await settled()
+    assert list(cache_of(pool).flights()) == [engine_of(manager).flight]
+    await clock.advance(1.0)
+    assert (await waiting).value == "token-1"
+    assert list(cache_of(pool).flights()) == []
+    await pool.close()
+
+
+async def test_closing_a_pool_saves_what_is_unsaved(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its engines' entries in the store are closed, although nothing is in progress."""
+    closed = list[StoreClient]()
+
+    async def close(client: StoreClient) -> None:
+        closed.append(client)
+
+    monkeypatch.setattr(StoreClient, "close", close)
+    pool = ManagerPool[str](lambda _: FakeProvider(clock=clock), clock=clock, store=MemoryStore())
+    manager = await pool.get("a")
+    await manager.token()
+    await pool.close()
+    assert closed == [store_client_of(manager)]
+
+
+async def test_closing_a_pool_closes_the_steps_of_a_chain(clock: FakeClock) -> None:
+    """Although nothing is in progress."""
+    pool = ManagerPool[str](lambda _: Chain(FakeProvider(clock=clock), clock=clock), clock=clock)
+    manager = await pool.get("a")
+    await manager.token()
+    (upstream,) = engine_of(manager).upstreams
+    await pool.close()
+    with pytest.raises(ManagerClosed):
+        await upstream.token()
