@@ -34,10 +34,10 @@ class Api:
         self.before_answering.get(token, lambda: None)()
         return CallbackResult(status=401 if token in self.refuses else 200)
 
-    async def get(self) -> int:
+    async def get(self, **request: Any) -> int:
         async with (
             aiohttp.ClientSession(middlewares=(BearerAuth(self.manager),)) as http,
-            http.get(URL) as response,
+            http.get(URL, **request) as response,
         ):
             return response.status
 
@@ -141,3 +141,26 @@ async def test_another_middleware_may_take_the_header_off(make: Make, provider: 
             http.get(URL) as response,
         ):
             assert response.status == 200
+
+
+async def a_stream() -> AsyncIterator[bytes]:
+    yield b"1"
+
+
+async def test_a_body_that_can_be_sent_once_carries_a_proven_token(api: Api) -> None:
+    """Whether its length is known or not; a whole body carries the new token."""
+    await api.get()
+    await api.manager.refresh()
+    await api.get(data=a_stream(), headers={"Content-Length": "1"})
+    await api.get(data=a_stream())
+    await api.get(data=b"1")
+    assert api.seen == ["token-1", "token-1", "token-1", "token-2"]
+
+
+async def test_a_request_with_a_body_carries_no_expired_token(api: Api, clock: FakeClock) -> None:
+    """However often the token was accepted before."""
+    await api.get(data=b"1")
+    await api.get(data=b"1")
+    await clock.advance(4_000.0)
+    await api.get(data=b"1")
+    assert api.seen == ["token-1", "token-1", "token-2"]
