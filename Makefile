@@ -41,8 +41,8 @@ PARALLEL_FLEETS ?= -n 5 --dist worksteal
 # tests/README.md says why nothing is lost where these are left out.
 SAME_ON_UVLOOP := attack fuzz property integration/test_cli_*.py integration/test_docs*.py integration/test_examples_queues.py \
 	integration/test_hostile_processes.py integration/test_pytest_plugin.py unit/test_cli_page.py unit/test_documents.py
-SAME_ON_OLDEST := attack fuzz property soak integration/test_docs*.py integration/test_fleet*.py integration/test_other_systems.py \
-	integration/test_cli_demo_fleet.py integration/test_hostile_processes.py
+SAME_ON_OLDEST := attack fuzz property soak unit/test_core_*.py integration/test_docs*.py integration/test_fleet*.py \
+	integration/test_other_systems.py integration/test_cli_demo_fleet.py integration/test_hostile_processes.py
 without = $(foreach path,$(1),--ignore-glob='$(CURDIR)/tests/$(path)')
 PIP_FLAGS := --quiet --disable-pip-version-check
 # Compiled once, not by each of the hundreds of processes that tests start, nor by each of pytest's own.
