@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextvars
 from typing import Any
 
+import attrs
+
 from asyncauth import ManagerPool, TokenManager
+from asyncauth._core.assembly import new_refresh
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.engine_cache import EngineCache
 from asyncauth._core.lifecycle import Closings, Lifecycle
+from asyncauth._core.refresh import Refresh
 from asyncauth._core.store_client import StoreClient
 from asyncauth._core.work import Work
 from asyncauth.manager import engine_of
 
 __all__ = [
+    "Waiting",
     "cache_of",
     "closings_of",
     "engine_of",
     "forget_manager",
     "given_by_another_thread",
     "life_of",
+    "refresh_of",
     "steps_of",
     "store_client_of",
     "work_of",
@@ -63,6 +70,36 @@ def work_of(manager: TokenManager) -> Work | None:
     """Return the work of a manager's flight; ``None``: nothing is in progress, or it has yet to begin."""
     flight = engine_of(manager).flight
     return None if flight is None else flight.work
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """Callers that wait for a refresh, or none."""
+
+    callers_wait: bool
+    callers: list[contextvars.Context] = attrs.field(factory=list[contextvars.Context])
+
+    @property
+    def waiting(self) -> int:
+        return int(self.callers_wait)
+
+    @property
+    def waiting_for(self) -> float | None:
+        return 0.0 if self.callers_wait else None
+
+
+def refresh_of(manager: TokenManager) -> Refresh:
+    """Return a refresh of a manager's token that no flight runs."""
+    engine = engine_of(manager)
+    return new_refresh(
+        engine.provider,
+        engine.state,
+        engine.runtime,
+        options=engine.options,
+        limiter=None,
+        emitter=engine.emitter,
+        store_client=engine.store_client,
+    )
 
 
 def store_client_of(manager: TokenManager) -> StoreClient:

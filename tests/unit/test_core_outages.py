@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from core_kit import engine_of
 from random_kit import largest
 
 from asyncauth import (
@@ -21,9 +22,14 @@ from asyncauth import (
 )
 from asyncauth._core.failures import remember_failure
 from asyncauth._core.outages import EndpointNews, Outage, Outages
+from asyncauth._core.try_state import current_try
 from asyncauth.testing import FakeClock, FakeProvider
 
 ENDPOINT = "https://auth.example.com/token"
+
+
+def same(error: AuthError) -> AuthError:
+    return error
 
 
 class System:
@@ -33,6 +39,7 @@ class System:
         self.clock, self.began = clock, clock.monotonic()
         self.up_at = 0.0
         self.errors: dict[str, Exception] = {}
+        self.without_credential: set[str] = set()
         self.asked: list[tuple[str, float]] = []
 
     def of(self, tenant: str) -> Tenant:
@@ -48,6 +55,9 @@ class Tenant(FakeProvider):
         self.token_endpoint = ENDPOINT if tenant != "elsewhere" else "https://other.example.com/token"
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+        if self.tenant in self.system.without_credential:
+            current_try().annotate = same  # as the library's endpoint says which one it would have asked
+            raise TokenEndpointUnavailable("the vault is down")
         now = self.system.clock.monotonic() - self.system.began
         self.system.asked.append((self.tenant, round(now, 3)))
         if self.tenant in self.system.errors:
@@ -139,6 +149,21 @@ async def test_what_a_server_says_of_one_tenant_is_no_outage(
     await pool.close()
 
 
+async def test_what_fails_before_anything_is_sent_is_no_outage(
+    clock: FakeClock, system: System, pool: ManagerPool[str]
+) -> None:
+    """A tenant whose vault is down knows nothing of the endpoint: other tenants ask at once."""
+    system.without_credential = {"one"}
+    one = wait(pool, "one")
+    await clock.advance(0.0)
+    other = wait(pool, "other")
+    await clock.advance(0.0)
+    assert not one.done()
+    assert other.done()
+    one.cancel()
+    await pool.close()
+
+
 async def test_any_answer_ends_an_outage(clock: FakeClock, system: System, pool: ManagerPool[str]) -> None:
     """A tenant whose password is rejected has shown that the endpoint answers."""
     system.up_at = 4.0
@@ -188,6 +213,19 @@ def outage() -> Outage:
     error = TokenEndpointUnavailable("down")
     failure = remember_failure(error, None, RefreshPolicy(), now=100.0, deadline=130.0, unit_random=1.0)
     return Outage(failure)
+
+
+async def test_at_the_deadline_itself_nobody_waits_any_longer(clock: FakeClock, pool: ManagerPool[str]) -> None:
+    """One that never had its turn fails when its time is over, not a moment later."""
+    outages = engine_of(await pool.get("one")).runtime.outages
+    assert outages is not None
+    down = outages.here()[ENDPOINT] = outage()
+    down.due(Refresh(), callers_wait=True)  # which is to make the next try
+    waiting = wait(pool, "one")
+    await clock.advance(29.5)
+    assert not waiting.done()
+    await clock.advance(0.5)
+    assert isinstance(waiting.exception(), TokenEndpointUnavailable)
 
 
 def test_one_whom_callers_wait_for_takes_the_place_of_one_without() -> None:

@@ -1,4 +1,4 @@
-"""What a refresh says of itself while it works."""
+"""What a refresh says of itself while it works, and when it makes no further try."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from core_kit import engine_of, work_of
+from core_kit import Waiting, engine_of, refresh_of, work_of
 from store_client_kit import CommandedStore, manager
 
-from asyncauth import TokenManager
-from asyncauth._core.assembly import new_refresh
+from asyncauth import CredentialsRejected, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.flight import Flight
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -21,34 +20,51 @@ async def test_a_token_that_is_being_saved_has_time_after_the_deadline(
 ) -> None:
     """As much as twelve calls to the store may take: a token that has come is not given up."""
     store = CommandedStore(faults={"save": "hang"})
-    process = manager(FakeProvider(clock=clock), store, clock, deadline=30.0, store_timeout=1.0)
+    process = manager(FakeProvider(clock=clock), store, clock, deadline=30.0, store_timeout=2.0)
     began = clock.monotonic()
     waiting = asyncio.ensure_future(process.token())
     await settled()
     work = work_of(process)
     assert work is not None
     assert "save" in store.calls
-    assert work.due == began + 30.0 + 12.0
+    assert work.due == began + 30.0 + 12 * 2.0
     del store.faults["save"]
-    await clock.advance(2.0)
+    await clock.advance(4.0)
     assert (await waiting).value == "token-1"
 
 
 async def test_a_refresh_that_was_given_up_before_it_began_sends_nothing(clock: FakeClock) -> None:
     """Another thread may abandon it just before its request is made."""
     provider = FakeProvider(clock=clock)
-    engine = engine_of(TokenManager(provider, clock=clock))
-    refresh = new_refresh(
-        provider,
-        engine.state,
-        engine.runtime,
-        options=engine.options,
-        limiter=None,
-        emitter=engine.emitter,
-        store_client=None,
-    )
+    process = TokenManager(provider, clock=clock)
+    refresh = refresh_of(process)
     refresh.abandon()
     with pytest.raises(asyncio.CancelledError):
         await refresh.run(Flight[Any](clock))
     assert provider.calls == 0
-    assert engine.state.failure is None
+    assert engine_of(process).state.failure is None
+
+
+@pytest.mark.parametrize(
+    ("callers_wait", "outcome"), [(True, asyncio.CancelledError), (False, TokenEndpointUnavailable)]
+)
+async def test_on_a_loop_that_is_about_to_end_there_is_one_try(
+    clock: FakeClock, *, callers_wait: bool, outcome: type[BaseException]
+) -> None:
+    """A waiting caller makes the next try on another event loop. If nobody waits, the failure is the outcome."""
+    provider = FakeProvider(clock=clock, answers=[TokenEndpointUnavailable("down")])
+    refresh = refresh_of(TokenManager(provider, clock=clock))
+    refresh.leave()
+    with pytest.raises(outcome):
+        await refresh.run(Waiting(callers_wait))
+    assert provider.calls == 1
+
+
+async def test_a_provider_that_holds_a_credential_back_itself_is_asked_once(clock: FakeClock) -> None:
+    """It says that it did not send what was rejected before, although the manager remembers no rejection."""
+    unsent = CredentialsRejected("no")
+    unsent.unsent = True
+    provider = FakeProvider(clock=clock, answers=[unsent])
+    with pytest.raises(CredentialsRejected):
+        await TokenManager(provider, clock=clock).token()
+    assert provider.calls == 1

@@ -583,6 +583,26 @@ async def test_a_second_look_that_fails_leaves_the_rejection(make: Make, clock: 
     assert (provider.looked, provider.tried) == (2, 1)
 
 
+async def test_a_second_look_that_fails_upstream_is_the_last(make: Make, clock: FakeClock) -> None:
+    """An upstream failure holds nobody back. The refresh ends all the same: callers get the server's answer at once."""
+
+    class Chained(Callable_):
+        async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+            if self.looked == 1:
+                self.looked += 1
+                self.password = self.right  # for a third look
+                error = TokenEndpointUnavailable("the upstream system is down")
+                error.upstream = True
+                raise error
+            return await super().fetch(http, previous)
+
+    provider = Chained(clock=clock)
+    manager = make(provider)
+    assert isinstance(await outcome(manager), CredentialsRejected)
+    assert (provider.looked, provider.tried) == (2, 1)
+    assert await outcome(manager) == "token-1"
+
+
 async def test_changed_credential_is_tried_at_once_when_it_is_seen(make: Make, clock: FakeClock) -> None:
     """A callable that gives another password is believed at its next look, in the middle of a long hold."""
     provider = Callable_(clock=clock)
