@@ -150,24 +150,44 @@ async def test_a_mark_is_looked_at_twice_a_second(clock: FakeClock, store: Comma
     assert store.calls.count("lock") == 21
 
 
+@pytest.mark.parametrize("deadline", [12.0, 19.5])
 async def test_where_a_refresh_token_is_the_only_way_a_mark_is_waited_for_until_the_deadline(
-    clock: FakeClock, store: CommandedStore
+    clock: FakeClock, store: CommandedStore, deadline: float
 ) -> None:
     """Not a moment longer, and no less."""
     store.lease = Lease()
     rotating = Rotating(clock=clock, primary=False)
-    process = manager(rotating, store, clock, deadline=12.0)
+    process = manager(rotating, store, clock, deadline=deadline)
     await process.token()
     await clock.advance(3600)
     (key,) = store.tokens
     store.tokens[key] = attrs.evolve(store.entry, in_use_since=clock.wall())
     running = asyncio.ensure_future(refresh_of(process).run(Waiting(callers_wait=True)))
-    await clock.advance(11.9)
+    await clock.advance(deadline - 0.1)
     assert not running.done()
     await clock.advance(0.1)
     with pytest.raises(LockTimeout, match="another process is using the refresh token"):
         await running
     assert rotating.sent == [None]
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(19.5, 0.0), (20.0, 10.0)])
+async def test_where_there_is_another_way_a_mark_is_waited_for_if_there_is_time(
+    clock: FakeClock, store: CommandedStore, deadline: float, seconds: float
+) -> None:
+    """Ten seconds of the deadline must be left to fetch a token; else it is fetched at once."""
+    store.lease = Lease()
+    rotating = Rotating(clock=clock)
+    process = manager(rotating, store, clock, deadline=deadline)
+    await process.token()
+    await clock.advance(3600)
+    (key,) = store.tokens
+    store.tokens[key] = attrs.evolve(store.entry, in_use_since=clock.wall())
+    began = clock.wall()
+    waiting = asyncio.ensure_future(process.token())
+    await clock.advance(10.0)
+    assert (await waiting).issued_at == began + seconds
+    assert rotating.sent == [None, None]
 
 
 # What is adopted, and what is not
@@ -186,6 +206,16 @@ async def test_an_adopted_token_is_renewed_earlier_by_its_jitter(clock: FakeCloc
     assert exact is not None
     assert jittered is not None
     assert jittered < exact
+    assert provider.calls == 1
+
+
+async def test_a_refresh_tells_whether_it_adopted_its_token(clock: FakeClock, store: CommandedStore) -> None:
+    """Its event and its pool's news of the endpoint depend on that."""
+    provider = FakeProvider(clock=clock)
+    refreshes = [refresh_of(manager(provider, store, clock)) for _ in range(2)]
+    for refresh in refreshes:
+        await refresh.run(Waiting(callers_wait=True))
+    assert [refresh.adopted for refresh in refreshes] == [False, True]
     assert provider.calls == 1
 
 

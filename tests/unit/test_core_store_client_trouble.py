@@ -199,7 +199,7 @@ async def test_strict_gives_a_lock_timeout(clock: FakeClock, store: CommandedSto
     """The lock is held by somebody else for as long as the refresh may take."""
     store.strict = store.locked = True
     process = manager(FakeProvider(clock=clock), store, clock)
-    with pytest.raises(LockTimeout, match="another process held the lock"):
+    with pytest.raises(LockTimeout, match=r"another process held the lock for .*: look for a process that hangs"):
         await during(clock, process.token(), most=60)
 
 

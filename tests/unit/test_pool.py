@@ -650,6 +650,28 @@ async def test_a_lock_that_comes_while_a_slot_is_free_is_used_at_once(pools: Poo
         assert store.taken == 1
 
 
+async def test_another_process_is_not_waited_for_any_longer_in_parts(pools: Pools, clock: FakeClock) -> None:
+    """A tenant that had a lock and no slot waits again for what is left of its 15 s."""
+    store, tenants = Locks(), Tenants(clock, latency=1.0)
+    async with pools(tenants, limit=1, store=store) as pool:
+        key = store_client_of(await pool.get("a")).key
+        store.dead = {key}
+        waiting = asyncio.ensure_future(value_of(pool, "a"))
+        await clock.advance(9.5)
+        other = asyncio.ensure_future(value_of(pool, "b"))  # has the slot until 10.5
+        await clock.advance(0.5)
+        store.dead = set()
+        await clock.advance(0.25)
+        store.dead = {key}
+        await clock.advance(5.2)
+        assert tenants.calls == {"a": 0, "b": 1}
+        await clock.advance(0.1)
+        assert tenants.calls == {"a": 1, "b": 1}
+        await clock.advance(1.0)
+        assert waiting.done()
+        assert other.done()
+
+
 @pytest.mark.parametrize("handed_over", [True, False])
 async def test_a_cancelled_wait_for_a_slot_takes_none(*, handed_over: bool) -> None:
     """Nor one that was handed over in that very moment."""
