@@ -157,6 +157,7 @@ class Replacements:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try each change."""
+        importlib.import_module(self._module.name)  # or its functions could not be found, where tests import it late
         gc.collect()
         self._living = mutation_code.living_in(str(self._module.path))
         gc.freeze()  # forks do not touch what they only read
