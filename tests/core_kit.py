@@ -42,9 +42,9 @@ def given_by_another_thread(pool: ManagerPool[Any], key: str, engine: TokenEngin
     return pool._new_manager(key, engine)
 
 
-def forget_manager(pool: ManagerPool[Any], key: str) -> None:
-    """Have a pool not know a tenant's manager any more, as if it had ended."""
-    del pool._handles[key]
+def forget_manager(pool: ManagerPool[Any], key: str) -> object:
+    """Have a pool not know a tenant's manager any more, as if it had ended; return its handle, which then calls."""
+    return pool._handles.pop(key)
 
 
 def known_managers(pool: ManagerPool[Any]) -> set[Any]:

@@ -128,7 +128,7 @@ class Crew:
         await until(lambda: (token := self._shared) is not None and time.time() - token.issued_at < LIFETIME / 5)
 
 
-async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return when something has become true, which nobody tells."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 (what is waited for is in another process)

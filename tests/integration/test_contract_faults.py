@@ -130,15 +130,15 @@ async def test_a_slow_answer_that_comes_in_time_is_taken() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 async def test_a_fault_while_a_token_is_usable_goes_unnoticed(kind: str) -> None:
     """While the token in hand is usable nobody waits and nobody fails; status() tells; then it is renewed."""
-    with serving(lifetime=1.6) as side:
+    with serving(lifetime=2.4) as side:
         side.server.configure(truncate_expires_in=False)
         policy = RefreshPolicy(renew_at=0.5, backoff=0.02, backoff_limit=0.02, deadline=0.2)
         async with client(manager := side.manager(policy)) as http:
             assert await status_of(http, side.url()) == 200
             first = manager.current
-            over = time.monotonic() + 1.15
+            over = time.monotonic() + 1.6
             EVERY[kind](side.server.token_faults, None)
-            # Half the lifetime until renewal is due, then the fault; the token is usable for 1.44 s.
+            # Half the lifetime until renewal is due, then the fault; the token is usable for 2.16 s.
             statuses, trouble = set(), ""
             while time.monotonic() < over:
                 statuses.add(await status_of(http, side.url()))

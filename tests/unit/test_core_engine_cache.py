@@ -47,6 +47,14 @@ async def test_idle_engines_are_looked_for_32_times_per_idle_timeout_at_most(clo
         assert len(cache_of(pool).engines) == 0
 
 
+async def test_an_engine_that_another_thread_has_made_meanwhile_is_taken(clock: FakeClock) -> None:
+    """It was not there when the caller looked first."""
+    pool = ManagerPool[str](lambda _: FakeProvider(clock=clock), clock=clock)
+    manager = await pool.get("a")
+    assert await cache_of(pool).get("a") is engine_of(manager)
+    await pool.close()
+
+
 async def test_a_pools_flights_are_those_of_its_engines(clock: FakeClock, settled: Callable[[], Any]) -> None:
     """And those of its factory."""
     pool = ManagerPool[str](lambda _: FakeProvider(clock=clock, latency=1.0), clock=clock)

@@ -192,6 +192,56 @@ def test_waiter_of_a_closed_loop_is_passed_over() -> None:
     assert asyncio.run(use()) == 7
 
 
+def test_waiters_that_wait_no_more_are_let_go_of() -> None:
+    """But not those that have come to the same loop since."""
+    flight: Flight[int] = Flight()
+    loop = asyncio.new_event_loop()
+    flight.remote_waiters[loop] = waiters = Waiters(loop)
+    flight.forget_waiters(Waiters(loop))
+    assert flight.remote_waiters == {loop: waiters}
+    flight.forget_waiters(waiters)
+    assert flight.remote_waiters == {}
+    loop.close()
+
+
+class Told:
+    """Work that notes what it is told."""
+
+    idle = False
+    due = math.inf
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def retry_now(self) -> None:
+        self.told.append("retry_now")
+
+    def nudge(self) -> None:
+        self.told.append("nudge")
+
+    def leave(self) -> None:
+        self.told.append("leave")
+
+    def abandon(self) -> None:
+        self.told.append("abandon")
+
+
+async def test_work_that_begins_while_its_loop_is_being_left_learns_of_it() -> None:
+    """It makes no try that would outlast the loop."""
+    flight: Flight[int] = Flight()
+    go, work = gated()
+    flight.start(work)
+    leaving = asyncio.ensure_future(flight.leave(None))
+    await asyncio.sleep(0)
+    flight.take_up(begun := Told())
+    assert begun.told == ["leave"]
+    go.set()
+    await leaving
+    assert await flight.wait() == 7
+    flight.take_up(late := Told())
+    assert late.told == ["leave", "abandon"]
+
+
 def test_a_provider_is_asked_for_its_name_without_a_lock() -> None:
     """Its property may be anybody's, and wait for a thread that ends the same flight."""
     ended: list[bool] = []

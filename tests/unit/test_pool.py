@@ -302,11 +302,13 @@ async def test_a_manager_that_goes_takes_no_other_with_it(pools: Pools, tenants:
     """The end of one that the pool does not know any more leaves its successor known."""
     pool = pools(tenants)
     old = await pool.get("a")
-    forget_manager(pool, "a")
+    handle = forget_manager(pool, "a")
     new = await pool.get("a")
     assert new is not old
     del old
+    assert await pool.get("b") is not new  # takes what has gone off the pool's
     assert await pool.get("a") is new
+    del handle
 
 
 async def test_the_end_of_a_manager_waits_for_no_lock(pools: Pools, tenants: Tenants) -> None:
