@@ -69,7 +69,7 @@ intersphinx_mapping = {
     "attrs": ("https://www.attrs.org/en/stable", str(_INVENTORIES / "attrs.txt")),
 }
 nitpick_ignore_regex = [
-    # Of libraries that we don't refer to, and nobody's.
+    # Classes of libraries without an inventory here, and a type variable.
     ("py:class", r"(?:yarl|httpx)\..*|asyncauth\.pool\.Key"),
 ]
 

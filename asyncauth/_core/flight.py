@@ -276,7 +276,7 @@ class Flight(Generic[_T]):
         return future
 
     def _remote_waiters(self, loop: asyncio.AbstractEventLoop) -> Waiters:
-        """Return who waits on the running loop, which is not the flight's, or not in this process."""
+        """Return the callers on the running loop, for a flight that runs on another loop or in the parent process."""
         if self.finished and not self.done:
             raise FlightOrphaned
         waiters = self.remote_waiters.get(loop)

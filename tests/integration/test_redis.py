@@ -511,7 +511,7 @@ def test_a_loop_that_ended_while_the_store_was_open_is_forgotten(redis: RedisSer
 
 
 def test_what_is_collected_of_a_closed_loop_takes_nothing_from_the_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose loop was closed is collected as garbage, perhaps on another loop, which is not disturbed."""
+    """A call whose loop was closed is collected as garbage. If another loop runs then, it is not disturbed."""
 
     class Silent:
         """A client whose Redis never answers."""

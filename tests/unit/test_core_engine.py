@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
+from chain_kit import Chain
 from core_kit import engine_of, work_of
 
 from asyncauth import (
@@ -20,25 +20,9 @@ from asyncauth import (
 )
 from asyncauth._core.flight import Flight
 from asyncauth._core.trial import Use
-from asyncauth.provider import Provider, TokenSource
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
-
-
-class Chain(FakeProvider):
-    """Its credential is another provider's token."""
-
-    def __init__(self, upstream: Provider | TokenSource, **given: Any) -> None:
-        super().__init__(**given)
-        self.upstream: Any = upstream
-
-    def chained(self, manage: Callable[[Provider], TokenSource]) -> Chain:
-        return Chain(manage(self.upstream), clock=self.clock)
-
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        await self.upstream.token()
-        return await super().fetch(http, previous)
 
 
 async def test_who_comes_to_a_refresh_by_hand_waits_for_it(make: Make, provider: FakeProvider) -> None:

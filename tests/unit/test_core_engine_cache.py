@@ -6,30 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
+from chain_kit import Chain
 from core_kit import cache_of, engine_of, store_client_of
 
-from asyncauth import ManagerClosed, ManagerPool, Token
+from asyncauth import ManagerClosed, ManagerPool
 from asyncauth._core.store_client import StoreClient
-from asyncauth.provider import Provider, TokenSource
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
-
-
-class Chain(FakeProvider):
-    """Its credential is another provider's token."""
-
-    def __init__(self, upstream: Provider | TokenSource, **given: Any) -> None:
-        super().__init__(**given)
-        self.upstream: Any = upstream
-
-    def chained(self, manage: Callable[[Provider], TokenSource]) -> Chain:
-        return Chain(manage(self.upstream), clock=self.clock)
-
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        await self.upstream.token()
-        return await super().fetch(http, previous)
 
 
 async def test_idle_engines_are_looked_for_32_times_per_idle_timeout_at_most(clock: FakeClock) -> None:

@@ -195,7 +195,7 @@ class OpenedStore(CommandedStore):
         self.calls.append("close")
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     """What the garbage collector ends then only releases its lock in the store, and warns of nothing."""
 
@@ -233,7 +233,7 @@ def test_an_entered_manager_that_nobody_holds_leaves_an_open_store_to_itself() -
     assert store.calls.count("open") - store.calls.count("close") == 1
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
 @pytest.mark.parametrize("kind", ["memory", "files"])
 def test_a_lock_is_given_back_by_the_next_who_asks_if_its_loop_was_closed(kind: str, tmp_path: Path) -> None:
     """Not by the garbage collector's leave, nor never: the lock was held for a token request that was lost."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from chain_kit import Chain
 from core_kit import engine_of, steps_of
 from inside_kit import sleeping_until
 
 from asyncauth import (
-    AuthError,
     ManagerClosed,
     ManagerPool,
     PagoFacilJWT,
@@ -24,7 +24,6 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth.provider import Provider, TokenSource
 from asyncauth.testing import FakeClock, FakeProvider
 
 Make = Callable[..., TokenManager]
@@ -306,25 +305,6 @@ async def test_work_that_outlives_close_cannot_reopen_it(make: Make, provider: F
 
 
 # --- chains: managers of a manager's own
-
-
-class Chain(FakeProvider):
-    """Its credential is another provider's token."""
-
-    def __init__(self, upstream: Provider | TokenSource, **given: Any) -> None:
-        super().__init__(**given)
-        self.upstream: Any = upstream
-
-    def chained(self, manage: Callable[[Provider], TokenSource]) -> Chain:
-        return Chain(manage(self.upstream), clock=self.clock)
-
-    async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
-        try:
-            await self.upstream.token()
-        except AuthError as error:
-            error.upstream = True  # as `Credential` marks it
-            raise
-        return await super().fetch(http, previous)
 
 
 async def test_chains_managers_live_and_end_with_it(make: Make, provider: FakeProvider, clock: FakeClock) -> None:

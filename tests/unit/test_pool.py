@@ -861,7 +861,7 @@ def test_pool_serves_asyncio_run_after_asyncio_run() -> None:
     assert tenants.asked == ["a", "b", "b"]
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
 @pytest.mark.parametrize("queued", [False, True])
 def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: bool) -> None:
     """A loop is closed while turns are taken: the next loop serves, and the garbage collector has no complaint."""
@@ -885,7 +885,7 @@ def test_turn_of_a_loop_that_was_closed_takes_nothing_from_the_next(*, queued: b
     assert pool.status().requesting == 0
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
 @pytest.mark.parametrize("steps", range(6))
 def test_loop_may_be_closed_at_any_step_of_a_refresh(steps: int) -> None:
     """The next loop serves, and no slot stays taken, also if tasks of the refresh had yet to take their first step."""
@@ -907,7 +907,7 @@ def test_loop_may_be_closed_at_any_step_of_a_refresh(steps: int) -> None:
     assert pool.status().requesting == 0
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # found before its holder, perhaps
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
 def test_managers_whose_loop_was_closed_under_a_refresh_make_room() -> None:
     """They are busy no more: the pool stays within its size."""
     pool = ManagerPool(Tenants(None, latency=60.0), max_size=2)

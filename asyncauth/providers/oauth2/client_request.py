@@ -84,7 +84,7 @@ class ClientRequest:
         if isinstance(proof, AuthError):
             return proof
         self._advice, headers = proof.advice, dict(proof.headers)
-        # signed here, perhaps (RFC 7523 §2.1)
+        # the assertion of a provider that signs it itself (RFC 7523 §2.1)
         made = [value for name, value in form if name == "assertion"] if self.signs else []
         if self.prover is not None:
             self._nonce = self.prover.nonce(self.endpoint.url)
