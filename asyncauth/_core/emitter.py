@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from asyncauth import events
@@ -21,15 +20,12 @@ if TYPE_CHECKING:
 
     from asyncauth._core.failures import FailureMemory
     from asyncauth._core.flight import Flight
-    from asyncauth._core.listeners import Listeners
     from asyncauth._core.runtime import Runtime
     from asyncauth.provider import Provider
     from asyncauth.status import State
     from asyncauth.token import Token
 
-__all__ = ["Emitter", "follows_refreshes"]
-
-_log = logging.getLogger("asyncauth.refresh")
+__all__ = ["Emitter"]
 
 _T = TypeVar("_T")
 
@@ -216,11 +212,6 @@ class Emitter:
         with contextlib.suppress(Exception):  # a log filter may be anybody's
             log(event)
         self._runtime.listeners.tell(event)
-
-
-def follows_refreshes(listeners: Listeners) -> bool:
-    """Return whether events of refreshes without failures have a listener or a log handler: mostly not."""
-    return bool(listeners.queues) or _log.isEnabledFor(logging.DEBUG)
 
 
 def _account_of(identity: object) -> str | None:

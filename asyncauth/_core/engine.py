@@ -190,7 +190,7 @@ class TokenEngine(Lifecycle):
                 state.waits += uncounted
                 uncounted = 0
             try:
-                if self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG):
+                if self.runtime.listeners.events_wanted(_log):
                     await self.emitter().waiting_for(flight)
                 else:
                     await flight.wait(self.used_at)

@@ -238,7 +238,8 @@ class Lifecycle:
                 raise
             finally:
                 try:
-                    await self.runtime.listeners.settle(patience)  # last: all of the above may have told of something
+                    if self.runtime.owns_listeners:  # last: all of the above may have told of something
+                        await self.runtime.listeners.settle(patience)
                 finally:
                     closing.finished.set_result(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import types
 from typing import TYPE_CHECKING
 
@@ -19,23 +20,24 @@ __all__ = ["Listener", "Listeners"]
 class Listeners:
     """Puts each event into the listeners' queues. Safe to use from any thread.
 
-    Args:
-        owner: The object that has the listeners. A pool's managers, and the earlier steps of a chain, share those of
-            their owner. Only the owner waits for listeners and ends their tasks. ``None`` (default): this is the owner.
+    A pool shares one with its engines, and an engine with those upstream: `Runtime.owns_listeners` says who ends them.
+
+    Attributes:
+        queues: One per listener, in the order in which they were added.
     """
 
-    __slots__ = ("_guard", "_owner", "_queues")
+    __slots__ = ("_guard", "queues")
 
-    def __init__(self, owner: Listeners | None = None) -> None:
-        self._owner = owner
-        if owner is None:
-            self._queues: tuple[ListenerQueue, ...] = ()  # replaced as a whole: read without a lock
-            self._guard = new_guard()
+    def __init__(self) -> None:
+        self.queues: tuple[ListenerQueue, ...] = ()  # replaced as a whole: read without a lock
+        self._guard = new_guard()
 
-    @property
-    def queues(self) -> tuple[ListenerQueue, ...]:
-        """One per listener, in the order in which they were added."""
-        return self._queues if self._owner is None else self._owner.queues
+    def events_wanted(self, logger: logging.Logger) -> bool:
+        """Return whether anybody learns of an event that ``logger`` logs at ``DEBUG``: a listener, or the log.
+
+        Mostly nobody does. Such an event is then not made.
+        """
+        return bool(self.queues) or logger.isEnabledFor(logging.DEBUG)
 
     def add(self, listener: Listener) -> None:
         """Add a listener: it receives later events. Does nothing if it was added already.
@@ -43,27 +45,21 @@ class Listeners:
         Raises:
             ConfigurationError: It can't be called; or it is a coroutine function, and no event loop is running.
         """
-        if self._owner is not None:
-            self._owner.add(listener)
-            return
         if not callable(listener):
             raise ConfigurationError(f"add_listener takes a function of one event, not {type(listener).__name__}")
         queue = ListenerQueue(listener)
         with self._guard:
             # A listener whose event loop was closed may be added again on another one.
-            known = tuple(each for each in self._queues if not each.gone)
+            known = tuple(each for each in self.queues if not each.gone)
             if not any(_same(each.listener, listener) for each in known):
                 known = (*known, queue)
-            self._queues = known
+            self.queues = known
 
     def remove(self, listener: Listener) -> None:
         """Remove a listener, with its pending events."""
-        if self._owner is not None:
-            self._owner.remove(listener)
-            return
         with self._guard:
-            removed = [each for each in self._queues if _same(each.listener, listener)]
-            self._queues = tuple(each for each in self._queues if each not in removed)
+            removed = [each for each in self.queues if _same(each.listener, listener)]
+            self.queues = tuple(each for each in self.queues if each not in removed)
         for queue in removed:
             queue.clear()
 
@@ -75,14 +71,12 @@ class Listeners:
     async def settle(self, grace: float) -> None:
         """Return when all events are delivered, or after ``grace`` seconds. Ends the tasks on this loop that deliver.
 
-        If a listener calls this, it does not wait for that listener. Does nothing unless this is the owner.
+        If a listener calls this, it does not wait for that listener.
         """
-        if self._owner is not None:
-            return
         try:
             await self.catch_up(grace)
         finally:
-            for queue in self._queues:
+            for queue in self.queues:
                 await queue.end()
 
     async def catch_up(self, grace: float) -> None:

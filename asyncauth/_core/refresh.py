@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from asyncauth._core.emitter import follows_refreshes
 from asyncauth._core.failures import FailedTry, SharedHold, WhileBlocked, kind_of_failed_try
 from asyncauth._core.outages import EndpointNews
 from asyncauth._core.provider_options import endpoint_of
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from asyncauth.token import Token
 
 __all__ = ["Callers", "Refresh"]
+
+_log = logging.getLogger("asyncauth.refresh")
 
 
 class Callers(Protocol):
@@ -206,7 +208,7 @@ class Refresh:
         """
         monotonic, listeners = self._clock.monotonic, self._runtime.listeners
         since = monotonic()
-        if follows_refreshes(listeners):
+        if listeners.events_wanted(_log):
             self._emitter().refresh_started(self._state.phase(since))
         try:
             cached = await self._run(callers)
@@ -217,7 +219,7 @@ class Refresh:
         finally:
             if self._news is not None:
                 self._news.leave()
-        if follows_refreshes(listeners):
+        if listeners.events_wanted(_log):
             now = monotonic()
             self._emitter().refresh_succeeded(
                 cached.token,

@@ -8,7 +8,6 @@ import aiohttp
 import attrs
 
 from asyncauth._base.forks import new_guard
-from asyncauth._core.listeners import Listeners
 from asyncauth._core.outages import Outages
 from asyncauth._core.sessions import SharedSessions
 from asyncauth.errors import ConfigurationError
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from asyncauth._core.listeners import Listeners
     from asyncauth._core.sessions import Sessions
     from asyncauth.clock import Clock
 
@@ -36,7 +36,7 @@ class Runtime:
         clock: The clock for all times.
         random: Returns the random numbers for jitter and backoff.
         sessions: The HTTP sessions for token requests.
-        listeners: The listeners for events.
+        listeners: The listeners for events, the same for a pool and its engines, and for all steps of a chain.
         guard: The lock over a manager's state. It is held briefly, and never across an ``await``. Reentrant: the
             garbage collector may end a flight whose loop was closed at any moment, and that takes the lock, too.
         outages: What the engines of a pool know of endpoints that are down; ``None``: not in a pool.
@@ -57,11 +57,14 @@ class Runtime:
         """Whether it belongs to a pool."""
         return self.outages is not None
 
+    @property
+    def owns_listeners(self) -> bool:
+        """Whether closing what works with it ends the listeners: not for a pool's engines, nor for upstream ones."""
+        return not (self.in_pool or self.intermediate)
+
     def shared(self) -> Runtime:
         """Return what a pool's engines work with: only the pool opens and closes it."""
-        return attrs.evolve(
-            self, sessions=SharedSessions(self.sessions), listeners=Listeners(self.listeners), outages=Outages()
-        )
+        return attrs.evolve(self, sessions=SharedSessions(self.sessions), outages=Outages())
 
     def upstream(self) -> Runtime:
         """Return what the upstream engine works with, whose token is this engine's credential."""
@@ -71,7 +74,6 @@ class Runtime:
             self,
             policy=policy,
             sessions=self.sessions.upstream(policy.deadline / 2),
-            listeners=Listeners(self.listeners),
             guard=new_guard(),
             intermediate=True,
         )

@@ -403,6 +403,18 @@ async def test_a_listener_that_is_added_at_one_step_is_the_chains(clock: FakeClo
     assert len(heard.events) == 1
 
 
+async def test_a_pool_and_all_steps_of_its_tenants_have_the_same_listeners(clock: FakeClock) -> None:
+    """Only closing the pool ends them."""
+
+    def chain(_: str) -> PagoFacilJWT:
+        return PagoFacilJWT.from_password(username="u", password="p", base_url="http://127.0.0.1:1")
+
+    pool = ManagerPool[str](chain, clock=clock)
+    steps = [step for tenant in ("acme", "umbrella") for step in steps_of(await pool.get(tenant))]
+    assert len({step.runtime.listeners for step in steps}) == 1
+    assert not any(step.runtime.owns_listeners for step in steps)
+
+
 async def test_each_step_of_a_tenants_chain_is_the_tenants(clock: FakeClock) -> None:
     """Its events, its entry in the store and its session are, in the first of three steps as well."""
     store = MemoryStore()

@@ -366,6 +366,20 @@ def test_importing_asyncauth_imports_no_optional_dependency() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_first_token_imports_nothing_that_makes_events() -> None:
+    """Without a listener, and without a log that shows them, no event is made of a refresh that succeeds."""
+    code = (
+        "import sys, asyncio\n"
+        "from asyncauth import TokenManager\n"
+        "from asyncauth.testing import FakeProvider\n"
+        "manager = TokenManager(FakeProvider())\n"
+        "asyncio.run(manager.token())\n"
+        "assert 'asyncauth._core.refresh' in sys.modules\n"
+        "assert not {'asyncauth.events', 'asyncauth._core.emitter', 'asyncauth.telemetry.log'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_asyncauth_imports_no_provider() -> None:
     """Providers and the pool are loaded when they are first named, and then are what their modules say."""
     code = (
