@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-__all__ = ["SEALED", "Token", "digest", "fingerprint", "type_flaw", "with_times"]
+__all__ = ["SEALED", "Token", "digest", "fingerprint", "is_visible_ascii", "type_flaw", "with_times"]
 
 SEALED = "sealed"
 """The ``token_type`` and ``refresh_token`` of a stored token that is encrypted: useless without the keys."""
@@ -191,3 +191,8 @@ def type_flaw(token: Token) -> str | None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"{name} is {type(value).__name__}, not a number of Unix epoch seconds"
     return None
+
+
+def is_visible_ascii(text: str) -> bool:
+    """Return whether a text is safe in a header: it has only the characters ``!`` to ``~``, so no spaces."""
+    return text.isascii() and text.isprintable() and " " not in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_visible_ascii", "name_of", "printable"]
+__all__ = ["name_of", "printable"]
 
 _LONGEST_NAME = 200
 """Characters of a name. Longer ones are cut, so that log lines stay readable."""
@@ -21,11 +21,6 @@ def printable(text: str, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
-
-
-def is_visible_ascii(text: str) -> bool:
-    """Return whether a text is safe in a header: it has only the characters ``!`` to ``~``, so no spaces."""
-    return text.isascii() and text.isprintable() and " " not in text
 
 
 def name_of(thing: object) -> str:

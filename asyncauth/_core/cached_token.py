@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import attrs
 
-from asyncauth._base.printable import is_visible_ascii
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
-from asyncauth.token import Token, type_flaw
+from asyncauth.token import Token, is_visible_ascii, type_flaw
 
 if TYPE_CHECKING:
     from asyncauth._core.trial import Trial

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from cattrs.preconf.json import make_converter
 
-from asyncauth._base.printable import is_visible_ascii, printable
+from asyncauth._base.printable import printable
 from asyncauth.entry import Entry, Rejection
+from asyncauth.token import is_visible_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncauth import expiry
-from asyncauth._base.printable import is_visible_ascii
 from asyncauth.cli.credentials import PAGO_FACIL_VARIABLES
 from asyncauth.cli.doctor.finding import Finding, fail, ok, warn
 from asyncauth.cli.times import in_words
+from asyncauth.token import is_visible_ascii
 
 if TYPE_CHECKING:
     from asyncauth.cli.credentials import Credentials

@@ -10,9 +10,8 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from asyncauth import expiry
-from asyncauth._base.printable import is_visible_ascii
 from asyncauth.errors import InvalidTokenResponse
-from asyncauth.token import Token
+from asyncauth.token import Token, is_visible_ascii
 
 __all__ = ["TokenResponse", "secrets_of", "token_text"]
 
