@@ -57,7 +57,7 @@ class ClientCredentials(OAuthProvider):
         return await self._ask(endpoint, http, (), self._fields, self._read)
 
     def _fields(self) -> Fields:
-        return (("grant_type", "client_credentials"), *self._parameters.fields())
+        return (("grant_type", "client_credentials"), *self._parameters.fields)
 
 
 class PasswordGrant(OAuthProvider):
@@ -99,4 +99,4 @@ class PasswordGrant(OAuthProvider):
 
     def _fields(self, password: str) -> Fields:
         fields = (("grant_type", "password"), ("username", self._username), ("password", password))
-        return (*fields, *self._parameters.fields())
+        return (*fields, *self._parameters.fields)

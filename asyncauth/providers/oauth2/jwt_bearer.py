@@ -121,7 +121,7 @@ class JWTBearer(OAuthProvider):
         made = self._sign(value) if self._signs else value
         if isinstance(made, ConfigurationError):
             return made
-        return (("grant_type", _GRANT), ("assertion", made), *self._parameters.fields())
+        return (("grant_type", _GRANT), ("assertion", made), *self._parameters.fields)
 
     def _sign(self, key: str) -> str | ConfigurationError:
         claims = {**self._claims, "aud": self._audience}

@@ -37,14 +37,19 @@ class Parameters:
         audience: The requested audience, by name (RFC 8693 §2.1, and several servers' own).
         resource: The requested audience, by URI (RFC 8707).
         extra: The server's own parameters.
+        unscoped: All of them but the scope, as fields of a form. A renewed token has its predecessor's (RFC 6749 §6).
+        fields: All of them, as fields of a form.
     """
 
     scope: tuple[str, ...]
     audience: tuple[str, ...]
     resource: tuple[str, ...]
     extra: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # it may contain a key
-    _others: tuple[tuple[str, str], ...] = attrs.field(
-        init=False, repr=False, eq=False, default=attrs.Factory(lambda self: self._all_but_scope(), takes_self=True)
+    unscoped: tuple[tuple[str, str], ...] = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(lambda self: self._unscoped(), takes_self=True)
+    )
+    fields: tuple[tuple[str, str], ...] = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(lambda self: self._fields(), takes_self=True)
     )
 
     @classmethod
@@ -61,18 +66,12 @@ class Parameters:
         scopes = tuple(part for each in _several(given.scope, "scope") for part in each.split())
         return cls(scopes, _several(given.audience, "audience"), resources, _extra(given.extra))
 
-    def fields(self, *, scope: bool = True) -> tuple[tuple[str, str], ...]:
-        """Return the form's fields.
-
-        Args:
-            scope: Whether to include the scope. A renewed token has its predecessor's if it is left out (RFC 6749 §6;
-                default ``True``).
-        """
-        return (("scope", " ".join(self.scope)), *self._others) if scope and self.scope else self._others
-
-    def _all_but_scope(self) -> tuple[tuple[str, str], ...]:
+    def _unscoped(self) -> tuple[tuple[str, str], ...]:
         audience = (("audience", each) for each in self.audience)
         return (*audience, *(("resource", each) for each in self.resource), *self.extra)
+
+    def _fields(self) -> tuple[tuple[str, str], ...]:
+        return (("scope", " ".join(self.scope)), *self.unscoped) if self.scope else self.unscoped
 
     @property
     def parts(self) -> dict[str, Part]:

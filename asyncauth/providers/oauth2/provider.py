@@ -217,7 +217,7 @@ class OAuthProvider(EndpointProvider):
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
-        return (*fields, *self._parameters.fields(scope=False))
+        return (*fields, *self._parameters.unscoped)
 
     def _address(self, given: Given) -> URL:
         """Return the token endpoint's URL, or the issuer's if it must be discovered."""

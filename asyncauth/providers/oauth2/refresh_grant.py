@@ -87,7 +87,7 @@ class RefreshGrant(OAuthProvider):
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
-        return (*fields, *self._parameters.fields())
+        return (*fields, *self._parameters.fields)
 
     async def _given(self, http: aiohttp.ClientSession) -> str:
         """Return the configured refresh token."""

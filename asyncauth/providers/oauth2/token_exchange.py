@@ -83,4 +83,4 @@ class TokenExchange(OAuthProvider):
         fields = [("grant_type", _GRANT)]
         for name, token, kind in zip(("subject_token", "actor_token"), tokens, self._types, strict=False):
             fields += [(name, token), (f"{name}_type", kind)]
-        return (*fields, *self._wanted, *self._parameters.fields())
+        return (*fields, *self._wanted, *self._parameters.fields)
