@@ -31,7 +31,7 @@ from asyncauth._base.patterns import pattern
 from asyncauth.errors import InvalidTokenResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "EXPIRED_ADVICE",
@@ -276,7 +276,7 @@ def seconds_until(value: object, now: float | None, unit: float = 1.0) -> float 
     return None if instant is None or now is None else max(0.0, instant - now)
 
 
-def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: float) -> float | None:
+def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: Callable[[], float]) -> float | None:
     """Return a token's lifetime in seconds, from when the request for it was sent.
 
     Durations do not depend on our clock. If there are any, the instants are ignored (see the module's docstring).
@@ -284,7 +284,8 @@ def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: floa
     Args:
         durations: The durations from the answer, in seconds. The shortest counts.
         instants: The instants from the answer, in Unix epoch seconds. Without durations, the earliest counts.
-        now: The server's now, Unix epoch seconds; our own wall clock if the server's is unknown.
+        now: Returns the server's now, Unix epoch seconds; our own wall clock if the server's is unknown. Called only
+            if the instants count.
 
     Returns:
         Seconds, greater than 0. ``None``: neither a duration nor an instant is given, so the lifetime is unknown.
@@ -297,7 +298,7 @@ def lifetime(*, durations: Iterable[float], instants: Iterable[float], now: floa
         earliest = min(instants, default=None)
         if earliest is None:
             return None
-        seconds = earliest - now
+        seconds = earliest - now()
     if seconds <= 0:
         problem = InvalidTokenResponse(
             f"the token has {seconds:g} s to live: it was expired on arrival", advice=EXPIRED_ADVICE

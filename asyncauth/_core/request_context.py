@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from asyncauth import expiry
 from asyncauth._core.try_state import SentCredential, current_try
 from asyncauth.errors import ConfigurationError, CredentialsRejected
 from asyncauth.token import digest
@@ -69,8 +68,9 @@ class RequestContext:
         ``Token(value, issued_at=context.server_now, expires_at=date)``: only the difference counts.
         """
         state = self._state
-        if state.server_now is not None:
-            return state.server_now
+        server_now = state.server_now
+        if server_now is not None:
+            return server_now
         now = state.clock.monotonic()
         return state.clock.wall() - (now - (now if state.sent_at is None else state.sent_at))
 
@@ -124,7 +124,7 @@ class RequestContext:
         self._state.unanswered = 200 <= status < 300  # noqa: PLR2004
         if 300 <= status < 500 and status not in _BUSY:  # noqa: PLR2004
             self._state.without_token.append(self._state.sent.digest)
-        self._state.server_now = expiry.server_now(headers.get("Date"), headers.get("Age"))
+        self._state.headers = headers
 
     def not_sent(self) -> None:
         """Say that the last token request never reached the server, so that its refresh token is still good.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
+from asyncauth import expiry
 from asyncauth._http.trouble import LATE
 from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.errors import CredentialsRejected, TokenEndpointUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from asyncauth.errors import AuthError
 
@@ -35,6 +37,8 @@ class SentCredential(NamedTuple):
 
 _NONE_SENT = SentCredential()
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 
 @attrs.define(eq=False)
 class TryState:
@@ -44,14 +48,13 @@ class TryState:
         clock: The manager's.
         sent_at: When the last token request was sent, in seconds of ``clock.monotonic()``; ``None``: none was.
         credential_rejected: A remembered rejection: if the same credential would be sent again, this is raised instead.
-        server_now: The server's clock when it answered last, by the ``Date`` header, in Unix epoch seconds.
+        headers: The headers of the server's last answer; empty: none came.
         annotate: Adds to an error what it does not say yet of the endpoint that is asked; ``None``: none was.
         unanswered: Whether the last token request may have reached the server and no answer came that can be read.
         spends_refresh_token: Whether that request sent the previous token's refresh token, and there is another way
             to a token: unanswered, it must not be sent again.
         refresh_token_lost: Whether an earlier request of this try was such a one, and stayed unanswered.
         refresh_token_rejected: Whether the server rejected that refresh token: it is of no more use.
-        dpop_nonce: The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one.
         mark_of: Makes of a credential what a shared store may know it by; ``None``: there is no store.
         rejected: Marks: other processes had these credentials rejected, and they are not sent either.
         mark: The mark of the credential that was rejected last, here or elsewhere.
@@ -66,13 +69,12 @@ class TryState:
     clock: Clock = SYSTEM_CLOCK
     sent_at: float | None = None
     credential_rejected: CredentialsRejected | None = None
-    server_now: float | None = None
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)  # one may be a token
     annotate: Callable[[AuthError], AuthError] | None = None
     unanswered: bool = False
     spends_refresh_token: bool = False
     refresh_token_lost: bool = False
     refresh_token_rejected: bool = False
-    dpop_nonce: str | None = None
     mark_of: Callable[[str], str] | None = None
     rejected: frozenset[str] = frozenset()
     mark: str | None = None
@@ -80,6 +82,16 @@ class TryState:
     sent: SentCredential = _NONE_SENT
     without_token: list[str | None] = attrs.field(factory=list[str | None])
     release: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def server_now(self) -> float | None:
+        """The server's clock when it answered last, in Unix epoch seconds; ``None``: it sent no ``Date``."""
+        return expiry.server_now(self.headers.get("Date"), self.headers.get("Age"))
+
+    @property
+    def dpop_nonce(self) -> str | None:
+        """The ``DPoP-Nonce`` header of the server's last answer (RFC 9449 §8), if it had one."""
+        return self.headers.get("DPoP-Nonce")
 
     def known_rejection(self, credential: SentCredential, names: str) -> CredentialsRejected | None:
         """Return the rejection of a credential that must not be sent now; ``None``: it may be.
@@ -132,8 +144,7 @@ class TryState:
 
     def note_sent(self) -> None:
         """Note that a token request is sent now, and was not answered yet."""
-        self.sent_at, self.unanswered = self.clock.monotonic(), True
-        self.server_now = self.dpop_nonce = None
+        self.sent_at, self.unanswered, self.headers = self.clock.monotonic(), True, _NO_HEADERS
 
     def note_rejected(self, error: CredentialsRejected, credential: SentCredential) -> None:
         """Note that the server rejected a credential, and tell the error by what it is known."""

@@ -290,10 +290,13 @@ class PagoFacilJWT(_PagoFacilProvider):
 
     def _learn_server_clock(self) -> bool:
         """Record how far the server's clock is ahead of our monotonic one; return whether that changed."""
-        state, before = current_try(), self._server_ahead
-        if self._lifetime is None or state.server_now is None or state.sent_at is None:
+        if self._lifetime is None:
             return False
-        ahead = state.server_now - state.sent_at
+        state, before = current_try(), self._server_ahead
+        server_now = state.server_now
+        if server_now is None or state.sent_at is None:
+            return False
+        ahead = server_now - state.sent_at
         self._server_ahead = ahead
         wall = state.clock.wall() - state.clock.monotonic()
         return abs(ahead - (wall if before is None else before)) > _CLOCKS_AGREE

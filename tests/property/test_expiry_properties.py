@@ -145,10 +145,10 @@ def test_jwt_lives_no_longer_than_it_says(iat: int, lives: int, held: int) -> No
     token = encoded(json.dumps({"iat": iat, "exp": iat + lives}).encode())
     durations, moments = expiry.jwt_lifetime(token, float(iat + held))
     if held < lives:
-        assert expiry.lifetime(durations=durations, instants=moments, now=0.0) == lives - held
+        assert expiry.lifetime(durations=durations, instants=moments, now=lambda: 0.0) == lives - held
     else:
         with pytest.raises(InvalidTokenResponse, match="expired on arrival"):
-            expiry.lifetime(durations=durations, instants=moments, now=0.0)
+            expiry.lifetime(durations=durations, instants=moments, now=lambda: 0.0)
 
 
 @given(st.none() | headers, st.none() | headers, st.none() | seconds)
@@ -171,7 +171,7 @@ def test_lifetime_is_positive_unknown_or_an_error(durations: list[float], moment
     """A lifetime is above zero, None exactly when nothing was said, and otherwise an InvalidTokenResponse."""
     result: float | None = -1.0
     with contextlib.suppress(InvalidTokenResponse):
-        result = expiry.lifetime(durations=durations, instants=moments, now=now)
+        result = expiry.lifetime(durations=durations, instants=moments, now=lambda: now)
     if not durations and not moments:
         assert result is None
     elif durations:

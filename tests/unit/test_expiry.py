@@ -477,7 +477,7 @@ def test_jwt_lifetime_follows_the_ruling(
 def test_jwt_that_the_server_has_had_for_a_while_is_shorter() -> None:
     """Of a day-long JWT that was made 23 hours ago, one hour is left, not a day."""
     durations, instants = expiry.jwt_lifetime(jwt({"exp": NOW + 3600, "iat": NOW - 82_800}), NOW)
-    assert expiry.lifetime(durations=[*durations, 86_400.0], instants=instants, now=0.0) == 3600.0
+    assert expiry.lifetime(durations=[*durations, 86_400.0], instants=instants, now=lambda: 0.0) == 3600.0
 
 
 # --- headers
@@ -575,8 +575,8 @@ def test_lifetime_trusts_durations_before_instants(
     durations: list[float], instants: list[float], now: float, seconds: float | None
 ) -> None:
     """The shortest duration counts, without one the earliest instant, and without either it is unknown."""
-    assert expiry.lifetime(durations=durations, instants=instants, now=now) == seconds
-    assert expiry.lifetime(durations=iter(durations), instants=iter(instants), now=now) == seconds
+    assert expiry.lifetime(durations=durations, instants=instants, now=lambda: now) == seconds
+    assert expiry.lifetime(durations=iter(durations), instants=iter(instants), now=lambda: now) == seconds
 
 
 @pytest.mark.parametrize(
@@ -595,7 +595,7 @@ def test_lifetime_trusts_durations_before_instants(
 def test_lifetime_of_nothing_is_expired_on_arrival(durations: list[float], instants: list[float], now: float) -> None:
     """A lifetime of zero or less is an error, not a token and not "never expires"."""
     with pytest.raises(InvalidTokenResponse, match=r"expired on arrival: is it counted") as caught:
-        expiry.lifetime(durations=durations, instants=instants, now=now)
+        expiry.lifetime(durations=durations, instants=instants, now=lambda: now)
     assert caught.value.expired
 
 

@@ -15,12 +15,14 @@ from asyncauth.providers.wire.document import fields_of
 from asyncauth.providers.wire.response import TokenResponse
 
 NOW = 1_700_000_000.0
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
 HOUR = 3600.0
 
 
 def response(document: object, **headers: str) -> TokenResponse:
-    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return TokenResponse(fields_of(document) or {}, NOW, NOW, (), document, named)
+    named = CIMultiDict({"Date": DATE, **{name.replace("_", "-"): value for name, value in headers.items()}})
+    fields = fields_of(document)
+    return TokenResponse(Answer(status=200, headers=named, fields=fields, document=document), fields or {}, NOW)
 
 
 def read(fields: AnswerFields, document: object, **headers: str) -> Token:

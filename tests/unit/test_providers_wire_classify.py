@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ def answer(
     **headers: str,
 ) -> Answer:
     named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-    return Answer(status=status, headers=CIMultiDict(named), fields=fields, body=body, server_now=date)
+    if date is not None:
+        named["Date"] = formatdate(date, usegmt=True)
+    return Answer(status=status, headers=CIMultiDict(named), fields=fields, body=body)
 
 
 @pytest.mark.parametrize(

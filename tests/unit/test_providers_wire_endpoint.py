@@ -10,9 +10,19 @@ from harness.canary import MARK
 from provider_kit import NOW, MockedHttp, failure, fetch, http_date, keeps_quiet
 from yarl import URL
 
-from asyncauth import CredentialsRejected, InvalidTokenResponse, PagoFacil, Peakly, Token, TokenEndpointUnavailable
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    InvalidTokenResponse,
+    PagoFacil,
+    Peakly,
+    Token,
+    TokenEndpointUnavailable,
+    expiry,
+)
 from asyncauth._core.try_state import current_try
-from asyncauth.providers.wire.classify import rejects
+from asyncauth.providers.wire.classify import Answer, Verdict, rejects
+from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 ADDRESS = "https://api.peakly.co/token"
@@ -313,6 +323,67 @@ async def test_what_the_attempt_learns(mocked_http: MockedHttp) -> None:
     assert current_try().server_now == NOW + 60
     assert not current_try().unanswered
     assert current_try().sent_at == 1_000.0
+
+
+async def test_a_lifetime_in_seconds_needs_no_date(mocked_http: MockedHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's clock is read only where something depends on it."""
+    read: list[str | None] = []
+    known = expiry.server_now
+
+    def server_now(date: str | None, age: str | None) -> float | None:
+        read.append(date)
+        return known(date, age)
+
+    monkeypatch.setattr(expiry, "server_now", server_now)
+    mocked_http.answers(ADDRESS, body=GOOD)
+    await fetch(peakly())
+    assert not read
+    mocked_http.answers(ADDRESS, {"access_token": "t", ".expires": http_date(NOW + 60)})
+    await fetch(peakly())
+    assert read == [http_date(NOW)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD,
+        b"  " + GOOD + b"\r\n",
+        b"\xef\xbb\xbf" + GOOD,
+        b"\xc2\xa0" + GOOD,
+        GOOD.decode().encode("utf-16"),
+        GOOD.decode().encode("utf-16-le"),
+        GOOD.decode().encode("utf-32-be"),
+        GOOD.replace(b"token", b"tok\xedn"),
+        GOOD.replace(b"new-token", b"\xed\xa0\x80"),
+        GOOD.replace(b" ", b"\0"),
+        GOOD + GOOD,
+        b"[" * 100_000,
+        b"[" + GOOD + b"]",
+        b"null",
+        b'"a.b.c"',
+        b"access_token=t",
+        b"<a><b>1</b></a>",
+        b"",
+    ],
+    ids=lambda body: str(body[:20]),
+)
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset=latin-1", "; charset=utf-16-le"])
+async def test_a_body_is_read_like_any_document(mocked_http: MockedHttp, body: bytes, charset: str) -> None:
+    """The usual body, a JSON object in UTF-8, is recognised first; that changes no other's meaning."""
+    seen: list[Answer] = []
+
+    def hook(answer: Answer, verdict: Verdict) -> Verdict:
+        seen.append(answer)
+        return verdict
+
+    kind = f"application/json{charset}"
+    mocked_http.answers(ADDRESS, body=body, status=404, headers={"Content-Type": kind})
+    endpoint = Endpoint(provider="peakly", step="token", url=URL(ADDRESS), hook=hook)
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(AuthError):
+            await endpoint.fetch(http, (), Request, str)
+    document = read_document(body, kind)
+    assert (seen[0].document, seen[0].fields, seen[0].body) == (document, fields_of(document), body)
 
 
 async def test_a_provider_of_ones_own(mocked_http: MockedHttp) -> None:

@@ -16,9 +16,8 @@ REJECTED = Verdict(Kind.REJECTED, declared=True)
 
 def answer(status: int, document: object = None, **headers: str) -> Answer:
     named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-    return Answer(
-        status=status, headers=CIMultiDict(named), fields=fields_of(document), document=document, server_now=1e9
-    )
+    named["Date"] = "Sun, 09 Sep 2001 01:46:40 GMT"  # 1e9
+    return Answer(status=status, headers=CIMultiDict(named), fields=fields_of(document), document=document)
 
 
 def meaning(errors: ErrorFields, status: int, document: object = None, **headers: str) -> Verdict:

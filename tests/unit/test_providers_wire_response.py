@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from email.utils import formatdate
 
+import attrs
 import pytest
 
 from asyncauth import InvalidTokenResponse
+from asyncauth.providers.wire.classify import Answer
 from asyncauth.providers.wire.response import TokenResponse, secrets_of
 
 NOW = 1_700_000_000.0
 
 
 def reply(server_now: float | None = NOW, **fields: object) -> TokenResponse:
-    return TokenResponse({"access_token": "t", **fields}, sent_at=NOW, server_now=server_now)
+    headers = {} if server_now is None else {"Date": formatdate(server_now, usegmt=True)}
+    fields = {"access_token": "t", **fields}
+    return TokenResponse(Answer(status=200, headers=headers, fields=fields), fields, NOW)
 
 
 @pytest.mark.parametrize("lifetime", [1, 60, 3600.5])
@@ -94,7 +99,7 @@ def test_a_lifetime_too_short_to_be_told_is_none(seconds: float) -> None:
 
 def test_a_scope_that_repeats_what_was_sent_is_none() -> None:
     """It would show in the token's repr."""
-    answer = TokenResponse({"access_token": "at-1", "scope": "read my-password"}, NOW, NOW, ("my-password",))
+    answer = attrs.evolve(reply(scope="read my-password"), sent=("my-password",))
     assert answer.token("access_token").scope is None
 
 

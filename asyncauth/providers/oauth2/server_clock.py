@@ -47,9 +47,10 @@ class ServerClock:
             Whether they differed so much that the server may have rejected the signature.
         """
         state = current_try()
-        if state.server_now is None or abs(_ahead(self._now(state.clock))) <= _AGREE:
+        server_now = state.server_now
+        if server_now is None or abs(_ahead(self._now(state.clock))) <= _AGREE:
             return False
-        self._learned = state.clock, state.server_now - state.clock.monotonic()
+        self._learned = state.clock, server_now - state.clock.monotonic()
         return True
 
     def _now(self, clock: Clock) -> float:
@@ -78,7 +79,8 @@ def _ahead(now: float) -> float:
         now: The clock's time now.
     """
     state = current_try()
-    if state.server_now is None or state.sent_at is None:
+    server_now = state.server_now
+    if server_now is None or state.sent_at is None:
         return 0.0
     when_sent = now - (state.clock.monotonic() - state.sent_at)
-    return max(0.0, when_sent - state.server_now - _SECOND) + min(0.0, now - state.server_now)
+    return max(0.0, when_sent - server_now - _SECOND) + min(0.0, now - server_now)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
+from asyncauth import expiry
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.wire.cases import Values, fits, patterns, text_of
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict
@@ -93,12 +94,18 @@ class AnswerReader:
         if not self.is_flat:
             held = {str(path.steps[0]) for path in (self.token, self.refresh_token) if path.steps}
             found = response.with_fields(self._found(response), without=held)
-        return found.token(self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(response))
+        return found.token(
+            self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(found.fields)
+        )
 
     def refreshed(self, response: TokenResponse) -> str | None:
         """Return an answer's refresh token; ``None``: it has none that can be used."""
-        value = self._find(self.refresh_token, response)
-        return None if value is None else response.optional(token_text, value, self.refresh_token.text)
+        path = self.refresh_token
+        try:
+            value = response.fields.get(path.text) if self.is_flat else self._value(path, response)
+        except LookupError:
+            return None
+        return None if value is None else response.optional(token_text, value, path.text)
 
     def _found(self, response: TokenResponse) -> dict[str, Any]:
         """Return the values at the paths, by name. Not a variable of `read`, since tracebacks show local variables."""
@@ -109,25 +116,20 @@ class AnswerReader:
                 found[name] = self._value(path, response)
         return found
 
-    def _lifetime(self, response: TokenResponse) -> _Lifetime:
-        """Return an answer's lifetime as arguments of `TokenResponse.token`."""
+    def _lifetime(self, fields: Mapping[str, Any]) -> _Lifetime:
+        """Return the lifetime in the values found as arguments of `TokenResponse.token`."""
         if self.lifetime is None:
             return {"default": self.default_lifetime}
-        name, value = self.lifetime.text, self._find(self.lifetime, response)
+        name = self.lifetime.text
+        value = fields.get(name)
         if self.never and fits(text_of(value), self.never):
             return {}
         if value is None:
             return {"times": (name,), "default": self.default_lifetime}
+        if self.unit == "seconds":  # as in OAuth; no other form is considered
+            return {"durations": [expiry.lifetime_seconds(value, name)]}
         durations, instants = lifetime_of(value, name, self.unit)
         return {"durations": durations, "instants": instants}
-
-    def _find(self, path: Path, response: TokenResponse) -> Any:
-        """Return the value at a path; ``None``: there is none, or it is ``null``."""
-        if self.is_flat:
-            return response.fields.get(path.text)
-        with suppress(LookupError):
-            return self._value(path, response)
-        return None
 
     def _value(self, path: Path, response: TokenResponse) -> Any:
         """Return the value at a path; a plain name is first looked for next to the token.
@@ -135,12 +137,13 @@ class AnswerReader:
         Raises:
             LookupError: There is no value.
         """
+        document, headers = response.answer.document, response.answer.headers
         if len(path.steps) == 1:
             if len(self.token.steps) <= 1:
                 return response.fields[str(path.steps[0])]
             with suppress(LookupError):
-                return path.beside(self.token).value(response.document, response.headers)
-        return path.value(response.document, response.headers)
+                return path.beside(self.token).value(document, headers)
+        return path.value(document, headers)
 
 
 def _compiled(fields: AnswerFields) -> AnswerReader:

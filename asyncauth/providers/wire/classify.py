@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from asyncauth import expiry
 from asyncauth.providers.wire.error_codes import means_busy, means_rejected
 from asyncauth.providers.wire.pause import asked_pause, quota_pause
 from asyncauth.providers.wire.words import error_codes
@@ -40,7 +41,6 @@ class Answer:
         fields: The members of the body's JSON object, XML document or form; ``None``: it has none.
         body: The decompressed body (default: empty).
         document: The content of the body, as `read_document` returns it (default: ``fields``).
-        server_now: The server's clock, in Unix epoch seconds; ``None`` (default): it sent no ``Date``.
     """
 
     status: int
@@ -48,7 +48,6 @@ class Answer:
     fields: Mapping[str, Any] | None
     body: bytes = b""
     document: object = attrs.field(default=attrs.Factory(lambda self: self.fields, takes_self=True))
-    server_now: float | None = None
 
     @property
     def is_success(self) -> bool:
@@ -91,6 +90,11 @@ class Answer:
     def code(self) -> object:
         """The member ``error``, in which RFC 6749 §5.2 has a code, and an odd answer anything; ``None``: nothing."""
         return None if self.fields is None else self.fields.get("error")
+
+    @property
+    def server_now(self) -> float | None:
+        """The server's clock, in Unix epoch seconds; ``None``: it sent no ``Date``."""
+        return expiry.server_now(self.headers.get("Date"), self.headers.get("Age"))
 
     @property
     def asked_pause(self) -> float | None:

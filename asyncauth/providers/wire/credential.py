@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-__all__ = ["Credential", "CredentialLike", "ResolvedCredentials", "resolve"]
+__all__ = ["Credential", "CredentialLike", "ResolvedCredentials", "constant", "resolve"]
 
 _SOURCE = "look at where it comes from"
 
@@ -180,12 +180,21 @@ async def _upstream(token: Awaitable[Token]) -> Token:
 
 @attrs.frozen(repr=False)
 class ResolvedCredentials:
-    """The values of a provider's credentials for one token request, and the managers that they came from."""
+    """The values of a provider's credentials for one token request, and the managers that they came from.
+
+    Attributes:
+        credentials: The credentials.
+        values: The value of each.
+        sources: The managers, each with its token.
+        own: The values that came from no manager.
+        repeat: Whether they replace values that the server had rejected (default ``False``).
+    """
 
     credentials: tuple[Credential, ...]
     values: tuple[str, ...]
     sources: tuple[tuple[TokenSource, Token], ...]
     own: tuple[str, ...]
+    repeat: bool = False
 
     @property
     def names(self) -> str:
@@ -219,18 +228,31 @@ class ResolvedCredentials:
         """
         for source, token in self.sources:
             source.invalidate(token)
-        again = await resolve(self.credentials, http) if self.sources else self
-        return again if again.values != self.values else None
+        if not self.sources:
+            return None
+        again = await resolve(self.credentials, http)
+        return attrs.evolve(again, repeat=True) if again.values != self.values else None
 
     def rejected_again(self) -> None:
         """Report to the managers that the replacements of their rejected tokens were rejected, too."""
         for source, token in self.sources:
             source.invalidate(token, repeat=True)
 
-    def accepted(self, *, repeat: bool) -> None:
+    def accepted(self) -> None:
         """Report to the managers that their tokens were accepted."""
         for source, token in self.sources:
-            source.accepted(token, repeat=repeat)
+            source.accepted(token, repeat=self.repeat)
+
+
+def constant(credentials: tuple[Credential, ...]) -> ResolvedCredentials | None:
+    """Return the values of credentials that are all strings; ``None``: one of them must be obtained."""
+    values: list[str] = []
+    for credential in credentials:
+        if not isinstance(credential.source, str):
+            return None
+        values.append(credential.source)
+    own = tuple(values)
+    return ResolvedCredentials(credentials, own, (), own)
 
 
 async def resolve(credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
@@ -239,8 +261,7 @@ async def resolve(credentials: tuple[Credential, ...], http: aiohttp.ClientSessi
     sources: list[tuple[TokenSource, Token]] = []
     own: list[str] = []
     for credential in credentials:
-        constant = credential.source
-        value, source, token = (constant, None, None) if isinstance(constant, str) else await credential.resolve(http)
+        value, source, token = await credential.resolve(http)
         values.append(value)
         if source is None or token is None:
             own.append(value)

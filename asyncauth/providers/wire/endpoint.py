@@ -11,14 +11,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import attrs
 from aiohttp.hdrs import AUTHORIZATION
 
-from asyncauth import expiry
 from asyncauth._base.printable import name_of
 from asyncauth._base.redaction import Redactor
 from asyncauth._core.try_state import current_try
@@ -33,7 +32,7 @@ from asyncauth.errors import (
     TokenEndpointUnavailable,
 )
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
-from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
+from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, constant, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.error_codes import REQUEST_CODES
@@ -186,28 +185,25 @@ class Endpoint:
         """
         state = current_try()
         state.annotate = self.annotate
-        resolved = await self._resolve(state, credentials, http)
+        resolved = constant(credentials) or await self._resolve(credentials, http)
+        if state.credential_rejected is not None or state.mark_of is not None:
+            self._check_unrejected(state, resolved)
         response = await self._ask(state, http, resolved, build)
-        for _ in range(_MOST_RETRIES):
-            if not isinstance(response, CredentialsRejected) or should_retry is None or not should_retry(response):
-                break
-            response = await self._ask(state, http, resolved, build)
-        repeat = False
         if isinstance(response, CredentialsRejected):
-            if response.error in self.waits:
-                raise response
-            # The manager it came from may not know yet that it was revoked: once more, with a new one.
-            renewed = await resolved.renewed(http)
-            if renewed is None:
-                raise response
-            repeat, resolved = True, renewed
-            response = await self._ask(state, http, resolved, build)
-        if isinstance(response, CredentialsRejected):
-            resolved.rejected_again()
-            raise response
+            response, resolved = await self._ask_again(http, resolved, build, response, should_retry)
         if resolved.sources:
-            resolved.accepted(repeat=repeat)
-        return self._read(state, read, response, resolved)
+            resolved.accepted()
+        try:
+            result = read(response)
+        except InvalidTokenResponse as error:
+            problem = self._unreadable(error, response)
+        else:
+            if response.ignored:
+                self._tell_ignored(response)
+            return result
+        state.unanswered = True
+        state.without_token += _counted(resolved)
+        raise problem
 
     def annotate(self, error: AuthError, status: int | None = None) -> AuthError:
         """Add this endpoint's name, step, URL and status to an error, where it has none, and return it."""
@@ -221,49 +217,31 @@ class Endpoint:
         """Return a redactor of secrets, declared values and the address' query, for a server's texts."""
         return Redactor(secrets, (*self.declared, *self.url.query.values()))
 
-    async def _resolve(
-        self, state: TryState, credentials: tuple[Credential, ...], http: aiohttp.ClientSession
-    ) -> ResolvedCredentials:
+    async def _resolve(self, credentials: tuple[Credential, ...], http: aiohttp.ClientSession) -> ResolvedCredentials:
         try:
-            resolved = await resolve(credentials, http)
+            return await resolve(credentials, http)
         except AuthError as error:
             problem = error.again()
-        else:
-            if state.credential_rejected is None and state.mark_of is None:
-                return resolved  # there is no rejection to compare it with, neither here nor in a store
-            known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
-            if known is None:
-                return resolved
-            raise self.annotate(known)
         raise problem if problem.upstream else self.annotate(problem)
 
-    def _read(
-        self,
-        state: TryState,
-        read: Callable[[TokenResponse], _T],
-        response: TokenResponse,
-        resolved: ResolvedCredentials,
-    ) -> _T:
-        try:
-            result = read(response)
-        except InvalidTokenResponse as error:
-            message = error.message
-            # A server may repeat what was sent, or what it returns in another field. Not in a variable, since
-            # tracebacks show local variables.
-            redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
-            if error.quoted is not None:
-                message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
-            problem = InvalidTokenResponse(message, advice=error.advice)
-            problem.expired = error.expired
-            _, problem.error_description = server_message(response.fields, redactor)
-            self.annotate(problem)
-        else:
-            if response.ignored:
-                self._tell_ignored(response)
-            return result
-        state.unanswered = True
-        state.without_token += _counted(resolved)
-        raise problem
+    def _check_unrejected(self, state: TryState, resolved: ResolvedCredentials) -> None:
+        """Raise the rejection of these credentials that is remembered, here or in a store, if there is one."""
+        known = state.known_rejection(resolved.sent_credential(state.mark_of), resolved.names)
+        if known is not None:
+            raise self.annotate(known)
+
+    def _unreadable(self, error: InvalidTokenResponse, response: TokenResponse) -> AuthError:
+        """Return the error of a successful answer without a usable token, with what the server says, and no secret."""
+        message = error.message
+        # A server may repeat what was sent, or what it returns in another field. Not in a variable, since
+        # tracebacks show local variables.
+        redactor = self._redactor((*response.sent, *secrets_of(response.fields)))
+        if error.quoted is not None:
+            message = message.replace(error.quoted, cleaned(error.quoted, redactor) or "…")
+        problem = InvalidTokenResponse(message, advice=error.advice)
+        problem.expired = error.expired
+        _, problem.error_description = server_message(response.fields, redactor)
+        return self.annotate(problem)
 
     def _tell_ignored(self, response: TokenResponse) -> None:
         """Log, once per endpoint, the flaws of fields that the token does not need."""
@@ -295,27 +273,51 @@ class Endpoint:
             if not answer.transient:
                 state.without_token += _counted(resolved)
             raise self.annotate(answer)
-        state.server_now, state.dpop_nonce = answer.server_now, answer.headers.get("DPoP-Nonce")
+        state.headers = answer.headers
         waits = bool(self.waits) and not answer.is_server_error and answer.code in self.waits
         verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
+        if verdict.kind is Kind.SUCCESS:
+            state.unanswered = False
+            return TokenResponse(answer, answer.fields or {}, sent_at, (*resolved.values, *request.secrets))
         # An unreadable success is like no answer: the server may have replaced the refresh token.
         state.unanswered = verdict.kind is Kind.UNREADABLE and answer.is_success
-        success = verdict.kind is Kind.SUCCESS
-        error = None if success else self._error(state, verdict, answer, resolved, request.secrets)
-        if error is not None and (answer.is_paced or not error.transient) and error.error not in self.waits:
+        error = self._error(state, verdict, answer, resolved, request.secrets)
+        if (answer.is_paced or not error.transient) and error.error not in self.waits:
             state.without_token += _counted(resolved)
         if isinstance(error, CredentialsRejected):
             return error
-        if error is not None:
-            raise error
-        return TokenResponse(
-            answer.fields or {},
-            sent_at,
-            answer.server_now,
-            (*resolved.values, *request.secrets),
-            answer.document,
-            answer.headers,
-        )
+        raise error
+
+    async def _ask_again(
+        self,
+        http: aiohttp.ClientSession,
+        resolved: ResolvedCredentials,
+        build: Callable[..., Request | AuthError],
+        rejected: CredentialsRejected,
+        should_retry: Callable[[CredentialsRejected], bool] | None,
+    ) -> tuple[TokenResponse, ResolvedCredentials]:
+        """Send a rejected request again, as long as that may help; return the answer and the credentials it accepted.
+
+        Raises:
+            CredentialsRejected: Sending it again does not help.
+        """
+        state = current_try()
+        for _ in range(_MOST_RETRIES):
+            if should_retry is None or not should_retry(rejected):
+                break
+            response = await self._ask(state, http, resolved, build)
+            if not isinstance(response, CredentialsRejected):
+                return response, resolved
+            rejected = response
+        # The manager it came from may not know yet that it was revoked: once more, with a new one.
+        renewed = None if rejected.error in self.waits else await resolved.renewed(http)
+        if renewed is None:
+            raise rejected
+        response = await self._ask(state, http, renewed, build)
+        if isinstance(response, CredentialsRejected):
+            renewed.rejected_again()
+            raise response
+        return response, renewed
 
     async def _send(self, state: TryState, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
         """Send one request. A failure is returned, not raised, since aiohttp's frames would show the secrets."""
@@ -426,13 +428,13 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
             advice="does a proxy change answers on their way?",
             status=status,
         )
-    now = expiry.server_now(response.headers.get("Date"), response.headers.get("Age"))
-    document = read_document(plain or b"", response.headers.get("Content-Type"))
-    return Answer(
-        status=status,
-        headers=response.headers,
-        fields=fields_of(document),
-        body=plain or b"",
-        document=document,
-        server_now=now,
-    )
+    text, headers = plain or b"", response.headers
+    try:
+        document: object = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict):  # as most are
+        fields = cast("dict[str, Any]", document)
+        return Answer(status=status, headers=headers, fields=fields, body=text, document=fields)
+    document = read_document(text, headers.get("Content-Type"))
+    return Answer(status=status, headers=headers, fields=fields_of(document), body=text, document=document)

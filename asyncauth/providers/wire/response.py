@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
 from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
 from asyncauth.token import Token, is_visible_ascii
+
+if TYPE_CHECKING:
+    from asyncauth.providers.wire.classify import Answer
 
 __all__ = ["TokenResponse", "secrets_of", "token_text"]
 
@@ -22,6 +25,8 @@ _T = TypeVar("_T")
 _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
 """Types of tokens that are not bearer tokens, in lower case: these are not sent at all, or with a signature."""
 _CARRIED = "bearer "
+_JWT_DOTS = 2
+"""The dots in every JWT (RFC 7515 §7.1)."""
 _SECRET_NAME = re.compile(
     r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
     re.IGNORECASE,
@@ -39,21 +44,17 @@ class TokenResponse:
     """A successful answer.
 
     Attributes:
-        fields: The members of the JSON object, XML document or form. Secret.
+        answer: The answer as it came. Secret.
+        fields: The members of its JSON object, XML document or form, or of a part of that. Secret.
         sent_at: When the request was sent, in Unix epoch seconds of our wall clock.
-        server_now: The server's clock by the ``Date`` header, in Unix epoch seconds; ``None``: it sent none.
         sent: The secrets in the request: an error may quote a field that repeats one (default: none).
-        document: The content of the body, as `read_document` returns it (default: ``fields``). Secret.
-        headers: The headers; names in any case (default: none).
         ignored: The flaws of optional fields that are unusable, without the fields' values.
     """
 
+    answer: Answer
     fields: Mapping[str, Any]
     sent_at: float
-    server_now: float | None
     sent: tuple[str, ...] = ()
-    document: object = attrs.field(default=attrs.Factory(lambda self: self.fields, takes_self=True))
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     ignored: list[str] = attrs.field(factory=list[str])
 
     def has(self, name: str) -> bool:
@@ -134,12 +135,10 @@ class TokenResponse:
                 says that it is not sent as a bearer token.
         """
         value = token_text(self.fields.get(name), name)
-        jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.server_now)
-        lifetime = expiry.lifetime(
-            durations=[*durations, *jwt_durations],
-            instants=[*instants, *jwt_instants],
-            now=self.sent_at if self.server_now is None else self.server_now,
-        )
+        if value.count(".") == _JWT_DOTS:  # it may say itself how long it lives
+            jwt_durations, jwt_instants = expiry.jwt_lifetime(value, self.answer.server_now)
+            durations, instants = [*durations, *jwt_durations], [*instants, *jwt_instants]
+        lifetime = expiry.lifetime(durations=durations, instants=instants, now=self._now)
         lifetime = default if lifetime is None else lifetime
         expires_at = None if lifetime is None else self.sent_at + lifetime
         if expires_at == self.sent_at:
@@ -158,6 +157,9 @@ class TokenResponse:
         scope = self.fields.get("scope")
         if not isinstance(scope, str) or any(secret and secret in scope for secret in self.sent):
             scope = None  # a server that repeats what was sent must not put it into the token's repr
+        extra = dict(self.fields)
+        del extra[name]
+        extra.pop("refresh_token", None)
         return Token(
             value,
             issued_at=self.sent_at,
@@ -165,8 +167,13 @@ class TokenResponse:
             token_type=_token_type(self.fields.get("token_type"), any_type=any_type),
             refresh_token=refresh_token,
             scope=scope,
-            extra={key: held for key, held in self.fields.items() if key not in {name, "refresh_token"}},
+            extra=extra,
         )
+
+    def _now(self) -> float:
+        """Return the server's clock, in Unix epoch seconds; if it sent no ``Date``, ours when the request was sent."""
+        server_now = self.answer.server_now
+        return self.sent_at if server_now is None else server_now
 
 
 def token_text(value: object, name: str) -> str:
