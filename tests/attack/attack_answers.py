@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 from collections.abc import Iterator
@@ -44,17 +45,17 @@ def texts(luck: random.Random, scale: int) -> Iterator[Try]:
 @attack("hostile bytes on the wire")
 def wires(luck: random.Random, scale: int) -> Iterator[Try]:
     """There is an end to each, and nothing is waited for."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, contextlib.ExitStack() as left:  # also left if the time is over before the tries
         server = Server(runner)
         listening = runner.run(server.start())
+        left.callback(lambda: runner.run(listening.wait_closed()))
+        left.callback(listening.close)
         for raw in (*samples(hostile.all_wires, 20 * scale, luck), *hostile.HOSTILE_WIRES[:: 1 if scale > 1 else 5]):
 
             def send(raw: bytes = raw) -> None:
                 runner.run(server.check(raw))
 
             yield f"{raw[:60]!r}", send
-        listening.close()
-        runner.run(listening.wait_closed())
 
 
 @attack("connections that break")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import random
 import subprocess
@@ -37,8 +38,9 @@ _OTHER_PAGES = (
 @attack("the sandbox under a strange Host, or for another web page")
 def sandbox_hosts(luck: random.Random, scale: int) -> Iterator[Try]:
     """The sandbox answers nothing and obeys nothing, on any port, for any request."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, contextlib.ExitStack() as left:  # also left if the time is over before the tries
         sandbox = runner.run(_started())
+        left.callback(lambda: runner.run(sandbox.stop()))
         assert sandbox.page_url is not None
         bases = [f"{system.url}/" for system in sandbox.systems.values()] + [sandbox.page_url]
         for base in bases:
@@ -58,7 +60,6 @@ def sandbox_hosts(luck: random.Random, scale: int) -> Iterator[Try]:
                         runner.run(_refused(sandbox, url, headers))
 
                     yield f"{path} with {headers}", order
-        runner.run(sandbox.stop())
 
 
 async def _started() -> Sandbox:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import random
 import re
 import sys
@@ -55,6 +57,14 @@ def test_what_breaks_through_is_counted(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_class_ends_in_time() -> None:
     """No try is begun when the time is over."""
     assert attempted(Attack("a class", _tries), scale=1, seconds=0.0, luck=0).tried == 1
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_a_class_that_is_cut_short_leaves_nothing_open(attack: Attack) -> None:
+    """Its tries are not made: what they would share is closed all the same."""
+    with contextlib.closing(attack.tries(random.Random(0), 1)) as tries:  # type: ignore[type-var]  # noqa: S311
+        next(tries)
+    gc.collect()  # what is left open warns
 
 
 def test_the_table() -> None:
