@@ -112,8 +112,10 @@ def _package() -> Path:
         fresh = Path(scratch) / VERSION
         fresh.mkdir()
         shutil.copy(HERE / "package.json", fresh)
+        # Nothing is written to the user's own folder, which need not be writable.
+        environ = {**os.environ, "npm_config_cache": str(Path(scratch) / "cache")}
         try:
-            subprocess.run([npm, *_INSTALL], cwd=fresh, capture_output=True, timeout=40, check=True)
+            subprocess.run([npm, *_INSTALL], cwd=fresh, env=environ, capture_output=True, timeout=40, check=True)
         except subprocess.SubprocessError:
             pytest.skip(f"npm can't install oidc-provider {VERSION}: is there a registry?")
         with contextlib.suppress(OSError):  # another run was faster
