@@ -12,7 +12,7 @@ from harness.canary import MARK
 from late_kit import takes_less_than
 from redis_kit import RedisServer, aside, free_port, needs_redis, redis_server
 
-from asyncauth import StoreError, TokenManager
+from asyncauth import RefreshPolicy, StoreError, TokenManager
 from asyncauth.provider import key_of
 from asyncauth.stores import RedisStore
 from asyncauth.testing import FakeProvider
@@ -188,16 +188,21 @@ async def test_a_wrong_password(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_strict_fails_instead() -> None:
-    """For those who want the error: no request to the token endpoint without Redis."""
+    """For those who want the error: no token request without Redis. A caller that waits for it gets one."""
     provider = FakeProvider()
     with redis_server(started=False) as server:
-        manager = TokenManager(provider, store=RedisStore(server.url, strict=True))
+        hasty, patient = (
+            TokenManager(provider, store=RedisStore(server.url, strict=True), policy=RefreshPolicy(deadline=deadline))
+            for deadline in (0.2, 30.0)
+        )
+        waiting = asyncio.ensure_future(patient.token())
         with pytest.raises(StoreError, match="load: ConnectionError") as caught:
-            await manager.token()
+            await hasty.token()
         assert str(server.port) not in str(caught.value)
         assert provider.calls == 0
+        assert not waiting.done()
         await aside(server.start)
-        assert (await manager.refresh()).value == "token-1"
+        assert (await waiting).value == "token-1"
 
 
 async def test_a_host_that_is_not_there_costs_a_second() -> None:
