@@ -52,13 +52,17 @@ with warnings.catch_warnings():
 
 
 async def close_managers(managers: Collection[TokenManager]) -> None:
-    """Close managers together. If the caller is cancelled during a grace, the others are still closed."""
+    """Close managers together. If the caller is cancelled, all are still closed, and the grace ends."""
+    if not managers:
+        return
+    closings = [asyncio.ensure_future(each.close()) for each in managers]
     try:
-        ends = await asyncio.gather(*(each.close() for each in managers), return_exceptions=True)
+        # Unlike gather(), it cancels none of them, so that each has begun when the caller's cancellation arrives here.
+        await asyncio.wait(closings)
     finally:
-        for each in managers:
-            if not engine_of(each).closed:  # cancelled before it began
-                await each.close()
+        for closing in closings:
+            closing.cancel()
+        ends = await asyncio.gather(*closings, return_exceptions=True)
     for end in ends:
         if end is not None:
             raise end

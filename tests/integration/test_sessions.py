@@ -358,10 +358,14 @@ async def test_closing_while_a_request_is_under_way(api: Api) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 0.02])
 async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
-    """Who is cancelled during the grace of one system's manager leaves no other system's open."""
+    """Who is cancelled during the grace of one system's manager leaves no other system's open, and waits for none."""
+    ended = list[bool]()
 
     async def never() -> Any:
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(all(engine_of(manager).closed for manager in managers))
 
     async with Api("token-1").serve() as other, Api("token-1").serve() as third:
         systems = (api, other, third)
@@ -373,6 +377,7 @@ async def test_cancelled_while_it_closes(api: Api, after: float) -> None:
             async with asyncio.timeout(after):
                 await http.close()
         assert http.closed
+        assert ended == [True, True, True]
         for manager in managers:
             with pytest.raises(ManagerClosed):
                 await manager.token()
