@@ -26,6 +26,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth.testing import FakeProvider
 
 ID, SECRET = "my client:1", f"{MARK}%t:+&=/ ?~ñ"
 
@@ -204,6 +205,18 @@ def test_without_joserfc() -> None:
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
 
 
+async def test_a_secret_that_is_another_providers_token(mocked_http: MockedHttp) -> None:
+    """A manager keeps it fresh, as it does any other credential."""
+    upstream = FakeProvider()
+    provider = client(client_secret=upstream, client_auth="client_secret_post")
+    mocked_http.answers(URL, answer(), times=2)
+    async with TokenManager(provider) as manager:
+        await manager.refresh()
+        await manager.refresh()
+    assert [sent.form["client_secret"] for sent in mocked_http.sent] == ["token-1"] * 2
+    assert upstream.calls == 1
+
+
 # --- Arguments
 
 PUBLIC_PEM = EC.as_pem(private=False).decode()
@@ -214,6 +227,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "fragment": ({"token_url": URL + "#x"}, "fragment"),
     "no id": ({"client_id": " "}, "client_id"),
     "no secret": ({"client_secret": None}, "client_secret"),
+    "an id that can't be sent": ({"client_id": "\udc80"}, "client_id contains"),
     "empty secret": ({"client_secret": ""}, "client_secret"),
     "secret of another kind": ({"client_secret": 1}, "client_secret"),
     "unknown authentication": ({"client_auth": "tls"}, "client_auth"),

@@ -12,6 +12,7 @@ import attrs
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2 import jose
+from asyncauth.providers.wire.credential import constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,8 @@ class Client:
         audience: The audience of its assertions; ``None``: the issuer, or if unknown, the token endpoint.
         key_id: See ``private_key=``.
         algorithm: See ``private_key=``.
+        constant: Its part of every token request; ``None``: a callable or a manager supplies its secret, or it signs an
+            assertion for each request.
     """
 
     id: str | None
@@ -76,6 +79,7 @@ class Client:
     audience: str | None
     key_id: str | None
     algorithm: str | None
+    constant: Proof | None = attrs.field(default=None, eq=False, repr=False)
 
     @classmethod
     def of(cls, client_id: str | None, given: Given, *, confidential: bool) -> Client:
@@ -115,7 +119,7 @@ class Client:
                 advice="use 'client_secret_basic'",
             )
         return cls(
-            id=client_id,
+            id=None if client_id is None else checked_text(client_id, "client_id"),
             auth=auth,
             credentials=() if credential is None else (credential,),
             audience=_audience(given),
@@ -123,14 +127,18 @@ class Client:
             algorithm=given.algorithm,
         )
 
-    def check(self) -> None:
-        """Raise if a key can't sign, unless a callable supplies the key.
+    def checked(self) -> Client:
+        """Return the client with what is `constant`. Its secret was checked before.
 
         Raises:
-            ConfigurationError: The key can't sign, or joserfc is missing.
+            ConfigurationError: Its key can't sign, or joserfc is missing. A callable that supplies the key is not
+                called.
         """
         if self.auth == "private_key_jwt":
             check_key(self.credentials[0], key_id=self.key_id, algorithm=self.algorithm)
+            return self
+        known = constant(self.credentials)
+        return self if known is None else attrs.evolve(self, constant=self.proof(known.values))
 
     def proof(self, values: tuple[str, ...]) -> Proof:
         """Return the client's part of a token request, unless that is an assertion.

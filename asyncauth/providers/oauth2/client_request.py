@@ -13,9 +13,9 @@ from asyncauth.providers.oauth2.server_clock import ServerClock, difference
 from asyncauth.providers.wire.endpoint import Endpoint, Request
 
 if TYPE_CHECKING:
-    from asyncauth.providers.oauth2.client_auth import Client
+    from asyncauth.providers.oauth2.client_auth import Client, Proof
+    from asyncauth.providers.oauth2.discovery import Issuer
     from asyncauth.providers.oauth2.dpop import Prover
-    from asyncauth.providers.wire.credential import Credential
 
 __all__ = ["ClientRequest", "Fields"]
 
@@ -47,9 +47,8 @@ class ClientRequest:
         prover: Proves possession of the key that the token is to be bound to; ``None``: no key.
         server_clock: The clock for the times in assertions and proofs.
         issuer: The authorization server, as the audience of assertions; ``None``: the endpoint's URL is.
-        algorithms: The algorithms for assertions that the server's metadata lists.
-        own: The credentials that it needs in addition to the client's.
-        fields: Makes the form's fields from the values of ``own``; an error is returned, not raised.
+        fields: Makes the form's fields from the values of its credentials but the client's; an error is returned, not
+            raised.
         signs: Whether these fields contain an assertion that is signed for this request.
     """
 
@@ -57,40 +56,41 @@ class ClientRequest:
     client: Client
     prover: Prover | None
     server_clock: ServerClock
-    issuer: str | None
-    algorithms: object
-    own: tuple[Credential, ...]
+    issuer: Issuer | None
     fields: Callable[..., Fields | AuthError]
     signs: bool
     _advice: str = attrs.field(default="", init=False)
     _nonce: str | None = attrs.field(default=None, init=False)
 
     def build(self, *values: str) -> Request | AuthError:
-        """Return the request with these values of its own credentials and the client's, or the error in one."""
-        client, own = self.client, len(self.own)
+        """Return the request with these values of its credentials, the client's last, or the error in one."""
+        own = len(values) - len(self.client.credentials)
         form = self.fields(*values[:own])
         if isinstance(form, AuthError):
             return form
-        proof = (
-            client.signed(
-                values[own:],
-                audience=self.issuer or str(self.endpoint.url),
-                issued_at=self.server_clock.signing_time(current_try().clock),
-                algorithms=self.algorithms,
-            )
-            if client.auth == "private_key_jwt"
-            else client.proof(values[own:])
-        )
+        proof = self.client.constant or self._proof(values[own:])
         if isinstance(proof, AuthError):
             return proof
-        self._advice, headers = proof.advice, dict(proof.headers)
-        # the assertion of a provider that signs it itself (RFC 7523 §2.1)
-        made = [value for name, value in form if name == "assertion"] if self.signs else []
+        self._advice, headers, made = proof.advice, proof.headers, proof.made
+        if self.signs:  # the assertion of a provider that signs it itself (RFC 7523 §2.1)
+            made = (*made, *(value for name, value in form if name == "assertion"))
         if self.prover is not None:
             self._nonce = self.prover.nonce(self.endpoint.url)
-            headers["DPoP"] = self.prover.proof(self.endpoint.method, self.endpoint.url)
-            made.append(headers["DPoP"])
-        return Request(headers=headers, form=(*form, *proof.fields), secrets=(*proof.made, *made))
+            key_proof = self.prover.proof(self.endpoint.method, self.endpoint.url)
+            headers, made = {**headers, "DPoP": key_proof}, (*made, key_proof)
+        return Request(headers=headers, form=(*form, *proof.fields), secrets=made)
+
+    def _proof(self, values: tuple[str, ...]) -> Proof | AuthError:
+        """Return the client's part, made for this request, or the error in the client's key."""
+        if self.client.auth != "private_key_jwt":
+            return self.client.proof(values)
+        issuer = self.issuer
+        return self.client.signed(
+            values,
+            audience=str(self.endpoint.url) if issuer is None else issuer.name,
+            issued_at=self.server_clock.signing_time(current_try().clock),
+            algorithms=None if issuer is None else issuer.says("token_endpoint_auth_signing_alg_values_supported"),
+        )
 
     def note(self) -> None:
         """Remember the answer's nonce, if it has one."""

@@ -139,10 +139,11 @@ class DeviceCode(OAuthProvider):
         interval = max(_LEAST_INTERVAL, min(started.interval, life))
         ends_at = clock.monotonic() + life
         waiting = attrs.evolve(endpoint, waits=frozenset({"authorization_pending", "slow_down"}))
+        credentials = (started.device_code, *self.credentials)
         while True:
             await clock.sleep(interval)
             try:
-                return await self._ask(waiting, http, (started.device_code,), self._poll_fields, self._read)
+                return await self._ask(waiting, http, credentials, self._poll_fields, self._read)
             except InvalidTokenResponse as error:
                 pending: AuthError = error.again()
                 if not _is_client_error(error.status):
@@ -171,7 +172,10 @@ class DeviceCode(OAuthProvider):
         """Request a device code (RFC 8628 §3.1)."""
         url = self._device_url or await self._known_issuer.endpoint(http, "device_authorization_endpoint")
         there = attrs.evolve(endpoint, step="device_authorization", url=url)
-        return await self._ask(there, http, (), lambda: self._parameters.fields, _started)
+        return await self._ask(there, http, self.credentials, self._fields, _started)
+
+    def _fields(self) -> Fields:
+        return self._parameters.fields
 
     async def _prompt(self, prompt: DevicePrompt) -> None:
         try:

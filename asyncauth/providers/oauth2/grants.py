@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from asyncauth.providers.wire.endpoint import Endpoint
-    from asyncauth.token import Token
 
 __all__ = ["ClientCredentials", "PasswordGrant"]
 
@@ -53,9 +47,6 @@ class ClientCredentials(OAuthProvider):
         given = Given.of(self, options)
         self._set_up(given, client_id=client_id, confidential=True, whose={"account": client_id})
 
-    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, (), self._fields, self._read)
-
     def _fields(self) -> Fields:
         return (("grant_type", "client_credentials"), *self._parameters.fields)
 
@@ -93,9 +84,6 @@ class PasswordGrant(OAuthProvider):
         given = Given.of(self, options)
         self._username = checked_text(username, "username")
         self._set_up(given, credential, client_id=client_id, whose={"username": self._username})
-
-    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self.credentials[:1], self._fields, self._read)
 
     def _fields(self, password: str) -> Fields:
         fields = (("grant_type", "password"), ("username", self._username), ("password", password))

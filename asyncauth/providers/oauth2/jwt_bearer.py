@@ -16,10 +16,6 @@ from asyncauth.providers.wire.credential import Credential, CredentialLike
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import aiohttp
-
-    from asyncauth.providers.wire.endpoint import Endpoint
-    from asyncauth.token import Token
 
 __all__ = ["JWTBearer"]
 
@@ -113,9 +109,6 @@ class JWTBearer(OAuthProvider):
             assertion_audience=self._audience if self._signs else None,
             claims=hashed(claims) if self._signs and claims else None,
         )
-
-    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self.credentials[:1], self._fields, self._read)
 
     def _fields(self, value: str) -> Fields | ConfigurationError:
         made = self._sign(value) if self._signs else value

@@ -77,6 +77,8 @@ class OAuthProvider(EndpointProvider):
     _how_to_revoke: str = "give revocation_url=, or issuer="
     _signs: bool = False
     """Whether the grant's own fields contain an assertion that is signed for each request."""
+    _fields: Callable[..., Fields | AuthError]
+    """Makes the fields of the grant's form from the values of the grant's own credentials, or the error in one."""
 
     def _set_up(
         self,
@@ -104,7 +106,7 @@ class OAuthProvider(EndpointProvider):
         """
         hosts = insecure_hosts_of(given.insecure_hosts)
         self._server_clock = ServerClock()
-        client = self._client = Client.of(client_id, given, confidential=confidential)
+        client = Client.of(client_id, given, confidential=confidential)
         parameters = self._parameters = Parameters.of(given)
         self._issuer = None if given.issuer is None else Issuer(given.issuer, self.name, hosts)
         self._located = given.token_url is not None
@@ -124,7 +126,7 @@ class OAuthProvider(EndpointProvider):
             (*credentials, *client.credentials),
             origins=() if given.origins is None else given.origins,  # the API is on another origin
         )
-        client.check()
+        self._client = client.checked()
         dpop_key = given.secrets.dpop_key
         if given.dpop or dpop_key is not None:
             self.prover = _prover(dpop_key, given.dpop_algorithm, self._server_clock)
@@ -163,7 +165,7 @@ class OAuthProvider(EndpointProvider):
 
         async def revoke(endpoint: Endpoint) -> None:
             fields = revocation_fields(kind)
-            await self._ask(endpoint, http, (credential,), fields, _nothing, bound=False)
+            await self._ask(endpoint, http, (credential, *self._client_credentials), fields, _nothing, bound=False)
 
         if self._revocation_url is not None:
             await revoke(revocation_at(self._revocation_url, self._endpoint))
@@ -198,22 +200,20 @@ class OAuthProvider(EndpointProvider):
             raise problem
         return await work(attrs.evolve(endpoint, url=moved))
 
-    async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Awaitable[Token]:
         """Request a token from this token endpoint."""
         if previous is None or previous.refresh_token is None:
-            return await self._grant(endpoint, http)
-        return await fetch_before_grant(
-            previous, partial(self._renew, endpoint, http), partial(self._grant, endpoint, http)
-        )
+            return self._grant(endpoint, http)
+        return fetch_before_grant(previous, partial(self._renew, endpoint, http), partial(self._grant, endpoint, http))
 
-    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
+    def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Awaitable[Token]:
         """Request a token with the grant itself."""
-        raise NotImplementedError
+        return self._ask(endpoint, http, self.credentials, self._fields, self._read)
 
     async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
         """Request a token with the previous token's refresh token."""
-        credential = Credential(previous.refresh_token or "", "refresh_token")
-        return await self._ask(endpoint, http, (credential,), self._refresh_fields, partial(self._read, kept=previous))
+        credentials = (Credential(previous.refresh_token or "", "refresh_token"), *self._client_credentials)
+        return await self._ask(endpoint, http, credentials, self._refresh_fields, partial(self._read, kept=previous))
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
@@ -224,6 +224,11 @@ class OAuthProvider(EndpointProvider):
         if given.token_url is None:
             return self._known_issuer.url
         return absolute_url(given.token_url, "token_url", query=True)
+
+    @property
+    def _client_credentials(self) -> tuple[Credential, ...]:
+        """The client's own part of `credentials`."""
+        return self.credentials[len(self.credentials) - len(self._client.credentials) :]
 
     @property
     def _known_issuer(self) -> Issuer:
@@ -249,30 +254,17 @@ class OAuthProvider(EndpointProvider):
         Args:
             endpoint: The endpoint to send it to.
             http: The session to send with.
-            credentials: The credentials that it needs in addition to the client's own.
-            fields: Makes the form's fields from the credentials' values; an error is returned, not raised.
+            credentials: The credentials that it needs, the client's last.
+            fields: Makes the form's fields from the values of those before; an error is returned, not raised.
             read: Makes the result from the answer.
             bound: Whether it proves possession of the key that the provider's tokens are bound to, if any (default
                 ``True``).
         """
-        issuer, algorithms, prover = self._issuer, None, self.prover if bound else None
-        if issuer is not None:
-            algorithms = issuer.says("token_endpoint_auth_signing_alg_values_supported")
-        if issuer is not None and prover is not None:
-            prover.use(issuer.says("dpop_signing_alg_values_supported"))
-        request = ClientRequest(
-            endpoint,
-            self._client,
-            prover,
-            self._server_clock,
-            None if issuer is None else issuer.name,
-            algorithms,
-            credentials,
-            fields,
-            self._signs,
-        )
+        prover = self.prover if bound else None
+        if prover is not None and self._issuer is not None:
+            prover.use(self._issuer.says("dpop_signing_alg_values_supported"))
+        request = ClientRequest(endpoint, self._client, prover, self._server_clock, self._issuer, fields, self._signs)
         try:
-            credentials = (*credentials, *self._client.credentials)
             answer = await endpoint.fetch(http, credentials, request.build, read, request.should_retry)
         except TokenEndpointUnavailable:
             request.note_clock()

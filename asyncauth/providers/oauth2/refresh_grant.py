@@ -12,6 +12,8 @@ from asyncauth.providers.wire.credential import Credential, CredentialLike
 from asyncauth.token import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     import aiohttp
 
     from asyncauth.errors import CredentialsRejected
@@ -60,9 +62,9 @@ class RefreshGrant(OAuthProvider):
         given = Given.of(self, options)
         self._set_up(given, credential, client_id=client_id, whose={"account": account})
 
-    async def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Token:
+    def _obtain(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token | None) -> Awaitable[Token]:
         """Request a token with the latest answer's refresh token, or with the configured one."""
-        return await fetch_alone(
+        return fetch_alone(
             previous,
             partial(self._renew, endpoint, http),
             partial(self._grant, endpoint, http),
@@ -83,7 +85,7 @@ class RefreshGrant(OAuthProvider):
         def read(response: TokenResponse) -> Token:
             return marked(self._read(response, kept=sent[0]), sent[0])
 
-        return await self._ask(endpoint, http, self.credentials[:1], fields, read)
+        return await self._ask(endpoint, http, self.credentials, fields, read)
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
 from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from asyncauth.providers.wire.endpoint import Endpoint
-    from asyncauth.token import Token
 
 __all__ = ["TokenExchange"]
 
@@ -62,7 +56,6 @@ class TokenExchange(OAuthProvider):
         actors = () if actor_token is None else (Credential(actor_token, "actor_token"),)
         del subject_token, actor_token  # a traceback with local variables must not show them
         given = Given.of(self, options)
-        self._own = 1 + len(actors)
         self._types = (subject_token_type, actor_token_type)
         self._wanted = () if requested_token_type is None else (("requested_token_type", requested_token_type),)
         self._set_up(
@@ -75,9 +68,6 @@ class TokenExchange(OAuthProvider):
             actor_token_type=actor_token_type if actors else None,
             requested_token_type=requested_token_type,
         )
-
-    async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
-        return await self._ask(endpoint, http, self.credentials[: self._own], self._fields, self._read)
 
     def _fields(self, *tokens: str) -> Fields:
         fields = [("grant_type", _GRANT)]
