@@ -127,13 +127,13 @@ class _Clock:
             raise _Enough
 
 
-@attrs.frozen
+@attrs.define
 class _Content:
-    body: bytes
+    left: bytes
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self.body), 65_536):
-            yield self.body[start : start + 65_536]
+    async def readany(self) -> bytes:
+        read, self.left = self.left[:65_536], self.left[65_536:]
+        return read
 
 
 class _Response:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -199,15 +200,12 @@ class _Watched:
     @contextlib.asynccontextmanager
     async def request(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
         async with self._http.request(*arguments, **options) as response:
-            body = b"".join([chunk async for chunk in response.content.iter_any()])
+            body = b""
+            while chunk := await response.content.readany():
+                body += chunk
             self.found = response.status == HTTPStatus.OK and not json.loads(body).get("refresh_token", "one")
-            yield SimpleNamespace(
-                status=response.status, headers=response.headers, content=SimpleNamespace(iter_any=lambda: _once(body))
-            )
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+            content = SimpleNamespace(readany=mock.AsyncMock(side_effect=(body, b"")))
+            yield SimpleNamespace(status=response.status, headers=response.headers, content=content)
 
 
 class _Insists(_Wrapped):

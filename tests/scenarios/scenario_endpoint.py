@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qsl
 
 import aiohttp
@@ -177,7 +178,7 @@ class InMemory:
             raise aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused")) from None
         except Lost:
             raise aiohttp.ServerDisconnectedError from None
-        content = SimpleNamespace(iter_any=lambda: _chunks(answered.body))
+        content = SimpleNamespace(readany=mock.AsyncMock(side_effect=(answered.body, b"")))
         yield SimpleNamespace(status=answered.status, headers=CIMultiDict(answered.headers), content=content)
 
 
@@ -207,7 +208,3 @@ class InMemoryProvider:
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         session: Any = self.http
         return await self.inner.fetch(session, previous)
-
-
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -98,13 +98,14 @@ async def test_what_goes_wrong(
     assert CANARY not in caplog.text
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False)
 class _Echo:
     """A session whose server repeats one thing that it was sent."""
 
     sent: list[str] = attrs.field(factory=list[str])
     status: int = 400
     trust_env: bool = False
+    is_read: bool = False
     headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
 
     @contextlib.asynccontextmanager
@@ -116,15 +117,18 @@ class _Echo:
             self.sent[:] = [known[name] for name in ("DPoP", "assertion") if name in known]
             return self
 
-        request = types.SimpleNamespace(headers=CIMultiDict(headers))
+        request = types.SimpleNamespace(headers=CIMultiDict(headers), proxy=None)
         yield await middlewares[0](request, send) if middlewares else await send(request)
 
     @property
     def content(self) -> Self:
         return self
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield json.dumps({"error": "invalid_grant", "error_description": f"what is {self.sent[0]}?"}).encode()
+    async def readany(self) -> bytes:
+        if self.is_read:
+            return b""
+        self.is_read = True
+        return json.dumps({"error": "invalid_grant", "error_description": f"what is {self.sent[0]}?"}).encode()
 
 
 @pytest.mark.parametrize("name", ["own jwt", "basic"])

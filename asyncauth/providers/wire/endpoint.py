@@ -40,7 +40,7 @@ from asyncauth.providers.wire.response import TokenResponse, secrets_of
 from asyncauth.providers.wire.words import cleaned, error_codes, server_message
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType, ClientMiddlewareType
+    from aiohttp import ClientHandlerType
     from yarl import URL
 
     from asyncauth._core.try_state import TryState
@@ -101,30 +101,6 @@ class Request:
         if self.json is not None:
             return {"data": json.dumps(self.json).encode(), "headers": _JSON_HEADERS}
         return {"headers": _COMMON_HEADERS}
-
-    async def authorize(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with `headers` and `query`, as an aiohttp client middleware.
-
-        A session's ``TraceConfig`` callbacks, with which instrumentation records requests, see the arguments of its
-        ``request()``. They do not see what a middleware adds.
-        """
-        request.headers.update(self.headers)
-        try:
-            return await (self._with_query(request, handler) if self.query else handler(request))
-        finally:
-            for name in self.headers:
-                request.headers.popall(name, None)  # `request_info` would show them
-
-    async def _with_query(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        url = request.url
-        add_to_url(request, f"{'&' if url.raw_query_string else '?'}{urlencode(self.query, quote_via=quote)}")
-        try:
-            response = await handler(request)
-        except BaseException:
-            reset_url(request, None, url)
-            raise
-        reset_url(request, response, url)
-        return response
 
 
 @attrs.frozen(kw_only=True)
@@ -274,8 +250,9 @@ class Endpoint:
                 state.without_token += _counted(resolved)
             raise self.annotate(answer)
         state.headers = answer.headers
-        waits = bool(self.waits) and not answer.is_server_error and answer.code in self.waits
-        verdict = Verdict(Kind.REJECTED) if waits else classify(answer, self.hook)
+        verdict = classify(answer, self.hook)
+        if self.waits and not answer.is_server_error and answer.code in self.waits:
+            verdict = Verdict(Kind.REJECTED)
         if verdict.kind is Kind.SUCCESS:
             state.unanswered = False
             return TokenResponse(answer, answer.fields or {}, sent_at, (*resolved.values, *request.secrets))
@@ -321,12 +298,13 @@ class Endpoint:
 
     async def _send(self, state: TryState, http: aiohttp.ClientSession, request: Request) -> Answer | AuthError:
         """Send one request. A failure is returned, not raised, since aiohttp's frames would show the secrets."""
+        altered = request.headers or request.query or http.trust_env or self.url.scheme == "http"
         try:
             async with http.request(
                 self.method,
                 self.url,
                 **request.content(),
-                middlewares=self._middlewares(http, request),
+                middlewares=(partial(self._authorize, request),) if altered else (),
                 raise_for_status=False,
                 allow_redirects=False,
                 auto_decompress=False,
@@ -342,21 +320,24 @@ class Endpoint:
         kind = InvalidTokenResponse if trouble.lasting else TokenEndpointUnavailable
         return kind(trouble.says, advice=trouble.do)
 
-    def _middlewares(self, http: aiohttp.ClientSession, request: Request) -> tuple[ClientMiddlewareType, ...]:
-        authorize = request.authorize if request.headers or request.query else None
-        if http.trust_env or self.url.scheme == "http":
-            return (partial(self._guard, authorize),)  # one for both: each costs three coroutines more
-        return () if authorize is None else (authorize,)
-
-    async def _guard(
-        self, authorize: ClientMiddlewareType | None, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    async def _authorize(
+        self, own: Request, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send a request, unless a proxy could read it, and without the ``.netrc`` entry for the host."""
+        """Send a request with its secret headers and query, unless a proxy could read them: a client middleware.
+
+        A session's ``TraceConfig`` callbacks, with which instrumentation records requests, see the arguments of its
+        ``request()``. They do not see what a middleware adds. The ``.netrc`` entry for the host is left out.
+        """
         if request.proxy is not None:
             check_proxy(self.url, request.proxy, self.insecure_hosts)
         if AUTHORIZATION in request.headers and await is_from_netrc(request):
             del request.headers[AUTHORIZATION]
-        return await (handler(request) if authorize is None else authorize(request, handler))
+        request.headers.update(own.headers)
+        try:
+            return await (_with_query(own.query, request, handler) if own.query else handler(request))
+        finally:
+            for name in own.headers:
+                request.headers.popall(name, None)  # `request_info` would show them
 
     def _error(
         self, state: TryState, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
@@ -410,17 +391,34 @@ def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
     return (resolved.digest,) if resolved.credentials else ()
 
 
+async def _with_query(
+    query: Sequence[tuple[str, str]], request: aiohttp.ClientRequest, handler: ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request with more fields in its query, which it does not show afterwards."""
+    url = request.url
+    add_to_url(request, f"{'&' if url.raw_query_string else '?'}{urlencode(query, quote_via=quote)}")
+    try:
+        response = await handler(request)
+    except BaseException:
+        reset_url(request, None, url)
+        raise
+    reset_url(request, response, url)
+    return response
+
+
 async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
     """Read an answer, but not more than any token needs."""
     status, body = response.status, bytearray()
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         body += chunk
         if len(body) > LARGEST_ANSWER:
             response.close()
             break
-    coding = response.headers.get("Content-Encoding")
+    headers = response.headers
+    coding = headers.get("Content-Encoding")
     plain = bytes(body) if coding is None else decompressed(bytes(body), coding, LARGEST_ANSWER)
-    if max(len(body), len(plain or b"")) > LARGEST_ANSWER:
+    text = plain or b""
+    if max(len(body), len(text)) > LARGEST_ANSWER:
         return InvalidTokenResponse("the answer is larger than 1 MiB", advice="check the address", status=status)
     if plain is None and 200 <= status < 300:  # noqa: PLR2004 (any other status is sufficient without a body)
         return TokenEndpointUnavailable(
@@ -428,7 +426,6 @@ async def _received(response: aiohttp.ClientResponse) -> Answer | AuthError:
             advice="does a proxy change answers on their way?",
             status=status,
         )
-    text, headers = plain or b"", response.headers
     try:
         document: object = json.loads(text.decode())
     except (ValueError, RecursionError):
