@@ -347,7 +347,7 @@ def _number(value: object) -> float | None:
         if _NUMBER().fullmatch(text) is None:
             return None
         number = float(text)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
