@@ -11,12 +11,13 @@ from asyncauth._http.carrier import IN_AUTHORIZATION, Carrier
 from asyncauth._http.origin import absolute_url, origin_of, origins_of, require_secure
 from asyncauth.errors import ConfigurationError
 from asyncauth.providers.identity import Part, hashed, identity_of, nested
+from asyncauth.providers.wire.credential import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from asyncauth.provider import Provider, TokenSource
-    from asyncauth.providers.wire.credential import Credential
+    from asyncauth.providers.wire.credential import Credential, ResolvedCredentials
     from asyncauth.providers.wire.endpoint import Endpoint
 
 __all__ = ["EndpointProvider", "base_address", "checked_text"]
@@ -35,6 +36,7 @@ class EndpointProvider:
         insecure_hosts: Hosts to which plain http may go.
         needs_lock: Whether a refresh token is the only way to obtain a token; see `ProviderOptions`.
         credentials: The credentials that token requests carry; their reprs show no secret.
+        to_send: The same for the endpoint: the credentials' values, if all are strings; otherwise the credentials.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EndpointProvider:
     insecure_hosts: frozenset[str]
     needs_lock: bool = False
     credentials: tuple[Credential, ...]
+    to_send: tuple[Credential, ...] | ResolvedCredentials
 
     _endpoint: Endpoint
 
@@ -73,6 +76,7 @@ class EndpointProvider:
             credential.check()
         self._endpoint = endpoint
         self.credentials = credentials
+        self.to_send = constant(credentials) or credentials
         own = (str(origin_of(endpoint.url)),)
         self.origins = own if origins is None else origins_of(origins, insecure_hosts=self.insecure_hosts)
 
@@ -135,7 +139,7 @@ class EndpointProvider:
         if not any(credential.provider is not None for credential in self.credentials):
             return self
         twin = copy.copy(self)
-        twin.credentials = tuple(credential.managed(manage) for credential in self.credentials)
+        twin.credentials = twin.to_send = tuple(credential.managed(manage) for credential in self.credentials)
         return twin
 
     def __repr__(self) -> str:

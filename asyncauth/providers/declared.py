@@ -169,7 +169,7 @@ class DeclaredProvider(EndpointProvider):
         def read(response: TokenResponse) -> Token:
             return self._read(response, *sent)
 
-        return await self._endpoint.fetch(http, self.credentials, build, read)
+        return await self._endpoint.fetch(http, self.to_send, build, read)
 
     async def _renew(self, http: aiohttp.ClientSession, renewal: Renewal, previous: Token) -> Token:
         """Request a token with the last token's refresh token."""

@@ -98,7 +98,7 @@ class PagoFacil(_PagoFacilProvider):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Request an access token from ``createToken``, with the JWT as Bearer."""
-        return await self._endpoint.fetch(http, self.credentials, _bearer, self._read)
+        return await self._endpoint.fetch(http, self.to_send, _bearer, self._read)
 
     @staticmethod
     def _read(response: TokenResponse) -> Token:
@@ -154,7 +154,7 @@ class PagoFacilLogin(_PagoFacilProvider):
 
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Request a JWT from ``login``, with username and password as JSON."""
-        return await self._endpoint.fetch(http, self.credentials, self._request, self._read)
+        return await self._endpoint.fetch(http, self.to_send, self._request, self._read)
 
     def _request(self, password: str) -> Request:
         return Request(json={"user" if self._newer else "username": self._username, "password": password})
@@ -271,7 +271,7 @@ class PagoFacilJWT(_PagoFacilProvider):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:  # noqa: ARG002
         """Request a JWT from ``loginToken``, with the access token as Bearer."""
         return await self._endpoint.fetch(
-            http, self.credentials, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
+            http, self.to_send, self._request, self._read, should_retry=lambda _: self._learn_server_clock()
         )
 
     def _request(self, access_token: str) -> Request:

@@ -172,7 +172,7 @@ class DeviceCode(OAuthProvider):
         """Request a device code (RFC 8628 §3.1)."""
         url = self._device_url or await self._known_issuer.endpoint(http, "device_authorization_endpoint")
         there = attrs.evolve(endpoint, step="device_authorization", url=url)
-        return await self._ask(there, http, self.credentials, self._fields, _started)
+        return await self._ask(there, http, self.to_send, self._fields, _started)
 
     def _fields(self) -> Fields:
         return self._parameters.fields

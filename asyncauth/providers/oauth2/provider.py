@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from asyncauth.provider import TokenKind
     from asyncauth.providers.oauth2.oauth_options import Given
+    from asyncauth.providers.wire.credential import ResolvedCredentials
     from asyncauth.providers.wire.response import TokenResponse
     from asyncauth.token import Token
 
@@ -208,7 +209,7 @@ class OAuthProvider(EndpointProvider):
 
     def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Awaitable[Token]:
         """Request a token with the grant itself."""
-        return self._ask(endpoint, http, self.credentials, self._fields, self._read)
+        return self._ask(endpoint, http, self.to_send, self._fields, self._read)
 
     async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
         """Request a token with the previous token's refresh token."""
@@ -243,7 +244,7 @@ class OAuthProvider(EndpointProvider):
         self,
         endpoint: Endpoint,
         http: aiohttp.ClientSession,
-        credentials: tuple[Credential, ...],
+        credentials: tuple[Credential, ...] | ResolvedCredentials,
         fields: Callable[..., Fields | AuthError],
         read: Callable[[TokenResponse], _T],
         *,
@@ -254,7 +255,7 @@ class OAuthProvider(EndpointProvider):
         Args:
             endpoint: The endpoint to send it to.
             http: The session to send with.
-            credentials: The credentials that it needs, the client's last.
+            credentials: The credentials that it needs, the client's last, or their values if these are known.
             fields: Makes the form's fields from the values of those before; an error is returned, not raised.
             read: Makes the result from the answer.
             bound: Whether it proves possession of the key that the provider's tokens are bound to, if any (default

@@ -85,7 +85,7 @@ class RefreshGrant(OAuthProvider):
         def read(response: TokenResponse) -> Token:
             return marked(self._read(response, kept=sent[0]), sent[0])
 
-        return await self._ask(endpoint, http, self.credentials, fields, read)
+        return await self._ask(endpoint, http, self.to_send, fields, read)
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))

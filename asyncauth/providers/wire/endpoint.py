@@ -32,7 +32,7 @@ from asyncauth.errors import (
     TokenEndpointUnavailable,
 )
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
-from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, constant, resolve
+from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.error_codes import REQUEST_CODES
@@ -136,7 +136,7 @@ class Endpoint:
     async def fetch(
         self,
         http: aiohttp.ClientSession,
-        credentials: tuple[Credential, ...],
+        credentials: tuple[Credential, ...] | ResolvedCredentials,
         build: Callable[..., Request | AuthError],
         read: Callable[[TokenResponse], _T],
         should_retry: Callable[[CredentialsRejected], bool] | None = None,
@@ -145,7 +145,8 @@ class Endpoint:
 
         Args:
             http: The session to send with.
-            credentials: The credentials. Each is obtained and passed to ``build``, in this order.
+            credentials: The credentials, or their values if these are known. Each is obtained and passed to ``build``,
+                in this order.
             build: Makes the request from the credentials' values. An error is returned, not raised, since its frame
                 contains the secrets.
             read: Makes the token from the answer; raises ``InvalidTokenResponse`` for an unreadable field.
@@ -161,7 +162,9 @@ class Endpoint:
         """
         state = current_try()
         state.annotate = self.annotate
-        resolved = constant(credentials) or await self._resolve(credentials, http)
+        resolved = (
+            credentials if isinstance(credentials, ResolvedCredentials) else await self._resolve(credentials, http)
+        )
         if state.credential_rejected is not None or state.mark_of is not None:
             self._check_unrejected(state, resolved)
         response = await self._ask(state, http, resolved, build)
