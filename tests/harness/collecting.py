@@ -7,6 +7,7 @@ of a folder, and finds what the others have rewritten when it comes there.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -17,6 +18,16 @@ def _share() -> tuple[int, int]:
     """Return which of the processes this is, and how many there are."""
     name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     return int(name.removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile: what is made here lives to the end, and looking it through takes a fifth more."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
