@@ -89,8 +89,10 @@ class Watch:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
     """Record what every logger says at DEBUG, in asyncio's debug mode."""
+    # The debug mode keeps the stack of each callback, and would look each time whether a file of it has changed.
+    monkeypatch.setattr("linecache.checkcache", lambda filename=None: None)
     caplog.set_level(logging.DEBUG)
     before = {}
     for name in ("aiohttp.client", "aiohttp.internal", "aiohttp.websocket", "asyncio", "asyncauth"):

@@ -287,6 +287,7 @@ async def test_a_lock_is_given_back_for_as_long_as_it_may_last(
         assert here.releasing == set()
         allow(redis, documented("asyncauth"))
         monkeypatch.setattr("asyncauth.stores.redis_lock._LEASE", 0.5)
+        monkeypatch.setattr("asyncauth.stores.redis_lock._FAREWELL", 0.2)
         try:
             with pytest.raises((TimeoutError, RedisTimeout)):
                 async with store.lock("ef" * 32):
