@@ -8,15 +8,17 @@ virtual machine wakes up after an hour, its token is an hour older. Linux has ``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "end_wait", "within"]
+__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "time_limit", "within"]
 
 _T = TypeVar("_T")
 
@@ -56,13 +58,11 @@ class SystemClock:
 
     __slots__ = ()
 
-    def wall(self) -> float:
-        """Return ``time.time()``."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Return `boottime`: seconds that also count while the machine is suspended."""
-        return boottime()
+    # The C functions themselves, since a refresh reads the clocks a dozen times.
+    wall = staticmethod(time.time)
+    """Return the time of day as Unix epoch seconds."""
+    monotonic = staticmethod(boottime)
+    """Return seconds that also count while the machine is suspended, from `boottime`."""
 
     async def sleep(self, seconds: float) -> None:
         """Sleep by the event loop's clock, which may stand still while the machine is suspended."""
@@ -72,7 +72,44 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: asyncio.Future[None] | None = None) -> _T:
+def _is_by_loop(clock: Clock) -> bool:
+    """Return whether a clock sleeps by the event loop's clock, whose timers cost less than a task that sleeps."""
+    return isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
+
+
+def time_limit(clock: Clock, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
+    """Return ``asyncio.timeout(seconds)`` for a clock that can be injected: it cancels the running task.
+
+    Args:
+        clock: The clock.
+        seconds: The most seconds.
+
+    Raises:
+        TimeoutError: The time ran out. Raised by the ``async with`` statement.
+    """
+    return asyncio.timeout(seconds) if _is_by_loop(clock) else _time_limit(clock, seconds)
+
+
+@contextlib.asynccontextmanager
+async def _time_limit(clock: Clock, seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
+    loop, is_over = asyncio.get_running_loop(), False
+    async with asyncio.timeout(None) as limit:
+
+        def expire(_: object) -> None:
+            if not is_over:
+                limit.reschedule(loop.time())
+
+        sleeping = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
+        sleeping.add_done_callback(expire)
+        try:
+            yield limit
+        finally:
+            is_over = True
+            if not loop.is_closed():  # else this is the garbage collector
+                sleeping.cancel()
+
+
+async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
     """Return the result of ``work`` if it finishes within ``seconds`` of ``clock``.
 
     This is ``asyncio.timeout`` for a clock that can be injected. Cancelling the caller cancels the work, too. When this
@@ -82,8 +119,6 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
         clock: The clock.
         seconds: The most seconds.
         work: The work.
-        ended: A future that the work completes with `end_wait` as its last step, which saves a turn of the event loop.
-            ``None`` (default): it does not.
 
     Raises:
         TimeoutError: The time ran out. The work was cancelled and has ended.
@@ -91,15 +126,14 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
     """
     task, seconds, is_over = asyncio.ensure_future(work), max(0.0, seconds), False
     loop = task.get_loop()
-    # Not `asyncio.wait`, nor a task that sleeps by the loop's clock: for each token request, they cost more than this.
-    ended = loop.create_future() if ended is None else ended
-    task.add_done_callback(partial(end_wait, ended))
-    by_loop = isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
+    ended = loop.create_future()
+    task.add_done_callback(partial(_end_wait, ended))
+    by_loop = _is_by_loop(clock)
     if by_loop:
-        timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, end_wait, ended)
+        timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, _end_wait, ended)
     else:
         timer = asyncio.ensure_future(clock.sleep(seconds))
-        timer.add_done_callback(partial(end_wait, ended))
+        timer.add_done_callback(partial(_end_wait, ended))
     try:
         await ended
         is_over = by_loop and task.done()
@@ -123,7 +157,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T], ended: async
             await asyncio.gather(*parts, return_exceptions=True)
 
 
-def end_wait(ended: asyncio.Future[None], _: object = None) -> None:
+def _end_wait(ended: asyncio.Future[None], _: object = None) -> None:
     """Complete the future that `within` waits for, unless it is complete or its loop was closed."""
     if not ended.done() and not ended.get_loop().is_closed():
         ended.set_result(None)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from asyncauth import ManagerPool, TokenManager
-from asyncauth._core.assembly import new_refresh
+from asyncauth._core.assembly import new_shared_refresh
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.engine_cache import EngineCache
 from asyncauth._core.lifecycle import Closings, Lifecycle
@@ -91,14 +91,14 @@ class Waiting:
 def refresh_of(manager: TokenManager) -> Refresh:
     """Return a refresh of a manager's token that no flight runs."""
     engine = engine_of(manager)
-    return new_refresh(
+    make = Refresh if engine.store_client is None else new_shared_refresh(engine.store_client)
+    return make(
         engine.provider,
         engine.state,
         engine.runtime,
         options=engine.options,
         limiter=None,
         emitter=engine.emitter,
-        store_client=engine.store_client,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncauth._core.provider_members import shared_identity
@@ -9,17 +10,15 @@ from asyncauth._core.provider_members import shared_identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from asyncauth._core.cache import TokenState
     from asyncauth._core.emitter import Emitter
-    from asyncauth._core.limiter import RequestLimiter
     from asyncauth._core.provider_options import OptionValues
-    from asyncauth._core.refresh import Refresh
     from asyncauth._core.runtime import Runtime
+    from asyncauth._core.shared_refresh import SharedRefresh
     from asyncauth._core.store_client import StoreClient
     from asyncauth.provider import Provider
     from asyncauth.stores.base import TokenStore
 
-__all__ = ["new_emitter", "new_refresh", "new_store_client"]
+__all__ = ["new_emitter", "new_shared_refresh", "new_store_client"]
 
 
 def new_emitter(provider: Provider, runtime: Runtime, options: OptionValues, tenant: Hashable) -> Emitter:
@@ -64,34 +63,12 @@ def new_store_client(
     return client
 
 
-def new_refresh(
-    provider: Provider,
-    state: TokenState,
-    runtime: Runtime,
-    *,
-    options: OptionValues,
-    limiter: RequestLimiter | None,
-    emitter: Callable[[], Emitter],
-    store_client: StoreClient | None,
-) -> Refresh:
-    """Return the work of a flight: see `Refresh` for the arguments.
+def new_shared_refresh(store_client: StoreClient) -> Callable[..., SharedRefresh]:
+    """Return what makes the work of a flight that shares its token.
 
     Args:
-        provider: The engine's.
-        state: What is known of its token.
-        runtime: What the engine works with.
-        options: What the provider declares.
-        limiter: Where it waits for a slot; ``None``: it needs none.
-        emitter: Returns what tells of its events.
-        store_client: The engine's entry in a store; ``None``: there is no store.
+        store_client: The engine's entry in the store.
     """
-    if store_client is None:
-        # Imported with the first refresh: until then a program has no use for it, nor for what it imports.
-        from asyncauth._core.refresh import Refresh  # noqa: PLC0415
-
-        return Refresh(provider, state, runtime, options=options, limiter=limiter, emitter=emitter)
     from asyncauth._core.shared_refresh import SharedRefresh  # noqa: PLC0415 (most engines have no store)
 
-    return SharedRefresh(
-        provider, state, runtime, options=options, limiter=limiter, emitter=emitter, store_client=store_client
-    )
+    return partial(SharedRefresh, store_client=store_client)

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from asyncauth._core.flight_endings import leave_all
 from asyncauth._core.provider_members import origins_of
 from asyncauth._core.revoke import log_out
 from asyncauth._core.short_loop import collect_unfinished, finish, short_loop
@@ -169,5 +170,6 @@ def _run(engine: TokenEngine, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T
 
 async def _finish(engine: TokenEngine, unfinished: list[Unfinished], patience: float | None) -> None:
     """End what is under way on the running loop, and have listeners told of it."""
+    await leave_all(patience)
     await finish(unfinished, patience)
     await engine.runtime.listeners.catch_up(engine.runtime.policy.close_grace)

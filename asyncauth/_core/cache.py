@@ -113,7 +113,7 @@ class TokenState:
 
     def blocking_failure(self, now: float) -> AuthError | None:
         """Return the error for a caller that needs a token while no try may be made; ``None``: a try may be made."""
-        failure = self.failure
+        failure = self.failures.failure
         if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)
@@ -271,7 +271,7 @@ class TokenState:
 
     def _slowest(self) -> float:
         """Return the seconds that the slowest of the last token requests took."""
-        return max((duration for (duration,) in _DURATION.iter_unpack(self._durations)), default=0.0)
+        return max(memoryview(self._durations).cast("f"), default=0.0)
 
     def _cached(
         self,
@@ -296,7 +296,7 @@ class TokenState:
         expires_at = None if lifetime is None else issued_at + lifetime
         return CachedToken(
             token=with_times(token, issued_at, expires_at),
-            authorization=carrier.text(token),
+            authorization=token.authorization if carrier is PLAIN else carrier.text(token),
             since=now,
             fresh_until=sent_at + windows.fresh,
             usable_until=sent_at + windows.usable,

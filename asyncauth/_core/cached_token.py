@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import attrs
 
+from asyncauth._http.carrier import PLAIN
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
 from asyncauth.token import Token, is_visible_ascii, type_flaw
 
@@ -66,7 +67,7 @@ class CachedToken:
     @property
     def api_401(self) -> bool:
         """Whether the API answered it with a 401, so that it has no windows any more: it is spent."""
-        return self.usable_until == -math.inf and self.last is not None
+        return self.usable_until == -math.inf and self.token.value != ""
 
     @property
     def predecessor(self) -> CachedToken | None:
@@ -161,22 +162,17 @@ def checked_lifetime(token: object, carrier: Carrier) -> float | None:
         )
     if not (token.token_type.isascii() and token.token_type.replace("-", "").isalnum()):
         raise InvalidTokenResponse("the token type can't travel in a header", advice=_FIELD)
-    lifetime = _lifetime_of(token)
-    flaw = carrier.flaw(token)
-    if flaw is not None:
-        raise InvalidTokenResponse(flaw, advice=_FIELD)
-    return lifetime
-
-
-def _lifetime_of(token: Token) -> float | None:
     lifetime = token.lifetime
-    if lifetime is None or lifetime == math.inf:
-        return None
-    if not lifetime > 0:  # NaN too
+    if lifetime == math.inf:
+        lifetime = None
+    if lifetime is not None and not lifetime > 0:  # NaN too
         problem = InvalidTokenResponse(
             "the token was expired on arrival",
             advice="is expires_at the Unix time of its end, and not its lifetime?",
         )
         problem.expired = True
         raise problem
+    flaw = None if carrier is PLAIN else carrier.flaw(token)
+    if flaw is not None:
+        raise InvalidTokenResponse(flaw, advice=_FIELD)
     return lifetime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from asyncauth import events
@@ -15,7 +16,6 @@ from asyncauth.provider import key_of
 from asyncauth.telemetry.log import log
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Hashable, Sequence
 
     from asyncauth._core.failures import FailureMemory
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Emitter"]
 
 _T = TypeVar("_T")
+
+_MOST_CALLERS = 128
+"""The most contexts of callers that are kept: as many as a span may have links."""
 
 
 class Emitter:
@@ -160,7 +163,8 @@ class Emitter:
 
     async def waiting_for(self, flight: Flight[_T]) -> _T:
         """Return a flight's result to a caller, and report how long the caller waited. Raises as `Flight.wait`."""
-        flight.note_caller()
+        if len(flight.callers) < _MOST_CALLERS:
+            flight.callers.append(contextvars.copy_context())
         since = self._runtime.clock.monotonic()
         try:
             result = await flight.wait()

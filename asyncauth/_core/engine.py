@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
 from asyncauth._base.printable import name_of
-from asyncauth._core.assembly import new_emitter, new_refresh, new_store_client
+from asyncauth._core.assembly import new_emitter, new_shared_refresh, new_store_client
 from asyncauth._core.cache import TokenState
 from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight_endings import end
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.provider_members import check_members, check_origins, origins_of
 from asyncauth._core.provider_options import options_of
@@ -198,7 +199,7 @@ class TokenEngine(Lifecycle):
                 self.forget(flight)
             # Whatever came of the flight: its token may have got a 401, or have run out, since.
             now, cached = clock.monotonic(), state.cached
-            if cached.predecessor is not None:
+            if cached.fallback is not None:
                 with guard:
                     cached = state.hand_out(use, now)
             if now < cached.usable_until:
@@ -334,15 +335,18 @@ class TokenEngine(Lifecycle):
 
     async def _fly(self, flight: Flight[CachedToken]) -> CachedToken:
         """Do a refresh as the flight's task."""
+        # Imported with the first refresh: until then a program has no use for it, nor for what it imports.
+        from asyncauth._core.refresh import Refresh  # noqa: PLC0415
+
         try:
-            refresh = new_refresh(
+            make = Refresh if self.store_client is None else new_shared_refresh(self.store_client)
+            refresh = make(
                 self.provider,
                 self.state,
                 self.runtime,
                 options=self.options,
                 limiter=None if self.keeper is None else self.keeper.limiter,
                 emitter=self.emitter,
-                store_client=self.store_client,
             )
             flight.take_up(refresh)
             return await refresh.run(flight)
@@ -416,7 +420,7 @@ class TokenEngine(Lifecycle):
         if flight is not None:
             work = flight.work
             idle = work is not None and work.idle
-            await flight.end(0.0 if idle else self.runtime.policy.close_grace)
+            await end(flight, 0.0 if idle else self.runtime.policy.close_grace)
             self.forget(flight)
         if self.store_client is not None:
             await self.store_client.close()

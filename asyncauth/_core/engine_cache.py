@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight_endings import end
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.timer import Timer
 from asyncauth._core.user_code import call_user, sanitize
@@ -274,7 +275,7 @@ class EngineCache(Lifecycle, Generic[Key]):
 
 async def _end(making: list[Flight[TokenEngine]], busy: list[TokenEngine]) -> None:
     """End calls of the factory, and close engines, all at the same time."""
-    await asyncio.gather(*(each.end(0.0) for each in making), *(engine.close() for engine in busy))
+    await asyncio.gather(*(end(each, 0.0) for each in making), *(engine.close() for engine in busy))
 
 
 def _found(cache: weakref.ref[EngineCache[Any]], tenant: Hashable = None) -> TokenEngine | None:

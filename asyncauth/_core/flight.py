@@ -9,22 +9,20 @@ another.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import contextvars
 import math
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
-from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
+from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._core import chain
 from asyncauth._core.frames import bare
-from asyncauth._core.short_loop import note_unfinished
 from asyncauth._core.waiters import Waiters
-from asyncauth._core.watchdog import PATIENCE, RemoteWatchdog, Watchdog
-from asyncauth.clock import SYSTEM_CLOCK, boottime
-from asyncauth.errors import AuthError, ConfigurationError, ManagerClosed
+from asyncauth._core.watchdog import RemoteWatchdog, Watchdog
+from asyncauth.clock import SYSTEM_CLOCK
+from asyncauth.errors import AuthError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -34,14 +32,10 @@ if TYPE_CHECKING:
     from asyncauth.clock import Clock
     from asyncauth.provider import Provider
 
-__all__ = ["Flight", "FlightOrphaned"]
+__all__ = ["Flight", "FlightOrphaned", "flights_on", "leave_flights_to_parent"]
 
 _T = TypeVar("_T")
-_Failed = TypeVar("_Failed", bound="Failure")
-
-_MOST_CALLERS = 128
-"""The most contexts that are kept: as many as a span may have links."""
-
+_Failed = TypeVar("_Failed", bound="Failure | None")
 
 _running: contextvars.ContextVar[list[Flight[Any]]] = contextvars.ContextVar("asyncauth_flight")
 """The flight whose work is running, in a list that is emptied when it ends, since tasks that it started may go on."""
@@ -74,7 +68,7 @@ class Flight(Generic[_T]):
         leaving: Whether its loop is about to end.
         loop: The loop on which it runs; ``None``: it was not started.
         waits_for: The flights that its own work waits for now.
-        callers: The contexts of the first callers that noted theirs.
+        callers: The contexts of its first callers, for tracing. Callers add theirs.
         work: The work, for callers that want it to try at once; ``None``: work that can't be hurried.
         task: The task that does the work; ``None``: it was not started.
         own_waiters: The callers that wait on its own loop; ``None``: it was not started.
@@ -85,11 +79,9 @@ class Flight(Generic[_T]):
     __slots__ = (
         "__weakref__",
         "_due",
-        "_error",
-        "_guard",
         "_monotonic",
+        "_outcomes",
         "_provider",
-        "_result",
         "callers",
         "done",
         "hurried",
@@ -109,15 +101,13 @@ class Flight(Generic[_T]):
         self.waits_for: list[Flight[Any]] = []
         self.work: Work | None = None
         self.loop: LoopRef | None = None
-        self._monotonic = clock.monotonic if clock is not SYSTEM_CLOCK else boottime  # a frame less per caller
+        self._monotonic = clock.monotonic
         self._due = math.inf
-        self._guard = new_guard()
         self.own_waiters: Waiters | None = None
         self.remote_waiters: dict[asyncio.AbstractEventLoop, Waiters] = {}
         self.task: asyncio.Task[None] | None = None
         self.watchdog: Watchdog | None = None
-        self._result: _T | None = None
-        self._error: AuthError | FlightOrphaned | None = None
+        self._outcomes: list[tuple[_T | None, Failure | None]] = []  # the first one counts
         self._provider = provider
 
     def start(self, work: Callable[[], Awaitable[_T]], seconds: float = math.inf) -> None:
@@ -152,8 +142,7 @@ class Flight(Generic[_T]):
         self.watchdog = Watchdog(self, loop, seconds)
         self.own_waiters = Waiters(loop)
         self.task = task
-        at_fork(self, _leave_to_parent)
-        note_unfinished(self, loop)
+        _flights.add(weakref.ref(self, _flights.discard))
 
     def take_up(self, work: Work) -> None:
         """Set the work that is about to begin, and pass on what was asked of the flight before."""
@@ -164,12 +153,6 @@ class Flight(Generic[_T]):
             work.leave()
         if self.done:
             work.abandon()
-
-    def after_fork(self) -> None:
-        """Leave the task and the callers that wait for it to the parent process."""
-        if not self.done:
-            leave_to_parent(self.task, *self.waiters)
-        self.own_waiters, self.remote_waiters = None, {}
 
     @property
     def waiters(self) -> list[Waiters]:
@@ -222,11 +205,6 @@ class Flight(Generic[_T]):
         """Whether a caller waits for it, or for a flight that waits for it, and so on down a chain."""
         return chain.callers_wait(self)
 
-    def note_caller(self) -> None:
-        """Keep the caller's context, for tracing."""
-        if len(self.callers) < _MOST_CALLERS:
-            self.callers.append(contextvars.copy_context())
-
     def wait(self, since: float | None = None) -> Awaitable[_T]:
         """Return what a caller on the running loop awaits for the flight's result.
 
@@ -243,26 +221,10 @@ class Flight(Generic[_T]):
             FlightOrphaned: The flight's loop ended, or its start was interrupted. The call itself may raise this.
         """
         running = _running.get(None)
-        if running:
-            return self._wait_within(running[0])
-        return self._join(since, None)
+        return _wait_within(running[0], self) if running else self.join(since)
 
-    async def _wait_within(self, caller: Flight[Any]) -> _T:
-        """Return the flight's result to the work of another one; see `wait`."""
-        caller.waits_for.append(self)
-        try:
-            if chain.leads_to(self, caller):
-                raise ConfigurationError(
-                    "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
-                    " asks for that same token",
-                    advice="let it send its requests with a session that has no BearerAuth",
-                )
-            return await self._join(None, caller)
-        finally:
-            caller.waits_for.remove(self)
-
-    def _join(self, since: float | None, caller: Flight[Any] | None) -> asyncio.Future[_T]:
-        """Return a future for a caller, or for the work of another flight; see `wait`."""
+    def join(self, since: float | None = None, caller: Flight[Any] | None = None) -> asyncio.Future[_T]:
+        """Return a future for a caller; or for another flight's work, which is ``caller``. See `wait`."""
         loop = asyncio.get_running_loop()
         waiters = self.own_waiters
         if waiters is None or waiters.loop is not loop:
@@ -270,7 +232,7 @@ class Flight(Generic[_T]):
         future = loop.create_future()
         waiters.entries.append((future, self._monotonic() if since is None else since, caller))
         if self.done:  # looked at after it was added, and set before all are released: no lock is needed
-            waiters.release_here(self._result, self._error)
+            waiters.release_here(*self._outcomes[0])
         elif (self.work is not None or self.waits_for) and not waiters.told:
             chain.nudge(self)
         return future
@@ -298,74 +260,11 @@ class Flight(Generic[_T]):
         if work is not None and not self.finished:  # else it may be the parent process's, and so is what would wake it
             work.retry_now()
 
-    async def leave(self, patience: float | None) -> None:
-        """Return when nothing is in progress any more, since the loop is about to end. On its own loop only.
-
-        Callers that wait for a later try start another flight, each on its own loop.
-
-        Args:
-            patience: Seconds for the work in progress; ``None``: as many as it may take.
-        """
-        task = self.task
-        if task is None or task.done():
-            return
-        self.leaving = True
-        if self.work is not None:
-            self.work.leave()
-        await asyncio.wait((task,), timeout=max(0.0, self.seconds_left + PATIENCE) if patience is None else patience)
-        if not task.done():
-            self.abandon(FlightOrphaned())
-            await asyncio.wait((task,), timeout=PATIENCE)
-
-    async def finish(self) -> None:
-        """Tell the waiters that the manager was closed, and return when nothing is under way any more.
-
-        May be called from any loop.
-        """
-        self.release(_closed())
-        under_way = self._under_way()
-        if under_way is not None:
-            _, loop = under_way
-            await loop.run(partial(self.leave, None))
-
-    async def drain(self, grace: float) -> None:
-        """Return when the flight has ended, or after ``grace`` seconds. On its own loop only."""
-        if self.task is not None and not self.done:
-            await asyncio.wait((self.task,), timeout=grace)
-
-    async def end(self, grace: float) -> None:
-        """Let the flight run for ``grace`` more seconds, then cancel it; return when it has ended.
-
-        May be called from any loop, and by several at once. The waiters of a flight that had to be cancelled get
-        ``ManagerClosed``. One whose loop stands still is ended as soon as that runs again.
-        """
-        under_way = self._under_way()
-        while True:
-            if under_way is not None:
-                task, loop = under_way
-                await loop.run(partial(self._end_here, task, grace))
-            self.abandon(_closed())
-            under_way, grace = self._under_way(), 0.0
-            if under_way is None:  # else its loop stood still, and goes on just now
-                return
-
-    def _under_way(self) -> tuple[asyncio.Task[None], LoopRef] | None:
-        """Return the task and its loop, unless it has ended, or can't be reached any more."""
+    @property
+    def reachable(self) -> tuple[asyncio.Task[None], LoopRef] | None:
+        """The task and its loop; ``None``: it has ended, or its loop does not run."""
         task, loop = self.task, self.loop
         return None if task is None or loop is None or task.done() or not loop.alive else (task, loop)
-
-    async def _end_here(self, task: asyncio.Task[None], grace: float) -> None:
-        try:
-            if grace > 0:
-                await self.drain(grace)
-        finally:  # also when the caller is cancelled during the grace
-            self.settle(error=_closed())
-            cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
-            while not task.done():
-                if not cancelled:
-                    task.cancel()
-                cancelled = False
-                await asyncio.wait((task,), timeout=PATIENCE)
 
     def abandon(self, error: AuthError | FlightOrphaned) -> None:
         """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
@@ -378,25 +277,6 @@ class Flight(Generic[_T]):
             work.abandon()
         if task is not None and loop is not None and not task.done():
             loop.call_soon(task.cancel)
-
-    def ended(self) -> concurrent.futures.Future[None]:
-        """Return what is done as soon as nothing of the flight runs any more, or can be reached. Any thread.
-
-        That is later than its outcome where it was cancelled, and clears something up.
-        """
-        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-        def end(_: object = None) -> None:
-            ended.set_result(None)
-
-        under_way = self._under_way()
-        if under_way is None:
-            end()
-        else:
-            task, loop = under_way
-            if not loop.call_soon(task.add_done_callback, end):  # closed just now
-                end()
-        return ended
 
     async def _run(self, work: Callable[[], Awaitable[_T]]) -> None:
         if self.task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
@@ -419,8 +299,8 @@ class Flight(Generic[_T]):
             self.settle(error=AuthError(f"the refresh raised {type(error).__name__}", advice="report this bug"))
         finally:
             running.clear()
-            # Cancelled by the end of its loop, or by somebody who cancels all tasks.
-            self.settle(error=FlightOrphaned())
+            if not self.done:  # cancelled by the end of its loop, or by somebody who cancels all tasks
+                self.settle(error=FlightOrphaned())
 
     def task_ended(self, task: asyncio.Task[None]) -> None:
         """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
@@ -429,15 +309,13 @@ class Flight(Generic[_T]):
             self.watchdog = None
         if not task.cancelled():
             task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
-        self.settle(error=FlightOrphaned())
+        self.settle(error=None if self.done else FlightOrphaned())
 
     def settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
-        """Set the outcome, unless there is one, and wake everybody who has not been woken yet."""
-        named = None if error is None else self._named(error)  # outside of the lock: it asks a user's provider
-        with self._guard:
-            if not self.done:
-                self._result, self._error = result, named
-                self.done = True
+        """Set the outcome, unless there is one, and wake everybody who has not been woken yet. Any thread."""
+        if not self.done:
+            self._outcomes.append((result, self._named(error)))  # no lock is needed: all use the first one
+            self.done = True
         self.release()
 
     def release(self, failure: Failure | None = None) -> None:
@@ -446,9 +324,11 @@ class Flight(Generic[_T]):
         Args:
             failure: What each gets an exception of its own of; ``None`` (default): they get the outcome.
         """
-        result, failure = (self._result, self._error) if failure is None else (None, self._named(failure))
-        for waiters in self.waiters:
-            waiters.release(result, failure)
+        outcome = self._outcomes[0] if failure is None else (None, self._named(failure))
+        if self.own_waiters is not None:
+            self.own_waiters.release(*outcome)
+        for waiters in list(self.remote_waiters.values()):
+            waiters.release(*outcome)
 
     def _named(self, failure: _Failed) -> _Failed:
         """Return a failure, which names the provider from now on."""
@@ -462,11 +342,41 @@ class Flight(Generic[_T]):
         self.abandon(FlightOrphaned())
 
 
-def _leave_to_parent(flight: Flight[Any]) -> None:
-    flight.after_fork()
+async def _wait_within(caller: Flight[Any], flight: Flight[_T]) -> _T:
+    """Return a flight's result to the work of another one; see `Flight.wait`."""
+    caller.waits_for.append(flight)
+    try:
+        if chain.leads_to(flight, caller):
+            raise ConfigurationError(
+                "this waits for itself: what obtains the token (fetch, a credential's callable, a pool's factory)"
+                " asks for that same token",
+                advice="let it send its requests with a session that has no BearerAuth",
+            )
+        return await flight.join(caller=caller)
+    finally:
+        caller.waits_for.remove(flight)
 
 
-def _closed() -> ManagerClosed:
-    return ManagerClosed(
-        "the manager was closed while a token was being obtained", advice="end its callers before it is closed"
-    )
+_flights: Final[set[weakref.ref[Flight[Any]]]] = set()
+"""Every flight that was started, for as long as somebody holds it."""
+
+
+def flights_on(loop: asyncio.AbstractEventLoop) -> set[Flight[Any]]:
+    """Return the flights whose tasks run on a loop."""
+    tasks = ((flight, flight.task) for flight in _started())
+    return {flight for flight, task in tasks if task is not None and task.get_loop() is loop and not task.done()}
+
+
+def _started() -> list[Flight[Any]]:
+    return [flight for flight in (each() for each in list(_flights)) if flight is not None]
+
+
+def leave_flights_to_parent(_: object = None) -> None:
+    """Leave all tasks, and the callers that wait for them, to the parent process. In a forked child."""
+    for flight in _started():
+        if not flight.done:
+            leave_to_parent(flight.task, *flight.waiters)
+        flight.own_waiters, flight.remote_waiters = None, {}
+
+
+at_fork(Flight, leave_flights_to_parent)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from asyncauth._base.forks import new_guard
 from asyncauth._base.loops import GLANCE, LoopRef
+from asyncauth._core.flight_endings import drain, when_ended
 from asyncauth._core.sessions import run_each
 from asyncauth._core.timer import Timer
 
@@ -63,7 +64,7 @@ class Closings:
             flights: What it ends. What they clear up may outlast it: who closes may be cancelled.
         """
         closing = _Ending(LoopRef(), concurrent.futures.Future())
-        ended = [_Ending(flight.loop, flight.ended()) for flight in flights if flight.loop is not None]
+        ended = [_Ending(flight.loop, when_ended(flight)) for flight in flights if flight.loop is not None]
         with self._guard:
             self._endings = (*self.pending, closing, *ended)
         return closing.finished
@@ -200,7 +201,7 @@ class Lifecycle:
             else:
                 rest.callback(self.plan)  # on another loop, if the timer was this one's
                 rest.push_async_callback(entry.run, self.leave_loop)
-                await asyncio.gather(*(flight.drain(self.runtime.policy.close_grace) for flight in here))
+                await asyncio.gather(*(drain(flight, self.runtime.policy.close_grace) for flight in here))
 
     async def close(self) -> None:
         """Close: nothing is left behind. Closing again does nothing."""

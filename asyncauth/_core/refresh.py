@@ -376,7 +376,6 @@ class Refresh:
             return await request.run()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self.abandon()
-            request.end()
             raise
         finally:
             self._sent = self._sent or context.sent_at is not None

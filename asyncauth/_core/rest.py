@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import attrs
+
 from asyncauth._base.loops import call_soon
 
 if TYPE_CHECKING:
@@ -13,25 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["Rest"]
 
 
+@attrs.define(eq=False)
 class Rest:
     """The pauses of one refresh. After each wake-up, the refresh computes anew how long to pause.
 
-    Args:
-        clock: The clock that counts the seconds.
-
     Attributes:
+        clock: The clock that counts the seconds.
         resting: Done when the pause ends; ``None``: there is no pause now.
         wakes: How often `wake` was called.
         leaving: Whether there are no more pauses: the event loop is about to end.
     """
 
-    __slots__ = ("_clock", "leaving", "resting", "wakes")
-
-    def __init__(self, clock: Clock) -> None:
-        self.wakes = 0
-        self.leaving = False
-        self._clock = clock
-        self.resting: asyncio.Future[None] | None = None
+    clock: Clock
+    resting: asyncio.Future[None] | None = None
+    wakes: int = 0
+    leaving: bool = False
 
     def wake(self) -> None:
         """End the pause in progress. Any thread."""
@@ -57,7 +55,7 @@ class Rest:
         """
         if self.leaving:
             raise asyncio.CancelledError
-        resting = asyncio.ensure_future(self._clock.sleep(seconds))
+        resting = asyncio.ensure_future(self.clock.sleep(seconds))
         self.resting = resting
         try:
             if self.wakes == wakes:  # else another thread called wake() before there was something to cancel

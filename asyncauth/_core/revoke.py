@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asyncauth._base.printable import name_of
+from asyncauth._core.flight_endings import finish
 from asyncauth._core.provider_members import REVOKE
 from asyncauth._core.store_trouble import StoreTrouble
 from asyncauth._core.try_state import TryState, set_try
@@ -51,7 +52,7 @@ async def log_out(engine: TokenEngine) -> Revocation:
         closing = engine.begin_closing()
     try:
         for flight in flights:
-            await flight.finish()
+            await finish(flight)
         revocations = [await _Logout(each).run() for each in _with_upstreams(engine)]
     finally:
         await engine.finish_closing(closing)

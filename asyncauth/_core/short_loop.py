@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Unfinished(Protocol):
-    """Work in progress on an event loop, whether or not a caller waits for it."""
+    """Work in progress on an event loop that nobody waits for, such as a save in the background."""
 
     async def leave(self, patience: float | None) -> None:
         """Return when it no longer needs the loop. On its own loop only.

@@ -13,7 +13,7 @@ from asyncauth._core.provider_members import FETCH
 from asyncauth._core.sessions import close_here
 from asyncauth._core.try_state import set_try
 from asyncauth._core.user_code import sanitize
-from asyncauth.clock import end_wait, within
+from asyncauth.clock import time_limit
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -56,7 +56,7 @@ class TokenRequest:
 
     Attributes:
         context: As given.
-        asked: The task that asks; ``None``: it has not begun.
+        answer: What the provider gave; ``None``: nothing, so far.
         open: Whether something may still come of it: it has begun, and what comes of it is not kept yet.
         keeping: Whether the answer has come, and is being kept.
         asked_endpoint: Whether its outcome says that the endpoint answers, or that it does not.
@@ -76,7 +76,7 @@ class TokenRequest:
         "_runtime",
         "_started",
         "_state",
-        "asked",
+        "answer",
         "asked_endpoint",
         "context",
         "keeping",
@@ -98,7 +98,7 @@ class TokenRequest:
         deadline: float,
     ) -> None:
         self.context = context
-        self.asked: asyncio.Task[Token] | None = None
+        self.answer: Token | None = None
         self.open = self.keeping = self.asked_endpoint = False
         self.rejection: Rejection | None = None
         self.without_token: tuple[str | None, ...] = ()
@@ -122,30 +122,26 @@ class TokenRequest:
             CancelledError: The waiting task was cancelled, or the request abandoned.
         """
         context, locked = self.context, self._locked
-        token: Token | None = None
         set_try(context)  # in the flight's own context
         try:
             http, own = await self._runtime.sessions.obtain()
             try:
+                if self._abandoned:
+                    raise asyncio.CancelledError
                 self.open = True
-                # A task of its own, so that what it brings can be kept whatever happens to us.
-                loop = asyncio.get_running_loop()
-                answered: asyncio.Future[None] = loop.create_future()
-                self.asked = loop.create_task(self._answered(http, answered))
-                token = await within(self._clock, self._deadline - self._started, self.asked, answered)
+                self.answer = await self._ask(http)
                 self.keeping = True
-                cached = self._cached_from(token)
+                cached = self._cached_from(self.answer)
             finally:
                 if own:
                     await close_here(http)
         except (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise  # the refresh abandons it
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
-            self.end()
             if self._abandoned:
                 raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
             problem = self._problem(error)
-            error.__traceback__ = None  # whose frames hold the task that holds this, until the garbage is collected
+            error.__traceback__ = None  # whose frames hold this, until the garbage is collected
         else:
             try:
                 if locked is not None:
@@ -157,12 +153,12 @@ class TokenRequest:
                 self.open = False
             self.asked_endpoint = True
             return cached
-        await self._failed(token, problem)
+        await self._failed(problem)
         self.open = False
         if context.annotate is not None:
             context.annotate(problem)  # what the deadline cut short has no name yet
         problem.provider = problem.provider or self._provider.name
-        self.asked_endpoint = token is None and context.may_have_sent
+        self.asked_endpoint = self.answer is None and context.may_have_sent
         self.without_token, self.keeping = context.counted(problem), False
         try:
             raise problem
@@ -181,36 +177,36 @@ class TokenRequest:
             self.open = False
             self._cut_short()
 
-    def end(self) -> None:
-        """End the task that asks: an interruption may have kept its waiter from ending it."""
-        if self.asked is not None:
-            self.asked.cancel()
-
-    async def _answered(self, http: aiohttp.ClientSession, answered: asyncio.Future[None]) -> Token:
-        """Return the provider's answer. What it raises loses its text: asyncio logs what the end of a loop leaves.
+    async def _ask(self, http: aiohttp.ClientSession) -> Token:
+        """Return the provider's answer. The deadline cancels the flight's task, in which the provider runs.
 
         Args:
             http: The session to send with.
-            answered: Done at the end.
+
+        Raises:
+            AuthError: There is no answer, or none in time.
+            CancelledError: Somebody else has cancelled the flight's task.
         """
         problem: AuthError
-        if not self.open:  # it was given up before this began
-            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         try:
-            answer: object = self._provider.fetch(http, self._previous)
-            if inspect.isawaitable(answer):
-                return await answer  # type: ignore[no-any-return]
+            async with time_limit(self._clock, self._deadline - self._started) as limit:
+                answer: object = self._provider.fetch(http, self._previous)
+                if inspect.isawaitable(answer):
+                    return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
-        except TimeoutError:
-            problem = self.context.no_answer_in_time()
+        except asyncio.CancelledError:
+            if task is None or task.cancelling() > cancelled:
+                raise
+            problem = sanitize(InterruptedError(), "the token request")  # the provider has cancelled its own work
         except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
-            problem = sanitize(error, "the token request")
+            late = isinstance(error, TimeoutError) or limit.expired()
+            problem = self.context.no_answer_in_time() if late else sanitize(error, "the token request")
         else:
             kind = type(self._provider).__name__
             problem = ConfigurationError(f"{kind}.fetch must be an async function", advice=f"write '{FETCH}'")
-        finally:
-            end_wait(answered)
         raise problem
 
     def _problem(self, error: BaseException) -> AuthError:
@@ -246,14 +242,13 @@ class TokenRequest:
 
     # What a request without a token leaves
 
-    async def _failed(self, token: Token | None, problem: AuthError) -> None:
+    async def _failed(self, problem: AuthError) -> None:
         """Keep what counts for the next try, here and in other processes.
 
         Args:
-            token: What the provider gave, which is of no use; ``None``: nothing.
-            problem: Why.
+            problem: Why there is no token, or none that is of use.
         """
-        context, locked = self.context, self._locked
+        context, locked, token = self.context, self._locked, self.answer
         if isinstance(token, Token) and token.refresh_token is not None:
             # It came with an access token of no use; the one that was sent is spent.
             self._state.lose_refresh_token(self._before, successor=token.refresh_token)
@@ -294,9 +289,8 @@ class TokenRequest:
 
     def _cut_short(self) -> None:
         """Keep what had come when the flight was cancelled; else remember that it was asked for."""
-        asked, locked = self.asked, self._locked
-        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
-            token = asked.result()
+        token, locked = self.answer, self._locked
+        if token is not None:
             with contextlib.suppress(AuthError):
                 cached = self._cached_from(token)
                 self._state.install(cached, wall=self._clock.wall())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
 from asyncauth._base.loops import call_soon
 
 if TYPE_CHECKING:
@@ -26,25 +28,20 @@ Waiter = tuple[asyncio.Future[Any], float, Any]
 work it waits, ``None`` for a caller of its own."""
 
 
+@attrs.define(eq=False)
 class Waiters:
     """The callers on one event loop that wait for the same outcome.
 
     A caller that is cancelled cancels its own future, and affects no other caller.
 
-    Args:
-        loop: Their event loop.
-
     Attributes:
-        loop: As given.
+        loop: Their event loop.
         entries: The callers since the last release, in the order in which they came, including cancelled ones. A caller
             is appended on its own loop only, and without a method, since ten thousand may come at once.
     """
 
-    __slots__ = ("entries", "loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.entries: list[Waiter] = []
+    loop: asyncio.AbstractEventLoop
+    entries: list[Waiter] = attrs.field(factory=list[Waiter], init=False)
 
     @property
     def pending(self) -> Iterator[Waiter]:

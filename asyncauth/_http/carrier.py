@@ -180,7 +180,7 @@ def _parsed(carried_as: str, scheme: str | None) -> Carrier:
     if scheme and not _WORD().fullmatch(scheme):
         raise ConfigurationError("scheme= takes one word such as 'Token', or '' for none")
     if place == "header" and name.lower() == "authorization":
-        name = AUTHORIZATION
+        return PLAIN if scheme is None else Carrier(place, AUTHORIZATION, scheme)
     return Carrier(place, name, scheme)
 
 

@@ -21,7 +21,6 @@ from inside_kit import guard_of
 import asyncauth
 from asyncauth import ManagerPool, Token, TokenManager
 from asyncauth._base.forks import at_fork, leave_to_parent, new_guard
-from asyncauth._core.flight import Flight
 from asyncauth._core.lifecycle import Closings
 from asyncauth._core.listeners import Listeners
 from asyncauth.stores import MemoryStore, RedisStore
@@ -149,19 +148,6 @@ def _pool() -> tuple[Any, Callable[[], object]]:
     return cache_of(pool).runtime.guard, lambda: asyncio.run(use())
 
 
-def _flight() -> tuple[Any, Callable[[], object]]:
-    flight = Flight[int]()
-
-    async def work() -> int:
-        return 7
-
-    async def use() -> None:
-        flight.start(work)
-        assert await flight.wait() == 7
-
-    return guard_of(flight), lambda: asyncio.run(use())
-
-
 def _closings() -> tuple[Any, Callable[[], object]]:
     closings = Closings()
 
@@ -191,7 +177,7 @@ def _redis_store() -> tuple[Any, Callable[[], object]]:
     return guard_of(store), lambda: asyncio.run(use())
 
 
-@pytest.mark.parametrize("make", [_manager, _pool, _flight, _closings, _listeners, _memory_store, _redis_store])
+@pytest.mark.parametrize("make", [_manager, _pool, _closings, _listeners, _memory_store, _redis_store])
 def test_whatever_lock_another_thread_holds_the_child_goes_on(
     make: Callable[[], tuple[Any, Callable[[], object]]],
 ) -> None:

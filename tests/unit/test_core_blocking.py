@@ -27,7 +27,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
-from asyncauth._core.short_loop import collect_unfinished, finish
+from asyncauth._core.flight_endings import leave_all
 from asyncauth.events import Event, RefreshSucceeded
 from asyncauth.stores import FileStore, MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -387,13 +387,12 @@ async def test_a_renewal_that_has_yet_to_begin_makes_one_try(
 ) -> None:
     """A loop may end at once: what is told so before its first step makes a try, and no second one."""
     manager = make(provider)
-    unfinished = collect_unfinished(asyncio.get_running_loop())
     await manager.token()
-    await finish(unfinished, None)
+    await leave_all(None)
     clock.suspend(STALE)
     provider.answers = [TokenEndpointUnavailable("down")]
     await manager.token()
-    await finish(unfinished, None)
+    await leave_all(None)
     assert provider.calls == 2
     assert not manager.status().refreshing
 

@@ -18,6 +18,7 @@ from asyncauth import (
     TokenManager,
     events,
 )
+from asyncauth._core import flight_endings
 from asyncauth._core.flight import Flight
 from asyncauth._core.trial import Use
 from asyncauth.testing import FakeClock, FakeProvider
@@ -133,13 +134,13 @@ async def test_closing_does_not_wait_for_a_refresh_that_rests(
 ) -> None:
     """Nothing of it is in progress: it needs no grace."""
     graces = list[float]()
-    end = Flight.end
+    end = flight_endings.end
 
     async def noted(flight: Flight[Any], grace: float) -> None:
         graces.append(grace)
         await end(flight, grace)
 
-    monkeypatch.setattr(Flight, "end", noted)
+    monkeypatch.setattr("asyncauth._core.engine.end", noted)
     provider.answers = TokenEndpointUnavailable("down")
     manager = make(provider, close_grace=2.0)
     waiting = asyncio.ensure_future(manager.token())

@@ -13,7 +13,8 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed, Token
-from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight import Flight, FlightOrphaned, flights_on, leave_flights_to_parent
+from asyncauth._core.flight_endings import drain, end, finish, leave, leave_all, when_ended
 from asyncauth._core.waiters import Waiters
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -44,7 +45,7 @@ async def test_outcome_is_there_for_who_comes_late() -> None:
     assert await flight.wait() == 7
     assert flight.done
     assert flight.finished
-    await flight.end(0)
+    await end(flight, 0)
     assert await flight.wait() == 7
 
 
@@ -69,7 +70,7 @@ async def test_nobody_waits_for_a_flight_that_was_never_started() -> None:
     flight: Flight[int] = Flight()
     with pytest.raises(FlightOrphaned):
         await flight.wait()
-    await flight.end(0)
+    await end(flight, 0)
     with pytest.raises(ManagerClosed):
         await flight.wait()
 
@@ -83,7 +84,7 @@ async def test_flight_that_was_ended_does_not_start() -> None:
         started.append(1)
         return 7
 
-    await flight.end(0)
+    await end(flight, 0)
     flight.start(work)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -126,14 +127,14 @@ async def test_settle_waits_for_the_end_or_the_grace() -> None:
     """settle() returns when the flight has ended, or when the grace is over."""
     flight: Flight[int] = Flight()
     go, work = gated()
-    await flight.drain(60)
+    await drain(flight, 60)
     flight.start(work)
-    await flight.drain(0)
+    await drain(flight, 0)
     assert not flight.done
     asyncio.get_running_loop().call_soon(go.set)
-    await flight.drain(60)
+    await drain(flight, 60)
     assert flight.done
-    await flight.drain(60)
+    await drain(flight, 60)
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -155,7 +156,7 @@ def test_end_waits_for_a_flight_on_another_loop(*, stops: bool) -> None:
             await asyncio.to_thread(ended.wait)
 
     async def here() -> None:
-        ending = asyncio.create_task(flight.end(60))
+        ending = asyncio.create_task(end(flight, 60))
         await asyncio.sleep(0.01)
         assert not ending.done()
         go.set()
@@ -231,7 +232,7 @@ async def test_work_that_begins_while_its_loop_is_being_left_learns_of_it() -> N
     flight: Flight[int] = Flight()
     go, work = gated()
     flight.start(work)
-    leaving = asyncio.ensure_future(flight.leave(None))
+    leaving = asyncio.ensure_future(leave(flight, None))
     await asyncio.sleep(0)
     flight.take_up(begun := Told())
     assert begun.told == ["leave"]
@@ -273,16 +274,6 @@ def test_outcome_without_a_running_loop() -> None:
     assert flight.done
 
 
-async def test_no_more_contexts_are_kept_than_a_span_has_links() -> None:
-    """However many callers wait, 128 of their contexts are kept."""
-    flight: Flight[int] = Flight()
-    kept = []
-    for _ in range(130):
-        flight.note_caller()
-        kept.append(len(flight.callers))
-    assert kept == [*range(1, 129), 128, 128]
-
-
 async def test_a_parent_process_flight_is_lost(forked: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
     """After a fork the parent's loop looks alive: the flight is lost all the same, and nobody joins it."""
     flight: Flight[int] = Flight()
@@ -303,7 +294,7 @@ async def test_end_lets_the_work_finish_within_its_grace() -> None:
     flight.start(work)
     waiting = asyncio.ensure_future(flight.wait())
     asyncio.get_running_loop().call_later(0.01, go.set)
-    await flight.end(0.9)
+    await end(flight, 0.9)
     assert await waiting == 7
 
 
@@ -364,7 +355,7 @@ async def test_end_from_another_loop_waits_for_the_end(elsewhere: asyncio.Abstra
 
     await _there(elsewhere, start())
     await asyncio.to_thread(begun.wait)
-    await flight.end(0.0)
+    await end(flight, 0.0)
     assert ended.is_set()
     with pytest.raises(ManagerClosed):
         await flight.wait()
@@ -383,7 +374,7 @@ async def test_end_of_a_flight_whose_loop_stands_still() -> None:
         await asyncio.sleep(0)
 
     await asyncio.to_thread(loop.run_until_complete, start())
-    await flight.end(5.0)
+    await end(flight, 5.0)
     with pytest.raises(ManagerClosed):
         await flight.wait()
     assert flight.task is not None
@@ -499,14 +490,14 @@ async def test_what_a_parent_process_has_in_progress_is_left_to_it(monkeypatch: 
     flight.start(work)
     waiting = asyncio.ensure_future(flight.wait())
     parents = flight.waiters
-    flight.after_fork()
+    leave_flights_to_parent()
     assert kept == [flight.task, *parents]
     assert flight.waiting == 0
     waiting.cancel()
     go.set()
     assert await flight.wait() == 7
     kept.clear()
-    flight.after_fork()
+    leave_flights_to_parent()
     assert kept == []
 
 
@@ -534,7 +525,7 @@ async def test_work_that_outlasts_its_loop_is_given_up(
     flight.start(work, seconds)
     waiting = flight.wait()
     await asyncio.sleep(0)
-    await flight.leave(patience)
+    await leave(flight, patience)
     assert waits == [waited, 5.0]
     with pytest.raises(FlightOrphaned):
         await waiting
@@ -547,8 +538,8 @@ async def test_work_that_outlasts_its_loop_is_given_up(
 async def test_nothing_is_in_progress_before_the_start_and_after_the_end(waits: list[float | None]) -> None:
     """Leaving a loop and closing wait for no such flight."""
     flight: Flight[int] = Flight()
-    await flight.leave(None)
-    await flight.finish()
+    await leave(flight, None)
+    await finish(flight)
     assert flight.waiting == 0
 
     async def work() -> int:
@@ -557,8 +548,8 @@ async def test_nothing_is_in_progress_before_the_start_and_after_the_end(waits: 
     flight.start(work)
     assert await flight.wait() == 7
     await asyncio.sleep(0)
-    await flight.leave(None)
-    await flight.finish()
+    await leave(flight, None)
+    await finish(flight)
     assert waits == []
     assert not flight.leaving
 
@@ -569,7 +560,7 @@ async def test_finish_waits_for_the_work_though_its_callers_do_not() -> None:
     go, work = gated()
     flight.start(work)
     waiting = flight.wait()
-    finishing = asyncio.ensure_future(flight.finish())
+    finishing = asyncio.ensure_future(finish(flight))
     with pytest.raises(ManagerClosed):
         await waiting
     assert not finishing.done()
@@ -591,19 +582,19 @@ async def test_a_second_closing_does_not_cut_short_what_is_cleared_up() -> None:
 
     flight.start(work)
     await asyncio.sleep(0)
-    closings = [asyncio.ensure_future(flight.end(0)) for _ in range(2)]
+    closings = [asyncio.ensure_future(end(flight, 0)) for _ in range(2)]
     for _ in range(5):
         await asyncio.sleep(0)
     assert flight.task is not None
     assert flight.task.cancelling() == 1
-    assert not flight.ended().done()
+    assert not when_ended(flight).done()
     go.set()
     await asyncio.gather(*closings)
 
 
 async def test_work_that_ignores_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while each time, until it ends."""
-    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.001)
+    monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.001)
     flight: Flight[int] = Flight()
     cancellations = 0
 
@@ -618,7 +609,7 @@ async def test_work_that_ignores_its_cancellation_is_cancelled_again(monkeypatch
 
     flight.start(work)
     await asyncio.sleep(0)
-    await asyncio.wait_for(flight.end(0), 2)
+    await asyncio.wait_for(end(flight, 0), 2)
     assert cancellations == 3
 
 
@@ -643,17 +634,17 @@ async def test_a_flight_whose_start_was_interrupted_can_be_given_up() -> None:
 async def test_the_end_of_a_flight_can_be_waited_for_in_any_thread() -> None:
     """It comes with the end of the task; a flight that is not under way has ended."""
     flight: Flight[int] = Flight()
-    assert flight.ended().done()
+    assert when_ended(flight).done()
     go, work = gated()
     flight.start(work)
-    ended = flight.ended()
+    ended = when_ended(flight)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not ended.done()
     go.set()
     await asyncio.wrap_future(ended)
     assert flight.done
-    assert flight.ended().done()
+    assert when_ended(flight).done()
 
 
 @pytest.mark.parametrize(
@@ -670,3 +661,26 @@ async def test_an_error_names_the_provider(provider: str | None, named: str | No
     with pytest.raises(AuthError) as caught:
         await flight.wait()
     assert caught.value.provider == shown
+
+
+async def test_all_flights_of_a_loop_are_left_and_those_that_begin_meanwhile() -> None:
+    """A flight may start another one: nothing is in progress on the loop afterwards."""
+    later = Flight[int]()
+
+    async def seven() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def begin() -> int:
+        await asyncio.sleep(0)
+        later.start(seven)
+        return 7
+
+    first, idle = Flight[int](), Flight[int]()
+    first.start(begin)
+    assert flights_on(asyncio.get_running_loop()) == {first}
+    await leave_all(None)
+    assert first.done
+    assert later.done
+    assert not idle.done
+    assert not flights_on(asyncio.get_running_loop())

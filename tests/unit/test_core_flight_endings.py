@@ -18,6 +18,7 @@ from harness.loops import close_under_its_tasks
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight_endings import end
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.sessions import Sessions
 from asyncauth.testing import FakeClock, FakeProvider
@@ -30,7 +31,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
     monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.01)
     monkeypatch.setattr("asyncauth._core.watchdog.PATIENCE", 0.05)
-    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.05)
     monkeypatch.setattr("asyncauth._base.loops.GLANCE", 0.01)
 
 
@@ -252,7 +253,7 @@ async def test_a_watch_that_comes_too_late_does_nothing() -> None:
     flight.start(never, seconds=60)
     watchdog = flight.watchdog
     assert watchdog is not None
-    await flight.end(0)
+    await end(flight, 0)
     watchdog.look()
     with pytest.raises(ManagerClosed):
         await flight.wait()
@@ -459,7 +460,7 @@ def test_a_loop_that_goes_on_just_when_it_was_given_up_is_waited_for(
 
     monkeypatch.setattr(Flight, "abandon", late)
     try:
-        asyncio.run(flight.end(0))
+        asyncio.run(end(flight, 0))
         assert flight.task is not None
         assert flight.task.done()
     finally:

@@ -18,6 +18,7 @@ from harness.loops import close_under_its_tasks
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenManager
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.flight import Flight
+from asyncauth._core.flight_endings import when_ended
 from asyncauth._core.lifecycle import all_ended
 from asyncauth._core.sessions import LoopEntry
 from asyncauth.testing import FakeProvider
@@ -336,7 +337,7 @@ def test_a_flight_whose_loop_is_closed_has_ended(monkeypatch: pytest.MonkeyPatch
     close_under_its_tasks(loop)
     if just_now:
         monkeypatch.setattr(LoopRef, "alive", True)
-    assert flight.ended().done()
+    assert when_ended(flight).done()
 
 
 @BOTH
@@ -543,7 +544,7 @@ async def test_a_fetch_that_swallows_its_cancellation_is_cancelled_again(
     settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """close() does not wait for its end, which may never come."""
-    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.05)
     swallowed: list[int] = []
 
     class Stubborn(FakeProvider):
@@ -599,9 +600,7 @@ def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: Fake
     loop = asyncio.new_event_loop()
 
     async def begin() -> asyncio.Task[Token]:
-        caller = asyncio.create_task(manager.token())
-        await asyncio.sleep(0)
-        return caller
+        return asyncio.create_task(manager.token())
 
     caller = loop.run_until_complete(begin())
     assert engine_of(manager).flight is not None

@@ -117,7 +117,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait only a moment for what an interruption has ended."""
     monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.2)
     monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.02)
-    monkeypatch.setattr("asyncauth._core.flight.PATIENCE", 0.2)
+    monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.2)
 
 
 POLICY = RefreshPolicy(close_grace=0.0, deadline=1.0, rejection_cooldown=0.1)

@@ -32,6 +32,7 @@ from asyncauth import (
     TokenManager,
 )
 from asyncauth._core.flight import Flight
+from asyncauth._core.flight_endings import finish
 from asyncauth.entry import LONGEST, Entry, Rejection
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -396,7 +397,7 @@ async def test_a_flight_that_has_ended_is_not_waited_for(clock: FakeClock) -> No
 
     flight.start(work)
     await flight.wait()
-    await flight.finish()
+    await finish(flight)
 
 
 async def test_a_token_that_was_obtained_since_is_kept(make: Make, provider: Revoking) -> None:

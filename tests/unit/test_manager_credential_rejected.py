@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+import aiohttp
 import attrs
 import pytest
 from aioresponses import CallbackResult
-from core_kit import engine_of
 from cryptography.fernet import Fernet
 from store_client_kit import CommandedStore, Lease, during
 
@@ -27,7 +28,6 @@ from asyncauth import (
     TokenExchange,
     TokenManager,
 )
-from asyncauth._core.refresh import Refresh
 from asyncauth.stores import EncryptedStore, Entry, MemoryStore, TokenStore
 from asyncauth.testing import FakeClock, FakeProvider, mock_aiohttp
 
@@ -263,24 +263,27 @@ async def test_what_is_told_again_during_a_rest_is_not_sent(server: Server, cloc
     assert len(server.seen) == 4
 
 
-async def test_a_refresh_by_hand_just_after_the_look_is_heard(server: Server, clock: FakeClock) -> None:
+async def test_a_refresh_by_hand_just_after_the_look_is_heard(
+    server: Server, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The credential was found to be the refused one a moment ago, and the flight has not landed: it is sent now."""
     manager = TokenManager(client_credentials(lambda: "wrong"), clock=clock)
     await ask_each_second(manager, clock, 119)
     await clock.advance(1)
     server.right = "wrong"
-    looking = asyncio.ensure_future(manager.token())
     by_hand: asyncio.Task[Token] | None = None
-    for _ in range(200):
-        await asyncio.sleep(0)
-        flight = engine_of(manager).flight
-        refresh = None if flight is None else flight.work
-        asking = refresh.request if isinstance(refresh, Refresh) else None
-        asked = None if asking is None else asking.asked
-        if by_hand is None and asked is not None and asked.done():
-            by_hand = asyncio.ensure_future(manager.refresh())
-    assert by_hand is not None
+
+    async def close(session: aiohttp.ClientSession) -> None:
+        nonlocal by_hand
+        if by_hand is None:
+            by_hand = asyncio.get_running_loop().create_task(manager.refresh(), context=contextvars.Context())
+            await asyncio.sleep(0)
+        await session.close()
+
+    monkeypatch.setattr("asyncauth._core.token_request.close_here", close)
+    looking = asyncio.ensure_future(manager.token())
     await clock.advance(1)
+    assert by_hand is not None
     assert (await by_hand).value == (await looking).value == "token-3"
 
 

@@ -133,6 +133,7 @@ ROWS = (
      "_core.provider_options", "_core.try_state", "_core.request_context", "_core.user_code", "_core.sessions",
      "_core.timer", "_core.trial", "_core.cached_token", "_core.api_401s", "_core.cache",
      "_core.short_loop", "_core.work", "_core.waiters", "_core.chain", "_core.watchdog", "_core.flight",
+     "_core.flight_endings",
      "_core.listener_queue", "_core.listeners", "_core.runtime",
      "_core.emitter", "_core.lifecycle", "_core.store_trouble", "_core.store_lock", "_core.store_calls",
      "_core.known_entry", "_core.store_client",

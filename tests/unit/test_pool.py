@@ -31,6 +31,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth._core.flight_endings import end
 from asyncauth._core.limiter import LoopSlots
 from asyncauth._core.timer import Timer
 from asyncauth.clock import SYSTEM_CLOCK
@@ -236,7 +237,7 @@ async def test_refresh_that_a_closing_ended_before_it_began_leaves_nothing(pools
     (engine,) = cache_of(pool).engines.values()
     with cache_of(pool).runtime.guard:
         flight = engine.join()
-    await flight.end(0)
+    await end(flight, 0)
     engine.forget(flight)
     assert cache_of(pool).busy == set()
     assert tenants.calls == {"a": 0}
