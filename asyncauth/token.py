@@ -156,8 +156,17 @@ _USUAL = (str, str, float, float)
 """The types of value, token type, issue and expiry in most tokens."""
 
 
+_SAME = 0.001
+"""Seconds by which the times of a token may differ: its provider read the clock a moment earlier than its manager."""
+
+
 def with_times(token: Token, issued_at: float, expires_at: float | None) -> Token:
-    """Return a token with other times. Each refresh needs that: `attrs.evolve` takes half as long again."""
+    """Return a token with other times: the token itself, if they differ by less than a millisecond from its own.
+
+    Each refresh needs that: `attrs.evolve` takes half as long again.
+    """
+    if abs(token.issued_at - issued_at) < _SAME and (token.expires_at is None) == (expires_at is None):
+        return token
     if type(token) is not Token:  # a user's own class may have more fields
         return attrs.evolve(token, issued_at=issued_at, expires_at=expires_at)
     return Token(

@@ -65,7 +65,7 @@ class LoopRef:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = weakref.ref(asyncio.get_running_loop() if loop is None else loop)
-        self._generation = generation()
+        self._generation = _current
 
     def get(self) -> asyncio.AbstractEventLoop | None:
         """Return the loop; ``None``: it no longer exists."""

@@ -56,8 +56,9 @@ def nudge(flight: Link) -> None:
     unseen = [flight]
     while unseen:
         each = unseen.pop()
-        if each.work is not None:
-            each.work.nudge()
+        work = each.work  # read once: the work may end in another thread
+        if work is not None:
+            work.nudge()
         unseen += each.waits_for
 
 

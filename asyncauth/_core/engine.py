@@ -349,7 +349,9 @@ class TokenEngine(Lifecycle):
                 emitter=self.emitter,
             )
             flight.take_up(refresh)
-            return await refresh.run(flight)
+            cached = await refresh.run(flight)
+            flight.work = None  # nothing of it is left to be abandoned
+            return cached
         finally:
             self.forget(flight)
             self.plan(anew=True)

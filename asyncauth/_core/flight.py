@@ -314,7 +314,8 @@ class Flight(Generic[_T]):
     def settle(self, *, result: _T | None = None, error: AuthError | FlightOrphaned | None = None) -> None:
         """Set the outcome, unless there is one, and wake everybody who has not been woken yet. Any thread."""
         if not self.done:
-            self._outcomes.append((result, self._named(error)))  # no lock is needed: all use the first one
+            # Without a lock: whatever another thread appends meanwhile, all use the first one.
+            self._outcomes.append((result, None if error is None else self._named(error)))
             self.done = True
         self.release()
 

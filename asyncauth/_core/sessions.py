@@ -152,9 +152,9 @@ def own_session(timeout: float, **options: Any) -> aiohttp.ClientSession:
     )
 
 
-async def close_here(session: aiohttp.ClientSession) -> None:
-    """Close a session that was made for one refresh."""
-    if loop_of(session).is_closed():  # this is the garbage collector, and nothing can be waited for
+async def close_here(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a session that was made for one refresh on a loop."""
+    if loop.is_closed():  # this is the garbage collector, and nothing can be waited for
         session.detach()
     else:
         await session.close()
@@ -244,7 +244,7 @@ class Sessions:
 
     def hand_on(self, work: Callable[[], object]) -> None:
         """Call ``work`` on a running loop where the manager is entered, if there is one."""
-        for entry in self.entries:
+        for entry in list((self._entries or {}).values()):
             if entry.loop.alive and entry.loop.call_soon(work):
                 return
 
@@ -286,12 +286,13 @@ class Sessions:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
         """Give a session for some requests on the running loop, see `obtain`."""
+        loop = asyncio.get_running_loop()
         session, own = await self.obtain()
         try:
             yield session
         finally:
             if own:
-                await close_here(session)
+                await close_here(session, loop)
 
     async def obtain(self) -> tuple[aiohttp.ClientSession, bool]:
         """Return a session for one refresh on the running loop, and whether `close_here` is to end it afterwards.

@@ -123,6 +123,7 @@ class TokenRequest:
         """
         context, locked = self.context, self._locked
         set_try(context)  # in the flight's own context
+        loop = asyncio.get_running_loop()
         try:
             http, own = await self._runtime.sessions.obtain()
             try:
@@ -134,7 +135,7 @@ class TokenRequest:
                 cached = self._cached_from(self.answer)
             finally:
                 if own:
-                    await close_here(http)
+                    await close_here(http, loop)
         except (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise  # the refresh abandons it
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)

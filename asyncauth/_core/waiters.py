@@ -69,7 +69,11 @@ class Waiters:
             result: What they get.
             failure: What each gets an exception of its own of; ``None``: nothing failed.
         """
-        if self.loop is _running_loop():
+        try:
+            is_here = asyncio.get_running_loop() is self.loop
+        except RuntimeError:  # there is none, as in a task that is closed as garbage after its loop
+            is_here = False
+        if is_here:
             self.release_here(result, failure)
         else:
             call_soon(self.loop, self.release_here, result, failure)
@@ -85,11 +89,3 @@ class Waiters:
                 future.set_exception(failure.again())
                 future.exception()  # marks it as retrieved: a caller's loop may end before the caller does
         self.entries.clear()  # last: if this is interrupted, the next call releases the others
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the running loop; ``None``: there is none, as in a task that is closed as garbage after its loop."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -156,7 +156,7 @@ async def test_an_answer_of_no_use_that_comes_at_the_end_of_its_loop(
     provider = FakeProvider(clock=clock)
     request, state = request_of(provider, clock)
 
-    async def close(session: aiohttp.ClientSession) -> None:
+    async def close(session: aiohttp.ClientSession, _: object) -> None:
         request.abandon()
         await session.close()
 

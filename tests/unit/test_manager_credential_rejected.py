@@ -273,7 +273,7 @@ async def test_a_refresh_by_hand_just_after_the_look_is_heard(
     server.right = "wrong"
     by_hand: asyncio.Task[Token] | None = None
 
-    async def close(session: aiohttp.ClientSession) -> None:
+    async def close(session: aiohttp.ClientSession, _: object) -> None:
         nonlocal by_hand
         if by_hand is None:
             by_hand = asyncio.get_running_loop().create_task(manager.refresh(), context=contextvars.Context())

@@ -127,3 +127,24 @@ def test_other_times_leave_the_rest_of_a_token_as_it_is() -> None:
         moved = with_times(token, 5.0, 9.0)
         assert moved == attrs.evolve(token, issued_at=5.0, expires_at=9.0)
         assert type(moved) is type(token)
+
+
+@pytest.mark.parametrize(
+    ("moved", "expires_at", "same"),
+    [
+        (0.0, 15.0, True),
+        (0.0005, 15.0, True),
+        (-0.0005, 15.0, True),
+        (0.001, 15.0, False),
+        (-0.001, 15.0, False),
+        (0.0, None, False),
+    ],
+)
+def test_a_token_whose_times_hardly_differ_stays_the_same(
+    moved: float, expires_at: float | None, *, same: bool
+) -> None:
+    """Its provider read the same clock a moment before its manager: less than a millisecond does not count."""
+    token = Token("access-1", issued_at=0.0, expires_at=15.0)
+    again = with_times(token, moved, expires_at)
+    assert (again is token) == same
+    assert same or (again.issued_at, again.expires_at) == (moved, expires_at)
