@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "time_limit", "within"]
 
@@ -58,11 +57,13 @@ class SystemClock:
 
     __slots__ = ()
 
-    # The C functions themselves, since a refresh reads the clocks a dozen times.
-    wall = staticmethod(time.time)
-    """Return the time of day as Unix epoch seconds."""
+    def wall(self) -> float:
+        """Return ``time.time()``, also where a test has replaced that function."""
+        return time.time()
+
+    # A method that calls it would double what it costs; a refresh asks for it ten times.
     monotonic = staticmethod(boottime)
-    """Return seconds that also count while the machine is suspended, from `boottime`."""
+    """Return `boottime`: seconds that also count while the machine is suspended."""
 
     async def sleep(self, seconds: float) -> None:
         """Sleep by the event loop's clock, which may stand still while the machine is suspended."""
@@ -72,13 +73,9 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-def _is_by_loop(clock: Clock) -> bool:
-    """Return whether a clock sleeps by the event loop's clock, whose timers cost less than a task that sleeps."""
-    return isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
-
-
-def time_limit(clock: Clock, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
-    """Return ``asyncio.timeout(seconds)`` for a clock that can be injected: it cancels the running task.
+@contextlib.asynccontextmanager
+async def time_limit(clock: Clock, seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
+    """Do as ``asyncio.timeout(seconds)`` does, by any clock: cancel the running task when the time is over.
 
     Args:
         clock: The clock.
@@ -87,11 +84,6 @@ def time_limit(clock: Clock, seconds: float) -> AbstractAsyncContextManager[asyn
     Raises:
         TimeoutError: The time ran out. Raised by the ``async with`` statement.
     """
-    return asyncio.timeout(seconds) if _is_by_loop(clock) else _time_limit(clock, seconds)
-
-
-@contextlib.asynccontextmanager
-async def _time_limit(clock: Clock, seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
     loop, is_over = asyncio.get_running_loop(), False
     async with asyncio.timeout(None) as limit:
 
@@ -128,7 +120,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
     loop = task.get_loop()
     ended = loop.create_future()
     task.add_done_callback(partial(_end_wait, ended))
-    by_loop = _is_by_loop(clock)
+    by_loop = isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
     if by_loop:
         timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, _end_wait, ended)
     else:

@@ -191,7 +191,7 @@ class TokenEngine(Lifecycle):
                 state.waits += uncounted
                 uncounted = 0
             try:
-                if self.runtime.listeners.events_wanted(_log):
+                if self.runtime.listeners.queues or _log.isEnabledFor(logging.DEBUG):
                     await self.emitter().waiting_for(flight)
                 else:
                     await flight.wait(self.used_at)

@@ -19,8 +19,7 @@ from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._core import chain
 from asyncauth._core.frames import bare
-from asyncauth._core.waiters import Waiters
-from asyncauth._core.watchdog import RemoteWatchdog, Watchdog
+from asyncauth._core.waiters import RemoteWatchdog, Waiters, Watchdog
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ConfigurationError
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncauth._core.flight import FlightOrphaned, flights_on
-from asyncauth._core.watchdog import PATIENCE
+from asyncauth._core.waiters import PATIENCE
 from asyncauth.errors import ManagerClosed
 
 if TYPE_CHECKING:

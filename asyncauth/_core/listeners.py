@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import types
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,8 @@ class Listeners:
     A pool shares one with its engines, and an engine with those upstream: `Runtime.owns_listeners` says who ends them.
 
     Attributes:
-        queues: One per listener, in the order in which they were added.
+        queues: One per listener, in the order in which they were added. Where there is none, and nothing logs at
+            ``DEBUG``, as mostly, events of which nobody would learn are not made.
     """
 
     __slots__ = ("_guard", "queues")
@@ -31,13 +31,6 @@ class Listeners:
     def __init__(self) -> None:
         self.queues: tuple[ListenerQueue, ...] = ()  # replaced as a whole: read without a lock
         self._guard = new_guard()
-
-    def events_wanted(self, logger: logging.Logger) -> bool:
-        """Return whether anybody learns of an event that ``logger`` logs at ``DEBUG``: a listener, or the log.
-
-        Mostly nobody does. Such an event is then not made.
-        """
-        return bool(self.queues) or logger.isEnabledFor(logging.DEBUG)
 
     def add(self, listener: Listener) -> None:
         """Add a listener: it receives later events. Does nothing if it was added already.

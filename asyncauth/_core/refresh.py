@@ -208,7 +208,7 @@ class Refresh:
         """
         monotonic, listeners = self._clock.monotonic, self._runtime.listeners
         since = monotonic()
-        if listeners.events_wanted(_log):
+        if listeners.queues or _log.isEnabledFor(logging.DEBUG):
             self._emitter().refresh_started(self._state.phase(since))
         try:
             cached = await self._run(callers)
@@ -219,7 +219,7 @@ class Refresh:
         finally:
             if self._news is not None:
                 self._news.leave()
-        if listeners.events_wanted(_log):
+        if listeners.queues or _log.isEnabledFor(logging.DEBUG):
             now = monotonic()
             self._emitter().refresh_succeeded(
                 cached.token,

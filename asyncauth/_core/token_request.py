@@ -13,7 +13,7 @@ from asyncauth._core.provider_members import FETCH
 from asyncauth._core.sessions import close_here
 from asyncauth._core.try_state import set_try
 from asyncauth._core.user_code import sanitize
-from asyncauth.clock import time_limit
+from asyncauth.clock import SYSTEM_CLOCK, time_limit
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -192,7 +192,8 @@ class TokenRequest:
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
         try:
-            async with time_limit(self._clock, self._deadline - self._started) as limit:
+            seconds, clock = self._deadline - self._started, self._clock
+            async with asyncio.timeout(seconds) if clock is SYSTEM_CLOCK else time_limit(clock, seconds) as limit:
                 answer: object = self._provider.fetch(http, self._previous)
                 if inspect.isawaitable(answer):
                     return await answer  # type: ignore[no-any-return]

@@ -85,7 +85,7 @@ def aside() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(autouse=True)
 def _quick_glances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.005)
+    monkeypatch.setattr("asyncauth._core.waiters.GLANCE", 0.005)
 
 
 Make = Callable[..., TokenManager]

@@ -29,8 +29,8 @@ Forked = Callable[[], contextlib.AbstractContextManager[None]]
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and wait only a moment beyond a deadline."""
-    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.01)
-    monkeypatch.setattr("asyncauth._core.watchdog.PATIENCE", 0.05)
+    monkeypatch.setattr("asyncauth._core.waiters.GLANCE", 0.01)
+    monkeypatch.setattr("asyncauth._core.waiters.PATIENCE", 0.05)
     monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.05)
     monkeypatch.setattr("asyncauth._base.loops.GLANCE", 0.01)
 

@@ -116,7 +116,7 @@ def _in_finalizer(frame: FrameType | None) -> bool:
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait only a moment for what an interruption has ended."""
     monkeypatch.setattr("asyncauth._core.lifecycle._PATIENCE", 0.2)
-    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.02)
+    monkeypatch.setattr("asyncauth._core.waiters.GLANCE", 0.02)
     monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.2)
 
 

@@ -25,7 +25,7 @@ PROMPT = RefreshPolicy(jitter=0.0, close_grace=0.0)
 
 @pytest.fixture(autouse=True)
 def _quick_glances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 0.005)
+    monkeypatch.setattr("asyncauth._core.waiters.GLANCE", 0.005)
 
 
 def rests(manager: TokenManager) -> bool:
@@ -425,7 +425,7 @@ def test_waiters_elsewhere_are_woken_when_the_flight_lands(
     threads: Callable[[], LoopThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need not look again to see that it has ended."""
-    monkeypatch.setattr("asyncauth._core.watchdog.GLANCE", 60.0)
+    monkeypatch.setattr("asyncauth._core.waiters.GLANCE", 60.0)
     one, other = threads(), threads()
     door = Door()
     manager = TokenManager(FakeProvider(answers=[door]), policy=PROMPT)

@@ -11,7 +11,6 @@ from oauth2_kit import PEM, URL, answer, jwt_part
 from provider_kit import NOW, MockedHttp, Sent, failure, fetch
 
 from asyncauth import ClientCredentials, CredentialsRejected, JWTBearer, Provider, TokenManager
-from asyncauth.clock import SystemClock
 from asyncauth.testing import FakeClock
 
 KEY: dict[str, Any] = {"client_auth": "private_key_jwt", "private_key": PEM}
@@ -50,8 +49,7 @@ async def test_a_refusal_is_tried_once_more_by_the_servers_clock(
     mocked_http: MockedHttp, make: Callable[[], Provider], off: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second request names a time that the server's clock has reached; so do later ones."""
-    # What DPoP proofs go by, until the server's clock is known.
-    monkeypatch.setattr(SystemClock, "wall", lambda self: NOW)
+    monkeypatch.setattr("time.time", lambda: NOW)  # what DPoP proofs go by, until the server's clock is known
     provider, clock = make(), FakeClock(wall=NOW)
     mocked_http.answers(URL, NO, status=401, date=NOW + off)
     mocked_http.answers(URL, dated(provider), times=2, date=NOW + off)
@@ -67,7 +65,7 @@ async def test_a_server_that_fails_on_a_time_is_asked_by_its_own_clock_next(
     mocked_http: MockedHttp, make: Callable[[], Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of 500 has a ``Date`` as well: the next try names a time that the server expects. None is made here."""
-    monkeypatch.setattr(SystemClock, "wall", lambda self: NOW)
+    monkeypatch.setattr("time.time", lambda: NOW)
     provider, clock = make(), FakeClock(wall=NOW)
     mocked_http.answers(URL, {}, status=500, date=NOW - 3600)
     await failure(provider, clock=clock)

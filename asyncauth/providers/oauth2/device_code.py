@@ -174,9 +174,6 @@ class DeviceCode(OAuthProvider):
         there = attrs.evolve(endpoint, step="device_authorization", url=url)
         return await self._ask(there, http, self.to_send, self._fields, _started)
 
-    def _fields(self) -> Fields:
-        return self._parameters.fields
-
     async def _prompt(self, prompt: DevicePrompt) -> None:
         try:
             shown = self._show(prompt)

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from asyncauth.providers.base import checked_text
 from asyncauth.providers.oauth2.oauth_options import Given, OAuthOptions, takes_options
-from asyncauth.providers.oauth2.provider import Fields, OAuthProvider
+from asyncauth.providers.oauth2.provider import OAuthProvider
 from asyncauth.providers.wire.credential import Credential, CredentialLike
 
 __all__ = ["ClientCredentials", "PasswordGrant"]
@@ -45,10 +45,8 @@ class ClientCredentials(OAuthProvider):
         **options: Unpack[OAuthOptions],
     ) -> None:
         given = Given.of(self, options)
-        self._set_up(given, client_id=client_id, confidential=True, whose={"account": client_id})
-
-    def _fields(self) -> Fields:
-        return (("grant_type", "client_credentials"), *self._parameters.fields)
+        form = (("grant_type", "client_credentials"),)
+        self._set_up(given, client_id=client_id, form=form, confidential=True, whose={"account": client_id})
 
 
 class PasswordGrant(OAuthProvider):
@@ -82,9 +80,6 @@ class PasswordGrant(OAuthProvider):
         credential = Credential(password, "password")
         del password  # a traceback with local variables must not show it
         given = Given.of(self, options)
-        self._username = checked_text(username, "username")
-        self._set_up(given, credential, client_id=client_id, whose={"username": self._username})
-
-    def _fields(self, password: str) -> Fields:
-        fields = (("grant_type", "password"), ("username", self._username), ("password", password))
-        return (*fields, *self._parameters.fields)
+        username = checked_text(username, "username")
+        form = (("grant_type", "password"), ("username", username))
+        self._set_up(given, credential, client_id=client_id, form=form, whose={"username": username})

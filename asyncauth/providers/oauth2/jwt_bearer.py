@@ -110,8 +110,8 @@ class JWTBearer(OAuthProvider):
             claims=hashed(claims) if self._signs and claims else None,
         )
 
-    def _fields(self, value: str) -> Fields | ConfigurationError:
-        made = self._sign(value) if self._signs else value
+    def _fields(self, *values: str) -> Fields | ConfigurationError:
+        made = self._sign(*values) if self._signs else values[0]
         if isinstance(made, ConfigurationError):
             return made
         return (("grant_type", _GRANT), ("assertion", made), *self._parameters.fields)

@@ -30,7 +30,7 @@ from asyncauth.providers.oauth2.revocation import (
 )
 from asyncauth.providers.oauth2.server_clock import ServerClock
 from asyncauth.providers.renewal import fetch_before_grant
-from asyncauth.providers.wire.answer_fields import AnswerFields, AnswerReader, declared
+from asyncauth.providers.wire.answer_fields import AnswerFields, declared
 from asyncauth.providers.wire.classify import composed
 from asyncauth.providers.wire.credential import Credential
 from asyncauth.providers.wire.endpoint import Endpoint
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from asyncauth.provider import TokenKind
     from asyncauth.providers.oauth2.oauth_options import Given
     from asyncauth.providers.wire.credential import ResolvedCredentials
-    from asyncauth.providers.wire.response import TokenResponse
+    from asyncauth.providers.wire.response import AnswerReader, TokenResponse
     from asyncauth.token import Token
 
 __all__ = ["Fields", "OAuthProvider"]
@@ -78,8 +78,10 @@ class OAuthProvider(EndpointProvider):
     _how_to_revoke: str = "give revocation_url=, or issuer="
     _signs: bool = False
     """Whether the grant's own fields contain an assertion that is signed for each request."""
-    _fields: Callable[..., Fields | AuthError]
-    """Makes the fields of the grant's form from the values of the grant's own credentials, or the error in one."""
+    _form: Fields
+    """The fields of the grant's form that are always the same."""
+    _names: tuple[str, ...]
+    """The names of the grant's own credentials."""
 
     def _set_up(
         self,
@@ -87,6 +89,7 @@ class OAuthProvider(EndpointProvider):
         *credentials: Credential,
         client_id: str | None,
         whose: Mapping[str, str | None],
+        form: Fields = (),
         confidential: bool = False,
         **parts: Part,
     ) -> None:
@@ -97,6 +100,7 @@ class OAuthProvider(EndpointProvider):
             *credentials: The grant's own credentials.
             client_id: The client's id; ``None``: the server needs none.
             whose: The texts that say whose the token is; see `EndpointProvider._identify`.
+            form: The fields of the grant's form that are always the same (default: none).
             confidential: Whether the client must authenticate, unless ``client_auth`` is ``"none"`` (default
                 ``False``).
             **parts: The other parts that make one token differ from another; no secrets.
@@ -105,6 +109,7 @@ class OAuthProvider(EndpointProvider):
             ConfigurationError: An argument is wrong, or the arguments contradict each other.
             InsecureTransport: Plain http to another machine.
         """
+        self._form, self._names = form, tuple(each.name for each in credentials)
         hosts = insecure_hosts_of(given.insecure_hosts)
         self._server_clock = ServerClock()
         client = Client.of(client_id, given, confidential=confidential)
@@ -210,6 +215,14 @@ class OAuthProvider(EndpointProvider):
     def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Awaitable[Token]:
         """Request a token with the grant itself."""
         return self._ask(endpoint, http, self.to_send, self._fields, self._read)
+
+    def _fields(self, *values: str) -> Fields | AuthError:
+        """Return the fields of the grant's form, or the error in a credential.
+
+        Args:
+            *values: The values of the grant's own credentials.
+        """
+        return (*self._form, *zip(self._names, values, strict=True), *self._parameters.fields)
 
     async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
         """Request a token with the previous token's refresh token."""

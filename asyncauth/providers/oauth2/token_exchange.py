@@ -69,8 +69,8 @@ class TokenExchange(OAuthProvider):
             requested_token_type=requested_token_type,
         )
 
-    def _fields(self, *tokens: str) -> Fields:
+    def _fields(self, *values: str) -> Fields:
         fields = [("grant_type", _GRANT)]
-        for name, token, kind in zip(("subject_token", "actor_token"), tokens, self._types, strict=False):
+        for name, token, kind in zip(("subject_token", "actor_token"), values, self._types, strict=False):
             fields += [(name, token), (f"{name}_type", kind)]
         return (*fields, *self._wanted, *self._parameters.fields)

@@ -3,147 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Mapping
 
 import attrs
 
-from asyncauth import expiry
 from asyncauth.errors import ConfigurationError
-from asyncauth.providers.wire.cases import Values, fits, patterns, text_of
-from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict
+from asyncauth.providers.wire.cases import Values, patterns
 from asyncauth.providers.wire.error_fields import ErrorFields, ErrorRules
-from asyncauth.providers.wire.lifetime_fields import UNITS, Unit, lifetime_of
+from asyncauth.providers.wire.lifetime_fields import UNITS, Unit
 from asyncauth.providers.wire.path import Path
-from asyncauth.providers.wire.response import TokenResponse, token_text
+from asyncauth.providers.wire.response import AnswerReader
 
-if TYPE_CHECKING:
-    from asyncauth.providers.identity import Part
-    from asyncauth.token import Token
-
-__all__ = ["AnswerFields", "AnswerReader", "declared"]
-
-
-_BESIDE = tuple((name, Path.of(name, name)) for name in ("token_type", "scope"))
-"""Fields that belong to a token, wherever the token is."""
-
-
-class _Lifetime(TypedDict, total=False):
-    durations: list[float]
-    instants: list[float]
-    times: tuple[str, ...]
-    default: float | None
-
-
-@attrs.frozen
-class AnswerReader:
-    """Reads answers as `AnswerFields` declares."""
-
-    token: Path
-    lifetime: Path | None
-    unit: Unit
-    default_lifetime: float | None
-    never: tuple[str, ...]
-    refresh_token: Path
-    extra: tuple[tuple[str, Path], ...]
-    is_flat: bool
-    """Whether all fields are where `TokenResponse.token` looks for them: at the top level of the answer."""
-
-    def parts(self, *, alone: bool) -> Sequence[Part]:
-        """Return the parts of an identity that make a stored token differ from another.
-
-        A provider that reads the same answer differently gets the same token with another expiry, or with other extra
-        fields. If the refresh token is the only credential, the lifetime and the extra fields do not count. A stored
-        refresh token must then be found, since it can't be obtained again; the next answer corrects the expiry.
-
-        Args:
-            alone: Whether the refresh token is the only credential.
-        """
-        if alone:
-            return [self.token.text]
-        lifetime = None if self.lifetime is None else self.lifetime.text
-        extra = {name: path.text for name, path in self.extra}
-        return [self.token.text, lifetime, self.unit, self.default_lifetime, sorted(self.never), extra]
-
-    @property
-    def hook(self) -> Hook | None:
-        """The hook that decides what an answer means; ``None``: the token is one of the answer's fields."""
-        return None if self.token.steps else self.verdict
-
-    def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
-        """Return what an answer means (a `Hook`): also a success if the token is a header or the whole body."""
-        if verdict.kind is not Kind.UNREADABLE or not answer.is_success:
-            return verdict
-        found = self.token.find(answer.document, answer.headers)
-        return Verdict(Kind.SUCCESS) if isinstance(found, str) else verdict
-
-    def read(self, response: TokenResponse, refresh_token: str | None = None, *, any_type: bool = False) -> Token:
-        """Return the token in an answer.
-
-        Args:
-            response: The answer.
-            refresh_token: The refresh token to keep with it; ``None`` (default): none.
-            any_type: Whether the provider declares how the token is carried, whatever type the answer gives (default
-                ``False``).
-
-        Raises:
-            InvalidTokenResponse: As `TokenResponse.token`, or the lifetime is unreadable.
-        """
-        found = response
-        if not self.is_flat:
-            held = {str(path.steps[0]) for path in (self.token, self.refresh_token) if path.steps}
-            found = response.with_fields(self._found(response), without=held)
-        return found.token(
-            self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(found.fields)
-        )
-
-    def refreshed(self, response: TokenResponse) -> str | None:
-        """Return an answer's refresh token; ``None``: it has none that can be used."""
-        path = self.refresh_token
-        try:
-            value = response.fields.get(path.text) if self.is_flat else self._value(path, response)
-        except LookupError:
-            return None
-        return None if value is None else response.optional(token_text, value, path.text)
-
-    def _found(self, response: TokenResponse) -> dict[str, Any]:
-        """Return the values at the paths, by name. Not a variable of `read`, since tracebacks show local variables."""
-        own = ((path.text, path) for path in (self.lifetime, self.token) if path is not None)
-        found: dict[str, Any] = {}
-        for name, path in (*_BESIDE, *self.extra, *own):
-            with suppress(LookupError):
-                found[name] = self._value(path, response)
-        return found
-
-    def _lifetime(self, fields: Mapping[str, Any]) -> _Lifetime:
-        """Return the lifetime in the values found as arguments of `TokenResponse.token`."""
-        if self.lifetime is None:
-            return {"default": self.default_lifetime}
-        name = self.lifetime.text
-        value = fields.get(name)
-        if self.never and fits(text_of(value), self.never):
-            return {}
-        if value is None:
-            return {"times": (name,), "default": self.default_lifetime}
-        if self.unit == "seconds":  # as in OAuth; no other form is considered
-            return {"durations": [expiry.lifetime_seconds(value, name)]}
-        durations, instants = lifetime_of(value, name, self.unit)
-        return {"durations": durations, "instants": instants}
-
-    def _value(self, path: Path, response: TokenResponse) -> Any:
-        """Return the value at a path; a plain name is first looked for next to the token.
-
-        Raises:
-            LookupError: There is no value.
-        """
-        document, headers = response.answer.document, response.answer.headers
-        if len(path.steps) == 1:
-            if len(self.token.steps) <= 1:
-                return response.fields[str(path.steps[0])]
-            with suppress(LookupError):
-                return path.beside(self.token).value(document, headers)
-        return path.value(document, headers)
+__all__ = ["AnswerFields", "declared"]
 
 
 def _compiled(fields: AnswerFields) -> AnswerReader:

@@ -31,12 +31,13 @@ from asyncauth.errors import (
     InvalidTokenResponse,
     TokenEndpointUnavailable,
 )
+from asyncauth.providers.wire.answer_secrets import secrets_of
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
 from asyncauth.providers.wire.error_codes import REQUEST_CODES
-from asyncauth.providers.wire.response import TokenResponse, secrets_of
+from asyncauth.providers.wire.response import TokenResponse
 from asyncauth.providers.wire.words import cleaned, error_codes, server_message
 
 if TYPE_CHECKING:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import attrs
 
 from asyncauth import expiry
 from asyncauth.errors import InvalidTokenResponse
+from asyncauth.providers.wire.cases import fits, text_of
+from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict
+from asyncauth.providers.wire.lifetime_fields import Unit, lifetime_of
+from asyncauth.providers.wire.path import Path
 from asyncauth.token import Token, is_visible_ascii
 
 if TYPE_CHECKING:
-    from asyncauth.providers.wire.classify import Answer
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-__all__ = ["TokenResponse", "secrets_of", "token_text"]
+    from asyncauth.providers.identity import Part
+
+__all__ = ["AnswerReader", "TokenResponse", "token_text"]
 
 _FITS = "check the address, and that the provider fits the API"
 
@@ -27,16 +31,6 @@ _NOT_BEARER = {"n_a": "N_A", "mac": "mac", "pop": "pop"}
 _CARRIED = "bearer "
 _JWT_DOTS = 2
 """The dots in every JWT (RFC 7515 §7.1)."""
-_SECRET_NAME = re.compile(
-    r"(?!.*(?:type|expire|issued|lifetime|scope|_in$))(?:.*(?:token|jwt|secret|session|ticket|assertion|password|key))",
-    re.IGNORECASE,
-)
-"""A pattern of the names of an answer's fields that contain a secret."""
-_SHORTEST_SECRET = 8
-_LONGEST_NAME = 200
-"""The characters of a name that are searched, from its end: a name of 1 MiB would be searched for each of its texts."""
-_MOST_SECRETS = 100
-"""The most secrets of one answer that are searched for. Each takes 0.3 ms to prepare."""
 
 
 @attrs.frozen(repr=False)
@@ -176,6 +170,127 @@ class TokenResponse:
         return self.sent_at if server_now is None else server_now
 
 
+_BESIDE = tuple((name, Path.of(name, name)) for name in ("token_type", "scope"))
+"""Fields that belong to a token, wherever the token is."""
+
+
+class _Lifetime(TypedDict, total=False):
+    durations: list[float]
+    instants: list[float]
+    times: tuple[str, ...]
+    default: float | None
+
+
+@attrs.frozen
+class AnswerReader:
+    """Reads answers as `AnswerFields` declares."""
+
+    token: Path
+    lifetime: Path | None
+    unit: Unit
+    default_lifetime: float | None
+    never: tuple[str, ...]
+    refresh_token: Path
+    extra: tuple[tuple[str, Path], ...]
+    is_flat: bool
+    """Whether all fields are where `TokenResponse.token` looks for them: at the top level of the answer."""
+
+    def parts(self, *, alone: bool) -> Sequence[Part]:
+        """Return the parts of an identity that make a stored token differ from another.
+
+        A provider that reads the same answer differently gets the same token with another expiry, or with other extra
+        fields. If the refresh token is the only credential, the lifetime and the extra fields do not count. A stored
+        refresh token must then be found, since it can't be obtained again; the next answer corrects the expiry.
+
+        Args:
+            alone: Whether the refresh token is the only credential.
+        """
+        if alone:
+            return [self.token.text]
+        lifetime = None if self.lifetime is None else self.lifetime.text
+        extra = {name: path.text for name, path in self.extra}
+        return [self.token.text, lifetime, self.unit, self.default_lifetime, sorted(self.never), extra]
+
+    @property
+    def hook(self) -> Hook | None:
+        """The hook that decides what an answer means; ``None``: the token is one of the answer's fields."""
+        return None if self.token.steps else self.verdict
+
+    def verdict(self, answer: Answer, verdict: Verdict) -> Verdict:
+        """Return what an answer means (a `Hook`): also a success if the token is a header or the whole body."""
+        if verdict.kind is not Kind.UNREADABLE or not answer.is_success:
+            return verdict
+        found = self.token.find(answer.document, answer.headers)
+        return Verdict(Kind.SUCCESS) if isinstance(found, str) else verdict
+
+    def read(self, response: TokenResponse, refresh_token: str | None = None, *, any_type: bool = False) -> Token:
+        """Return the token in an answer.
+
+        Args:
+            response: The answer.
+            refresh_token: The refresh token to keep with it; ``None`` (default): none.
+            any_type: Whether the provider declares how the token is carried, whatever type the answer gives (default
+                ``False``).
+
+        Raises:
+            InvalidTokenResponse: As `TokenResponse.token`, or the lifetime is unreadable.
+        """
+        found = response
+        if not self.is_flat:
+            held = {str(path.steps[0]) for path in (self.token, self.refresh_token) if path.steps}
+            found = response.with_fields(self._found(response), without=held)
+        return found.token(
+            self.token.text, refresh_token=refresh_token, any_type=any_type, **self._lifetime(found.fields)
+        )
+
+    def refreshed(self, response: TokenResponse) -> str | None:
+        """Return an answer's refresh token; ``None``: it has none that can be used."""
+        path = self.refresh_token
+        try:
+            value = response.fields.get(path.text) if self.is_flat else self._value(path, response)
+        except LookupError:
+            return None
+        return None if value is None else response.optional(token_text, value, path.text)
+
+    def _found(self, response: TokenResponse) -> dict[str, Any]:
+        """Return the values at the paths, by name. Not a variable of `read`, since tracebacks show local variables."""
+        own = ((path.text, path) for path in (self.lifetime, self.token) if path is not None)
+        found: dict[str, Any] = {}
+        for name, path in (*_BESIDE, *self.extra, *own):
+            with suppress(LookupError):
+                found[name] = self._value(path, response)
+        return found
+
+    def _lifetime(self, fields: Mapping[str, Any]) -> _Lifetime:
+        """Return the lifetime in the values found as arguments of `TokenResponse.token`."""
+        if self.lifetime is None:
+            return {"default": self.default_lifetime}
+        name = self.lifetime.text
+        value = fields.get(name)
+        if self.never and fits(text_of(value), self.never):
+            return {}
+        if value is None:
+            return {"times": (name,), "default": self.default_lifetime}
+        if self.unit == "seconds":  # as in OAuth; no other form is considered
+            return {"durations": [expiry.lifetime_seconds(value, name)]}
+        durations, instants = lifetime_of(value, name, self.unit)
+        return {"durations": durations, "instants": instants}
+
+    def _value(self, path: Path, response: TokenResponse) -> Any:
+        """Return the value at a path; a plain name is first looked for next to the token.
+
+        Raises:
+            LookupError: There is no value.
+        """
+        document, headers = response.answer.document, response.answer.headers
+        if len(path.steps) == 1:
+            if len(self.token.steps) <= 1:
+                return response.fields[str(path.steps[0])]
+            with suppress(LookupError):
+                return path.beside(self.token).value(document, headers)
+        return path.value(document, headers)
+
+
 def token_text(value: object, name: str) -> str:
     """Return a token, a string of visible ASCII characters (RFC 6750 §2.1).
 
@@ -212,26 +327,3 @@ def _token_type(value: object, *, any_type: bool) -> str:
             advice="give scheme=, if the API takes it anyway",
         )
     return "DPoP" if kind == "dpop" else "Bearer"
-
-
-def secrets_of(fields: object) -> Iterator[str]:
-    """Yield the texts of an answer whose names mean that they are secret, at any depth; at most 100.
-
-    Args:
-        fields: The answer's JSON.
-    """
-    return islice(_secrets_of(fields), _MOST_SECRETS)
-
-
-def _secrets_of(fields: object) -> Iterator[str]:
-    unseen = [("", fields)]
-    while unseen:
-        name, value = unseen.pop()
-        if isinstance(value, str):
-            if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.match(name):
-                yield value
-        elif isinstance(value, Mapping):
-            named = cast("Mapping[str, object]", value)
-            unseen += [(f"{name}.{inner}"[-_LONGEST_NAME:], each) for inner, each in named.items()]
-        elif isinstance(value, list):
-            unseen += [(name, each) for each in cast("list[object]", value)]

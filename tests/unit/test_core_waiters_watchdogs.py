@@ -10,8 +10,7 @@ import pytest
 
 from asyncauth import AuthError
 from asyncauth._base.loops import LoopRef
-from asyncauth._core.waiters import Failure, Waiters
-from asyncauth._core.watchdog import RemoteWatchdog, Watchdog
+from asyncauth._core.waiters import Failure, RemoteWatchdog, Waiters, Watchdog
 
 
 class Loop:
