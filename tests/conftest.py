@@ -94,6 +94,12 @@ def gate() -> type[Gate]:
     return Gate
 
 
+@pytest.fixture
+def known_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send a request again 50 ms after its token was obtained, not 1 s, if the API may not know the token yet."""
+    monkeypatch.setattr("asyncauth._core.trial._KNOWN_AFTER", 0.05)
+
+
 async def _settled() -> None:
     for _ in range(50):
         await asyncio.sleep(0)

@@ -13,6 +13,8 @@ from contract_kit import PAGO_FACIL, STEPS, SYSTEMS, allow_sockets, client, serv
 if TYPE_CHECKING:
     from aiohttp import web
 
+pytestmark = pytest.mark.usefixtures("known_soon")
+
 CROWD = 1_000
 
 

@@ -37,6 +37,9 @@ OLD = aiohttp.__version__.startswith(("3.12.", "3.13."))
 DOWN = TokenEndpointUnavailable("down", retry_after=3000)
 
 
+pytestmark = pytest.mark.usefixtures("known_soon")
+
+
 @pytest_asyncio.fixture(autouse=True)
 async def tidy() -> AsyncIterator[None]:
     async with nothing_left():

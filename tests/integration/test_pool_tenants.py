@@ -27,10 +27,10 @@ async def token_of(pool: ManagerPool[str], key: str) -> str:
     return (await (await pool.get(key)).token()).value
 
 
-@pytest.mark.parametrize(("name", "tenants"), [(PEAKLY, 2_000), (PAGO_FACIL, 300)])
+@pytest.mark.parametrize(("name", "tenants"), [(PEAKLY, 1_000), (PAGO_FACIL, 300)])
 @pytest.mark.parametrize("entered", [True, False])
 async def test_cold_tenants_take_turns(name: str, tenants: int, *, entered: bool) -> None:
-    """2,000 tenants without a token at once: never more than 20 token requests at a time, one for each tenant."""
+    """1,000 tenants without a token at once: never more than 20 token requests at a time, one for each tenant."""
     if not entered:
         tenants //= 10
     with serving(name, token_latency=0.01) as side:
