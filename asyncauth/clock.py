@@ -8,16 +8,15 @@ virtual machine wakes up after an hour, its token is an hour older. Linux has ``
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "time_limit", "within"]
+__all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "boottime", "call_later", "within"]
 
 _T = TypeVar("_T")
 
@@ -73,32 +72,24 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-@contextlib.asynccontextmanager
-async def time_limit(clock: Clock, seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
-    """Do as ``asyncio.timeout(seconds)`` does, by any clock: cancel the running task when the time is over.
+def call_later(clock: Clock, seconds: float, call: Callable[[], object]) -> asyncio.TimerHandle | asyncio.Future[None]:
+    """Call something on the running loop after some seconds of a clock, unless the result is cancelled before.
 
     Args:
         clock: The clock.
-        seconds: The most seconds.
-
-    Raises:
-        TimeoutError: The time ran out. Raised by the ``async with`` statement.
+        seconds: The seconds; negative: 0.
+        call: What is called.
     """
-    loop, is_over = asyncio.get_running_loop(), False
-    async with asyncio.timeout(None) as limit:
+    if isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep:
+        return asyncio.get_running_loop().call_later(seconds, call)  # a task that sleeps by the loop would cost more
 
-        def expire(_: object) -> None:
-            if not is_over:
-                limit.reschedule(loop.time())
+    def ended(sleeping: asyncio.Future[None]) -> None:
+        if not sleeping.cancelled():
+            call()
 
-        sleeping = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
-        sleeping.add_done_callback(expire)
-        try:
-            yield limit
-        finally:
-            is_over = True
-            if not loop.is_closed():  # else this is the garbage collector
-                sleeping.cancel()
+    sleeping = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
+    sleeping.add_done_callback(ended)
+    return sleeping
 
 
 async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
@@ -116,19 +107,15 @@ async def within(clock: Clock, seconds: float, work: Awaitable[_T]) -> _T:
         TimeoutError: The time ran out. The work was cancelled and has ended.
         InterruptedError: Other code cancelled the work, or ``KeyboardInterrupt`` or ``SystemExit`` ended it.
     """
-    task, seconds, is_over = asyncio.ensure_future(work), max(0.0, seconds), False
+    task, is_over = asyncio.ensure_future(work), False
     loop = task.get_loop()
     ended = loop.create_future()
-    task.add_done_callback(partial(_end_wait, ended))
-    by_loop = isinstance(clock, SystemClock) and type(clock).sleep is SystemClock.sleep
-    if by_loop:
-        timer: asyncio.TimerHandle | asyncio.Future[None] = loop.call_later(seconds, _end_wait, ended)
-    else:
-        timer = asyncio.ensure_future(clock.sleep(seconds))
-        timer.add_done_callback(partial(_end_wait, ended))
+    end = partial(_end_wait, ended)
+    task.add_done_callback(end)
+    timer = call_later(clock, seconds, end)
     try:
         await ended
-        is_over = by_loop and task.done()
+        is_over = task.done() and isinstance(timer, asyncio.TimerHandle)
         if not task.done():
             raise TimeoutError
         if task.cancelled() or isinstance(task.exception(), (KeyboardInterrupt, SystemExit)):

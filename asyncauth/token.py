@@ -12,7 +12,16 @@ from typing import Any, NoReturn
 
 import attrs
 
-__all__ = ["SEALED", "Token", "digest", "fingerprint", "is_visible_ascii", "type_flaw", "with_times"]
+__all__ = [
+    "SEALED",
+    "Token",
+    "digest",
+    "fingerprint",
+    "is_visible_ascii",
+    "type_flaw",
+    "with_times",
+    "without_refresh_token",
+]
 
 SEALED = "sealed"
 """The ``token_type`` and ``refresh_token`` of a stored token that is encrypted: useless without the keys."""
@@ -167,14 +176,25 @@ def with_times(token: Token, issued_at: float, expires_at: float | None) -> Toke
     """
     if abs(token.issued_at - issued_at) < _SAME and (token.expires_at is None) == (expires_at is None):
         return token
+    return _changed(token, issued_at, expires_at, token.refresh_token)
+
+
+def without_refresh_token(token: Token) -> Token:
+    """Return a token without its refresh token."""
+    if token.refresh_token is None:
+        return token
+    return _changed(token, token.issued_at, token.expires_at, None)
+
+
+def _changed(token: Token, issued_at: float, expires_at: float | None, refresh_token: str | None) -> Token:
     if type(token) is not Token:  # a user's own class may have more fields
-        return attrs.evolve(token, issued_at=issued_at, expires_at=expires_at)
+        return attrs.evolve(token, issued_at=issued_at, expires_at=expires_at, refresh_token=refresh_token)
     return Token(
         token.value,
         expires_at=expires_at,
         issued_at=issued_at,
         token_type=token.token_type,
-        refresh_token=token.refresh_token,
+        refresh_token=refresh_token,
         scope=token.scope,
         extra=token.extra,
     )
@@ -185,8 +205,11 @@ def type_flaw(token: Token) -> str | None:
 
     User code may have made the token.
     """
-    if (type(token.value), type(token.token_type), type(token.issued_at), type(token.expires_at)) == _USUAL and (
-        isinstance(token.refresh_token, str | None) and isinstance(token.scope, str | None)
+    refresh_token, scope = token.refresh_token, token.scope
+    if (
+        (type(token.value), type(token.token_type), type(token.issued_at), type(token.expires_at)) == _USUAL
+        and (refresh_token is None or type(refresh_token) is str)
+        and (scope is None or type(scope) is str)
     ):
         return None  # as for most tokens, without a look at each field by name
     for name, needed in _TEXTS.items():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncauth._core.api_401s import After401
-    from asyncauth.policy import RefreshPolicy
+    from asyncauth.policy import RefreshPolicy, Windows
     from asyncauth.status import State
     from asyncauth.token import Token
 
@@ -35,9 +35,9 @@ __all__ = ["TokenState"]
 _ROUNDED_OFF = 2.0
 """Seconds by which a token's expiry may differ between server and manager, since lifetimes come in whole seconds."""
 
-_REMEMBERED_DURATIONS = 8
-
 _DURATION = struct.Struct("f")
+_DURATIONS_SIZE = 8 * _DURATION.size
+"""Bytes of the token requests' durations that are remembered: eight."""
 
 
 class _Failures:
@@ -159,20 +159,16 @@ class TokenState:
         lifetime = checked_lifetime(token, carrier)
         with self.guard:
             duration = _DURATION.pack(now - (sent_at if started is None else started))
-            self._durations = (self._durations + duration)[-_REMEMBERED_DURATIONS * _DURATION.size :]
+            self._durations = (self._durations + duration)[-_DURATIONS_SIZE:]
             slowest = self._slowest() + store_time
-            again = token.value == before.token.value
-            cached = self._cached(
-                token,
-                lifetime,
-                sent_at=sent_at,
-                now=now,
-                wall=wall,
-                unit_random=unit_random,
-                slowest=slowest,
-                carrier=carrier,
-                again=again,
-            )
+        policy, again = self._policy, token.value == before.token.value
+        windows = (
+            policy.windows_again(lifetime, slowest=slowest)
+            if again
+            else policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
+        )
+        cached = _cached(token, lifetime, windows, sent_at=sent_at, now=now, wall=wall, carrier=carrier)
+        cached.again = again
         if cached.usable_until <= now:
             raise TokenEndpointUnavailable(
                 f"the answer came too late: its token lives {lifetime:g} s, and the answer took {now - sent_at:.3g} s",
@@ -219,16 +215,8 @@ class TokenState:
             plain = self._policy.windows(lifetime, slowest=slowest)
             if age >= (plain.fresh if now < before.usable_until else plain.usable):
                 return None
-            cached = self._cached(
-                token,
-                lifetime,
-                sent_at=now - age,
-                now=now,
-                wall=wall,
-                unit_random=unit_random,
-                slowest=slowest,
-                carrier=carrier,
-            )
+            windows = self._policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
+            cached = _cached(token, lifetime, windows, sent_at=now - age, now=now, wall=wall, carrier=carrier)
         if before.api_401:
             if cached.token.issued_at <= before.token.issued_at:
                 return None  # older than the token that got a 401, so most likely it would get one, too
@@ -272,36 +260,6 @@ class TokenState:
     def _slowest(self) -> float:
         """Return the seconds that the slowest of the last token requests took."""
         return max(memoryview(self._durations).cast("f"), default=0.0)
-
-    def _cached(
-        self,
-        token: Token,
-        lifetime: float | None,
-        *,
-        sent_at: float,
-        now: float,
-        wall: float,
-        unit_random: float,
-        slowest: float,
-        carrier: Carrier,
-        again: bool = False,
-    ) -> CachedToken:
-        """Return a token with its times and windows by this process's clocks; `again`: the value is as before."""
-        windows = (
-            self._policy.windows_again(lifetime, slowest=slowest)
-            if again
-            else self._policy.windows(lifetime, slowest=slowest, unit_random=unit_random)
-        )
-        issued_at = wall - (now - sent_at)
-        expires_at = None if lifetime is None else issued_at + lifetime
-        return CachedToken(
-            token=with_times(token, issued_at, expires_at),
-            authorization=token.authorization if carrier is PLAIN else carrier.text(token),
-            since=now,
-            fresh_until=sent_at + windows.fresh,
-            usable_until=sent_at + windows.usable,
-            again=again,
-        )
 
     def fail(
         self,
@@ -436,3 +394,13 @@ class TokenState:
         if now < cached.fresh_until:
             return "fresh"
         return "empty" if cached.last is None else "stale" if now < cached.serving(now).usable_until else "spent"
+
+
+def _cached(
+    token: Token, lifetime: float | None, windows: Windows, *, sent_at: float, now: float, wall: float, carrier: Carrier
+) -> CachedToken:
+    """Return a token with its times and windows by this process's clocks; see `TokenState.cached_from`."""
+    issued_at = wall - (now - sent_at)
+    token = with_times(token, issued_at, None if lifetime is None else issued_at + lifetime)
+    authorization = token.authorization if carrier is PLAIN else carrier.text(token)
+    return CachedToken(token, authorization, now, sent_at + windows.fresh, sent_at + windows.usable)

@@ -9,7 +9,7 @@ import attrs
 
 from asyncauth._http.carrier import PLAIN
 from asyncauth.errors import ConfigurationError, InvalidTokenResponse
-from asyncauth.token import Token, is_visible_ascii, type_flaw
+from asyncauth.token import Token, is_visible_ascii, type_flaw, without_refresh_token
 
 if TYPE_CHECKING:
     from asyncauth._core.trial import Trial
@@ -102,10 +102,7 @@ class CachedToken:
 
     def as_predecessor(self) -> CachedToken:
         """Return it as the predecessor of a new token, which has taken its refresh token over."""
-        token = self.token
-        if token.refresh_token is not None:
-            token = attrs.evolve(token, refresh_token=None)
-        return self.without_predecessor(token, accepted=self.accepted)
+        return self.without_predecessor(without_refresh_token(self.token), accepted=self.accepted)
 
     def without_predecessor(self, token: Token, *, accepted: bool) -> CachedToken:
         """Return it without the token before it. Each renewal needs that: `attrs.evolve` takes four times as long."""

@@ -311,7 +311,8 @@ class TokenEngine(Lifecycle):
         flight = self.flight
         if flight is None:
             flight = self.flight = Flight(self.runtime.clock, self.provider)
-            flight.start(partial(self._fly, flight), self.runtime.policy.deadline)
+            seconds = self.options.deadline
+            flight.start(partial(self._fly, flight), self.runtime.policy.deadline if seconds is None else seconds)
         if self.keeper is not None:
             self.keeper.note_flight(self)  # not a use, but the pool must not close the engine now
         return flight
@@ -376,7 +377,8 @@ class TokenEngine(Lifecycle):
             due = self.state.due()
             if due == math.inf:
                 return
-            self.timer = Timer.here(self.runtime.clock)
+            if self.timer is None or not self.timer.is_here:
+                self.timer = Timer.here(self.runtime.clock)
             self.timer.set(self, due if idle is None or due - idle <= now else due - idle)
 
     def found_by(self) -> tuple[Finder, Hashable]:

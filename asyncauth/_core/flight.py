@@ -265,6 +265,11 @@ class Flight(Generic[_T]):
         task, loop = self.task, self.loop
         return None if task is None or loop is None or task.done() or not loop.alive else (task, loop)
 
+    def expire(self) -> None:
+        """Have the work end the request in progress: its time is over. On its own loop only."""
+        if self.work is not None:
+            self.work.expire()
+
     def abandon(self, error: AuthError | FlightOrphaned) -> None:
         """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
 
@@ -280,7 +285,8 @@ class Flight(Generic[_T]):
     async def _run(self, work: Callable[[], Awaitable[_T]]) -> None:
         if self.task is None:  # an eager task, which runs while it is made; or `start` was interrupted just then
             await asyncio.sleep(0)
-        if self.done or self.task is not asyncio.current_task():
+        task = self.task
+        if self.done or task is None:
             return
         running: list[Flight[Any]] = [self]
         _running.set(running)  # in the flight's own context, which what it starts inherits
@@ -300,12 +306,17 @@ class Flight(Generic[_T]):
             running.clear()
             if not self.done:  # cancelled by the end of its loop, or by somebody who cancels all tasks
                 self.settle(error=FlightOrphaned())
+        self._stop_watchdog()
+        task.remove_done_callback(self.task_ended)  # which has nothing left to do
 
-    def task_ended(self, task: asyncio.Task[None]) -> None:
-        """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
+    def _stop_watchdog(self) -> None:
         if self.watchdog is not None:
             self.watchdog.stop()
             self.watchdog = None
+
+    def task_ended(self, task: asyncio.Task[None]) -> None:
+        """Take note that the task has ended, in whatever way: `_run` itself may have been interrupted."""
+        self._stop_watchdog()
         if not task.cancelled():
             task.exception()  # KeyboardInterrupt or SystemExit: the loop has raised it already
         self.settle(error=None if self.done else FlightOrphaned())

@@ -23,7 +23,7 @@ from asyncauth.errors import (
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from asyncauth._core.cache import TokenState
     from asyncauth._core.cached_token import CachedToken
@@ -81,33 +81,23 @@ class Refresh:
         request: The last request to the provider; ``None``: there has been none.
     """
 
-    __slots__ = (
-        "_allowed",
-        "_asked_endpoint",
-        "_at_once",
-        "_clock",
-        "_emitter",
-        "_given_up",
-        "_hurries",
-        "_judgement",
-        "_limiter",
-        "_longest_rest",
-        "_news",
-        "_options",
-        "_provider",
-        "_queued_at",
-        "_rejection",
-        "_runtime",
-        "_sent",
-        "_slots",
-        "_state",
-        "_time_to_keep",
-        "_without_token",
-        "adopted",
-        "deadline",
-        "request",
-        "rest",
-    )
+    adopted: bool = False
+    request: TokenRequest | None = None
+
+    _asked_endpoint: bool = False
+    _at_once: bool = False
+    _given_up: bool = False
+    _hurries: bool = False
+    _judgement: bool | None = None
+    """Whether another try follows the last failed one, if that was remembered already."""
+    _longest_rest: float = math.inf
+    _news: EndpointNews | None = None
+    _queued_at: float = -math.inf
+    _rejection: Rejection | None = None
+    _sent: bool = True
+    _slots: LoopSlots | None = None
+    _time_to_keep: float = 0.0
+    _without_token: tuple[str | None, ...] = ()
 
     def __init__(
         self,
@@ -119,35 +109,20 @@ class Refresh:
         limiter: RequestLimiter | None,
         emitter: Callable[[], Emitter],
     ) -> None:
-        self.adopted = False
         self._emitter = emitter
         self._provider = provider
         self._options = options
         self._state = state
         self._runtime = runtime
-        self._clock = clock = runtime.clock
-        policy = runtime.policy
-        self._rejection: Rejection | None = None
         self._limiter = limiter
-        self._slots: LoopSlots | None = None
-        self._queued_at = -math.inf
-        self._at_once = False
-        self._sent = True
-        self._given_up = False
-        self._allowed = policy.deadline if options.deadline is None else options.deadline
+        self._clock = clock = runtime.clock
+        self._allowed = runtime.policy.deadline if options.deadline is None else options.deadline
         self.deadline = clock.monotonic() + self._allowed
-        self._longest_rest = math.inf
-        self._time_to_keep = 0.0
         self.rest = Rest(clock)
-        self.request: TokenRequest | None = None
-        endpoint = None if runtime.outages is None else endpoint_of(provider)
-        self._news = None
-        if runtime.outages is not None and endpoint is not None:
-            self._news = EndpointNews(runtime.outages, endpoint, self.rest)
-        self._asked_endpoint = False
-        self._judgement: bool | None = None  # of the last failed try, if that was remembered already
-        self._hurries = False
-        self._without_token: tuple[str | None, ...] = ()
+        if runtime.outages is not None:
+            endpoint = endpoint_of(provider)
+            if endpoint is not None:
+                self._news = EndpointNews(runtime.outages, endpoint, self.rest)
 
     @property
     def idle(self) -> bool:
@@ -163,6 +138,12 @@ class Refresh:
             patience = deadline - self._queued_at
             deadline = max(deadline, slots.answered_at + patience) + self._allowed
         return deadline + self._time_to_keep if request is not None and request.keeping else deadline
+
+    def expire(self) -> None:
+        """End the request in progress, if there is one: its time is over. On its loop only."""
+        request = self.request
+        if request is not None:
+            request.expire()
 
     def retry_now(self) -> None:
         """Make the next try at once, if it rests, and with whatever credential there is. From any thread."""
@@ -344,11 +325,15 @@ class Refresh:
                 )
             await self.rest.take(min(due, self.deadline) - now, wakes)
 
-    async def _try_once(self, callers: Callers) -> CachedToken:  # noqa: ARG002 (for subclasses)
+    def _try_once(self, callers: Callers) -> Awaitable[CachedToken]:  # noqa: ARG002 (for subclasses)
         """Make a try, when it is this tenant's turn."""
-        last = self._state.cached.last
         if self._limiter is None:
-            return await self._fetch(last, TryState(self._clock))
+            return self._fetch(self._state.cached.last, TryState(self._clock))
+        return self._fetch_in_turn()
+
+    async def _fetch_in_turn(self) -> CachedToken:
+        """Ask the provider, once, in a slot of the pool's limiter."""
+        last = self._state.cached.last
         async with self._slot():
             return await self._fetch(last, TryState(self._clock))
 

@@ -316,9 +316,12 @@ class Sessions:
                 return http, False
             self._note_left_out()
         entry = self.entry_here()
-        if entry is not None:
-            return await entry.open(self._new), False
-        return await self._new(), True
+        if entry is None:
+            return await self._new(), True
+        session = entry.session
+        if session is None or session.closed:
+            session = await entry.open(self._new)
+        return session, False
 
     def _note_left_out(self) -> None:
         if not self._left_out:

@@ -58,7 +58,7 @@ class SharedRefresh(Refresh):
         store_client: The engine's entry in the store.
     """
 
-    __slots__ = ("_lock_handle", "_store_client")
+    _lock_handle: LockHandle | None = None
 
     def __init__(
         self,
@@ -73,7 +73,6 @@ class SharedRefresh(Refresh):
     ) -> None:
         super().__init__(provider, state, runtime, options=options, limiter=limiter, emitter=emitter)
         self._store_client = store_client
-        self._lock_handle: LockHandle | None = None
         self._longest_rest = _GLANCE_AT_STORE
         self._time_to_keep = _STORE_CALLS * runtime.policy.store_timeout
 

@@ -75,7 +75,7 @@ class Timer:
     Belongs to its loop: no method may be called from another thread.
     """
 
-    __slots__ = ("_clock", "_many", "_task", "_wakes_at", "heap")
+    __slots__ = ("_clock", "_loop", "_many", "_task", "_wakes_at", "heap")
 
     _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Timer]]] = (
         weakref.WeakKeyDictionary()
@@ -83,6 +83,7 @@ class Timer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._loop = weakref.ref(asyncio.get_running_loop())  # which holds the timer
         self.heap: list[TimerHandle] = []
         self._many = _FEW
         self._task: asyncio.Task[None] | None = None
@@ -96,6 +97,11 @@ class Timer:
         if known not in of_clock:
             of_clock[known] = cls(clock)
         return of_clock[known]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it belongs to the running loop."""
+        return self._loop() is asyncio.get_running_loop()
 
     def set(self, client: TimerClient, due: float) -> None:
         """Call the client when it is due. Replaces its last handle.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncauth._core.failures import remember_rejection
 from asyncauth._core.frames import bare
@@ -13,7 +13,7 @@ from asyncauth._core.provider_members import FETCH
 from asyncauth._core.sessions import close_here
 from asyncauth._core.try_state import set_try
 from asyncauth._core.user_code import sanitize
-from asyncauth.clock import SYSTEM_CLOCK, time_limit
+from asyncauth.clock import SYSTEM_CLOCK, call_later
 from asyncauth.errors import (
     AuthError,
     ConfigurationError,
@@ -64,26 +64,17 @@ class TokenRequest:
         without_token: What was sent and brought no token, of each request in it: see `TryState.counted`.
     """
 
-    __slots__ = (
-        "_abandoned",
-        "_before",
-        "_clock",
-        "_deadline",
-        "_locked",
-        "_options",
-        "_previous",
-        "_provider",
-        "_runtime",
-        "_started",
-        "_state",
-        "answer",
-        "asked_endpoint",
-        "context",
-        "keeping",
-        "open",
-        "rejection",
-        "without_token",
-    )
+    answer: Token | None = None
+    asked_endpoint: bool = False
+    keeping: bool = False
+    open: bool = False
+    rejection: Rejection | None = None
+    without_token: tuple[str | None, ...] = ()
+
+    _abandoned: bool = False
+    _asking: asyncio.Task[Any] | None = None
+    """The task in which the provider is asked now."""
+    _late: bool = False
 
     def __init__(
         self,
@@ -98,10 +89,6 @@ class TokenRequest:
         deadline: float,
     ) -> None:
         self.context = context
-        self.answer: Token | None = None
-        self.open = self.keeping = self.asked_endpoint = False
-        self.rejection: Rejection | None = None
-        self.without_token: tuple[str | None, ...] = ()
         self._provider = provider
         self._state = state
         self._runtime = runtime
@@ -110,7 +97,6 @@ class TokenRequest:
         self._previous = previous
         self._locked = locked
         self._deadline = deadline
-        self._abandoned = False
         self._before = state.cached
         self._started = runtime.clock.monotonic()
 
@@ -171,6 +157,13 @@ class TokenRequest:
         if self.open:
             self.context.credential_rejected, self.context.rejected = None, frozenset()
 
+    def expire(self) -> None:
+        """End it, if the provider is being asked: its time is over. On its own loop only."""
+        task = self._asking
+        if task is not None and not self._late:
+            self._late = True
+            task.cancel()
+
     def abandon(self) -> None:
         """Keep what has come, and send nothing more. Under the guard; any thread. Awaits nothing."""
         self._abandoned = True
@@ -179,7 +172,10 @@ class TokenRequest:
             self._cut_short()
 
     async def _ask(self, http: aiohttp.ClientSession) -> Token:
-        """Return the provider's answer. The deadline cancels the flight's task, in which the provider runs.
+        """Return the provider's answer.
+
+        The provider runs in the flight's own task, which is cancelled at the deadline, as ``asyncio.timeout`` does. By
+        the system's clock, the flight's watchdog does that, which saves a timer.
 
         Args:
             http: The session to send with.
@@ -189,27 +185,33 @@ class TokenRequest:
             CancelledError: Somebody else has cancelled the flight's task.
         """
         problem: AuthError
-        task = asyncio.current_task()
-        cancelled = 0 if task is None else task.cancelling()
+        timer = None
+        if self._clock is not SYSTEM_CLOCK:
+            timer = call_later(self._clock, self._deadline - self._started, self.expire)
+        self._asking = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelled = task.cancelling()
         try:
-            seconds, clock = self._deadline - self._started, self._clock
-            async with asyncio.timeout(seconds) if clock is SYSTEM_CLOCK else time_limit(clock, seconds) as limit:
-                answer: object = self._provider.fetch(http, self._previous)
-                if inspect.isawaitable(answer):
-                    return await answer  # type: ignore[no-any-return]
+            answer: object = self._provider.fetch(http, self._previous)
+            if inspect.isawaitable(answer):
+                return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
         except asyncio.CancelledError:
-            if task is None or task.cancelling() > cancelled:
+            if task.cancelling() > cancelled + self._late:
                 raise
             problem = sanitize(InterruptedError(), "the token request")  # the provider has cancelled its own work
         except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
-            late = isinstance(error, TimeoutError) or limit.expired()
-            problem = self.context.no_answer_in_time() if late else sanitize(error, "the token request")
+            problem = self._problem(error)
         else:
             kind = type(self._provider).__name__
             problem = ConfigurationError(f"{kind}.fetch must be an async function", advice=f"write '{FETCH}'")
-        raise problem
+        finally:
+            self._asking = None
+            if self._late:
+                task.uncancel()
+            if timer is not None and not task.get_loop().is_closed():  # else this is the garbage collector
+                timer.cancel()
+        raise self.context.no_answer_in_time() if self._late else problem
 
     def _problem(self, error: BaseException) -> AuthError:
         """Return the error that a failed token request means."""

@@ -125,6 +125,10 @@ class Watched(Protocol):
         """Whether it can't end any more."""
         ...
 
+    def expire(self) -> None:
+        """Have the work end the request in progress: its time is over. On its own loop only."""
+        ...
+
     def release(self, failure: Failure | None = None) -> None:
         """Give all who wait an error, or the outcome. Any thread."""
         ...
@@ -143,7 +147,9 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Releases the callers at the deadline, and ends the flight soon after. On the flight's own loop.
+    """Ends the request at the deadline. If that does not help, releases the callers, and then ends the flight.
+
+    On the flight's own loop.
 
     Args:
         flight: The flight. It holds the watchdog, and stops it at its end.
@@ -168,12 +174,14 @@ class Watchdog:
         if flight.done:
             return
         left = flight.seconds_left
+        if left <= 0:
+            flight.expire()
         if left <= 0 and doubted:
             if left <= -PATIENCE:
                 flight.abandon(_overdue())
                 return
             flight.release(_overdue())
-        pause = GLANCE if left <= 0 else min(max(left, GLANCE), _LONGEST_WATCH)
+        pause = GLANCE if left <= 0 else min(left, _LONGEST_WATCH)
         self._timer = self._loop.call_later(pause, self.look, left <= 0)
 
 

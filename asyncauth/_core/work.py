@@ -20,6 +20,10 @@ class Work(Protocol):
         """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
         ...
 
+    def expire(self) -> None:
+        """End the request in progress, if there is one: its time is over. On its loop only."""
+        ...
+
     def retry_now(self) -> None:
         """Let it go on at once, if it rests. Any thread."""
         ...

@@ -7,12 +7,13 @@ import gc
 import inspect
 import sys
 import time
+from functools import partial
 
 import pytest
 from harness.loops import close_under_its_tasks
 
 from asyncauth import clock as clocks
-from asyncauth.clock import SYSTEM_CLOCK, Clock, SystemClock, time_limit, within
+from asyncauth.clock import SYSTEM_CLOCK, Clock, SystemClock, call_later, within
 from asyncauth.testing import FakeClock
 
 
@@ -169,63 +170,29 @@ async def test_cancellation_of_the_work_alone_is_not_the_callers(kind: type[Cloc
 
 
 @both_clocks
-async def test_a_time_limit_that_is_not_reached_leaves_nothing(kind: type[Clock]) -> None:
-    """Also if its sleep ends in the same moment as the work."""
-    clock = kind()
-    async with time_limit(clock, 5.0) as limit:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not limit.expired()
+async def test_a_call_that_is_cancelled_is_not_made(kind: type[Clock]) -> None:
+    """Nothing is left of it."""
+    called = list[int]()
+    call_later(kind(), 0.0, partial(called.append, 1)).cancel()
+    await asyncio.sleep(0.01)
+    assert not called
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("seconds", [5.0, 0.0, -1.0])
-async def test_a_time_limit_cancels_what_takes_longer(clock: FakeClock, seconds: float) -> None:
-    """By the given clock, and the task itself is not cancelled."""
-
-    async def wait() -> None:
-        async with time_limit(clock, seconds):
-            await asyncio.Event().wait()
-
-    limited = asyncio.ensure_future(wait())
+async def test_a_call_is_made_by_the_given_clock(clock: FakeClock, seconds: float) -> None:
+    """Not before the time is over."""
+    called = list[int]()
+    call_later(clock, seconds, partial(called.append, 1))
     await clock.advance(max(0.0, seconds - 0.001))
-    assert limited.done() == (seconds <= 0)
+    assert called == [1] * (seconds <= 0)
     await clock.advance(0.001)
-    with pytest.raises(TimeoutError):
-        await limited
-    assert limited.cancelling() == 0
+    assert called == [1]
 
 
-async def test_a_time_limit_that_ends_with_the_work_changes_nothing(clock: FakeClock) -> None:
-    """The sleep has ended, and its callback comes after the end of the block."""
-
-    async def wait() -> str:
-        async with time_limit(clock, 1.0):
-            try:
-                await clock.sleep(1.0)
-            finally:
-                ended.append(clock.monotonic())
-        return "done"
-
-    ended = list[float]()
-    limited = asyncio.ensure_future(wait())
-    await clock.advance(1.0)
-    assert await limited == "done"
-    assert len(ended) == 1
-    assert limited.cancelling() == 0
-
-
-def test_a_time_limit_on_a_closed_loop_ends_with_it() -> None:
-    """Closed as garbage, after its loop, it cancels nothing there."""
-
-    async def wait() -> None:
-        async with time_limit(FakeClock(), 60):
-            await asyncio.Event().wait()
-
-    loop = asyncio.new_event_loop()
-    waiting = wait()
-    loop.create_task(waiting)  # noqa: RUF006 (the loop's end is its end)
-    loop.run_until_complete(asyncio.sleep(0.01))
-    close_under_its_tasks(loop)
-    waiting.close()
-    assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
+async def test_a_call_is_made_by_the_loops_timer() -> None:
+    """For the machine's own clock, without a task that sleeps."""
+    called = asyncio.Event()
+    call_later(SYSTEM_CLOCK, 0.001, called.set)
+    assert len(asyncio.all_tasks()) == 1
+    await asyncio.wait_for(called.wait(), 5)

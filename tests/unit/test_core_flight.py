@@ -214,6 +214,8 @@ class Told:
     def __init__(self) -> None:
         self.told: list[str] = []
 
+    def expire(self) -> None: ...
+
     def retry_now(self) -> None:
         self.told.append("retry_now")
 
@@ -405,6 +407,8 @@ class Nudged:
 
     def nudge(self) -> None:
         self.nudges += 1
+
+    def expire(self) -> None: ...
 
     def retry_now(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from core_kit import engine_of
 
 from asyncauth import (
+    AuthError,
     CredentialsRejected,
     InvalidTokenResponse,
     RefreshPolicy,
@@ -185,3 +187,88 @@ async def test_without_a_store_renewal_begins_earlier_by_the_request_alone(clock
     cached = await running
     assert cached.fresh_until == pytest.approx(began + POLICY.windows(30.0, slowest=8.0).fresh)
     assert POLICY.windows(30.0, slowest=8.0).fresh < POLICY.windows(30.0, slowest=7.0).fresh
+
+
+async def test_a_deadline_ends_the_request_and_not_its_task(clock: FakeClock) -> None:
+    """The task goes on, to the next try: it is not cancelled afterwards."""
+    request, _ = request_of(FakeProvider(clock=clock, latency=60.0), clock)
+
+    async def run() -> int:
+        with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+            await request.run()
+        task = asyncio.current_task()
+        return -1 if task is None else task.cancelling()
+
+    running = asyncio.ensure_future(run())
+    await clock.advance(30.0)
+    assert await running == 0
+
+
+async def test_a_deadline_passes_once(clock: FakeClock, settled: Callable[[], Any]) -> None:
+    """A second check of the time does not cancel again what clears up; without a request, there is nothing to end."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+    request.expire()  # it has yet to begin
+
+    async def stubborn() -> Token:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await clock.sleep(1.0)
+        return provider.token()
+
+    provider.answers = stubborn
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    request.expire()
+    await settled()
+    request.expire()
+    await clock.advance(1.0)
+    with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+        await running
+    request.expire()  # it has ended
+
+
+async def test_a_token_that_comes_in_spite_of_the_deadline_is_taken(
+    clock: FakeClock, settled: Callable[[], Any]
+) -> None:
+    """The provider swallows the cancellation, and has an answer all the same."""
+    provider = FakeProvider(clock=clock)
+    request, state = request_of(provider, clock)
+
+    async def late() -> Token:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return provider.token()
+
+    provider.answers = late
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    request.expire()
+    assert (await running).token.value == "token-1"
+    assert state.cached.token.value == "token-1"
+    assert running.cancelling() == 0
+
+
+async def test_who_is_cancelled_at_the_deadline_is_cancelled(clock: FakeClock, settled: Callable[[], Any]) -> None:
+    """Both come in the same moment."""
+    request, _ = request_of(FakeProvider(clock=clock, latency=60.0), clock)
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    request.expire()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_provider_that_cancels_itself_has_failed(clock: FakeClock) -> None:
+    """The task itself was not cancelled."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+
+    async def cancelled() -> Token:
+        raise asyncio.CancelledError
+
+    provider.answers = cancelled
+    with pytest.raises(AuthError, match="InterruptedError"):
+        await request.run()

@@ -57,6 +57,7 @@ class Flight:
         self.left = list(left)
         self.orphans: list[bool] = []
         self.told: list[str] = []
+        self.expired = 0
 
     @property
     def seconds_left(self) -> float:
@@ -65,6 +66,9 @@ class Flight:
     @property
     def orphaned(self) -> bool:
         return self.orphans.pop(0) if self.orphans else False
+
+    def expire(self) -> None:
+        self.expired += 1
 
     def release(self, failure: Failure | None = None) -> None:
         self.told.append(f"released: {'outcome' if failure is None else failure}")
@@ -97,11 +101,12 @@ def on_its_own_loop(flight: Flight, seconds: float) -> tuple[Watchdog, Loop]:
 
 
 def test_callers_are_released_by_the_second_check_after_the_deadline() -> None:
-    """The first may come while its loop was blocked until now; five seconds later the flight is given up."""
+    """The first ends the request, and may come after its loop was blocked; 5 s later the flight is given up."""
     flight = Flight(None, 0.0, -0.25, -4.9, -5.0)
     _, loop = on_its_own_loop(flight, 30.0)
     assert loop.fire() == 30.0
     assert flight.told == []
+    assert flight.expired == 1
     assert loop.fire() == 0.25
     assert flight.told == [f"released: {IGNORED}"]
     assert loop.fire() == 0.25
@@ -115,8 +120,9 @@ def test_a_deadline_that_moves_is_followed() -> None:
     flight = Flight(None, 12.0, -1.0, 0.5, 7.0, 0.1, -1.0)
     _, loop = on_its_own_loop(flight, 30.0)
     waits = [loop.fire() for _ in range(6)]
-    assert waits == [30.0, 12.0, 0.25, 0.5, 7.0, 0.25]
+    assert waits == [30.0, 12.0, 0.25, 0.5, 7.0, 0.1]
     assert flight.told == []
+    assert flight.expired == 2
 
 
 def test_a_flight_without_deadline_is_looked_at_each_hour() -> None:

@@ -32,7 +32,7 @@ from asyncauth.providers.oauth2.server_clock import ServerClock
 from asyncauth.providers.renewal import fetch_before_grant
 from asyncauth.providers.wire.answer_fields import AnswerFields, declared
 from asyncauth.providers.wire.classify import composed
-from asyncauth.providers.wire.credential import Credential
+from asyncauth.providers.wire.credential import Credential, constant
 from asyncauth.providers.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -224,10 +224,15 @@ class OAuthProvider(EndpointProvider):
         """
         return (*self._form, *zip(self._names, values, strict=True), *self._parameters.fields)
 
-    async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
+    def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Awaitable[Token]:
         """Request a token with the previous token's refresh token."""
         credentials = (Credential(previous.refresh_token or "", "refresh_token"), *self._client_credentials)
-        return await self._ask(endpoint, http, credentials, self._refresh_fields, partial(self._read, kept=previous))
+        known = constant(credentials) or credentials
+        return self._ask(endpoint, http, known, self._refresh_fields, partial(self._renewed, previous))
+
+    def _renewed(self, previous: Token, response: TokenResponse) -> Token:
+        """Return the token in the answer to a request with the previous token's refresh token."""
+        return self._read(response, kept=previous)
 
     def _refresh_fields(self, refresh_token: str) -> Fields:
         fields = (("grant_type", "refresh_token"), ("refresh_token", refresh_token))
@@ -298,7 +303,10 @@ class OAuthProvider(EndpointProvider):
             response: The answer.
             kept: The token whose refresh token the answer may replace; ``None`` (default): none.
         """
-        token = self._token(response, self._answer.refreshed(response))
+        refresh_token = self._answer.refreshed(response)
+        if refresh_token is None and kept is not None:
+            refresh_token = kept.refresh_token
+        token = self._token(response, refresh_token)
         bound = token.token_type.lower() == "dpop"
         if bound and self.prover is None:
             raise InvalidTokenResponse(
@@ -309,9 +317,7 @@ class OAuthProvider(EndpointProvider):
                 f"the token is not bound to a key: its type is {token.token_type}, not DPoP",
                 advice="leave dpop out, or have it enabled for this client",
             )
-        if kept is None or token.refresh_token is not None:
-            return token
-        return attrs.evolve(token, refresh_token=kept.refresh_token)
+        return token
 
     def _token(self, response: TokenResponse, refresh_token: str | None) -> Token:
         """Return the token with its lifetime, from this system's answer."""

@@ -72,8 +72,8 @@ class RefreshGrant(OAuthProvider):
             _ends,
         )
 
-    async def _renew(self, endpoint: Endpoint, http: aiohttp.ClientSession, previous: Token) -> Token:
-        return marked(await super()._renew(endpoint, http, previous), previous)
+    def _renewed(self, previous: Token, response: TokenResponse) -> Token:
+        return marked(super()._renewed(previous, response), previous)
 
     async def _grant(self, endpoint: Endpoint, http: aiohttp.ClientSession) -> Token:
         sent: list[Token] = []

@@ -31,7 +31,7 @@ _PAGES = (b"<!doctype html", b"<html", b"<head")
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.define(kw_only=True, repr=False, eq=False)
 class Answer:
     """The parts of a token endpoint's answer that decide its meaning. Its fields may repeat a secret.
 

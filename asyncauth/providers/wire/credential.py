@@ -178,7 +178,7 @@ async def _upstream(token: Awaitable[Token]) -> Token:
     raise problem
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False, eq=False)
 class ResolvedCredentials:
     """The values of a provider's credentials for one token request, and the managers that they came from.
 

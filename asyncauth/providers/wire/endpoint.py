@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import aiohttp
 import attrs
@@ -67,7 +68,15 @@ LARGEST_ANSWER = 1 << 20
 """The most bytes of a token answer that are read, compressed or decompressed."""
 
 
-@attrs.frozen(repr=False)
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
+"""A text that percent-encoding leaves as it is (RFC 3986 §2.3), as most: to see that takes a fifth of the time."""
+
+
+def _in_form(text: str) -> str:
+    return text if _UNRESERVED.fullmatch(text) else quote_plus(text)
+
+
+@attrs.define(repr=False, eq=False)
 class Request:
     """A token request: headers, fields for the address' query, and a body. Contains secrets; its repr shows none.
 
@@ -95,7 +104,8 @@ class Request:
         if self.form is not None:
             # Encoded here: a FormData makes a multipart's boundary as well, which takes 20 µs.
             fields = self.form.items() if isinstance(self.form, (dict, Mapping)) else self.form
-            return {"data": urlencode(list(fields)).encode(), "headers": _FORM_HEADERS}
+            pairs = [f"{_in_form(name)}={_in_form(value)}" for name, value in fields]
+            return {"data": "&".join(pairs).encode(), "headers": _FORM_HEADERS}
         if self.text is not None:
             typed = {} if self.content_type is None else {"Content-Type": self.content_type}
             return {"data": self.text.encode(), "headers": {**_COMMON_HEADERS, **typed}}

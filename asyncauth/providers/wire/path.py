@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -86,6 +86,8 @@ class Path:
 
     def find(self, document: object, headers: Mapping[str, str]) -> Any:
         """Return the value at the path, as `value` does; ``None``: there is none, or it is ``null``."""
+        if len(self.steps) == 1 and isinstance(document, dict):  # as for most paths
+            return cast("dict[str | int, Any]", document).get(self.steps[0])
         try:
             return self.value(document, headers)
         except LookupError:

@@ -33,7 +33,7 @@ _JWT_DOTS = 2
 """The dots in every JWT (RFC 7515 §7.1)."""
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False, eq=False)
 class TokenResponse:
     """A successful answer.
 
