@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -22,6 +23,8 @@ MAX_BODY = 1024 * 1024
 _KEEP_ALIVE = 3600.0
 _CALL_TIMEOUT = 10.0
 _SWEEPS = 200
+_ACCEPTED_AFTER = 3
+"""Rounds of the event loop after which a connection that was just accepted is among the server's."""
 
 
 def is_loopback(host: str) -> bool:
@@ -172,11 +175,17 @@ class Listener:
         """End at once: answer nothing more, and cancel hanging requests. Idempotent."""
         if self._serving is None:
             return
-        _, http = self._serving
+        loop, http = self._serving
         self._forget_reopening()
+        if self._socket is not None:
+            # Accept nothing more before the server is closed: asyncio loses a connection that comes just then.
+            with contextlib.suppress(NotImplementedError):  # other loops than selectors'
+                loop.remove_reader(self._socket)
+        for _ in range(_ACCEPTED_AFTER):
+            await asyncio.sleep(0)
         self._close()
         self._serving = None
-        # An aborted connection cancels its handler in the loop's next rounds; others may just be accepted.
+        # An aborted connection cancels its handler in the loop's next rounds.
         rounds = _SWEEPS
         while http.connections and rounds:
             rounds -= 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import base64
+import contextlib
+import gc
 import io
 import json
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -624,6 +627,25 @@ async def test_it_starts_once_and_starts_again() -> None:
     async with Sandbox(peakly_port=port) as again, aiohttp.ClientSession() as http:
         assert again.peakly.url == f"http://127.0.0.1:{port}"
         assert (await Caller(http)("GET", f"{again.peakly.url}/api/x"))[0] == 401
+
+
+@pytest.mark.parametrize("rounds", range(6))
+def test_ending_leaves_no_connection_that_was_just_accepted(rounds: int) -> None:
+    """A connection may come at any moment before the end, even in the loop's last rounds."""
+
+    async def end(sandbox: Sandbox) -> None:
+        with socket.create_connection(("127.0.0.1", sandbox.peakly.port)):
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            await sandbox.stop()
+
+    loop = asyncio.new_event_loop()  # closed at once, as `sandbox_in_thread` does
+    with contextlib.closing(loop):
+        sandbox = Sandbox()
+        loop.run_until_complete(sandbox.start())
+        loop.run_until_complete(end(sandbox))
+        assert not asyncio.all_tasks(loop)
+    gc.collect()  # what is left open warns
 
 
 async def test_ending_waits_for_no_answer_and_leaves_nothing(call: Caller) -> None:
