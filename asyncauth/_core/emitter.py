@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 from asyncauth import events
 from asyncauth._base.printable import name_of
 from asyncauth._core.failures import WhileBlocked
-from asyncauth._core.flight import FlightOrphaned
+from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.errors import AuthError
 from asyncauth.expiry import finite
 from asyncauth.provider import key_of

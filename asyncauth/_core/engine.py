@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 from asyncauth._base.printable import name_of
 from asyncauth._core.assembly import new_emitter, new_shared_refresh, new_store_client
 from asyncauth._core.cache import TokenState
-from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight import Flight
 from asyncauth._core.flight_endings import end
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.provider_members import check_members, check_origins, origins_of
 from asyncauth._core.provider_options import options_of
 from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
+from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.clock import SYSTEM_CLOCK, boottime
 from asyncauth.errors import ManagerClosed
 from asyncauth.provider import Chained

@@ -13,11 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncauth._core.engine import TokenEngine
-from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight import Flight
 from asyncauth._core.flight_endings import end
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.timer import Timer
 from asyncauth._core.user_code import call_user, sanitize
+from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.clock import within
 from asyncauth.errors import ManagerClosed
 

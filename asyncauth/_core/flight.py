@@ -13,13 +13,13 @@ import contextlib
 import contextvars
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from asyncauth._base.forks import at_fork, leave_to_parent
 from asyncauth._base.loops import LoopRef
 from asyncauth._core import chain
 from asyncauth._core.frames import bare
-from asyncauth._core.waiters import RemoteWatchdog, Waiters, Watchdog
+from asyncauth._core.waiters import FlightOrphaned, RemoteWatchdog, Waiters, Watchdog
 from asyncauth.clock import SYSTEM_CLOCK
 from asyncauth.errors import AuthError, ConfigurationError
 
@@ -31,21 +31,13 @@ if TYPE_CHECKING:
     from asyncauth.clock import Clock
     from asyncauth.provider import Provider
 
-__all__ = ["Flight", "FlightOrphaned", "flights_on", "leave_flights_to_parent"]
+__all__ = ["Flight", "flights_on", "leave_flights_to_parent"]
 
 _T = TypeVar("_T")
 _Failed = TypeVar("_Failed", bound="Failure | None")
 
 _running: contextvars.ContextVar[list[Flight[Any]]] = contextvars.ContextVar("asyncauth_flight")
 """The flight whose work is running, in a list that is emptied when it ends, since tasks that it started may go on."""
-
-
-class FlightOrphaned(Exception):
-    """The flight's event loop ended before the flight did, or an interruption ended its task."""
-
-    def again(self) -> Self:
-        """Return a new one, for one caller."""
-        return type(self)()
 
 
 class Flight(Generic[_T]):
@@ -164,11 +156,6 @@ class Flight(Generic[_T]):
         """Whether there is no use in joining it any more."""
         task, loop = self.task, self.loop
         return self.done or task is None or loop is None or task.done() or loop.lost
-
-    @property
-    def here(self) -> bool:
-        """Whether it runs on the running loop."""
-        return self.loop is not None and self.loop.here
 
     @property
     def orphaned(self) -> bool:
@@ -347,10 +334,6 @@ class Flight(Generic[_T]):
             with contextlib.suppress(Exception):  # a provider may be anybody's: callers must be released all the same
                 failure.provider = self._provider.name
         return failure
-
-    def lose(self) -> None:
-        """End it as lost with its loop. Any thread."""
-        self.abandon(FlightOrphaned())
 
 
 async def _wait_within(caller: Flight[Any], flight: Flight[_T]) -> _T:

@@ -7,8 +7,8 @@ import concurrent.futures
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asyncauth._core.flight import FlightOrphaned, flights_on
-from asyncauth._core.waiters import PATIENCE
+from asyncauth._core.flight import flights_on
+from asyncauth._core.waiters import PATIENCE, FlightOrphaned
 from asyncauth.errors import ManagerClosed
 
 if TYPE_CHECKING:

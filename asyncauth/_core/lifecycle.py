@@ -189,7 +189,7 @@ class Lifecycle:
         sessions = self.runtime.sessions
         with self.runtime.guard:
             entry = sessions.leave()
-            here = [flight for flight in self.flights() if flight.here]
+            here = [each for each in self.flights() if each.loop is not None and each.loop.here]
             closing = None if entry is None or sessions.entered() else self.begin_closing()
         async with contextlib.AsyncExitStack() as rest:  # to the last, also when the caller is cancelled meanwhile
             for upstream in self.upstreams:

@@ -111,30 +111,13 @@ class StoreClient:
     async def load(self) -> Entry | None:
         """Return the stored entry, and remember it."""
         stored: object = await self.calls.call("load", self.store.load, self.key)
-        if stored is None:
-            self._note_read(None)
-            return None
-        if not isinstance(stored, Token):
-            raise StoreTrouble(f"load: a {type(stored).__name__} is not a Token")
-        if stored.token_type == SEALED:
-            raise StoreTrouble(
-                "load: the entry is encrypted; give this manager the EncryptedStore too, or another store"
-            )
-        flaw = type_flaw(stored)
-        if flaw is None and not all(_is_moment(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
-            flaw = "times are not finite"
-        if flaw is not None:
-            raise StoreTrouble(f"load: the token's {flaw}")
-        entry = Entry.of(stored)
-        self._note_read(entry)
-        return entry
-
-    def _note_read(self, stored: Entry | None) -> None:
-        saved_elsewhere, unsaved = self.known.differs_from(stored), self.known.unsaved
+        entry = None if stored is None else _entry_of(stored)
+        saved_elsewhere, unsaved = self.known.differs_from(entry), self.known.unsaved
         if saved_elsewhere:  # that process has had the lock meanwhile
             self.calls.stuck = False
-        if self.known.note_read(stored) or (saved_elsewhere and not unsaved):
+        if self.known.note_read(entry) or (saved_elsewhere and not unsaved):
             self.calls.failing = False
+        return entry
 
     async def delete(self, token: Token) -> None:
         """Delete a token that got a 401 from the store, unless the store has another one by now."""
@@ -395,6 +378,20 @@ class StoreClient:
             await self.calls.call("save", self.store.save, self.key, entry)
         self.known.note_written(entry)
         self.calls.failing = False
+
+
+def _entry_of(stored: object) -> Entry:
+    """Return what a store holds as an entry, if it is one. Raises `StoreTrouble`: a store may be anybody's."""
+    if not isinstance(stored, Token):
+        raise StoreTrouble(f"load: a {type(stored).__name__} is not a Token")
+    if stored.token_type == SEALED:
+        raise StoreTrouble("load: the entry is encrypted; give this manager the EncryptedStore too, or another store")
+    flaw = type_flaw(stored)
+    if flaw is None and not all(_is_moment(each) for each in (stored.issued_at, stored.expires_at or 0.0)):
+        flaw = "times are not finite"
+    if flaw is not None:
+        raise StoreTrouble(f"load: the token's {flaw}")
+    return Entry.of(stored)
 
 
 def _is_moment(seconds: float) -> bool:

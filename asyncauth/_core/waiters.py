@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import attrs
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asyncauth._base.loops import LoopRef
     from asyncauth.errors import AuthError
 
-__all__ = ["PATIENCE", "Failure", "RemoteWatchdog", "Waiter", "Waiters", "Watchdog", "Watched"]
+__all__ = ["PATIENCE", "Failure", "FlightOrphaned", "RemoteWatchdog", "Waiter", "Waiters", "Watchdog", "Watched"]
 
 PATIENCE = 5.0
 """Seconds after its deadline at which work that has not ended is abandoned; the next caller starts another."""
@@ -106,6 +106,14 @@ class Waiters:
         self.entries.clear()  # last: if this is interrupted, the next call releases the others
 
 
+class FlightOrphaned(Exception):
+    """The flight's event loop ended before the flight did, or an interruption ended its task."""
+
+    def again(self) -> Self:
+        """Return a new one, for one caller."""
+        return type(self)()
+
+
 class Watched(Protocol):
     """A flight, as its watchdogs see it."""
 
@@ -137,12 +145,8 @@ class Watched(Protocol):
         """Let go of a loop's waiters, none of whom waits any more. On that loop only."""
         ...
 
-    def abandon(self, error: AuthError) -> None:
+    def abandon(self, error: AuthError | FlightOrphaned) -> None:
         """End it with an error, and let nothing more come of it. Any thread."""
-        ...
-
-    def lose(self) -> None:
-        """End it as lost with its loop. Any thread."""
         ...
 
 
@@ -222,7 +226,7 @@ class RemoteWatchdog:
             return
         lost_before, self._lost = self._lost, flight.orphaned
         if lost_before and self._lost:
-            flight.lose()
+            flight.abandon(FlightOrphaned())
         elif flight.seconds_left > 0:
             self._asked = None
         elif self._asked is None or self._asked.is_set():

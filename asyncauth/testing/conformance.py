@@ -59,7 +59,7 @@ class StoreConformance:
             await one.delete(_KEY, _token())
             assert await two.load(_KEY) is None
 
-        self._run(test)
+        _run(self, test)
 
     def test_the_other_process_finds_what_one_saved(self) -> None:
         """A token comes back complete, with its extras."""
@@ -74,7 +74,7 @@ class StoreConformance:
             await one.save(_KEY, token)
             _same(await two.load(_KEY), token)
 
-        self._run(test)
+        _run(self, test)
 
     def test_an_entry_comes_back_whole(self) -> None:
         """The other fields of an entry, which processes tell each other, come back with the token."""
@@ -89,7 +89,7 @@ class StoreConformance:
             await one.save(_KEY, entry)
             _same(await two.load(_KEY), entry)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_rejection_without_a_token_is_kept(self) -> None:
         """An entry that holds only a rejection is kept, and its empty token is not used."""
@@ -104,7 +104,7 @@ class StoreConformance:
             await two.save(_KEY, _token("after"))
             _same(await one.load(_KEY), _token("after"))
 
-        self._run(test)
+        _run(self, test)
 
     def test_times_are_preserved(self) -> None:
         """A token's age is preserved: reading adds at most the time that it takes."""
@@ -118,7 +118,7 @@ class StoreConformance:
             assert stored.lifetime is not None
             assert abs(stored.lifetime - 3600.25) < 0.01  # noqa: PLR2004
 
-        self._run(test)
+        _run(self, test)
 
     def test_an_unknown_lifetime_stays_unknown(self) -> None:
         """``expires_at=None`` comes back as ``None``."""
@@ -129,7 +129,7 @@ class StoreConformance:
             assert stored is not None
             assert stored.expires_at is None
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_later_save_replaces_an_earlier_one(self) -> None:
         """The last token saved is the one that is found."""
@@ -141,7 +141,7 @@ class StoreConformance:
             assert stored is not None
             assert (stored.value, stored.refresh_token) == ("second", None)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_spent_token_replaces_one_that_was_not(self) -> None:
         """After a spent token is saved, neither a usable token nor a refresh token of the earlier entry is left."""
@@ -152,7 +152,7 @@ class StoreConformance:
             await one.save(_KEY, Token("first", issued_at=issued_at, expires_at=issued_at))
             _is_spent(await two.load(_KEY), refresh_token=None)
 
-        self._run(test)
+        _run(self, test)
 
     def test_keys_are_independent(self) -> None:
         """Saving or deleting under one key changes no other key."""
@@ -166,7 +166,7 @@ class StoreConformance:
             assert stored.value == "theirs"
             assert await two.load(_KEY) is None
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_large_token_is_kept(self) -> None:
         """A token of 100 kB is kept, as from a server that puts all its claims into a JWT."""
@@ -176,7 +176,7 @@ class StoreConformance:
             await one.save(_KEY, token)
             _same(await two.load(_KEY), token)
 
-        self._run(test)
+        _run(self, test)
 
     # Compare and delete
 
@@ -188,7 +188,7 @@ class StoreConformance:
             await two.delete(_KEY, _token("refused", expires_in=None, age=7))
             assert await one.load(_KEY) is None
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_late_refusal_leaves_the_new_token(self) -> None:
         """Deleting a token does nothing if another one has replaced it."""
@@ -200,7 +200,7 @@ class StoreConformance:
             await one.delete(_KEY, _token("old"))
             _same(await one.load(_KEY), new)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_refused_token_leaves_its_refresh_token(self) -> None:
         """An entry with a refresh token is kept, with an access token that is spent."""
@@ -217,7 +217,7 @@ class StoreConformance:
             assert stored is not None
             assert stored.value == "new"
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_refused_token_leaves_the_rejection(self) -> None:
         """An entry with a rejected credential is kept, with an access token that is spent."""
@@ -231,7 +231,7 @@ class StoreConformance:
             assert isinstance(stored, Entry)
             assert [each.digest for each in stored.rejections] == [each.digest for each in entry.rejections]
 
-        self._run(test)
+        _run(self, test)
 
     # The lock
 
@@ -252,7 +252,7 @@ class StoreConformance:
             await asyncio.gather(*(work(store) for store in (one, two) * 4))
             assert (most, turns) == (1, 8)
 
-        self._run(test)
+        _run(self, test)
 
     def test_locks_of_other_keys_are_free(self) -> None:
         """One key's lock does not block another key's."""
@@ -261,7 +261,7 @@ class StoreConformance:
             async with one.lock(_KEY):
                 assert await _takes(two, _OTHER)
 
-        self._run(test)
+        _run(self, test)
 
     def test_an_exception_releases_the_lock(self) -> None:
         """The exception is raised unchanged, and the lock is free."""
@@ -275,7 +275,7 @@ class StoreConformance:
                 assert caught is error  # noqa: PT017 (pytest is not imported here)
             assert await _takes(two, _KEY)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_cancelled_holder_releases_the_lock(self) -> None:
         """A task that is cancelled inside leaves the lock free."""
@@ -288,7 +288,7 @@ class StoreConformance:
             await _cancel(holder)
             assert await _takes(two, _KEY)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_cancelled_waiter_leaves_the_lock_alone(self) -> None:
         """A task that is cancelled while it waits does not hold the lock, and the holder keeps it."""
@@ -303,7 +303,7 @@ class StoreConformance:
             assert await _takes(two, _KEY)
             assert await _takes(one, _KEY)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_waiter_that_is_cancelled_at_any_moment_leaves_the_lock_free(self) -> None:
         """The lock is free even if the waiter is cancelled just when it gets the lock."""
@@ -316,7 +316,7 @@ class StoreConformance:
                 await _cancel(waiter)
             assert await _takes(two, _KEY)
 
-        self._run(test)
+        _run(self, test)
 
     def test_a_held_lock_is_not_lost(self) -> None:
         """If entering returns a lease, the lease is not lost."""
@@ -325,7 +325,7 @@ class StoreConformance:
             async with one.lock(_KEY) as lease:
                 assert not getattr(lease, "lost", False)
 
-        self._run(test)
+        _run(self, test)
 
     def test_the_holder_can_use_the_store(self) -> None:
         """Loading, saving and deleting work while the lock is held, for others, too."""
@@ -337,7 +337,7 @@ class StoreConformance:
                 await two.delete(_KEY, _token("inside"))
                 assert await one.load(_KEY) is None
 
-        self._run(test)
+        _run(self, test)
 
     # How managers use it
 
@@ -365,16 +365,17 @@ class StoreConformance:
             await one.save(_KEY, _token("s3cret-access", refresh_token="s3cret-refresh"))
             assert "s3cret" not in f"{one!r} {one} {two!r}"
 
-        self._run(test)
+        _run(self, test)
 
-    def _run(self, test: Callable[[TokenStore, TokenStore], Coroutine[Any, Any, None]]) -> None:
-        one, two = self.make_stores()
 
-        async def run() -> None:
-            async with _opened(one), _opened(two):
-                await test(one, two)
+def _run(suite: StoreConformance, test: Callable[[TokenStore, TokenStore], Coroutine[Any, Any, None]]) -> None:
+    one, two = suite.make_stores()
 
-        asyncio.run(asyncio.wait_for(run(), _LIMIT))
+    async def run() -> None:
+        async with _opened(one), _opened(two):
+            await test(one, two)
+
+    asyncio.run(asyncio.wait_for(run(), _LIMIT))
 
 
 def _token(value: str = "token", *, expires_in: float | None = 3600.0, age: float = 0.0, **fields: Any) -> Token:

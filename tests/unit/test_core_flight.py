@@ -13,9 +13,9 @@ import pytest
 from harness.canary import MARK
 
 from asyncauth import AuthError, ManagerClosed, Token
-from asyncauth._core.flight import Flight, FlightOrphaned, flights_on, leave_flights_to_parent
+from asyncauth._core.flight import Flight, flights_on, leave_flights_to_parent
 from asyncauth._core.flight_endings import drain, end, finish, leave, leave_all, when_ended
-from asyncauth._core.waiters import Waiters
+from asyncauth._core.waiters import FlightOrphaned, Waiters
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -38,9 +38,7 @@ async def test_outcome_is_there_for_who_comes_late() -> None:
         return 7
 
     assert not flight.orphaned
-    assert flight.here is False
     flight.start(work)
-    assert flight.here is True
     assert await flight.wait() == 7
     assert await flight.wait() == 7
     assert flight.done
@@ -630,7 +628,7 @@ async def test_a_flight_whose_start_was_interrupted_can_be_given_up() -> None:
     with pytest.raises(KeyboardInterrupt):
         flight.start(gated()[1])
     loop.set_task_factory(None)
-    flight.lose()
+    flight.abandon(FlightOrphaned())
     with pytest.raises(FlightOrphaned):
         await flight.wait()
 

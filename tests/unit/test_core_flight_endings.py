@@ -17,10 +17,11 @@ from harness.loops import close_under_its_tasks
 
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.engine import TokenEngine
-from asyncauth._core.flight import Flight, FlightOrphaned
+from asyncauth._core.flight import Flight
 from asyncauth._core.flight_endings import end
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.sessions import Sessions
+from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.testing import FakeClock, FakeProvider
 
 Forked = Callable[[], contextlib.AbstractContextManager[None]]

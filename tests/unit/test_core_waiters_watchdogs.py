@@ -10,7 +10,7 @@ import pytest
 
 from asyncauth import AuthError
 from asyncauth._base.loops import LoopRef
-from asyncauth._core.waiters import Failure, RemoteWatchdog, Waiters, Watchdog
+from asyncauth._core.waiters import Failure, FlightOrphaned, RemoteWatchdog, Waiters, Watchdog
 
 
 class Loop:
@@ -76,13 +76,9 @@ class Flight:
     def forget_waiters(self, waiters: Waiters) -> None:
         self.told.append("forgotten")
 
-    def abandon(self, error: AuthError) -> None:
+    def abandon(self, error: AuthError | FlightOrphaned) -> None:
         self.done = True
-        self.told.append(f"abandoned: {error}")
-
-    def lose(self) -> None:
-        self.done = True
-        self.told.append("lost")
+        self.told.append("lost" if isinstance(error, FlightOrphaned) else f"abandoned: {error}")
 
 
 IGNORED = (

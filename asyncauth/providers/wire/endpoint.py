@@ -32,14 +32,14 @@ from asyncauth.errors import (
     InvalidTokenResponse,
     TokenEndpointUnavailable,
 )
+from asyncauth.providers.wire.answer_errors import error_of
 from asyncauth.providers.wire.answer_secrets import secrets_of
 from asyncauth.providers.wire.classify import Answer, Hook, Kind, Verdict, classify
 from asyncauth.providers.wire.credential import Credential, ResolvedCredentials, resolve
 from asyncauth.providers.wire.decompress import ACCEPTED, decompressed
 from asyncauth.providers.wire.document import fields_of, read_document
-from asyncauth.providers.wire.error_codes import REQUEST_CODES
 from asyncauth.providers.wire.response import TokenResponse
-from asyncauth.providers.wire.words import cleaned, error_codes, server_message
+from asyncauth.providers.wire.words import cleaned, server_message
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType
@@ -357,47 +357,14 @@ class Endpoint:
         self, state: TryState, verdict: Verdict, answer: Answer, resolved: ResolvedCredentials, made: tuple[str, ...]
     ) -> AuthError:
         """Return the error for a verdict that is not a success."""
-        if verdict.kind is Kind.BUSY:
-            error: AuthError = TokenEndpointUnavailable(
-                "the server can't answer now", advice="try again later", retry_after=verdict.retry_after
-            )
-        elif verdict.kind is Kind.REJECTED:
-            error = _rejection(answer, resolved, verdict)
-            error.declared = verdict.declared
+        error = error_of(answer, verdict, resolved.names)
+        if isinstance(error, CredentialsRejected):
             state.note_rejected(error, resolved.sent_credential(state.mark_of))
-        elif answer.is_success:
-            error = (
-                InvalidTokenResponse("the answer is not a JSON object", advice="check the address")
-                if answer.fields is None
-                else InvalidTokenResponse(
-                    "the answer is an error, and brings no token", advice="ask the server's operator what it means"
-                )
-            )
-        elif answer.is_block:
-            error = InvalidTokenResponse(
-                "an HTML page or nothing came in place of a token endpoint's answer; the credential was not rejected",
-                advice="does a firewall or a proxy block the request?",
-            )
-        elif answer.is_redirect:
-            error = InvalidTokenResponse(
-                "the server redirects, which a token request never follows", advice="check the address"
-            )
-        else:
-            error = InvalidTokenResponse("the answer is not a token endpoint's", advice="check the address")
         declared = None if self.errors is None else self.errors.said(answer)
         document = answer.fields if answer.is_success else answer.document  # a text may be a token
         redactor = self._redactor((*resolved.values, *made))
         error.error, error.error_description = server_message(document, redactor, declared)
         return self.annotate(error, answer.status)
-
-
-def _rejection(answer: Answer, resolved: ResolvedCredentials, verdict: Verdict) -> CredentialsRejected:
-    """Return the error for a rejection of the credential, or of another part of the request."""
-    code = None if verdict.declared else next(error_codes(answer.document), None)
-    what = None if code is None else REQUEST_CODES.get(code)
-    if what is None:
-        return CredentialsRejected(f"the server rejected the {resolved.names}", advice="check it")
-    return CredentialsRejected(f"the server rejected the request, not the {resolved.names}", advice=f"check {what}")
 
 
 def _counted(resolved: ResolvedCredentials) -> tuple[str | None, ...]:
