@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["drain", "end", "finish", "leave", "leave_all", "when_ended"]
 
+_MOST_CANCELLATIONS = 4
+"""How often work that ignores its cancellation is cancelled, `PATIENCE` seconds apart."""
+
 
 async def leave(flight: Flight[Any], patience: float | None) -> None:
     """Return when nothing of a flight is in progress any more, since its loop is about to end. On that loop only.
@@ -70,31 +73,45 @@ async def end(flight: Flight[Any], grace: float) -> None:
     """Let a flight run for ``grace`` more seconds, then cancel it; return when it has ended.
 
     May be called from any loop, and by several at once. The callers of a flight that had to be cancelled get
-    ``ManagerClosed``. One whose loop stands still is ended as soon as that runs again.
+    ``ManagerClosed``. One whose loop stands still is ended as soon as that runs again. One that ignores several
+    cancellations, some seconds apart, is left alone.
     """
+    done = list[bool]()
     reachable = flight.reachable
     while True:
         if reachable is not None:
             task, loop = reachable
-            await loop.run(partial(_end_here, flight, task, grace))
+            await loop.run(partial(_end_here, flight, task, grace, done))
         flight.abandon(_closed())
         reachable, grace = flight.reachable, 0.0
-        if reachable is None:  # else its loop stood still, and goes on just now
+        if done or reachable is None:  # else its loop stood still, and goes on just now
             return
 
 
-async def _end_here(flight: Flight[Any], task: asyncio.Task[None], grace: float) -> None:
+async def _end_here(flight: Flight[Any], task: asyncio.Task[None], grace: float, done: list[bool]) -> None:
+    """Do as `end` does, on the flight's own loop. Appends ``True`` to ``done`` at the end."""
     try:
         if grace > 0:
             await drain(flight, grace)
     finally:  # also when the caller is cancelled during the grace
         flight.settle(error=_closed())
-        cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
-        while not task.done():
-            if not cancelled:
-                task.cancel()
-            cancelled = False
-            await asyncio.wait((task,), timeout=PATIENCE)
+        try:
+            await asyncio.sleep(0)  # an answer that has come just now is taken
+        finally:  # and again
+            await _cancel(task)
+        done.append(True)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it ends, or has ignored that several times."""
+    cancelled = task.cancelling() > 0  # by another closing: what is being cleared up is not cut short at once
+    for _ in range(_MOST_CANCELLATIONS):
+        if task.done():
+            return
+        if not cancelled:
+            task.cancel()
+        cancelled = False
+        await asyncio.wait((task,), timeout=PATIENCE)
 
 
 def when_ended(flight: Flight[Any]) -> concurrent.futures.Future[None]:

@@ -615,6 +615,48 @@ async def test_work_that_ignores_its_cancellation_is_cancelled_again(monkeypatch
     assert cancellations == 3
 
 
+async def test_work_that_never_ends_is_left_alone_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who closes is not held up for ever."""
+    monkeypatch.setattr("asyncauth._core.flight_endings.PATIENCE", 0.001)
+    flight: Flight[int] = Flight()
+    go, cancellations = asyncio.Event(), 0
+
+    async def work() -> int:
+        nonlocal cancellations
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                cancellations += 1
+        return 7
+
+    flight.start(work)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end(flight, 0), 2)
+    assert cancellations == 5  # the last one by `Flight.abandon`
+    with pytest.raises(ManagerClosed):
+        await flight.wait()
+    assert flight.task is not None
+    go.set()
+    await asyncio.wait((flight.task,))
+
+
+async def test_an_answer_that_comes_with_the_end_of_the_grace_is_taken() -> None:
+    """The task is about to go on with it, in the same turn of the event loop."""
+    flight, kept = Flight[int](), list[int]()
+    answer = asyncio.get_running_loop().create_future()
+
+    async def work() -> int:
+        kept.append(await answer)
+        return 7
+
+    flight.start(work)
+    await asyncio.sleep(0)
+    answer.set_result(7)
+    await end(flight, 0.0)
+    assert kept == [7]
+
+
 async def test_a_flight_whose_start_was_interrupted_can_be_given_up() -> None:
     """It has a loop and no task."""
     flight: Flight[int] = Flight()
