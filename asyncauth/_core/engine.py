@@ -20,7 +20,7 @@ from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
 from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.clock import SYSTEM_CLOCK, boottime
-from asyncauth.errors import ManagerClosed
+from asyncauth.errors import AuthError, ManagerClosed
 from asyncauth.provider import Chained
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from asyncauth.token import Token
 
 __all__ = ["Keeper", "TokenEngine"]
+
+_MOST_LOST = 10
+"""How many flights a caller loses on its own loop, which goes on: it is their own work that cancels them."""
 
 _log = logging.getLogger("asyncauth.manager")
 
@@ -177,6 +180,7 @@ class TokenEngine(Lifecycle):
         if self.keeper is not None:
             await self.keeper.ready(self)
         uncounted = 1  # a caller counts once, though it may wait for several flights in turn
+        lost = 0
         while True:
             with guard:
                 cached = self.at_hand(use)
@@ -197,7 +201,7 @@ class TokenEngine(Lifecycle):
                 else:
                     await flight.wait(self.used_at)
             except FlightOrphaned:
-                self.forget(flight)
+                lost = self._lose(flight, lost)
             # Whatever came of the flight: its token may have got a 401, or have run out, since.
             now, cached = clock.monotonic(), state.cached
             if cached.fallback is not None:
@@ -250,7 +254,7 @@ class TokenEngine(Lifecycle):
             self.keeper.note_use(self)
         for upstream in self.upstreams:
             upstream.clear_backoff()
-        clock = self.runtime.clock
+        clock, lost = self.runtime.clock, 0
         while True:
             with self.runtime.guard:
                 self._check_open()
@@ -261,7 +265,7 @@ class TokenEngine(Lifecycle):
             try:
                 await flight.wait()
             except FlightOrphaned:
-                self.forget(flight)
+                lost = self._lose(flight, lost)
                 continue
             cached = self.state.cached
             if clock.monotonic() < cached.usable_until:
@@ -328,6 +332,27 @@ class TokenEngine(Lifecycle):
                 self.flight = None
         if self.keeper is not None:
             self.keeper.note_flight_ended(self)
+
+    def _lose(self, flight: Flight[CachedToken], lost: int) -> int:
+        """Let go of a flight that was lost, and return how many a caller has lost on its own loop, with this one.
+
+        Args:
+            flight: The flight.
+            lost: How many it had lost before.
+
+        Raises:
+            AuthError: Too many: another one would be lost as well.
+        """
+        self.forget(flight)
+        if flight.loop is None or not flight.loop.here:
+            return lost
+        if lost + 1 >= _MOST_LOST:
+            raise AuthError(
+                f"the refresh was cancelled {_MOST_LOST} times in a row",
+                advice="does the provider's fetch() cancel its own task?",
+                provider=self.provider.name,
+            ) from None
+        return lost + 1
 
     def forget_orphaned(self) -> None:
         """Let go of a flight that was lost with its loop; it may have had its answer."""

@@ -113,9 +113,7 @@ class TokenRequest:
         try:
             http, own = await self._runtime.sessions.obtain()
             try:
-                if self._abandoned:
-                    raise asyncio.CancelledError
-                self.open = True
+                self._open()
                 self.answer = await self._ask(http)
                 self.keeping = True
                 cached = self._cached_from(self.answer)
@@ -158,10 +156,9 @@ class TokenRequest:
             self.context.credential_rejected, self.context.rejected = None, frozenset()
 
     def expire(self) -> None:
-        """End it, if the provider is being asked: its time is over. On its own loop only."""
-        task = self._asking
-        if task is not None and not self._late:
-            self._late = True
+        """End it, or send nothing if it has not begun: its time is over. On its own loop only."""
+        task, was_late, self._late = self._asking, self._late, True
+        if task is not None and not was_late:
             task.cancel()
 
     def abandon(self) -> None:
@@ -171,11 +168,25 @@ class TokenRequest:
             self.open = False
             self._cut_short()
 
+    def _open(self) -> None:
+        """Open it, right before the provider is asked.
+
+        Raises:
+            CancelledError: It was abandoned.
+            TimeoutError: Its time is over already: making the session took all of it.
+        """
+        if self._abandoned:
+            raise asyncio.CancelledError
+        if self._late:
+            raise TimeoutError
+        self.open = True
+
     async def _ask(self, http: aiohttp.ClientSession) -> Token:
         """Return the provider's answer.
 
         The provider runs in the flight's own task, which is cancelled at the deadline, as ``asyncio.timeout`` does. By
-        the system's clock, the flight's watchdog does that, which saves a timer.
+        the system's clock, the flight's watchdog does that, which saves a timer. Not in a pool: while the flight waited
+        for a slot, its watchdog may have been set for later than the request's deadline.
 
         Args:
             http: The session to send with.
@@ -185,9 +196,8 @@ class TokenRequest:
             CancelledError: Somebody else has cancelled the flight's task.
         """
         problem: AuthError
-        timer = None
-        if self._clock is not SYSTEM_CLOCK:
-            timer = call_later(self._clock, self._deadline - self._started, self.expire)
+        watched = self._clock is SYSTEM_CLOCK and not self._runtime.in_pool
+        timer = None if watched else call_later(self._clock, self._deadline - self._started, self.expire)
         self._asking = task = cast("asyncio.Task[Any]", asyncio.current_task())
         cancelled = task.cancelling()
         try:
@@ -196,11 +206,9 @@ class TokenRequest:
                 return await answer  # type: ignore[no-any-return]
         except (KeyboardInterrupt, SystemExit) as error:
             raise bare(error)  # noqa: B904 (it is the same one)
-        except asyncio.CancelledError:
-            if task.cancelling() > cancelled + self._late:
-                raise
-            problem = sanitize(InterruptedError(), "the token request")  # the provider has cancelled its own work
-        except Exception as error:  # noqa: BLE001 (a provider may be anybody's)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
             problem = self._problem(error)
         else:
             kind = type(self._provider).__name__
@@ -211,10 +219,14 @@ class TokenRequest:
                 task.uncancel()
             if timer is not None and not task.get_loop().is_closed():  # else this is the garbage collector
                 timer.cancel()
+        if task.cancelling() > cancelled:  # by others, whatever the provider has made of that: no other try follows
+            raise asyncio.CancelledError
         raise self.context.no_answer_in_time() if self._late else problem
 
     def _problem(self, error: BaseException) -> AuthError:
         """Return the error that a failed token request means."""
+        if isinstance(error, asyncio.CancelledError):
+            error = InterruptedError()  # the provider has cancelled its own work
         if isinstance(error, TimeoutError):
             return self.context.no_answer_in_time()
         problem = sanitize(error, "the token request")

@@ -22,6 +22,7 @@ from asyncauth import (
 )
 from asyncauth._core.token_request import TokenRequest
 from asyncauth._core.try_state import TryState
+from asyncauth.clock import SYSTEM_CLOCK, Clock
 from asyncauth.stores import Entry
 from asyncauth.testing import FakeClock, FakeProvider
 
@@ -62,18 +63,20 @@ class Locked:
         self.told.append((call, self.request.open, self.request.keeping))
 
 
-def request_of(provider: FakeProvider, clock: FakeClock, locked: Any = None) -> tuple[TokenRequest, Any]:
+def request_of(
+    provider: FakeProvider, clock: Clock, locked: Any = None, *, in_pool: bool = False, seconds: float = 30.0
+) -> tuple[TokenRequest, Any]:
     """Return a request that was not made yet, and what it reports to."""
     engine = engine_of(TokenManager(provider, policy=POLICY, clock=clock))
     request = TokenRequest(
         provider,
         engine.state,
-        engine.runtime,
+        engine.runtime.shared() if in_pool else engine.runtime,
         options=engine.options,
         context=TryState(clock),
         previous=None,
         locked=locked,
-        deadline=clock.monotonic() + 30.0,
+        deadline=clock.monotonic() + seconds,
     )
     if locked is not None:
         locked.request = request
@@ -205,10 +208,9 @@ async def test_a_deadline_ends_the_request_and_not_its_task(clock: FakeClock) ->
 
 
 async def test_a_deadline_passes_once(clock: FakeClock, settled: Callable[[], Any]) -> None:
-    """A second check of the time does not cancel again what clears up; without a request, there is nothing to end."""
+    """A second check of the time does not cancel again what clears up; after the request, there is nothing to end."""
     provider = FakeProvider(clock=clock)
     request, _ = request_of(provider, clock)
-    request.expire()  # it has yet to begin
 
     async def stubborn() -> Token:
         try:
@@ -227,6 +229,26 @@ async def test_a_deadline_passes_once(clock: FakeClock, settled: Callable[[], An
     with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
         await running
     request.expire()  # it has ended
+
+
+async def test_a_request_whose_time_is_over_before_it_begins_is_not_sent(clock: FakeClock) -> None:
+    """A function given as http= may take all the time: a refresh token that is sent then would only be lost."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+    request.expire()
+    with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+        await request.run()
+    assert provider.calls == 0
+
+
+async def test_a_pools_request_ends_by_itself_at_its_deadline() -> None:
+    """Its flight's watchdog may look later: while the flight waited for a slot, it had more time."""
+    provider = FakeProvider(latency=60.0)
+    request, _ = request_of(provider, SYSTEM_CLOCK, in_pool=True, seconds=0.01)
+    async with asyncio.timeout(30):
+        with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+            await request.run()
+    assert provider.running == 0
 
 
 async def test_a_token_that_comes_in_spite_of_the_deadline_is_taken(
@@ -258,6 +280,55 @@ async def test_who_is_cancelled_at_the_deadline_is_cancelled(clock: FakeClock, s
     request.expire()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError(), TimeoutError(), BaseExceptionGroup("", [asyncio.CancelledError()])], ids=repr
+)
+@pytest.mark.parametrize("late", [False, True])
+async def test_who_is_cancelled_is_cancelled_whatever_the_provider_makes_of_it(
+    clock: FakeClock, settled: Callable[[], Any], error: BaseException, *, late: bool
+) -> None:
+    """No other try follows, with a loop that is about to end."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+
+    async def converted() -> Token:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+        raise AssertionError
+
+    provider.answers = converted
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    if late:
+        request.expire()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await running
+    assert caught.value.__context__ is None
+
+
+async def test_a_group_at_the_deadline_is_no_answer_in_time(clock: FakeClock, settled: Callable[[], Any]) -> None:
+    """Whatever a provider makes of the cancellation, the deadline is what ended it."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+
+    async def grouped() -> Token:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            raise BaseExceptionGroup("", [error]) from None
+        raise AssertionError
+
+    provider.answers = grouped
+    running = asyncio.ensure_future(request.run())
+    await settled()
+    request.expire()
+    with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
         await running
 
 

@@ -170,6 +170,49 @@ async def test_what_came_before_a_cancellation_may_be_of_no_use(ticks: int, refr
 
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
+def test_a_loop_that_ends_makes_no_other_try() -> None:
+    """asyncio.run() cancels the refresh once, and waits for it. The provider takes that for a broken connection."""
+
+    asked = asyncio.Event()
+
+    async def broken() -> Token:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+        raise AssertionError
+
+    provider = FakeProvider(answers=broken)
+    manager = TokenManager(provider, policy=RefreshPolicy(deadline=1.0))
+
+    async def main() -> None:
+        caller = asyncio.ensure_future(manager.token())
+        await asked.wait()
+        assert not caller.done()
+
+    asyncio.run(main())
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize("call", [TokenManager.token, TokenManager.refresh])
+async def test_a_provider_that_cancels_its_own_task_fails_its_callers(call: Callable[[TokenManager], Any]) -> None:
+    """A caller on the same loop, which goes on, does not begin flights without end."""
+
+    async def cancelled() -> Token:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        raise AssertionError
+
+    provider = FakeProvider(answers=[cancelled] * 20)
+    with pytest.raises(AuthError, match="the refresh was cancelled 10 times in a row"):
+        await call(TokenManager(provider))
+    assert provider.calls == 10
+
+
+@pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_a_loop_a_job_does_not_ask_once_a_job() -> None:
     """Jobs that end before a renewal is answered start a few renewals, not one each: the token in hand serves."""
     provider = FakeProvider(lifetime=100)
