@@ -20,6 +20,7 @@ from asyncauth import (
     TokenEndpointUnavailable,
     TokenManager,
 )
+from asyncauth._core.cached_token import NOTHING
 from asyncauth._core.token_request import TokenRequest
 from asyncauth._core.try_state import TryState
 from asyncauth.clock import SYSTEM_CLOCK, Clock
@@ -36,6 +37,7 @@ class Locked:
     entry = Entry.of(Token("before", issued_at=0.0))
 
     def __init__(self) -> None:
+        self.held = list[str | None]()
         self.told = list[tuple[str, bool, bool]]()
         self.request: TokenRequest | None = None
 
@@ -52,6 +54,9 @@ class Locked:
     def with_refresh_token_of(self, token: Token, _: TryState) -> Entry:
         return Entry.of(token)
 
+    def hold(self, entry: Entry) -> None:
+        self.held.append(entry.refresh_token)
+
     async def save(self, _: Entry) -> None:
         self._note("save")
 
@@ -64,10 +69,20 @@ class Locked:
 
 
 def request_of(
-    provider: FakeProvider, clock: Clock, locked: Any = None, *, in_pool: bool = False, seconds: float = 30.0
+    provider: FakeProvider,
+    clock: Clock,
+    locked: Any = None,
+    before: Token | None = None,
+    *,
+    in_pool: bool = False,
+    seconds: float = 30.0,
 ) -> tuple[TokenRequest, Any]:
     """Return a request that was not made yet, and what it reports to."""
     engine = engine_of(TokenManager(provider, policy=POLICY, clock=clock))
+    if before is not None:
+        now, wall = clock.monotonic(), clock.wall()
+        cached = engine.state.cached_from(before, before=NOTHING, sent_at=now, now=now, wall=wall, unit_random=0.0)
+        engine.state.install(cached, wall=wall)
     request = TokenRequest(
         provider,
         engine.state,
@@ -153,24 +168,30 @@ async def test_a_request_is_given_up_once(clock: FakeClock, settled: Callable[[]
         await running
 
 
-@pytest.mark.parametrize("garbage", [None, "spent"])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "kept"), [(None, "refresh-0"), ("text", "refresh-0"), ("spent", "refresh-0"), ("refresh-1", "refresh-1")]
+)
 async def test_an_answer_of_no_use_that_comes_at_the_end_of_its_loop(
-    clock: FakeClock, garbage: str | None, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, answer: str | None, kept: str, monkeypatch: pytest.MonkeyPatch, *, shared: bool
 ) -> None:
-    """The request is given up while its session is being closed: the answer counts as none."""
-    provider = FakeProvider(clock=clock)
-    request, state = request_of(provider, clock)
+    """The request is given up while its session is being closed: of the answer, a new refresh token alone is kept."""
+    provider, locked = FakeProvider(clock=clock), Locked() if shared else None
+    request, state = request_of(provider, clock, locked, before=Token("access-0", refresh_token="refresh-0"))
 
     async def close(session: aiohttp.ClientSession, _: object) -> None:
         request.abandon()
         await session.close()
 
     monkeypatch.setattr("asyncauth._core.token_request.close_here", close)
-    provider.answers = lambda: garbage if garbage is None else spent(clock, None)
+    answers: dict[str | None, Any] = {"spent": spent(clock, None), "refresh-1": spent(clock, "refresh-1")}
+    provider.answers = lambda: answers.get(answer, answer)
     with pytest.raises(asyncio.CancelledError):
         await request.run()
     assert isinstance(state.failure.error, TokenEndpointUnavailable)
-    assert state.cached.last is None
+    assert (state.cached.token.value, state.cached.token.refresh_token) == ("access-0", kept)
+    if locked is not None:
+        assert locked.held == ([kept] if kept == answer else [])
 
 
 async def test_without_a_store_renewal_begins_earlier_by_the_request_alone(clock: FakeClock) -> None:
