@@ -707,6 +707,31 @@ async def test_an_error_names_the_provider(provider: str | None, named: str | No
     assert caught.value.provider == shown
 
 
+async def test_the_first_outcome_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may settle the flight at the same time: callers get its outcome, before and after the second."""
+    settled = list[bool]()
+
+    class Provider:
+        @property
+        def name(self) -> str:
+            with monkeypatch.context() as interrupted:  # before it has woken anybody
+                interrupted.setattr(Waiters, "release", lambda *_: None)
+                flight.settle(result=7)
+            settled.append(flight.done)
+            return "ours"
+
+    provider: Any = Provider()
+    flight: Flight[int] = Flight(provider=provider)
+    go, work = gated()
+    flight.start(work)
+    waiting = flight.wait()
+    flight.settle(error=AuthError("no"))
+    assert settled == [True]
+    assert await waiting == 7
+    assert await flight.wait() == 7
+    go.set()
+
+
 async def test_all_flights_of_a_loop_are_left_and_those_that_begin_meanwhile() -> None:
     """A flight may start another one: nothing is in progress on the loop afterwards."""
     later = Flight[int]()
