@@ -123,8 +123,8 @@ class TokenRequest:
         except (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise  # the refresh abandons it
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
-            if self._abandoned:
-                raise asyncio.CancelledError from None  # nothing more is to come of it: not even another try
+            if self._abandoned or loop.is_closed():
+                raise _end_of(loop) from None  # nothing more is to come of it: not even another try
             problem = self._problem(error)
             error.__traceback__ = None  # whose frames hold this, until the garbage is collected
         else:
@@ -330,3 +330,8 @@ class TokenRequest:
         error.upstream = True  # it holds nobody off who needs a token now
         now, deadline = self._clock.monotonic(), self._deadline
         self._state.fail(error, now=now, deadline=deadline, unit_random=self._runtime.random())
+
+
+def _end_of(loop: asyncio.AbstractEventLoop) -> BaseException:
+    """Return what ends a task silently: on a closed loop, its coroutine is closed by the garbage collector."""
+    return GeneratorExit() if loop.is_closed() else asyncio.CancelledError()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -210,6 +212,38 @@ async def test_a_provider_that_cancels_its_own_task_fails_its_callers(call: Call
     with pytest.raises(AuthError, match="the refresh was cancelled 10 times in a row"):
         await call(TokenManager(provider))
     assert provider.calls == 10
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # may be collected before its holder
+@pytest.mark.parametrize("forgotten", [False, True], ids=["with its manager", "before the next refresh"])
+def test_a_provider_that_fails_after_the_end_of_its_loop_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, forgotten: bool
+) -> None:
+    """aiohttp raises "Event loop is closed" when the garbage collector closes a request: that is not a failed try."""
+    heard: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+
+    async def failing() -> Token:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError
+
+    provider = FakeProvider(answers=[failing])
+    manager = TokenManager(provider)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    caller = loop.create_task(manager.token())
+    while not provider.running:
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    if forgotten:
+        assert asyncio.run(manager.token()).value == "token-1"
+    del loop, caller, manager
+    gc.collect()
+    assert provider.running == 0
+    assert heard == []
+    assert "token request failed" not in caplog.text
 
 
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
