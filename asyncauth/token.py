@@ -173,6 +173,11 @@ def with_times(token: Token, issued_at: float, expires_at: float | None) -> Toke
     """Return a token with other times: the token itself, if they differ by less than a millisecond from its own.
 
     Each refresh needs that: `attrs.evolve` takes half as long again.
+
+    Args:
+        token: The token.
+        issued_at: When it was issued.
+        expires_at: When it expires: its own lifetime after that; ``None``: unknown.
     """
     if abs(token.issued_at - issued_at) < _SAME and (token.expires_at is None) == (expires_at is None):
         return token

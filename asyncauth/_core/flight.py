@@ -1,9 +1,9 @@
 """Single flight: one task and many waiters, on any event loop.
 
 Each waiter has its own future (`Waiters`). If a waiter is cancelled or times out, the others and the task are not
-affected. Waiters and the task may be on different loops, in different threads. Timers release the waiters at the
-deadline (`Watchdog`). If the task's loop ends, the waiters are told that the flight was lost, and one of them starts
-another.
+affected. Waiters and the task may be on different loops, in different threads. At the deadline a timer ends the request
+in progress; if that does not help, it releases the waiters (`Watchdog`). If the task's loop ends, the waiters are told
+that the flight was lost, and one of them starts another.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Flight(Generic[_T]):
         task: The task that does the work; ``None``: it was not started.
         own_waiters: The callers that wait on its own loop; ``None``: it was not started.
         remote_waiters: The callers that wait on other loops, by loop.
-        watchdog: What releases them at the deadline; ``None``: nothing is under way.
+        watchdog: Ends the request at the deadline, or releases the callers; ``None``: nothing is under way.
     """
 
     __slots__ = (
@@ -258,7 +258,7 @@ class Flight(Generic[_T]):
             self.work.expire()
 
     def abandon(self, error: AuthError | FlightOrphaned) -> None:
-        """Land it, unless it has an outcome, and let nothing more come of it. Any thread.
+        """End it with an error, unless it has an outcome, and let nothing more come of it. Any thread.
 
         Its loop may stand still, or be blocked: it is told to cancel the task first of all when it goes on.
         """
@@ -320,7 +320,7 @@ class Flight(Generic[_T]):
         """Give all who wait an error, or the outcome. Any thread.
 
         Args:
-            failure: What each gets an exception of its own of; ``None`` (default): they get the outcome.
+            failure: The error; each gets its own copy. ``None`` (default): they get the outcome.
         """
         outcome = self._outcomes[0] if failure is None else (None, self._named(failure))
         if self.own_waiters is not None:

@@ -115,9 +115,9 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 def when_ended(flight: Flight[Any]) -> concurrent.futures.Future[None]:
-    """Return what is done as soon as nothing of a flight runs any more, or can be reached. Any thread.
+    """Return a future that is done as soon as nothing of a flight runs any more, or can be reached. Any thread.
 
-    That is later than its outcome where it was cancelled, and clears something up.
+    That is later than its outcome if it was cancelled and still clears something up.
     """
     ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 

@@ -22,8 +22,8 @@ class Listeners:
     A pool shares one with its engines, and an engine with those upstream: `Runtime.owns_listeners` says who ends them.
 
     Attributes:
-        queues: One per listener, in the order in which they were added. Where there is none, and nothing logs at
-            ``DEBUG``, as mostly, events of which nobody would learn are not made.
+        queues: One per listener, in the order in which they were added. If there is none, and nothing logs at
+            ``DEBUG``, as is usual, events that nobody would receive are not made.
     """
 
     __slots__ = ("_guard", "queues")

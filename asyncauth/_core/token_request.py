@@ -61,7 +61,7 @@ class TokenRequest:
         keeping: Whether the answer has come, and is being kept.
         asked_endpoint: Whether its outcome says that the endpoint answers, or that it does not.
         rejection: What the store is told of a rejected credential; ``None``: nothing.
-        without_token: What was sent and brought no token, of each request in it: see `TryState.counted`.
+        without_token: The digest of each credential that was sent and brought no token: see `TryState.counted`.
     """
 
     answer: Token | None = None
@@ -105,7 +105,7 @@ class TokenRequest:
 
         Raises:
             AuthError: There is none.
-            CancelledError: The waiting task was cancelled, or the request abandoned.
+            CancelledError: The flight's task was cancelled, or the request abandoned.
         """
         context, locked = self.context, self._locked
         set_try(context)  # in the flight's own context
@@ -184,9 +184,9 @@ class TokenRequest:
     async def _ask(self, http: aiohttp.ClientSession) -> Token:
         """Return the provider's answer.
 
-        The provider runs in the flight's own task, which is cancelled at the deadline, as ``asyncio.timeout`` does. By
-        the system's clock, the flight's watchdog does that, which saves a timer. Not in a pool: while the flight waited
-        for a slot, its watchdog may have been set for later than the request's deadline.
+        The provider runs in the flight's own task. `expire` cancels that task at the deadline, as ``asyncio.timeout``
+        does. The flight's watchdog calls it, which saves a timer, except with an injected clock and in a pool: while
+        the flight waited for a slot, its watchdog may have been set for later than the request's deadline.
 
         Args:
             http: The session to send with.
@@ -321,7 +321,7 @@ class TokenRequest:
             self._state.lose_refresh_token(self._before)
             if locked is not None and locked.used:
                 locked.hold(locked.entry.with_refresh_token(None))
-        # Or a process that runs an event loop a job would ask once a job, and never see an answer.
+        # Otherwise a process that runs one event loop per job would ask once per job, and never see an answer.
         error = TokenEndpointUnavailable(
             "the event loop ended before the answer came",
             advice="close the manager before its event loop ends",

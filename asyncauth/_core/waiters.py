@@ -70,7 +70,7 @@ class Waiters:
 
     @property
     def told(self) -> bool:
-        """Whether the last caller but one still waits, and is a caller of its own: it said that callers wait."""
+        """Whether the work was told that callers wait: by the last but one, if that still waits and is not a flight."""
         entries = self.entries
         return len(entries) > 1 and entries[-2][2] is None and not entries[-2][0].done()
 
@@ -82,7 +82,7 @@ class Waiters:
 
         Args:
             result: What they get.
-            failure: What each gets an exception of its own of; ``None``: nothing failed.
+            failure: The error; each gets its own copy. ``None``: nothing failed.
         """
         try:
             is_here = asyncio.get_running_loop() is self.loop

@@ -36,7 +36,7 @@ class EndpointProvider:
         insecure_hosts: Hosts to which plain http may go.
         needs_lock: Whether a refresh token is the only way to obtain a token; see `ProviderOptions`.
         credentials: The credentials that token requests carry; their reprs show no secret.
-        to_send: The same for the endpoint: the credentials' values, if all are strings; otherwise the credentials.
+        to_send: What `Endpoint.fetch` gets: the credentials' values, if all are strings; otherwise the credentials.
     """
 
     name: str

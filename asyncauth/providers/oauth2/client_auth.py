@@ -128,7 +128,7 @@ class Client:
         )
 
     def checked(self) -> Client:
-        """Return the client with what is `constant`. Its secret was checked before.
+        """Return the client with its `constant`, if it has one. Its secret was checked before.
 
         Raises:
             ConfigurationError: Its key can't sign, or joserfc is missing. A callable that supplies the key is not

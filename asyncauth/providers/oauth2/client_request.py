@@ -47,8 +47,8 @@ class ClientRequest:
         prover: Proves possession of the key that the token is to be bound to; ``None``: no key.
         server_clock: The clock for the times in assertions and proofs.
         issuer: The authorization server, as the audience of assertions; ``None``: the endpoint's URL is.
-        fields: Makes the form's fields from the values of its credentials but the client's; an error is returned, not
-            raised.
+        fields: Makes the form's fields from the values of its credentials, except the client's; an error is returned,
+            not raised.
         signs: Whether these fields contain an assertion that is signed for this request.
     """
 

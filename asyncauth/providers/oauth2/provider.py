@@ -61,6 +61,10 @@ class OAuthProvider(EndpointProvider):
     A refresh token that comes with an access token is used for the next renewal. If the server rejects it, or an answer
     was lost, the grant itself is used. A refresh token that is not replaced remains valid (RFC 6749 §6).
 
+    A subclass calls `_set_up` in its ``__init__``, which `takes_options` decorates. Its form has the constant fields,
+    each of the grant's own credentials under that credential's name, and the parameters. A subclass with another form
+    overrides `_fields`; one whose token takes several requests overrides `_grant`.
+
     Attributes:
         prover: Makes the proofs of a token that is bound to a key; ``None`` (default): it is a bearer token.
     """

@@ -60,7 +60,7 @@ _MOST_RETRIES = 2
 """A request may lack a nonce, and then contain a wrong time."""
 
 _COMMON_HEADERS = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "Cache-Control": "no-cache"}
-"""The headers of every token request. Its own type is one of them, or a session's default would apply."""
+"""The headers of every token request. A body's type is always among them, or a session's default would apply."""
 _FORM_HEADERS = {**_COMMON_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
 _JSON_HEADERS = {**_COMMON_HEADERS, "Content-Type": "application/json"}
 
@@ -69,7 +69,7 @@ LARGEST_ANSWER = 1 << 20
 
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
-"""A text that percent-encoding leaves as it is (RFC 3986 §2.3), as most: to see that takes a fifth of the time."""
+"""A text that percent-encoding does not change (RFC 3986 §2.3), as most: a match takes a fifth of the time."""
 
 
 def _in_form(text: str) -> str:
@@ -100,7 +100,7 @@ class Request:
     secrets: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
-        """Return the body and the headers without secrets, as arguments for aiohttp."""
+        """Return the body, and the headers that hold no secret, as arguments for aiohttp."""
         if self.form is not None:
             # Encoded here: a FormData makes a multipart's boundary as well, which takes 20 µs.
             fields = self.form.items() if isinstance(self.form, (dict, Mapping)) else self.form
