@@ -86,6 +86,9 @@ class Provider(Protocol):
     async def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Token:
         """Ask the endpoint for a token, once.
 
+        Runs in the refresh's own task, which is cancelled at the deadline and when the manager is closed: let
+        ``CancelledError`` pass, and do not cancel the current task.
+
         Args:
             http: The session to use. It keeps no cookies.
             previous: The last token that was obtained, even if it is spent or got an API 401: its refresh token may

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "TokenEngine"]
 
 _MOST_LOST = 10
-"""How many flights a caller loses on its own loop, which goes on: it is their own work that cancels them."""
+"""The flights that a caller may lose on its own, running loop: their work must have cancelled them itself."""
 
 _log = logging.getLogger("asyncauth.manager")
 
