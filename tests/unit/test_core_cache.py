@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from asyncauth._core.cache import TokenState
 from asyncauth._core.cached_token import NOTHING, CachedToken, Fallback, checked_lifetime
 from asyncauth._core.snapshot import snapshot
 from asyncauth._core.trial import Trial
-from asyncauth._http.carrier import PLAIN
+from asyncauth._http.carrier import PLAIN, Carrier
 
 POLICY = RefreshPolicy(jitter=0.0)
 
@@ -29,6 +30,26 @@ def obtained(state: TokenState, value: str = "t", *, now: float = 0.0, lifetime:
     held = state.cached_from(token, before=state.cached, sent_at=now, now=now, wall=1e9 + now, unit_random=0.0)
     state.install(held, wall=1e9 + now)
     return held
+
+
+@pytest.mark.parametrize(
+    ("carried_as", "scheme", "text"),
+    [
+        ("header:Authorization", None, "Bearer t"),
+        ("header:Authorization", "Token", "Token t"),
+        ("header:X-Api-Token", None, "t"),
+        ("cookie:SESSION", None, "SESSION=t"),
+    ],
+)
+def test_a_token_is_cached_as_requests_carry_it(carried_as: str, scheme: str | None, text: str) -> None:
+    """The text is made once per token, not once per request."""
+    carrier = Carrier.of(carried_as, scheme)
+    state, token = TokenState(POLICY), Token("t", issued_at=0, expires_at=100.0)
+    given: dict[str, Any] = {"now": 0.0, "wall": 0.0, "unit_random": 0.0, "carrier": carrier}
+    assert state.cached_from(token, before=NOTHING, sent_at=0.0, **given).authorization == text
+    adopted = state.adoptable(token, before=NOTHING, **given)
+    assert adopted is not None
+    assert adopted.authorization == text
 
 
 def test_nothing_is_due_before_there_is_a_token() -> None:

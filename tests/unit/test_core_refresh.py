@@ -10,8 +10,9 @@ import pytest
 from core_kit import Waiting, engine_of, refresh_of, work_of
 from store_client_kit import CommandedStore, manager
 
-from asyncauth import CredentialsRejected, TokenEndpointUnavailable, TokenManager
+from asyncauth import CredentialsRejected, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.flight import Flight
+from asyncauth._core.try_state import current_try
 from asyncauth.testing import FakeClock, FakeProvider
 
 
@@ -68,3 +69,23 @@ async def test_a_provider_that_holds_a_credential_back_itself_is_asked_once(cloc
     with pytest.raises(CredentialsRejected):
         await TokenManager(provider, clock=clock).token()
     assert provider.calls == 1
+
+
+async def test_a_credential_that_is_being_looked_at_is_sent_if_somebody_wants_it(clock: FakeClock) -> None:
+    """A rejected one is held back in the next try, unless ``refresh()`` is called before it is sent."""
+    provider, held_back = FakeProvider(clock=clock), list[bool]()
+    refresh = refresh_of(TokenManager(provider, clock=clock))
+
+    async def answer() -> Token:
+        held_back.append(current_try().credential_rejected is not None)
+        if len(held_back) == 1:
+            error = CredentialsRejected("no")
+            error.may_change = True
+            raise error
+        refresh.retry_now()
+        held_back.append(current_try().credential_rejected is not None)
+        return provider.token()
+
+    provider.answers = answer
+    assert (await refresh.run(Waiting(True))).token.value == "token-1"
+    assert held_back == [False, True, False]
