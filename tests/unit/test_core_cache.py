@@ -185,6 +185,14 @@ def test_what_cannot_travel_in_a_header_is_no_token(value: str, kind: str) -> No
     assert caught.value.message.endswith("can't travel in a header")
 
 
+def test_a_token_that_its_place_cannot_hold_is_useless() -> None:
+    """A semicolon would end a cookie; a header may contain one."""
+    token = Token("a;b", issued_at=100.0, expires_at=200.0)
+    with pytest.raises(InvalidTokenResponse, match="a cookie cannot contain"):
+        checked_lifetime(token, Carrier.of("cookie:SESSION", None))
+    assert checked_lifetime(token, PLAIN) == 100.0
+
+
 @pytest.mark.parametrize(
     ("expires_at", "lifetime"), [(None, None), (math.inf, None), (100.25, 0.25), (101.0, 1.0), (3700.0, 3600.0)]
 )
