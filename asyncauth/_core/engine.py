@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "TokenEngine"]
 
 _MOST_LOST = 10
-"""The flights that a caller may lose on its own, running loop: their work must have cancelled them itself."""
+"""The most orphaned flights of one caller on its own, running loop: their work must have cancelled them itself."""
 
 _log = logging.getLogger("asyncauth.manager")
 
@@ -230,7 +230,7 @@ class TokenEngine(Lifecycle):
         self.used_at = now = clock.monotonic()
         flight = self.flight
         if flight is not None and not flight.done and now >= state.cached.serving(now).usable_until:
-            return None  # ten thousand callers may come here; a flight that was lost says so to those who wait for it
+            return None  # ten thousand callers may come here; an orphaned flight tells those who wait for it
         self.forget_orphaned()
         cached = state.cached
         serving = cached.serving(now)
@@ -323,7 +323,7 @@ class TokenEngine(Lifecycle):
         return flight
 
     def forget(self, flight: Flight[CachedToken]) -> None:
-        """Let go of a flight that has ended, or was lost with its loop."""
+        """Let go of a flight that has ended, or is orphaned."""
         with self.runtime.guard:
             if self.flight is flight:
                 work = flight.work
@@ -334,14 +334,14 @@ class TokenEngine(Lifecycle):
             self.keeper.note_flight_ended(self)
 
     def _lose(self, flight: Flight[CachedToken], lost: int) -> int:
-        """Let go of a flight that was lost, and return how many a caller has lost on its own loop, with this one.
+        """Let go of an orphaned flight, and return how many of a caller's were orphaned on its own loop, with this one.
 
         Args:
             flight: The flight.
-            lost: How many it had lost before.
+            lost: How many were before.
 
         Raises:
-            AuthError: Too many: another one would be lost as well.
+            AuthError: Too many: another one would be orphaned as well.
         """
         self.forget(flight)
         if flight.loop is None or not flight.loop.here:
@@ -355,7 +355,7 @@ class TokenEngine(Lifecycle):
         return lost + 1
 
     def forget_orphaned(self) -> None:
-        """Let go of a flight that was lost with its loop; it may have had its answer."""
+        """Let go of a flight that is orphaned, or has ended; it may have had its answer."""
         flight = self.flight
         if flight is not None and flight.finished:
             self.forget(flight)

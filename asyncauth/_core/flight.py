@@ -2,8 +2,8 @@
 
 Each waiter has its own future (`Waiters`). If a waiter is cancelled or times out, the others and the task are not
 affected. Waiters and the task may be on different loops, in different threads. At the deadline a timer ends the request
-in progress; if that does not help, it releases the waiters (`Watchdog`). If the task's loop ends, the waiters are told
-that the flight was lost, and one of them starts another.
+in progress; if that does not help, it releases the waiters (`Watchdog`). If the task's loop ends, the flight is
+orphaned, and one of the waiters starts another.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Refresh:
         """When it should have ended, in seconds of the clock's ``monotonic()``. Any thread."""
         deadline, slots, request = self.deadline, self._slots, self.request
         if slots is not None:
-            # Each answer gives those in the queue their patience anew; then those who have a turn use it up at most.
+            # In the queue for a slot, the wait counts anew from each answer to others. Then it may take its full time.
             patience = deadline - self._queued_at
             deadline = max(deadline, slots.answered_at + patience) + self._allowed
         return deadline + self._time_to_keep if request is not None and request.keeping else deadline

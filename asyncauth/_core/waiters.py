@@ -107,7 +107,7 @@ class Waiters:
 
 
 class FlightOrphaned(Exception):
-    """The flight's event loop ended before the flight did, or an interruption ended its task."""
+    """The flight has no outcome: its event loop ended before it did, or its task was cancelled or interrupted."""
 
     def again(self) -> Self:
         """Return a new one, for one caller."""
