@@ -63,13 +63,11 @@ class LoopEntry:
         self._keys: dict[int, object] | None = {}
 
     async def open(self, make: Callable[[], Awaitable[aiohttp.ClientSession]]) -> aiohttp.ClientSession:
-        """Return the session, which is made when it is first needed.
+        """Return the session, which is made unless another caller has just made it.
 
         Raises:
             ManagerClosed: `close` was called while it was being made.
         """
-        if self.session is not None and not self.session.closed:
-            return self.session
         async with self._making:
             if self.session is None or self.session.closed:
                 session = await make()

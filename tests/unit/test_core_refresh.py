@@ -35,10 +35,11 @@ async def test_a_token_that_is_being_saved_has_time_after_the_deadline(
 
 
 async def test_a_refresh_that_was_given_up_before_it_began_sends_nothing(clock: FakeClock) -> None:
-    """Another thread may abandon it just before its request is made."""
+    """Another thread may abandon it just before its request is made; and its deadline may pass until then."""
     provider = FakeProvider(clock=clock)
     process = TokenManager(provider, clock=clock)
     refresh = refresh_of(process)
+    refresh.expire()
     refresh.abandon()
     with pytest.raises(asyncio.CancelledError):
         await refresh.run(Flight[Any](clock))

@@ -146,10 +146,14 @@ async def test_a_rejection_of_no_known_credential_is_not_shared(clock: FakeClock
 
 
 async def test_a_request_that_has_not_begun_is_no_failure(clock: FakeClock) -> None:
-    """A flight that gives it up before its first step has asked nobody."""
-    request, state = request_of(FakeProvider(clock=clock), clock)
+    """A flight that gives it up before its first step has asked nobody, and asks nobody later."""
+    provider = FakeProvider(clock=clock)
+    request, state = request_of(provider, clock)
     request.abandon()
+    with pytest.raises(asyncio.CancelledError):
+        await request.run()
     assert state.failure is None
+    assert provider.calls == 0
 
 
 async def test_a_request_is_given_up_once(clock: FakeClock, settled: Callable[[], Any]) -> None:
