@@ -190,6 +190,20 @@ async def test_a_call_is_made_by_the_given_clock(clock: FakeClock, seconds: floa
     assert called == [1]
 
 
+async def test_a_clock_is_asked_for_no_sleep_below_zero() -> None:
+    """A clock of the caller's own may reject it."""
+    slept = list[float]()
+
+    class Noting(FakeClock):
+        async def sleep(self, seconds: float) -> None:
+            slept.append(seconds)
+
+    sleeping = call_later(Noting(), -1.0, int)
+    assert isinstance(sleeping, asyncio.Future)
+    await sleeping
+    assert slept == [0.0]
+
+
 async def test_a_call_is_made_by_the_loops_timer() -> None:
     """For the machine's own clock, without a task that sleeps."""
     called = asyncio.Event()

@@ -152,3 +152,41 @@ async def test_closing_does_not_wait_for_a_refresh_that_rests(
     assert graces == [0.0]
     with pytest.raises(ManagerClosed):
         await waiting
+
+
+async def test_a_flight_whose_start_was_interrupted_in_another_thread_is_replaced(
+    make: Make, provider: FakeProvider, clock: FakeClock
+) -> None:
+    """A caller that found it starts another."""
+    manager = make(provider)
+    engine_of(manager).flight = Flight(clock)
+    assert (await manager.token()).value == "token-1"
+    assert provider.calls == 1
+
+
+async def test_an_upstream_engine_hands_out_its_token_without_a_lock() -> None:
+    """By the system's clock, as long as the token is fresh."""
+    provider = FakeProvider()
+    engine = engine_of(TokenManager(provider))
+    first, _ = await engine.token(), await engine.token()  # the second call finds it fresh
+    engine.closed = True  # the slow path would raise an error
+    assert await engine.token() is first
+    assert provider.calls == 1
+
+
+def test_each_loop_has_its_own_timer(make: Make, provider: FakeProvider) -> None:
+    """A manager that is entered on two loops is renewed by the timer of the last: no other thread may use the first."""
+    manager, here = make(provider), list[bool]()
+
+    async def enter() -> None:
+        await manager.__aenter__()
+        await manager.token()
+        timer = engine_of(manager).timer
+        here.append(timer is not None and timer.is_here)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for loop in (first, second):
+            loop.run(enter())
+        for loop in (first, second):
+            loop.run(manager.__aexit__(None, None, None))
+    assert here == [True, True]

@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections.abc import Callable
 
+import pytest
 from inside_kit import sleeping_until
 
 from asyncauth._core.timer import Finder, Timer, TimerHandle
@@ -47,9 +48,25 @@ async def test_new_appointment_replaces_the_last(clock: FakeClock) -> None:
     timer, client = Timer.here(clock), Client(clock)
     for due in (50.0, 20.0, 70.0):
         timer.set(client, 1000 + due)
-    assert timers() <= 3
+    assert timers() == 1
     await clock.advance(100)
     assert client.kept == [70]
+
+
+async def test_an_appointment_that_is_due_sooner_wakes_the_timer(clock: FakeClock) -> None:
+    """One that is due at the same moment, or later, does not: there is one task less to make."""
+    timer, clients = Timer.here(clock), [Client(clock) for _ in range(4)]
+    timer.set(clients[0], 1030)
+    await clock.advance(0)
+    asleep = asyncio.all_tasks()
+    timer.set(clients[1], 1030)
+    timer.set(clients[2], 1040)
+    assert asyncio.all_tasks() == asleep
+    timer.set(clients[3], 1010)
+    await clock.advance(10)
+    assert [client.kept for client in clients] == [[], [], [], [10]]
+    await clock.advance(30)
+    assert [client.kept for client in clients] == [[30], [30], [40], [10]]
 
 
 async def test_due_already_is_kept_at_once(clock: FakeClock) -> None:
@@ -123,18 +140,47 @@ async def test_each_clock_has_a_timer_of_its_own(clock: FakeClock) -> None:
     other = FakeClock()
     assert Timer.here(clock) is Timer.here(clock)
     assert Timer.here(clock) is not Timer.here(other)
-    assert Timer.here(clock) is not await asyncio.to_thread(lambda: asyncio.run(_here(clock)))
+    elsewhere = await asyncio.to_thread(lambda: asyncio.run(_here(clock)))
+    assert Timer.here(clock) is not elsewhere
+    assert (Timer.here(clock).is_here, elsewhere.is_here) == (True, False)
 
 
 async def _here(clock: FakeClock) -> Timer:
     return Timer.here(clock)
 
 
-async def test_void_appointments_do_not_pile_up(clock: FakeClock) -> None:
-    """A client that makes its appointment anew a thousand times is listed a few times at most."""
+@pytest.mark.parametrize(("others", "longest"), [(0, 64), (99, 200)])
+async def test_void_appointments_do_not_pile_up(clock: FakeClock, others: int, longest: int) -> None:
+    """A client that makes its appointment anew a thousand times: at most half of the list is void, if it is long."""
     timer, client = Timer.here(clock), Client(clock)
+    there = [Client(clock) for _ in range(others)]
+    for each in there:
+        timer.set(each, 1_500)
+    lengths = list[int]()
     for _ in range(1_000):
         timer.set(client, 2_000)
-    assert len(timer.heap) <= 128
+        lengths.append(len(timer.heap))
+    assert max(lengths) == longest
     await clock.advance(1_000)
     assert client.kept == [1_000]
+    assert [each.kept for each in there] == [[500]] * others
+
+
+async def test_few_appointments_are_not_searched_for_void_ones(clock: FakeClock) -> None:
+    """A new one costs as little as the heap that it is put on."""
+    looked = list[int]()
+
+    class Counted(Client):
+        def found_by(self) -> tuple[Finder, None]:
+            def find() -> Counted:
+                looked.append(1)
+                return self
+
+            return find, None
+
+    timer, clients = Timer.here(clock), [Counted(clock) for _ in range(64)]
+    for client in clients:
+        timer.set(client, 1010)
+    assert looked == []
+    await clock.advance(10)
+    assert all(client.kept == [10] for client in clients)
