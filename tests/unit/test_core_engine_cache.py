@@ -11,6 +11,8 @@ from chain_kit import Chain
 from core_kit import cache_of, engine_of, store_client_of
 
 from asyncauth import ManagerClosed, ManagerPool
+from asyncauth._core.flight import Flight
+from asyncauth._core.flight_endings import end
 from asyncauth._core.store_client import StoreClient
 from asyncauth.stores import MemoryStore
 from asyncauth.testing import FakeClock, FakeProvider
@@ -77,3 +79,26 @@ async def test_closing_a_pool_closes_the_steps_of_a_chain(clock: FakeClock) -> N
     await pool.close()
     with pytest.raises(ManagerClosed):
         await upstream.token()
+
+
+async def test_a_closing_ends_calls_of_the_factory_without_a_grace(
+    settled: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that they make would be used any more."""
+    graces = list[float]()
+
+    async def noted(flight: Flight[Any], grace: float) -> None:
+        graces.append(grace)
+        await end(flight, grace)
+
+    async def never(_: str) -> FakeProvider:
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    pool = ManagerPool[str](never)
+    waiting = asyncio.ensure_future(pool.get("a"))
+    await settled()
+    monkeypatch.setattr("asyncauth._core.engine_cache.end", noted)
+    await pool.close()
+    assert graces == [0.0]
+    with pytest.raises(ManagerClosed):
+        await waiting

@@ -20,6 +20,7 @@ from asyncauth._base.loops import LoopRef
 from asyncauth._core.flight import Flight
 from asyncauth._core.flight_endings import when_ended
 from asyncauth._core.lifecycle import all_ended
+from asyncauth._core.listeners import Listeners
 from asyncauth._core.sessions import LoopEntry
 from asyncauth.testing import FakeProvider
 
@@ -253,13 +254,16 @@ async def test_a_closing_of_the_parent_process_holds_nobody_up(
     await manager.close()
 
 
-async def test_entering_a_chain_waits_for_what_is_further_upstream(tidy: Tidy, settled: Settled) -> None:
-    """The upstream manager's closing was cut short with its owner's: nobody enters before it has ended."""
+@pytest.mark.parametrize("itself", [False, True])
+async def test_entering_a_chain_waits_for_what_is_further_upstream(
+    tidy: Tidy, settled: Settled, *, itself: bool
+) -> None:
+    """The upstream manager's closing was cut short, alone or with its owner's: nobody enters before it has ended."""
     manager = TokenManager(FakeProvider(), policy=AT_ONCE)
     upstream = TokenManager(tidy, policy=AT_ONCE)
     engine_of(manager).upstreams = (engine_of(upstream),)
     caller = await fetching(tidy, upstream)
-    await cut_short(manager.close(), settled)
+    await cut_short((upstream if itself else manager).close(), settled)
     await enters_after(tidy, manager, settled, caller)
     await manager.close()
 
@@ -611,3 +615,25 @@ def test_a_flight_that_was_landed_before_it_began_fetches_nothing(provider: Fake
     assert asyncio.all_tasks(loop) == set()
     loop.close()
     assert provider.calls == 0
+
+
+@pytest.mark.parametrize(("cancelled", "patience"), [(True, 0.0), (False, 3.0)])
+async def test_listeners_get_the_grace_of_a_closing_unless_it_was_cancelled(
+    tidy: Tidy, settled: Settled, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool, patience: float
+) -> None:
+    """Who cancels a closing waits for no listener."""
+    waited = list[float]()
+
+    async def settle(_: Listeners, patience: float) -> None:
+        waited.append(patience)
+
+    monkeypatch.setattr(Listeners, "settle", settle)
+    manager = TokenManager(tidy, policy=RefreshPolicy(close_grace=3.0))
+    if cancelled:
+        caller = await fetching(tidy, manager)
+        await cut_short(manager.close(), settled)
+        tidy.may_end.set()
+        await ended(caller)
+    else:
+        await manager.close()
+    assert waited == [patience]

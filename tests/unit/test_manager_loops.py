@@ -559,6 +559,29 @@ def test_leaving_a_loop_waits_for_the_flight_on_it(threads: Callable[[], LoopThr
     other.run(leave(manager))
 
 
+def test_leaving_a_loop_does_not_wait_for_a_flight_on_another(
+    threads: Callable[[], LoopThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task is another thread's."""
+    one, other = threads(), threads()
+    door, drained = Door(), list[object]()
+    manager = TokenManager(FakeProvider(answers=[door]), policy=RefreshPolicy(close_grace=30.0))
+
+    async def drain(flight: object, _: float) -> None:
+        drained.append(flight)
+
+    one.run(enter(manager))
+    other.run(enter(manager))
+    there = other.start(manager.token())
+    assert door.reached.wait(5)
+    monkeypatch.setattr("asyncauth._core.lifecycle.drain", drain)
+    one.run(leave(manager))
+    assert drained == []
+    door.opened.set()
+    assert there().value == "through-the-door"
+    other.run(leave(manager))
+
+
 # Tasks and sessions whose event loop was closed early may warn when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_lost_flight_that_is_collected_under_the_managers_lock_blocks_nobody() -> None:
