@@ -196,6 +196,7 @@ class TokenRequest:
             CancelledError: Somebody else has cancelled the flight's task.
         """
         problem: AuthError
+        timed_out = False
         watched = self._clock is SYSTEM_CLOCK and not self._runtime.in_pool
         timer = None if watched else call_later(self._clock, self._deadline - self._started, self.expire)
         self._asking = task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -209,7 +210,7 @@ class TokenRequest:
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 (a provider may be anybody's)
-            problem = self._problem(error)
+            problem, timed_out = self._problem(error), isinstance(error, TimeoutError)
         else:
             kind = type(self._provider).__name__
             problem = ConfigurationError(f"{kind}.fetch must be an async function", advice=f"write '{FETCH}'")
@@ -219,6 +220,8 @@ class TokenRequest:
                 task.uncancel()
             if timer is not None and not task.get_loop().is_closed():  # else this is the garbage collector
                 timer.cancel()
+        while timed_out and task.cancelling() > cancelled:
+            task.uncancel()  # older libraries time out by a cancellation, which they leave behind
         if task.cancelling() > cancelled:  # by others, whatever the provider has made of that: no other try follows
             raise asyncio.CancelledError
         raise self.context.no_answer_in_time() if self._late else problem

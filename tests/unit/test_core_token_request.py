@@ -309,7 +309,7 @@ async def test_who_is_cancelled_at_the_deadline_is_cancelled(clock: FakeClock, s
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionError(), TimeoutError(), BaseExceptionGroup("", [asyncio.CancelledError()])], ids=repr
+    "error", [ConnectionError(), ValueError(), BaseExceptionGroup("", [asyncio.CancelledError()])], ids=repr
 )
 @pytest.mark.parametrize("late", [False, True])
 async def test_who_is_cancelled_is_cancelled_whatever_the_provider_makes_of_it(
@@ -335,6 +335,36 @@ async def test_who_is_cancelled_is_cancelled_whatever_the_provider_makes_of_it(
     with pytest.raises(asyncio.CancelledError) as caught:
         await running
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_older_librarys_timeout_is_no_cancellation(
+    clock: FakeClock, settled: Callable[[], Any], *, late: bool
+) -> None:
+    """It cancels the task, raises TimeoutError, and leaves the cancellation behind: the next try may follow."""
+    provider = FakeProvider(clock=clock)
+    request, _ = request_of(provider, clock)
+
+    async def timed_out() -> Token:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise TimeoutError from None
+        raise AssertionError
+
+    async def run() -> int:
+        with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+            await request.run()
+        task = asyncio.current_task()
+        return -1 if task is None else task.cancelling()
+
+    provider.answers = timed_out
+    running = asyncio.ensure_future(run())
+    await settled()
+    if late:
+        request.expire()
+    running.cancel()
+    assert await running == 0
 
 
 async def test_a_group_at_the_deadline_is_no_answer_in_time(clock: FakeClock, settled: Callable[[], Any]) -> None:
