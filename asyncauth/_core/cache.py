@@ -247,7 +247,7 @@ class TokenState:
         with self.guard:
             before = self.cached.serving(cached.since)
             if cached.since < before.usable_until and before.token.value != cached.token.value:
-                cached.fallback = Fallback(before.as_predecessor())
+                cached.fallback = Fallback(before.as_predecessor(cached.token))
             self.cached = cached
             if self.failures is not _NONE:
                 self.failures.failure = None

@@ -22,7 +22,7 @@ class Fallback(NamedTuple):
     """What may serve in place of a token that the API has not accepted yet. Most tokens have none.
 
     Attributes:
-        predecessor: The token before it, without its refresh token.
+        predecessor: The token before it; without its refresh token, if the new token has another.
         trial: The trial in which the predecessor does serve; ``None``: it does not.
     """
 
@@ -100,9 +100,12 @@ class CachedToken:
         predecessor = self.predecessor
         return None if predecessor is None or now >= predecessor.usable_until else predecessor
 
-    def as_predecessor(self) -> CachedToken:
-        """Return it as the predecessor of a new token, which has taken its refresh token over."""
-        return self.without_predecessor(without_refresh_token(self.token), accepted=self.accepted)
+    def as_predecessor(self, successor: Token) -> CachedToken:
+        """Return it as the predecessor of a new token; without its refresh token, if the new one has another."""
+        token = self.token
+        if token.refresh_token != successor.refresh_token:
+            token = without_refresh_token(token)
+        return self.without_predecessor(token, accepted=self.accepted)
 
     def without_predecessor(self, token: Token, *, accepted: bool) -> CachedToken:
         """Return it without the token before it. Each renewal needs that: `attrs.evolve` takes four times as long."""

@@ -292,6 +292,12 @@ class Sessions:
             if own:
                 await close_here(session, loop)
 
+    def open_here(self) -> aiohttp.ClientSession | None:
+        """Return the session that is open on the running loop; ``None``: ask `obtain`."""
+        entry = None if isinstance(self._http, aiohttp.ClientSession) else self.entry_here()
+        session = None if entry is None else entry.session
+        return None if session is None or session.closed else session
+
     async def obtain(self) -> tuple[aiohttp.ClientSession, bool]:
         """Return a session for one refresh on the running loop, and whether `close_here` is to end it afterwards.
 
@@ -314,12 +320,9 @@ class Sessions:
                 return http, False
             self._note_left_out()
         entry = self.entry_here()
-        if entry is None:
-            return await self._new(), True
-        session = entry.session
-        if session is None or session.closed:
-            session = await entry.open(self._new)
-        return session, False
+        if entry is not None:
+            return await entry.open(self._new), False
+        return await self._new(), True
 
     def _note_left_out(self) -> None:
         if not self._left_out:
@@ -409,6 +412,10 @@ class SharedSessions(Sessions):
     def leave_all(self) -> list[LoopEntry]:
         """Return that no loop was left."""
         return []
+
+    def open_here(self) -> aiohttp.ClientSession | None:
+        """Return the pool's session on the running loop, if it is open."""
+        return self._owner.open_here()
 
     async def obtain(self) -> tuple[aiohttp.ClientSession, bool]:
         """Return the pool's session on the running loop."""

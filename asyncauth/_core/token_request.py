@@ -111,7 +111,9 @@ class TokenRequest:
         set_try(context)  # in the flight's own context
         loop = asyncio.get_running_loop()
         try:
-            http, own = await self._runtime.sessions.obtain()
+            http, own = self._runtime.sessions.open_here(), False
+            if http is None:
+                http, own = await self._runtime.sessions.obtain()
             try:
                 self._open()
                 self.answer = await self._ask(http)

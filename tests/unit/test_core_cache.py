@@ -166,6 +166,15 @@ def test_before_the_first_token_nothing_is_known() -> None:
     assert (NOTHING.replacement, NOTHING.accepted, NOTHING.again) == (False, False, False)
 
 
+@pytest.mark.parametrize(("successors", "kept"), [("refresh-1", "refresh-1"), ("refresh-2", None), (None, None)])
+def test_a_predecessor_keeps_a_refresh_token_that_is_still_the_one(successors: str | None, kept: str | None) -> None:
+    """One that was replaced, or that the new token has not, is spent."""
+    before = CachedToken(Token("access-1", refresh_token="refresh-1"))
+    predecessor = before.as_predecessor(Token("access-2", refresh_token=successors))
+    assert predecessor.token.value == "access-1"
+    assert predecessor.token.refresh_token == kept
+
+
 @pytest.mark.parametrize(("now", "served"), [(49.9, "old"), (50.0, "new")])
 def test_a_predecessor_serves_up_to_its_end(now: float, served: str) -> None:
     """Not at it: it is spent from then on."""

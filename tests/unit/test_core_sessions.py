@@ -440,3 +440,25 @@ async def test_closing_waits_for_what_is_being_opened() -> None:
     assert (door.events, late.events) == (["open", "closed"], [])
     await entry.keep(late, late.opened)
     assert late.events == []
+
+
+async def test_an_open_session_is_known_where_it_is_open() -> None:
+    """Not before it is made, nor on another loop, nor after somebody has closed it; a given one takes the long way."""
+    sessions = Sessions(None, 1.0)
+    assert sessions.open_here() is None
+    sessions.enter()
+    assert sessions.open_here() is None
+    session, own = await sessions.obtain()
+    assert not own
+    assert sessions.open_here() is session
+    assert await asyncio.to_thread(asyncio.run, _open_in(sessions)) is None
+    await session.close()
+    assert sessions.open_here() is None
+    for entry in sessions.leave_all():
+        await entry.close()
+    async with aiohttp.ClientSession() as given:
+        assert Sessions(given, 1.0).open_here() is None
+
+
+async def _open_in(sessions: Sessions) -> aiohttp.ClientSession | None:
+    return sessions.open_here()
