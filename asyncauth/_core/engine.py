@@ -12,7 +12,7 @@ from asyncauth._base.printable import name_of
 from asyncauth._core.assembly import new_emitter, new_shared_refresh, new_store_client
 from asyncauth._core.cache import TokenState
 from asyncauth._core.flight import Flight
-from asyncauth._core.flight_endings import end
+from asyncauth._core.flight_endings import count_orphaned, end
 from asyncauth._core.lifecycle import Lifecycle
 from asyncauth._core.provider_members import check_members, check_origins, origins_of
 from asyncauth._core.provider_options import options_of
@@ -20,7 +20,7 @@ from asyncauth._core.timer import Timer
 from asyncauth._core.trial import Use
 from asyncauth._core.waiters import FlightOrphaned
 from asyncauth.clock import SYSTEM_CLOCK, boottime
-from asyncauth.errors import AuthError, ManagerClosed
+from asyncauth.errors import ManagerClosed
 from asyncauth.provider import Chained
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from asyncauth.token import Token
 
 __all__ = ["Keeper", "TokenEngine"]
-
-_MOST_LOST = 10
-"""The most orphaned flights of one caller on its own, running loop: their work must have cancelled them itself."""
 
 _log = logging.getLogger("asyncauth.manager")
 
@@ -180,7 +177,7 @@ class TokenEngine(Lifecycle):
         if self.keeper is not None:
             await self.keeper.ready(self)
         uncounted = 1  # a caller counts once, though it may wait for several flights in turn
-        lost = 0
+        orphaned = 0
         while True:
             with guard:
                 cached = self.at_hand(use)
@@ -201,7 +198,8 @@ class TokenEngine(Lifecycle):
                 else:
                     await flight.wait(self.used_at)
             except FlightOrphaned:
-                lost = self._lose(flight, lost)
+                self.forget(flight)
+                orphaned = count_orphaned(flight, orphaned, self.provider)
             # Whatever came of the flight: its token may have got a 401, or have run out, since.
             now, cached = clock.monotonic(), state.cached
             if cached.fallback is not None:
@@ -254,7 +252,7 @@ class TokenEngine(Lifecycle):
             self.keeper.note_use(self)
         for upstream in self.upstreams:
             upstream.clear_backoff()
-        clock, lost = self.runtime.clock, 0
+        clock, orphaned = self.runtime.clock, 0
         while True:
             with self.runtime.guard:
                 self._check_open()
@@ -265,7 +263,8 @@ class TokenEngine(Lifecycle):
             try:
                 await flight.wait()
             except FlightOrphaned:
-                lost = self._lose(flight, lost)
+                self.forget(flight)
+                orphaned = count_orphaned(flight, orphaned, self.provider)
                 continue
             cached = self.state.cached
             if clock.monotonic() < cached.usable_until:
@@ -332,27 +331,6 @@ class TokenEngine(Lifecycle):
                 self.flight = None
         if self.keeper is not None:
             self.keeper.note_flight_ended(self)
-
-    def _lose(self, flight: Flight[CachedToken], lost: int) -> int:
-        """Let go of an orphaned flight, and return how many of a caller's were orphaned on its own loop, with this one.
-
-        Args:
-            flight: The flight.
-            lost: How many were before.
-
-        Raises:
-            AuthError: Too many: another one would be orphaned as well.
-        """
-        self.forget(flight)
-        if flight.loop is None or not flight.loop.here:
-            return lost
-        if lost + 1 >= _MOST_LOST:
-            raise AuthError(
-                f"the refresh was cancelled {_MOST_LOST} times in a row",
-                advice="does the provider's fetch() cancel its own task?",
-                provider=self.provider.name,
-            ) from None
-        return lost + 1
 
     def forget_orphaned(self) -> None:
         """Let go of a flight that is orphaned, or has ended; it may have had its answer."""

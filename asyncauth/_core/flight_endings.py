@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from asyncauth._core.flight import flights_on
 from asyncauth._core.waiters import PATIENCE, FlightOrphaned
-from asyncauth.errors import ManagerClosed
+from asyncauth.errors import AuthError, ManagerClosed
 
 if TYPE_CHECKING:
     from asyncauth._core.flight import Flight
+    from asyncauth.provider import Provider
 
-__all__ = ["drain", "end", "finish", "leave", "leave_all", "when_ended"]
+__all__ = ["count_orphaned", "drain", "end", "finish", "leave", "leave_all", "when_ended"]
 
 _MOST_CANCELLATIONS = 4
 """How often work that ignores its cancellation is cancelled, `PATIENCE` seconds apart."""
+_MOST_ORPHANED = 10
+"""The most orphaned flights that one caller waits for in turn on its own, running loop."""
 
 
 async def leave(flight: Flight[Any], patience: float | None) -> None:
@@ -132,6 +135,28 @@ def when_ended(flight: Flight[Any]) -> concurrent.futures.Future[None]:
         if not loop.call_soon(task.add_done_callback, end):  # closed just now
             end()
     return ended
+
+
+def count_orphaned(flight: Flight[Any], before: int, provider: Provider) -> int:
+    """Return how many flights of one caller were orphaned on its own running loop, with this one.
+
+    Args:
+        flight: The orphaned flight.
+        before: How many were before.
+        provider: The flight's.
+
+    Raises:
+        AuthError: Too many: their work cancels its own task, and would do so again.
+    """
+    if flight.loop is None or not flight.loop.here:
+        return before
+    if before + 1 >= _MOST_ORPHANED:
+        raise AuthError(
+            f"the refresh was cancelled {_MOST_ORPHANED} times in a row",
+            advice="does the provider's fetch() cancel its own task?",
+            provider=provider.name,
+        ) from None
+    return before + 1
 
 
 def _closed() -> ManagerClosed:

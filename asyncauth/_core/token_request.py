@@ -199,7 +199,7 @@ class TokenRequest:
         """
         problem: AuthError
         timed_out = False
-        watched = self._clock is SYSTEM_CLOCK and not self._runtime.in_pool
+        watched = self._clock is SYSTEM_CLOCK and self._runtime.outages is None  # it is in no pool
         timer = None if watched else call_later(self._clock, self._deadline - self._started, self.expire)
         self._asking = task = cast("asyncio.Task[Any]", asyncio.current_task())
         cancelled = task.cancelling()
