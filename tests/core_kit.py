@@ -78,6 +78,7 @@ class Waiting:
 
     callers_wait: bool
     callers: list[contextvars.Context] = attrs.field(factory=list[contextvars.Context])
+    done: bool = False
 
     @property
     def waiting(self) -> int:

@@ -47,6 +47,9 @@ class Callers(Protocol):
     callers: list[contextvars.Context]
     """The contexts of the first callers that noted theirs."""
 
+    done: bool
+    """Whether they have an outcome already, such as that of a closing."""
+
     @property
     def callers_wait(self) -> bool:
         """Whether a caller waits: for this refresh, or for one that waits for it."""
@@ -265,7 +268,10 @@ class Refresh:
 
         Raises:
             AuthError: The last failure again: it can't be waited out before the deadline.
+            CancelledError: Nothing more is to come of the refresh, whatever its provider has made of its cancellation.
         """
+        if callers.done:
+            raise asyncio.CancelledError
         while True:
             wakes, self._hurries = self.rest.wakes, False  # first: from here on others' threads wake it
             failure, now = self._state.failure, self._clock.monotonic()

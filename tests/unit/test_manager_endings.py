@@ -17,7 +17,15 @@ import pytest
 from core_kit import closings_of, engine_of, work_of
 from store_client_kit import CommandedStore, Rotating, during, manager
 
-from asyncauth import AuthError, CredentialsRejected, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
+from asyncauth import (
+    AuthError,
+    CredentialsRejected,
+    ManagerClosed,
+    RefreshPolicy,
+    Token,
+    TokenEndpointUnavailable,
+    TokenManager,
+)
 from asyncauth._base.loops import LoopRef
 from asyncauth._core.listeners import Listeners
 from asyncauth._core.refresh import Refresh
@@ -194,6 +202,27 @@ def test_a_loop_that_ends_makes_no_other_try() -> None:
         assert not caller.done()
 
     asyncio.run(main())
+    assert provider.calls == 1
+
+
+async def test_a_manager_that_was_closed_makes_no_other_try() -> None:
+    """Its provider takes the cancellation for its own timeout."""
+    asked = asyncio.Event()
+
+    async def late() -> Token:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise TimeoutError from None
+        raise AssertionError
+
+    provider = FakeProvider(answers=late)
+    async with TokenManager(provider, policy=RefreshPolicy(close_grace=0.0)) as manager:
+        caller = asyncio.ensure_future(manager.token())
+        await asked.wait()
+    with pytest.raises(ManagerClosed):
+        await caller
     assert provider.calls == 1
 
 
