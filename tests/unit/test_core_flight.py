@@ -709,6 +709,31 @@ async def test_an_error_names_the_provider(provider: str | None, named: str | No
     assert caught.value.provider == shown
 
 
+async def test_nobody_joins_a_flight_whose_task_has_just_ended() -> None:
+    """It was cancelled before its first step, and its outcome comes with the loop's next turn."""
+    flight: Flight[int] = Flight()
+    _, work = gated()
+    flight.start(work)
+    assert flight.task is not None
+    flight.task.cancel()
+    await asyncio.sleep(0)
+    assert (flight.task.done(), flight.done) == (True, False)
+    assert flight.finished
+    assert flight.reachable is None
+
+
+@pytest.mark.parametrize(("since", "seconds"), [(-5.0, 5.0), (0.0, 0.0), (0.5, 0.0)])
+async def test_how_long_the_first_caller_has_waited(clock: FakeClock, since: float, seconds: float) -> None:
+    """Never less than 0 s: another thread may have read the clock a little later."""
+    flight: Flight[int] = Flight(clock)
+    go, work = gated()
+    flight.start(work)
+    waiting = flight.wait(clock.monotonic() + since)
+    assert flight.waiting_for == seconds
+    go.set()
+    assert await waiting == 7
+
+
 async def test_the_first_outcome_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may settle the flight at the same time: callers get its outcome, before and after the second."""
     settled = list[bool]()

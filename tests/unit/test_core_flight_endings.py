@@ -124,6 +124,7 @@ async def test_a_flight_whose_start_is_interrupted_never_begins(when: str) -> No
     with pytest.raises(KeyboardInterrupt):
         flight.start(work)
     assert flight.finished
+    assert flight.reachable is None
     assert not flight.orphaned
     for _ in range(5):
         await asyncio.sleep(0)
