@@ -631,9 +631,11 @@ async def test_listeners_get_the_grace_of_a_closing_unless_it_was_cancelled(
     manager = TokenManager(tidy, policy=RefreshPolicy(close_grace=3.0))
     if cancelled:
         caller = await fetching(tidy, manager)
-        await cut_short(manager.close(), settled)
+        closing = asyncio.create_task(manager.close())
+        await settled()
+        closing.cancel()
         tidy.may_end.set()
-        await ended(caller)
+        await ended(caller, closing)
     else:
         await manager.close()
     assert waited == [patience]
