@@ -52,6 +52,18 @@ def test_a_token_is_cached_as_requests_carry_it(carried_as: str, scheme: str | N
     assert adopted.authorization == text
 
 
+@pytest.mark.parametrize("lifetime", [0.5, 2.0])
+def test_without_a_store_no_time_is_set_aside_for_one(lifetime: float) -> None:
+    """Nor for token requests, of which there have been none, or only some that took no time."""
+    state, token = TokenState(POLICY), Token("t", issued_at=0, expires_at=lifetime)
+    given: dict[str, Any] = {"now": 0.0, "wall": 0.0, "unit_random": 0.0}
+    adopted = state.adoptable(token, before=NOTHING, **given)
+    assert adopted is not None
+    assert adopted.fresh_until == POLICY.windows(lifetime, slowest=0.0).fresh
+    fetched = state.cached_from(token, before=NOTHING, sent_at=0.0, **given)
+    assert fetched.fresh_until == POLICY.windows(lifetime, slowest=0.0).fresh
+
+
 def test_nothing_is_due_before_there_is_a_token() -> None:
     """A new state may try, holds nothing off, and is empty."""
     state = TokenState(POLICY)
