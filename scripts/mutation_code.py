@@ -97,7 +97,8 @@ def lines_concerned(before: ast.Module, changed: ast.Module) -> set[int] | None:
     if type(old) is not type(new):
         return None
     if isinstance(old, ast.FunctionDef | ast.AsyncFunctionDef):
-        return None if _is_headed_otherwise(old, new) else set(range(old.lineno, (old.end_lineno or old.lineno) + 1))
+        runs = _is_headed_otherwise(old, new) or old.name in _called_on_import(before)
+        return None if runs else set(range(old.lineno, (old.end_lineno or old.lineno) + 1))
     if outer is before and isinstance(old, ast.AnnAssign | ast.Assign):
         targets = old.targets if isinstance(old, ast.Assign) else [old.target]
         names = {each.id for each in targets if isinstance(each, ast.Name)}
@@ -120,6 +121,14 @@ def lines_of_function(tree: ast.Module, line: int) -> set[int]:
             own = range(first, (node.end_lineno or node.lineno) + 1)
             lines = set(own) if line in own else lines
     return lines
+
+
+def _called_on_import(tree: ast.Module) -> set[str]:
+    """Return the functions whose defaults importing a module makes use of."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {node for each in functions for part in each.body for node in ast.walk(part)}
+    calls = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and node not in inside}
+    return {each.id for each in calls if isinstance(each, ast.Name)}
 
 
 def _uses(names: set[str], nodes: Iterable[ast.AST]) -> set[ast.Name]:
