@@ -183,6 +183,15 @@ def test_only_the_credential_that_was_sent_last_is_counted() -> None:
     assert failure.retry_at == 3_700
 
 
+def test_of_more_than_twenty_answers_in_an_hour_the_last_twenty_count() -> None:
+    """Somebody asked for a try at once meanwhile: the answers before those twenty hold back for no longer."""
+    failure = None
+    for number in range(22):
+        failure = unreadable(failure, now=100.0 + number)
+    assert failure is not None
+    assert failure.retry_at == 3_702
+
+
 def test_a_busy_answer_is_waited_out_as_long_as_a_busy_server() -> None:
     """The credential went out, and nothing else was asked for: no longer than after no answer at all."""
     busy = TokenEndpointUnavailable("busy")
