@@ -589,6 +589,7 @@ def test_a_long_cool_down_is_for_foreign_401s_alone() -> None:
     before = Api401Memory(cooldowns=6)
     memory = after_401(before, foreign=True)
     assert (memory.cooldown, memory.until, memory.foreign_until) == (320, 160, 420)
+    assert memory.cooling_down(419.999)  # is what a status tells, of 401s of any kind
     assert after_401(memory, now=159.999) is memory
     assert after_401(memory, now=419.999, foreign=True) is memory
     assert after_401(memory, now=160.0, replacement=False).drops == 1
