@@ -134,6 +134,14 @@ async def test_a_request_without_a_token_is_explained_once(caplog: pytest.LogCap
     )
 
 
+@pytest.mark.parametrize(("status", "level"), [(401, "WARNING"), (403, "WARNING"), (402, "INFO"), (404, "INFO")])
+async def test_a_denial_is_a_warning(caplog: pytest.LogCaptureFixture, status: int, level: str) -> None:
+    """So do APIs answer a request without a token; any other status may have any other reason."""
+    caplog.set_level(logging.INFO, "asyncauth.manager")
+    await authorization(BearerAuth(manager("https://a.example")), f"https://denial-{status}.example", status=status)
+    assert [record.levelname for record in caplog.records] == [level]
+
+
 async def test_a_request_that_the_caller_authorizes_needs_no_explanation(caplog: pytest.LogCaptureFixture) -> None:
     """Nor does one to an origin that is served."""
     caplog.set_level(logging.INFO, "asyncauth.manager")
