@@ -18,7 +18,7 @@ from harness.loops import close_under_its_tasks
 from asyncauth import ManagerClosed, ManagerPool, RefreshPolicy, Token, TokenEndpointUnavailable, TokenManager
 from asyncauth._core.engine import TokenEngine
 from asyncauth._core.flight import Flight
-from asyncauth._core.flight_endings import end
+from asyncauth._core.flight_endings import count_orphaned, end
 from asyncauth._core.limiter import RequestLimiter
 from asyncauth._core.sessions import Sessions
 from asyncauth._core.waiters import FlightOrphaned
@@ -431,6 +431,21 @@ async def test_a_flight_of_a_closed_loop_is_told_nothing(standing: asyncio.Abstr
     close_under_its_tasks(standing)
     flight.abandon(FlightOrphaned())
     assert flight.done
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_only_flights_of_its_own_loop_count_for_a_caller(
+    standing: asyncio.AbstractEventLoop, *, started: bool
+) -> None:
+    """Work that cancels its own task does so on the caller's loop: any number of flights may be orphaned elsewhere."""
+    flight = Flight[int]()
+
+    async def start() -> None:
+        flight.start(never)
+
+    if started:
+        await asyncio.to_thread(standing.run_until_complete, start())
+    assert count_orphaned(flight, 100, FakeProvider()) == 100
 
 
 async def test_a_parent_process_loop_is_told_nothing(forked: Forked) -> None:
