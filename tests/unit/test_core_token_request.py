@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 from core_kit import engine_of
 
@@ -133,6 +134,19 @@ async def test_a_failed_request_keeps_nothing_any_more(clock: FakeClock) -> None
         await request.run()
     assert locked.told == [("save", True, True)]
     assert says(request) == {"open": False, "keeping": False, "asked_endpoint": False}
+
+
+async def test_a_cached_token_that_ends_just_now_is_asked_for_again_soon(clock: FakeClock) -> None:
+    """Half a second later, the server has another one."""
+    provider = FakeProvider(clock=clock)
+    before = Token("access-0", issued_at=clock.wall(), expires_at=clock.wall() + 100.0)
+    request, state = request_of(provider, clock, before=before, seconds=200.0)
+    state.cached = attrs.evolve(state.cached, again=True)
+    await clock.advance(100.0)
+    provider.answers = spent(clock, None)
+    with pytest.raises(TokenEndpointUnavailable, match="the same token again") as caught:
+        await request.run()
+    assert caught.value.retry_after == 0.5
 
 
 async def test_a_rejection_of_no_known_credential_is_not_shared(clock: FakeClock) -> None:
