@@ -149,6 +149,22 @@ async def test_a_cached_token_that_ends_just_now_is_asked_for_again_soon(clock: 
     assert caught.value.retry_after == 0.5
 
 
+async def test_a_cancellation_during_a_fetch_that_is_not_async_counts(clock: FakeClock) -> None:
+    """It is somebody else's, as no time has run out; the provider's mistake is told to the next caller."""
+
+    class Synchronous(FakeProvider):
+        def fetch(self, http: aiohttp.ClientSession, previous: Token | None) -> Any:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    request, _ = request_of(Synchronous(clock=clock), clock)
+    running = asyncio.ensure_future(request.run())
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert running.cancelling() == 1
+
+
 async def test_a_rejection_of_no_known_credential_is_not_shared(clock: FakeClock) -> None:
     """A provider that tells nothing of what it sends: other processes could not tell which credential it was."""
     locked = Locked()
