@@ -138,14 +138,15 @@ def test_a_change_is_one_of_another_process(clock: FakeClock) -> None:
     assert not known.differs_from(None)
 
 
-def test_a_wall_clock_that_is_set_moves_what_is_held(clock: FakeClock) -> None:
-    """Its times go by the wall clock as it is now: no token looks older or younger for it."""
+@pytest.mark.parametrize(("seconds", "moved"), [(0.9, 0.0), (-0.9, 0.0), (1.0, 1.0), (500.0, 500.0)])
+def test_a_wall_clock_that_is_set_moves_what_is_held(clock: FakeClock, seconds: float, moved: float) -> None:
+    """Its times go by the wall clock as it is now: no token looks older or younger for it. Less is an adjustment."""
     known = KnownEntry(clock)
     known.hold(entry(1))
-    clock.set_wall(clock.wall() + 500.0)
+    clock.set_wall(clock.wall() + seconds)
     held = known.held_by_our_wall
     assert held is not None
-    assert (held.issued_at, held.expires_at) == (1_000_500.0, 1_004_100.0)
+    assert (held.issued_at, held.expires_at) == (1_000_000.0 + moved, 1_003_600.0 + moved)
 
 
 def test_a_logout_leaves_nothing(clock: FakeClock) -> None:
