@@ -122,7 +122,9 @@ def test_ones_own_mark_is_no_doubt(clock: FakeClock) -> None:
     known.note_mark(clock.wall())
     known.note_read(marked)
     assert not known.doubtful(marked)
+    assert known.marked
     known.after_fork()
+    assert not known.marked
     known.note_read(marked)
     assert known.doubtful(marked)
 
