@@ -135,6 +135,17 @@ def test_seconds_until_takes_a_large_number_for_a_unix_time(value: float, second
     assert expiry.seconds_until(value, 999_999_940.0) == seconds
 
 
+@pytest.mark.parametrize(("now", "seconds"), [(1_499_999_999.5, 0.5), (1_500_000_001.0, 0.0), (None, None)])
+def test_seconds_until_a_unix_time_that_is_past_or_without_a_now(now: float | None, seconds: float | None) -> None:
+    """What is past is not waited for; without the server's now, nobody knows how far off it is."""
+    assert expiry.seconds_until(1_500_000_000, now) == seconds
+
+
+def test_a_lifetime_is_in_seconds_unless_told_otherwise() -> None:
+    """As RFC 6749 has it."""
+    assert expiry.lifetime_seconds("90", "life") == 90
+
+
 @pytest.mark.parametrize(
     ("value", "quoted"), [("soon", '"soon"'), (math.inf, "inf"), (True, "a value of type bool"), (None, ""), ([], "")]
 )
