@@ -8,10 +8,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from types import CodeType, FunctionType
 from typing import Any
 
-CONSTANTS = (int, float, str, bytes, tuple, frozenset, re.Pattern)
+CONSTANTS = (int, float, str, bytes, tuple, frozenset, re.Pattern, datetime)
 
 
 def statements(tree: ast.Module) -> dict[int, range]:
