@@ -199,12 +199,13 @@ class OpenedStore(CommandedStore):
 def test_a_loop_that_is_closed_while_the_store_is_in_use() -> None:
     """What the garbage collector ends then only releases its lock in the store, and warns of nothing."""
 
-    store = OpenedStore()
+    store, provider = OpenedStore(), FakeProvider(latency=60)
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:
-        asyncio.ensure_future(manager(FakeProvider(latency=60), store, SystemClock()).token())  # noqa: RUF006
-        await asyncio.sleep(0.05)
+        asyncio.ensure_future(manager(provider, store, SystemClock()).token())  # noqa: RUF006
+        while not provider.calls:  # noqa: ASYNC110 (another task's)
+            await asyncio.sleep(0)
 
     loop.run_until_complete(begin())
     assert store.calls[-2:] == ["lock", "load"]
