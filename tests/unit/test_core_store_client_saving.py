@@ -87,6 +87,47 @@ async def test_a_save_is_tried_again_after_a_tenth_of_a_second(
     assert not client.known.unsaved
 
 
+async def test_a_caller_waits_for_three_saves(client: StoreClient, store: CommandedStore, clock: FakeClock) -> None:
+    """Then the background goes on with them."""
+    store.faults["save"] = "raise"
+    saving = asyncio.create_task(client.save(entry(clock), lock_handle=LOCKED))
+    await clock.advance(60.0)
+    await saving
+    assert store.calls == ["save"] * 3
+
+
+async def test_saves_in_the_background_become_rarer(
+    client: StoreClient, store: CommandedStore, clock: FakeClock
+) -> None:
+    """From three a second to two a minute."""
+    client.known.hold(entry(clock))
+    store.faults["save"] = "raise"
+    async with client.locking():
+        pass
+    await clock.advance(0.25)
+    assert "save" not in store.calls
+    await clock.advance(0.0625)
+    assert store.calls.count("save") == 1
+    await clock.advance(2000.0)
+    earlier = store.calls.count("save")
+    while store.calls.count("save") == earlier:
+        await clock.advance(0.25)
+    store.calls.clear()
+    await clock.advance(29.5)
+    assert "save" not in store.calls
+    await clock.advance(0.5)
+    assert store.calls.count("save") == 1
+    store.faults.clear()
+    await client.close()
+    assert not client.known.unsaved
+
+
+async def test_a_rejected_credential_is_told_by_four_digits(client: StoreClient) -> None:
+    """Enough to tell it from another, and too few to help anyone guess it."""
+    assert len(client.mark_of("secret")) == 4
+    assert client.mark_of("secret") != client.mark_of("another")
+
+
 async def test_what_is_saved_is_not_saved_again(client: StoreClient, store: CommandedStore, clock: FakeClock) -> None:
     """A save that is due later looks first whether it is still needed."""
     await client.save(entry(clock), lock_handle=LOCKED)
@@ -108,7 +149,9 @@ async def test_a_save_that_fails_again_is_due_later(
     assert not client.save_due
     await client.save_again()
     assert (client.save_due, client.calls.trouble) == (False, "save: Trouble")
-    await clock.advance(60.0)
+    await clock.advance(1.5)
+    assert not client.save_due
+    await clock.advance(0.5)
     assert client.save_due
 
 
