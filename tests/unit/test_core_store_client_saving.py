@@ -169,6 +169,17 @@ async def test_a_failed_save_is_over_once_the_store_has_something_new(
     assert not client.calls.failing
 
 
+async def test_what_was_saved_is_watched_for_fifteen_seconds(
+    client: StoreClient, store: CommandedStore, clock: FakeClock
+) -> None:
+    """With one look a second."""
+    client.watch()
+    async with client.locking():
+        pass
+    await clock.advance(60.0)
+    assert store.calls == ["load"] * 15
+
+
 @pytest.mark.parametrize("forgotten", [False, True])
 async def test_what_was_deleted_is_not_watched(client: StoreClient, clock: FakeClock, *, forgotten: bool) -> None:
     """A rotated refresh token is looked at for a while, unless it was taken out of the store."""
