@@ -178,7 +178,10 @@ def test_no_pause_makes_no_refusal_busy() -> None:
 
 @pytest.mark.parametrize(
     ("status", "is_paced"),
-    [(200, True), (302, False), (400, True), (401, True), (408, False), (425, False), (429, False), (503, False)],
+    [
+        *((200, True), (302, False), (400, True), (401, True), (499, True), (500, False), (503, False)),
+        *((408, False), (425, False), (429, False)),
+    ],
 )
 def test_what_a_credential_is_paced_by(status: int, *, is_paced: bool) -> None:
     """An answer of a server that has looked at it, as far as statuses tell that."""
