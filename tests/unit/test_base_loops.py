@@ -118,6 +118,25 @@ async def test_work_is_done_on_its_loop(running: asyncio.AbstractEventLoop) -> N
     assert where == [here.get(), running]
 
 
+async def test_another_threads_loop_is_looked_at_four_times_a_second(
+    running: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To see whether it still runs: rarely enough to cost nothing, and often enough that nobody waits for long."""
+    looks, looked, wait = list[float](), asyncio.Event(), asyncio.wait
+
+    async def look(some: tuple[asyncio.Future[None]], *, timeout: float) -> None:  # noqa: ASYNC109 (as asyncio has it)
+        looks.append(timeout)
+        running.call_soon_threadsafe(looked.set)
+        await wait(some, timeout=timeout)
+
+    async def work() -> None:
+        await looked.wait()
+
+    monkeypatch.setattr(asyncio, "wait", look)
+    await LoopRef(running).run(work)
+    assert set(looks) == {0.25}
+
+
 async def test_what_work_raises_here_is_the_callers() -> None:
     """On the running loop."""
 
