@@ -113,7 +113,7 @@ class TokenState:
 
     def blocking_failure(self, now: float) -> AuthError | None:
         """Return the error for a caller that needs a token while no try may be made; ``None``: a try may be made."""
-        failure = self.failures.failure
+        failure = self.failure
         if failure is None or not failure.fails_callers(now) or failure.may_try(now):
             return None
         return failure.seen(now)

@@ -107,6 +107,14 @@ def spent(clock: FakeClock, refresh_token: str | None) -> Token:
     return Token("spent", issued_at=clock.wall(), expires_at=clock.wall() - 100.0, refresh_token=refresh_token)
 
 
+async def cancellations_left_by(request: TokenRequest) -> int:
+    """Return how often this task counts as cancelled after a request that had no answer in time."""
+    with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
+        await request.run()
+    task = asyncio.current_task()
+    return -1 if task is None else task.cancelling()
+
+
 async def test_a_request_says_how_far_it_is(clock: FakeClock) -> None:
     """It is open from its beginning until its token is saved, and the endpoint has answered at its end only."""
     provider, locked = FakeProvider(clock=clock), Locked()
@@ -251,13 +259,7 @@ async def test_a_deadline_ends_the_request_and_not_its_task(clock: FakeClock) ->
     """The task goes on, to the next try: it is not cancelled afterwards."""
     request, _ = request_of(FakeProvider(clock=clock, latency=60.0), clock)
 
-    async def run() -> int:
-        with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
-            await request.run()
-        task = asyncio.current_task()
-        return -1 if task is None else task.cancelling()
-
-    running = asyncio.ensure_future(run())
+    running = asyncio.ensure_future(cancellations_left_by(request))
     await clock.advance(30.0)
     assert await running == 0
 
@@ -382,14 +384,8 @@ async def test_an_older_librarys_timeout_is_no_cancellation(
             raise TimeoutError from None
         raise AssertionError
 
-    async def run() -> int:
-        with pytest.raises(TokenEndpointUnavailable, match="no answer in time"):
-            await request.run()
-        task = asyncio.current_task()
-        return -1 if task is None else task.cancelling()
-
     provider.answers = timed_out
-    running = asyncio.ensure_future(run())
+    running = asyncio.ensure_future(cancellations_left_by(request))
     await settled()
     if late:
         request.expire()

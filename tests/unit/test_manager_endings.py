@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -179,21 +179,26 @@ async def test_what_came_before_a_cancellation_may_be_of_no_use(ticks: int, refr
     assert (await manager.refresh()).value in {"token-1", "token-2"}
 
 
+def taking_its_end_for(error: type[Exception], asked: asyncio.Event) -> Callable[[], Awaitable[Token]]:
+    """Return an answer that never comes, and turns its cancellation into an error."""
+
+    async def answer() -> Token:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+        raise AssertionError
+
+    return answer
+
+
 @pytest.mark.leaves_tasks(reason="a loop ends while a token is on its way")
 def test_a_loop_that_ends_makes_no_other_try() -> None:
     """asyncio.run() cancels the refresh once, and waits for it. The provider takes that for a broken connection."""
 
     asked = asyncio.Event()
-
-    async def broken() -> Token:
-        asked.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise ConnectionError from None
-        raise AssertionError
-
-    provider = FakeProvider(answers=broken)
+    provider = FakeProvider(answers=taking_its_end_for(ConnectionError, asked))
     manager = TokenManager(provider, policy=RefreshPolicy(deadline=1.0))
 
     async def main() -> None:
@@ -208,16 +213,7 @@ def test_a_loop_that_ends_makes_no_other_try() -> None:
 async def test_a_manager_that_was_closed_makes_no_other_try() -> None:
     """Its provider takes the cancellation for its own timeout."""
     asked = asyncio.Event()
-
-    async def late() -> Token:
-        asked.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise TimeoutError from None
-        raise AssertionError
-
-    provider = FakeProvider(answers=late)
+    provider = FakeProvider(answers=taking_its_end_for(TimeoutError, asked))
     async with TokenManager(provider, policy=RefreshPolicy(close_grace=0.0)) as manager:
         caller = asyncio.ensure_future(manager.token())
         await asked.wait()
